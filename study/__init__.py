@@ -1,0 +1,1 @@
+"""Train, measure and store: neural collapse over a grid of configurations."""

@@ -1,0 +1,33 @@
+"""The base of every settings class: frozen, no unknown fields, no silent conversions except those YAML needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Frozen settings with unknown fields forbidden and strict types (`true` is not a number, `"3"` is not an int)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _float_from_yaml(value: Any) -> Any:
+    """PyYAML reads `3e-4` (no dot) as a string; a float field accepts what Python's float() would, but no other text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+Float = Annotated[float, BeforeValidator(_float_from_yaml)]
+PositiveFloat = Annotated[Float, Field(gt=0)]
+NonNegativeFloat = Annotated[Float, Field(ge=0)]
+Fraction = Annotated[Float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
