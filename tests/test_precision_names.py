@@ -86,7 +86,7 @@ def test_fields(name: str, expected: Precision) -> None:
         ("qat-fp8", "qat-int8"),
         ("nvfp4/haed", "nvfp4/head"),
         ("int8-dynamc", "int8-dynamic"),
-        ("mxfp6-e2m2", "mxfp6-e2m3"),
+        ("mxfp6-e2m33", "mxfp6-e2m3"),
     ],
 )
 def test_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -> None:
