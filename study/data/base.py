@@ -1,0 +1,79 @@
+"""What every kind of data is to the rest of the study: two splits, a number of classes, and facts about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+Fact = str | int | float | None
+
+IGNORE = -100
+"""Target of a position that is no sample; the value that torch's losses ignore by default."""
+
+
+class DataError(ValueError):
+    """Data that cannot be read or does not fit the settings; the message is for the user."""
+
+
+class Split(Protocol):
+    """Training or validation data, addressed by row (a chunk of text, or an image)."""
+
+    def __len__(self) -> int:
+        """Rows: the unit that training shuffles."""
+
+    @property
+    def samples(self) -> int:
+        """Predictions in the whole split: for text chunks, rows times (context - 1)."""
+
+    def batch(self, rows: Ints) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of some rows, on the CPU.
+
+        Args:
+            rows: (B,) row numbers in [0, len).
+
+        Returns:
+            inputs, int64 (B, T-1) tokens or float32 (B, channels, height, width) images, and
+            targets, int64 (B, T-1) or (B,); `IGNORE` marks positions that are no sample.
+        """
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Splits of one corpus or image set with what is known about them."""
+
+    train: Split
+    val: Split
+    classes: int
+    """Size of the head, V. For text it is also the number of input tokens."""
+    input_shape: tuple[int, ...]
+    """Shape of one row's input: (T-1,) tokens or (channels, height, width)."""
+    fingerprint: str
+    """Hash of the content (tokens and tokenizer, or images and labels), whatever it was read from."""
+    class_counts: Ints
+    """(V,) samples of each class in the training split as used."""
+    class_names: Sequence[str]
+    """(V,) names of the classes, for reports."""
+    facts: Mapping[str, Fact]
+    """Counts and statistics of the data, to print and to store beside a run."""
+
+
+def class_facts(counts: Ints) -> dict[str, Fact]:
+    """Statistics of the samples per class, over the classes that have any (Wu & Papyan 2024, appendix A)."""
+    used = counts[counts > 0]
+    return {
+        "classes": len(counts),
+        "classes_in_use": len(used),
+        "samples": int(used.sum()),
+        "samples_per_class_mean": float(used.mean()),
+        "samples_per_class_std": float(used.std()),
+        "samples_per_class_min": int(used.min()),
+        "samples_per_class_max": int(used.max()),
+    }

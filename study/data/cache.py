@@ -1,0 +1,140 @@
+"""A folder of files that are built once, keyed by content, checked at every opening and safe without locks.
+
+Several processes may build one entry at once, also on a shared file system: each builds in a folder of its own and
+renames it into place; the first rename wins and the others take its result.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+_MANIFEST = "manifest.json"
+_EXISTS = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished entry: its folder, what the builder noted, and the hash of each of its files."""
+
+    folder: Path
+    notes: dict[str, Any]
+    digests: dict[str, str]
+
+
+class _CorruptError(Exception):
+    pass
+
+
+def digest(*parts: str | bytes) -> str:
+    """SHA-256 of the parts with their lengths, so that moving text from one part to the next changes it."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached(cache: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+    """The entry `key`, built by `build` if it is missing or damaged.
+
+    Args:
+        cache: folder of all entries; made if needed.
+        key: name of the entry; must change whenever the result of `build` would.
+        build: writes files into the folder it is given and returns notes (JSON) about them.
+    """
+    folder = cache / key
+    while True:
+        if folder.is_dir():
+            try:
+                return _verified(folder)
+            except _CorruptError as fault:
+                _log.warning("%s is damaged (%s): building it again", folder, fault)
+                _discard(folder)
+        _publish(folder, build)
+
+
+def notes_of_entries(cache: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Folder and notes of all entries, newest first, without checking their files."""
+    found = []
+    for path in cache.glob(f"[!.]*/{_MANIFEST}"):
+        try:
+            found.append((path.stat().st_mtime, path.parent, _read_manifest(path)["notes"]))
+        except (_CorruptError, FileNotFoundError):
+            continue  # whoever opens the entry repairs it; an overview has no use for it
+    return [(folder, notes) for _, folder, notes in sorted(found, key=lambda entry: entry[0], reverse=True)]
+
+
+def _verified(folder: Path) -> Entry:
+    manifest = _read_manifest(folder / _MANIFEST)
+    for name, expected in manifest["digests"].items():
+        try:
+            found = file_digest(folder / name)
+        except OSError as fault:
+            raise _CorruptError(f"{name}: {fault}") from fault
+        if found != expected:
+            raise _CorruptError(f"{name} does not have the content it was written with")
+    return Entry(folder, manifest["notes"], manifest["digests"])
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError) as fault:
+        raise _CorruptError(f"{path.name}: {fault}") from fault
+    if not isinstance(manifest, dict) or set(manifest) != {"notes", "digests"}:
+        raise _CorruptError(f"{path.name} has other contents than a manifest")
+    return manifest
+
+
+def _publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    own = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        notes = build(own)
+        digests = {path.name: file_digest(path) for path in sorted(own.iterdir())}
+        (own / _MANIFEST).write_text(json.dumps({"notes": notes, "digests": digests}))
+        for path in own.iterdir():
+            _sync(path)
+        own.chmod(0o755)  # mkdtemp makes it private; others who share the cache read it
+        try:
+            own.rename(folder)
+        except OSError as fault:
+            if fault.errno not in _EXISTS:
+                raise
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _discard(folder: Path) -> None:
+    """Move a damaged entry out of the way and delete it; another process may do the same at the same time."""
+    aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        _log.info("%s was removed by another process", folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,149 @@
+"""A corpus as two memory-mapped arrays of token numbers, built once and shared by every process that trains on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from study.data.base import DataError, Ints
+from study.data.cache import cached, digest, notes_of_entries
+from study.data.config import Corpus
+from study.data.corpus import Documents, open_corpus, split_at_end
+from study.data.tokenizing import Characters, Tokenizer, load_subwords, train_byte_pairs
+
+Stored = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+_FORMAT = 1  # rises when the same settings would give other tokens
+
+
+@dataclass(frozen=True)
+class TokenFiles:
+    """Tokens of both splits, (n,) each, and what is known about them."""
+
+    train: Stored
+    val: Stored
+    names: list[str]
+    train_counts: Ints
+    val_counts: Ints
+    train_documents: int
+    val_documents: int
+    fingerprint: str
+
+
+def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
+    """The tokens of a corpus, from the cache where they were built before.
+
+    Raises:
+        DataError: the source or the tokenizer cannot be read, or a split is empty.
+    """
+    corpus = open_corpus(config, base)
+    if corpus.val is None:
+        train, val = split_at_end(corpus.train, config.val_fraction)
+    else:
+        train, val = corpus.train, corpus.val
+    given = None
+    trained = config.tokenizer == "char" or config.tokenizer.startswith("bpe:")
+    if not trained:
+        given = load_subwords(config.tokenizer, base)
+    key = digest(
+        str(_FORMAT),
+        corpus.content,
+        repr(config.val_fraction if corpus.val is None else None),
+        str(config.text_column),
+        str(config.select),
+        given.identity if given else config.tokenizer + _library_version(),
+    )[:32]
+
+    def build(folder: Path) -> dict[str, Any]:
+        tokenizer = given or _made_for(config.tokenizer, train, val)
+        names = tokenizer.names
+        (folder / "tokenizer.json").write_text(tokenizer.identity, encoding="utf-8")
+        (folder / "names.json").write_text(json.dumps(names))
+        documents = {}
+        for split, read in (("train", train), ("val", val)):
+            counter = _Counted(read())
+            counts = _write(folder / f"{split}.npy", tokenizer.encode(counter), len(names))
+            if not counts.any():
+                raise DataError(f"data.source: the {split} split of {config.source} has no text")
+            np.save(folder / f"{split}_counts.npy", counts)
+            documents[split] = counter.passed
+        return {"request": _request(config, base), "documents": documents}
+
+    entry = cached(cache, key, build)
+    folder = entry.folder
+    return TokenFiles(
+        train=np.load(folder / "train.npy", mmap_mode="r"),
+        val=np.load(folder / "val.npy", mmap_mode="r"),
+        names=json.loads((folder / "names.json").read_bytes()),
+        train_counts=np.load(folder / "train_counts.npy"),
+        val_counts=np.load(folder / "val_counts.npy"),
+        train_documents=entry.notes["documents"]["train"],
+        val_documents=entry.notes["documents"]["val"],
+        fingerprint=digest(*(entry.digests[name] for name in ("train.npy", "val.npy", "tokenizer.json"))),
+    )
+
+
+def token_counts(config: Corpus, base: Path, cache: Path) -> tuple[Ints, Ints] | None:
+    """(V,) counts of the tokens in training and validation text as last built from these settings; none if never.
+
+    Neither the source nor the tokenizer is read, so the answer is instant and may be of an older content.
+    """
+    request = _request(config, base)
+    for folder, notes in notes_of_entries(cache):
+        if notes.get("request") == request:
+            return np.load(folder / "train_counts.npy"), np.load(folder / "val_counts.npy")
+    return None
+
+
+def _request(config: Corpus, base: Path) -> dict[str, Any]:
+    fields = ("source", "text_column", "select", "tokenizer", "val_fraction")
+    return {"base": str(base.resolve()), **{name: getattr(config, name) for name in fields}}
+
+
+def _made_for(tokenizer: str, train: Documents, val: Documents) -> Tokenizer:
+    if tokenizer == "char":
+        return Characters.of(train, val)
+    return train_byte_pairs(train(), int(tokenizer.removeprefix("bpe:")))
+
+
+def _library_version() -> str:
+    import tokenizers
+
+    return str(tokenizers.__version__)
+
+
+class _Counted:
+    """Counts the documents that pass."""
+
+    def __init__(self, documents: Iterable[str]) -> None:
+        self._documents = documents
+        self.passed = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for document in self._documents:
+            self.passed += 1
+            yield document
+
+
+def _write(path: Path, pieces: Iterable[npt.NDArray[np.uint32]], vocabulary: int) -> Ints:
+    """Write pieces as one .npy of the smallest sufficient type, never holding all of them; return the counts (V,)."""
+    dtype = np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
+    counts = np.zeros(vocabulary, dtype=np.int64)
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (0,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)  # leaves room for the length to grow
+        start = file.tell()
+        for piece in pieces:
+            counts += np.bincount(piece, minlength=vocabulary)
+            file.write(piece.astype(dtype).tobytes())
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (int(counts.sum()),)})
+        if file.tell() != start:
+            raise RuntimeError(f"the header of {path} grew from {start} to {file.tell()} bytes")
+    return counts

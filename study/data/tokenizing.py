@@ -1,0 +1,172 @@
+"""Tokenizers: characters, byte pairs trained here, and vocabularies that others trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from study.data.base import DataError
+from study.data.corpus import END_OF_TEXT, Documents
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Tokens = npt.NDArray[np.uint32]
+
+_BATCH_CHARACTERS = 1_000_000
+_END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<|im_end|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "[SEP]")
+
+
+class Tokenizer(Protocol):
+    """Text to token numbers."""
+
+    @property
+    def names(self) -> list[str]:
+        """One name for each token of the vocabulary."""
+
+    @property
+    def identity(self) -> str:
+        """What determines the tokens: equal identities tokenize equally."""
+
+    def encode(self, documents: Iterable[str]) -> Iterator[Tokens]:
+        """Tokens of the documents in order, joined, in pieces of any length."""
+
+
+@dataclass(frozen=True)
+class Characters:
+    """One token a character, numbered by code point. Documents are joined by a blank line."""
+
+    alphabet: str
+
+    @classmethod
+    def of(cls, *splits: Documents) -> Characters:
+        """The alphabet of whole splits, with the line break that joins documents if there is more than one."""
+        found: set[str] = set()
+        for split in splits:
+            for number, document in enumerate(split()):
+                found.update(document)
+                if number:
+                    found.add("\n")
+        return cls("".join(sorted(found)))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.alphabet)
+
+    @property
+    def identity(self) -> str:
+        return json.dumps({"characters": self.alphabet})
+
+    def encode(self, documents: Iterable[str]) -> Iterator[Tokens]:
+        codes = np.array([ord(letter) for letter in self.alphabet], dtype=np.uint32)
+        numbers = np.zeros(int(codes[-1]) + 1, dtype=np.uint32)
+        numbers[codes] = np.arange(len(codes), dtype=np.uint32)
+        for number, document in enumerate(documents):
+            text = "\n\n" + document if number else document
+            yield numbers[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")]
+
+
+@dataclass(frozen=True)
+class Subwords:
+    """A vocabulary of the `tokenizers` library. Documents are joined by its end of text if it has one."""
+
+    tokenizer: tokenizers.Tokenizer
+
+    @property
+    def names(self) -> list[str]:
+        known = {number: name for name, number in self.tokenizer.get_vocab(with_added_tokens=True).items()}
+        return [known.get(number, f"<{number}>") for number in range(max(known) + 1)]
+
+    @property
+    def identity(self) -> str:
+        return str(self.tokenizer.to_str())
+
+    @property
+    def end_of_text(self) -> int | None:
+        """Number of the token that ends a document, recognised by its customary names."""
+        numbers = (self.tokenizer.token_to_id(name) for name in _END_NAMES)
+        return next((number for number in numbers if number is not None), None)
+
+    def encode(self, documents: Iterable[str]) -> Iterator[Tokens]:
+        end = self.end_of_text
+        joint = np.array([] if end is None else [end], dtype=np.uint32)
+        first = True
+        for batch in _batches(documents):
+            for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+                ids = np.array(encoding.ids, dtype=np.uint32)
+                yield ids if first else np.concatenate([joint, ids])
+                first = False
+
+
+def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
+    """Byte-pair encoding of `size` tokens trained on the documents, reversible and the same at every run.
+
+    All 256 bytes are in the vocabulary, so that any text can be encoded; so is the end of text.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    found = tokenizer.get_vocab_size()
+    if found != size:
+        raise DataError(
+            f"data.tokenizer: the training text is too small for bpe:{size}: it gives {found} tokens; use bpe:{found}"
+        )
+    return Subwords(tokenizer)
+
+
+def load_subwords(name: str, base: Path) -> Subwords:
+    """A tokenizers JSON file, a folder with tokenizer.json, or `hub:NAME[@REVISION]`.
+
+    Raises:
+        DataError: the file is missing or not of that format, or the hub cannot be reached.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        if name.startswith("hub:"):
+            repository, _, revision = name.removeprefix("hub:").partition("@")
+            tokenizer = Tokenizer.from_pretrained(repository, revision=revision or "main")
+        else:
+            path = base / Path(name).expanduser()
+            path = path / "tokenizer.json" if path.is_dir() else path
+            if not path.is_file():
+                raise DataError(f"data.tokenizer: no file {path}")
+            tokenizer = Tokenizer.from_file(str(path))
+    except DataError:
+        raise
+    except Exception as fault:  # the library raises plain Exception for files and hub alike
+        raise DataError(
+            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {fault}. Give a `tokenizers` JSON file, "
+            "or hub:NAME where the hub can be reached"
+        ) from fault
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return Subwords(tokenizer)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of documents of about a million characters each: enough to keep all cores busy, not all the memory."""
+    passed = 0
+
+    def bin_of(document: str) -> int:
+        nonlocal passed
+        passed += len(document)
+        return passed // _BATCH_CHARACTERS
+
+    return (list(group) for _, group in groupby(documents, key=bin_of))
