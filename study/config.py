@@ -1,0 +1,337 @@
+"""A study file as settings: read, checked against the schema with every fault reported at once, expanded to points.
+
+`load_study(path)` gives a StudyConfig; `StudyConfig.points()` the raw settings of every point of the grid, each of which
+is a CellConfig. No torch is imported here: plans and errors are instant.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from study.checks import validation_faults
+from study.data.config import DataConfig
+from study.faults import Fault, StudyError, nearest
+from study.models.config import ModelConfig
+from study.precision import parse_precision
+from study.precision.options import PrecisionOptions
+from study.schedule import ScheduleConfig
+from study.schema import column_kinds, column_names
+from study.settings import Float, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from study.yamlfile import merge, read_extended
+
+SHORT_NAMES = {"width": "model.width", "depth": "model.depth", "epochs": "train.epochs"}
+SECTIONS = ("data", "model", "train", "measure", "precision", "precision_options", "seed")
+TOP_LEVEL = ("name", *SECTIONS, "resources", "keep", "grid", "rules", "extends")
+KEEP = ("all", "last", "none")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class TrainConfig(Settings):
+    """How a model is trained. Weight decay acts on matrices only; the loss is the mean over predicted samples."""
+
+    epochs: PositiveInt
+    lr: PositiveFloat = 1e-3
+    batch_size: PositiveInt = 16
+    accumulation: PositiveInt = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: NonNegativeFloat = 0.0
+    beta1: Annotated[Float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[Float, Field(ge=0, lt=1)] = 0.999
+    eps: PositiveFloat = 1e-8
+    momentum: Annotated[Float, Field(ge=0, lt=1)] = 0.9
+    clip: PositiveFloat | None = None
+    schedule: ScheduleConfig = Field(default="linear", validate_default=True)  # type: ignore[assignment]
+    loss: Literal["cross_entropy", "label_smoothing", "focal", "mse"] = "cross_entropy"
+    label_smoothing: Fraction = 0.1
+    focal_gamma: NonNegativeFloat = 2.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+    init_seed: NonNegativeInt | None = None
+    shuffle_seed: NonNegativeInt | None = None
+
+
+class MeasureConfig(Settings):
+    """What is measured, and when. Epoch 0 and the last are always measured."""
+
+    at: Literal["each", "last", "log"] | list[NonNegativeInt] = "each"
+    min_count: PositiveInt = 10
+    train_tokens: PositiveInt | None = None
+    agreement_samples: PositiveInt = 10_000
+    layers: Literal["last", "all"] = "last"
+
+
+class Resources(Settings):
+    """Where a training runs; never part of a cell's identity. `cpus` is also the number of threads."""
+
+    cpus: PositiveInt = 1
+    gpus: NonNegativeFloat = 0.0
+    memory_gib: PositiveFloat | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    parallel: PositiveInt | None = None
+    checkpoint_minutes: PositiveFloat = 10.0
+    hang_minutes: PositiveFloat = 30.0
+    retries: NonNegativeInt = 2
+
+
+class CellConfig(Settings):
+    """The resolved scientific configuration of one cell: everything that its numbers depend on, and nothing else."""
+
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+    measure: MeasureConfig = MeasureConfig()
+    precision: str = "fp32"
+    precision_options: PrecisionOptions = PrecisionOptions()
+    seed: NonNegativeInt = 0
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, value: str) -> str:
+        return parse_precision(value).name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_follow(cls, value: Any) -> Any:
+        """`train.init_seed` and `train.shuffle_seed` default to `seed`."""
+        if isinstance(value, dict) and isinstance(train := value.get("train"), dict):
+            seeds = {k: value.get("seed", 0) for k in ("init_seed", "shuffle_seed") if train.get(k) is None}
+            return {**value, "train": {**train, **seeds}}
+        return value
+
+
+COLUMNS = column_names(CellConfig, apart="precision_options")
+COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}
+
+
+def measured_epochs(at: str | Sequence[int], epochs: int) -> tuple[int, ...]:
+    """Epochs whose checkpoints are measured: 0 and the last always; `each`, `log` (1, 2, 4, ...), or those listed."""
+    if at == "each":
+        chosen = set(range(epochs + 1))
+    elif at == "log":
+        chosen = {2**k for k in range(epochs.bit_length())}
+    elif at == "last":
+        chosen = set()
+    else:
+        chosen = {int(epoch) for epoch in at}
+    return tuple(sorted({0, epochs} | {epoch for epoch in chosen if epoch <= epochs}))
+
+
+class Rule(Settings):
+    """`when` all these settings have one of these values, `set` others."""
+
+    when: dict[str, Any]
+    set: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid, raw: nested settings, its execution settings, and where each value came from."""
+
+    settings: dict[str, Any]
+    resources: dict[str, Any]
+    keep: Any
+    origins: Mapping[str, str] = field(compare=False)
+
+
+class StudyConfig(Settings):
+    """A study: settings shared by all cells, the axes of its grid, rules for some cells, and where it runs."""
+
+    name: str
+    settings: dict[str, Any]
+    grid: list[dict[str, list[Any]]]
+    rules: list[Rule] = []
+    resources: Resources = Resources()
+    keep: Literal["all", "last", "none"] = "all"
+    folder: Path = Field(default=Path(), exclude=True)
+
+    def points(self) -> Iterator[Point]:
+        """Every point of the grid in the order of the file; a point that two grids share comes once."""
+        seen: set[str] = set()
+        execution = {"resources": self.resources.model_dump(exclude_unset=True), "keep": self.keep}
+        for number, axes in enumerate(self.grid):
+            place = "grid" if len(self.grid) == 1 else f"grid[{number}]"
+            for indices in itertools.product(*(range(len(values)) for values in axes.values())):
+                tree = merge(self.settings, execution)
+                origins: dict[str, str] = {}
+                for (axis, values), index in zip(axes.items(), indices, strict=True):
+                    _put(tree, _path(axis), values[index])
+                    origins[_path(axis)] = f"{place}.{axis}[{index}]"
+                for position, rule in enumerate(self.rules):
+                    if _matches(tree, rule.when):
+                        for path, value in rule.set.items():
+                            _put(tree, _path(path), value)
+                            origins[_path(path)] = f"rules[{position}].set.{path}"
+                resources, keep = tree.pop("resources"), tree.pop("keep")
+                identity = json.dumps(tree, sort_keys=True, default=repr)
+                if identity not in seen:
+                    seen.add(identity)
+                    yield Point(tree, resources, keep, origins)
+
+    def as_yaml(self) -> dict[str, Any]:
+        """The mapping that `study_from` reads back to this study: what a run keeps of its YAML."""
+        grid = self.grid[0] if len(self.grid) == 1 else self.grid
+        rules = [rule.model_dump() for rule in self.rules]
+        values = {"name": self.name, **self.settings, "resources": self.resources.model_dump(exclude_none=True)}
+        return {**values, "keep": self.keep, "grid": grid, **({"rules": rules} if rules else {})}
+
+
+def load_study(path: str | Path) -> StudyConfig:
+    """The study of a YAML file. Raises StudyError with all faults of the file, each with its path and its fix."""
+    path = Path(path)
+    return study_from(read_extended(path), folder=path.resolve().parent, source=str(path))
+
+
+def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyConfig:
+    """As `load_study`, from the mapping itself; relative paths in it resolve against `folder`."""
+    faults = list(_structure_faults(content))
+    grid = _read_grid(content.get("grid", {}), faults)
+    rules = _read_rules(content.get("rules") or [], {_path(axis) for axes in grid for axis in axes}, faults)
+    resources = content.get("resources", {})
+    unsound = bool(faults)
+    sound_resources = isinstance(resources, dict) and not any(fault.path.startswith("resources") for fault in faults)
+    study = StudyConfig(
+        name=str(content.get("name")),
+        settings={key: content[key] for key in SECTIONS if key in content},
+        grid=grid,
+        rules=rules,
+        folder=folder,
+        keep=content["keep"] if content.get("keep") in KEEP else "all",
+        resources=Resources(**resources) if sound_resources else Resources(),
+    )
+    for point in study.points():
+        # An axis that could not be read leaves its setting out: that it is missing would be an echo of the same fault.
+        faults += [fault for fault in _point_faults(point) if not (unsound and fault.message == "is missing")]
+    if faults:
+        raise StudyError(faults, source=source)
+    return study
+
+
+def _path(name: str) -> str:
+    return SHORT_NAMES.get(name, name)
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path, copying the mappings on the way so that points share nothing."""
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        below = tree.get(parent)
+        tree[parent] = dict(below) if isinstance(below, dict) else {}
+        tree = tree[parent]
+    tree[leaf] = value
+
+
+def _get(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _matches(tree: dict[str, Any], when: dict[str, Any]) -> bool:
+    return all(
+        _get(tree, _path(path)) in (wanted if isinstance(wanted, list) else [wanted]) for path, wanted in when.items()
+    )
+
+
+def _known_paths(*, execution: bool) -> dict[str, None]:
+    """Dotted paths that an axis (or, with `execution`, a rule) may set: leaves and the groups that have a short form."""
+    paths = dict.fromkeys([*COLUMNS, "train.schedule"])
+    if execution:
+        paths |= dict.fromkeys([f"resources.{name}" for name in Resources.model_fields] + ["keep"])
+    return paths
+
+
+def _structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
+    for key in content:
+        if key not in TOP_LEVEL:
+            yield Fault(str(key), "unknown setting", nearest(str(key), TOP_LEVEL))
+    name = content.get("name")
+    if name is None:
+        yield Fault("name", "is missing", "Give the study a name, such as `name: my-study`")
+    elif not isinstance(name, str) or not NAME.fullmatch(name):
+        yield Fault("name", f"{name!r} is no name for a folder", "Use letters, digits, `.`, `_` and `-`; no path")
+    for key in ("data", "model", "train", "measure", "precision_options", "resources"):
+        if key in content and not isinstance(content[key], dict):
+            yield Fault(key, f"is {content[key]!r}, not settings by name", f"Write `{key}: {{setting: value}}`")
+    if isinstance(content.get("resources", {}), dict):
+        yield from validation_faults(Resources, content.get("resources", {}), prefix="resources")
+    if content.get("keep", "all") not in KEEP:
+        yield Fault("keep", f"is {content['keep']!r}", "Use `all`, `last` or `none`")
+
+
+def _read_grid(grid: Any, faults: list[Fault]) -> list[dict[str, list[Any]]]:
+    """The axes that can be used; what cannot goes to `faults`."""
+    known = _known_paths(execution=False)
+    sound: list[dict[str, list[Any]]] = []
+    for number, mapping in enumerate(grid if isinstance(grid, list) else [grid]):
+        place = "grid" if not isinstance(grid, list) else f"grid[{number}]"
+        if not isinstance(mapping, dict):
+            faults.append(
+                Fault(place, f"is {mapping!r}, not axes by name", "Write `grid: {width: [64, 128], seed: [0]}`")
+            )
+            continue
+        axes: dict[str, list[Any]] = {}
+        for axis, values in mapping.items():
+            twin = next((other for other in axes if _path(other) == _path(axis)), None)
+            if _path(axis) not in known:
+                faults.append(Fault(f"{place}.{axis}", "unknown axis", nearest(axis, [*SHORT_NAMES, *known])))
+            elif not isinstance(values, list):
+                faults.append(Fault(f"{place}.{axis}", f"is {values!r}, not a list", f"Write `{axis}: [{values}]`"))
+            elif not values:
+                faults.append(Fault(f"{place}.{axis}", "is an empty list", "List a value, or leave the axis out"))
+            elif twin:
+                faults.append(Fault(f"{place}.{axis}", f"sets the same as `{twin}`", "Keep one of the two"))
+            else:
+                axes[axis] = values
+        sound.append(axes)
+    return sound
+
+
+def _read_rules(rules: Any, axes: set[str], faults: list[Fault]) -> list[Rule]:
+    """The rules that can be used; what cannot goes to `faults`."""
+    if not isinstance(rules, list):
+        faults.append(Fault("rules", f"is {rules!r}, not a list", "Write `rules: [{when: {...}, set: {...}}]`"))
+        return []
+    sound = []
+    for number, rule in enumerate(rules):
+        found = list(_rule_faults(rule, f"rules[{number}]", axes))
+        faults += found
+        if not found:
+            sound.append(Rule(**rule))
+    return sound
+
+
+def _rule_faults(rule: Any, place: str, axes: set[str]) -> Iterator[Fault]:
+    if (
+        not isinstance(rule, dict)
+        or set(rule) != {"when", "set"}
+        or not all(isinstance(v, dict) for v in rule.values())
+    ):
+        yield Fault(place, f"is {rule!r}", "Write `{when: {depth: [8, 12]}, set: {train.batch_size: 4}}`")
+        return
+    known = _known_paths(execution=True)
+    for part in ("when", "set"):
+        for path in rule[part]:
+            if _path(str(path)) not in known:
+                yield Fault(f"{place}.{part}.{path}", "unknown setting", nearest(str(path), [*SHORT_NAMES, *known]))
+    for path in rule["set"]:
+        target = _path(str(path))
+        if any(target == axis or target.startswith(f"{axis}.") or axis.startswith(f"{target}.") for axis in axes):
+            yield Fault(f"{place}.set.{path}", "is an axis of the grid", "List the values in the grid instead")
+        if "precision" in rule["when"] and not target.startswith("precision_options."):
+            message = "depends on `precision`, but all precisions of a point share one training and its samples"
+            yield Fault(f"{place}.set.{path}", message, "Under `when: precision` set only `precision_options.*`")
+
+
+def _point_faults(point: Point) -> Iterator[Fault]:
+    yield from validation_faults(CellConfig, point.settings, origins=point.origins)
+    yield from validation_faults(Resources, point.resources, prefix="resources", origins=point.origins)
+    if point.keep not in KEEP:
+        yield Fault(point.origins.get("keep", "keep"), f"is {point.keep!r}", "Use `all`, `last` or `none`")

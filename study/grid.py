@@ -1,0 +1,222 @@
+"""The grid: points of a study as cells, cells that share a training, and the plan of what is left to do. Pure; no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from study.config import COLUMNS, CellConfig, Resources, StudyConfig, measured_epochs
+from study.models.config import parameter_count
+from study.precision import options_used, parse_precision
+from study.schema import Scalar, canonical, flat, plain
+
+DEFINITIONS = 1  # rises only when a metric's meaning changes, so that stores stay valid
+MEASURED = ("precision", "precision_options", "measure")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid, and where it runs. `folder` is what its relative paths resolve against."""
+
+    study: str
+    config: CellConfig
+    resources: Resources
+    keep: str
+    folder: Path
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        identity = plain(self.config)
+        used = options_used(parse_precision(self.config.precision))
+        options = {group: value for group, value in identity["precision_options"].items() if group in used}
+        return {**identity, "precision_options": options, "definitions": DEFINITIONS}
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the resolved scientific configuration, defaults written out (32 hex digits of SHA-256)."""
+        return _hash(self._identity)
+
+    @cached_property
+    def training_key(self) -> str:
+        """The same without what only measuring depends on: cells of one training share it."""
+        return _hash({name: value for name, value in self._identity.items() if name not in MEASURED})
+
+    def settings(self) -> dict[str, Scalar]:
+        """Every scalar setting by its column name; settings of other kinds of data or model are absent."""
+        used = options_used(parse_precision(self.config.precision))
+        values = flat(self.config)
+        unused = [path for path in values if path.startswith("precision_options.") and path.split(".")[1] not in used]
+        return {COLUMNS[path]: value for path, value in values.items() if path not in unused}
+
+    def to_json(self) -> dict[str, Any]:
+        """What a worker on another machine needs to know; `from_json` reads it."""
+        return {
+            "study": self.study,
+            "config": self.config.model_dump(),
+            "resources": self.resources.model_dump(),
+            "keep": self.keep,
+            "folder": str(self.folder),
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Cell:
+        """The cell that `to_json` described."""
+        return Cell(
+            study=value["study"],
+            config=CellConfig.model_validate(value["config"]),
+            resources=Resources.model_validate(value["resources"]),
+            keep=value["keep"],
+            folder=Path(value["folder"]),
+        )
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Cells that share a training: they differ only in how its checkpoints are measured."""
+
+    key: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def first(self) -> Cell:
+        return self.cells[0]
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs at which at least one of the cells is measured."""
+        total = self.first.config.train.epochs
+        return tuple(sorted({e for cell in self.cells for e in measured_epochs(cell.config.measure.at, total)}))
+
+    def only(self, keys: Collection[str]) -> Training:
+        """The training with those of its cells alone."""
+        return Training(self.key, tuple(cell for cell in self.cells if cell.key in keys))
+
+
+def expand(study: StudyConfig) -> tuple[Cell, ...]:
+    """Every cell of a study in the order of its grid; cells that are the same after resolving come once."""
+    cells: dict[str, Cell] = {}
+    for point in study.points():
+        cell = Cell(
+            study=study.name,
+            config=CellConfig.model_validate(point.settings),
+            resources=Resources.model_validate(point.resources),
+            keep=point.keep,
+            folder=study.folder,
+        )
+        cells.setdefault(cell.key, cell)
+    return tuple(cells.values())
+
+
+def trainings(cells: Iterable[Cell]) -> tuple[Training, ...]:
+    """Cells grouped by the training they share, in order of first appearance."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.training_key, []).append(cell)
+    return tuple(Training(key, tuple(group)) for key, group in groups.items())
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How large a data set is: classes of the head, samples and sequences of the training split."""
+
+    classes: int
+    train_samples: int
+    train_sequences: int
+    val_samples: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training costs. `parameters` and `flops` are None where the model is known only after loading it."""
+
+    parameters: int | None
+    tokens: int
+    flops: float | None
+    disk: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a launch would do."""
+
+    cells: tuple[Cell, ...]
+    done: frozenset[str]
+    failed: frozenset[str]
+    pending: tuple[Training, ...]
+    measured_only: frozenset[str]
+    retrained: frozenset[str]
+    costs: dict[str, Cost]
+
+    @property
+    def pending_cells(self) -> int:
+        """Number of cells left to run."""
+        return sum(len(training.cells) for training in self.pending)
+
+
+def plan(
+    cells: tuple[Cell, ...],
+    *,
+    done: Collection[str] = (),
+    failed: Collection[str] = (),
+    kept: Callable[[Training], bool] = lambda training: False,
+    size: Callable[[Cell], DataSize | None] = lambda cell: None,
+) -> Plan:
+    """What is left of `cells`: neither done nor failed, grouped by training, with its cost.
+
+    `kept` tells whether all checkpoints that a training's pending cells need are kept: then they are measured without
+    training. `size` gives the size of a cell's data, None where it is not known; then the training has no cost.
+    """
+    groups = trainings(cells)
+    pending = []
+    for training in groups:
+        left = [cell.key for cell in training.cells if cell.key not in done and cell.key not in failed]
+        if left:
+            pending.append(training.only(left))
+    started = {cell.training_key for cell in cells if cell.key in done}
+    measured_only = frozenset(training.key for training in pending if kept(training))
+    costs = {}
+    for training in pending:
+        if (found := size(training.first)) is not None:
+            costs[training.key] = cost(training, found, trained=training.key not in measured_only)
+    return Plan(
+        cells=cells,
+        done=frozenset(cell.key for cell in cells if cell.key in done),
+        failed=frozenset(cell.key for cell in cells if cell.key in failed and cell.key not in done),
+        pending=tuple(pending),
+        measured_only=measured_only,
+        retrained=frozenset(t.key for t in pending if t.key in started and t.key not in measured_only),
+        costs=costs,
+    )
+
+
+def cost(training: Training, size: DataSize, *, trained: bool = True) -> Cost:
+    """Cost of a training: tokens seen, FLOPs by 6 N per token trained and 2 N per token measured, bytes kept.
+
+    N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside embeddings; the head of a model with
+    a large vocabulary is most of its arithmetic here, so it is counted). Attention products are left out.
+    """
+    config, cells = training.first.config, training.cells
+    context = getattr(config.data, "context", 1)
+    parameters = parameter_count(config.model, classes=size.classes, context=context, base=training.first.folder)
+    tokens = config.train.epochs * size.train_samples if trained else 0
+    measured = 0
+    for cell in cells:
+        asked = cell.config.measure
+        sample = min(asked.train_tokens or size.train_samples, size.train_samples)
+        passes = sample + size.val_samples + min(asked.agreement_samples, size.train_samples)
+        measured += passes * len(measured_epochs(asked.at, config.train.epochs))
+    kept = {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
+    return Cost(
+        parameters=parameters,
+        tokens=tokens,
+        flops=None if parameters is None else float(parameters) * (6 * tokens + 2 * measured),
+        disk=None if parameters is None else 4 * parameters * kept,
+    )

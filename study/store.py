@@ -1,0 +1,264 @@
+"""The store: one checked parquet file per cell, written once, atomically. It alone decides what is done.
+
+Layout of a run (`RunPaths` owns every path):
+
+    runs/NAME/study.yaml                     the resolved study
+    runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer)
+    runs/NAME/failures/KEY.json              why a cell has no rows
+    runs/NAME/damaged/                       files that failed their checksum, set aside
+    runs/NAME/trainings/KEY/                 provenance, loss log, console log, resume states of one training
+    runs/NAME/checkpoints/KEY/epoch-00003/   kept weights
+    runs/NAME/leases/KEY.json                who works on a training, and how far it is
+    runs/NAME/launches/TIME.json             provenance of each launch
+    runs/NAME/report/                        what `python -m analysis` writes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = 1
+VOLATILE = ("seconds", "device", "host", "git_sha", "finished_at")
+_SEAL = b"collapse-study-sha256:"
+_SEALED = re.compile(_SEAL + rb"([0-9a-f]{64})")
+
+Row = Mapping[str, Any]
+
+
+class StoreError(RuntimeError):
+    """The store refuses: a cell written twice with other numbers, or a run directory that is none."""
+
+
+def write_atomically(path: Path, content: bytes, *, exclusive: bool = False) -> None:
+    """Temporary file, fsync, rename: readers see all or nothing. `exclusive`: FileExistsError, never replace."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if exclusive:
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomic JSON, readable by people."""
+    write_atomically(path, (json.dumps(value, indent=1, default=str) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every path of a run."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        return self.root / "study.yaml"
+
+    @property
+    def cells(self) -> Path:
+        return self.root / "cells"
+
+    def cell(self, key: str) -> Path:
+        return self.cells / key[:2] / f"{key}.parquet"
+
+    @property
+    def failures(self) -> Path:
+        return self.root / "failures"
+
+    def failure(self, key: str) -> Path:
+        return self.failures / f"{key}.json"
+
+    @property
+    def damaged(self) -> Path:
+        return self.root / "damaged"
+
+    @property
+    def trainings(self) -> Path:
+        return self.root / "trainings"
+
+    def training(self, key: str) -> Path:
+        return self.trainings / key
+
+    def checkpoints(self, key: str) -> Path:
+        return self.root / "checkpoints" / key
+
+    def checkpoint(self, key: str, epoch: int) -> Path:
+        return self.checkpoints(key) / f"epoch-{epoch:05d}"
+
+    @property
+    def leases(self) -> Path:
+        return self.root / "leases"
+
+    @property
+    def launches(self) -> Path:
+        return self.root / "launches"
+
+    @property
+    def cache(self) -> Path:
+        """Tokens and other derived data, shared by all runs of the folder."""
+        return self.root.parent / ".cache"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+
+def seal(rows: Sequence[Row], types: Mapping[str, type], metrics: Mapping[str, Any]) -> bytes:
+    """A parquet file of `rows` that carries the SHA-256 of its own bytes (taken with the digest's place zeroed)."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    arrow = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    fields = []
+    for column in columns:
+        kind = types.get(column) or next((type(row[column]) for row in rows if row.get(column) is not None), float)
+        fields.append(pa.field(column, arrow[kind]))
+    metadata = {b"metrics": json.dumps(metrics).encode(), b"seal": _SEAL + b"0" * 64}
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields, metadata=metadata))
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd", store_schema=False)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest().encode()
+    if content.count(_SEAL) != 1:
+        raise StoreError("a value of the rows holds the text of the store's seal")
+    return content.replace(_SEAL + b"0" * 64, _SEAL + digest)
+
+
+def intact(content: bytes) -> bool:
+    """Whether sealed bytes are those that were written."""
+    found = _SEALED.findall(content)
+    if len(found) != 1:
+        return False
+    zeroed = content.replace(_SEAL + found[0], _SEAL + b"0" * 64)
+    return bool(hashlib.sha256(zeroed).hexdigest() == found[0].decode())
+
+
+def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in VOLATILE and v is not None} for row in rows]
+
+
+class Store:
+    """Rows and failures of a run directory. Safe for several writers: rows are created once, never replaced."""
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.paths = RunPaths(Path(run_dir))
+
+    def keys(self) -> set[str]:
+        """Cells that have rows (by name alone; `verify` reads them)."""
+        return {path.stem for path in self.paths.cells.glob("??/*.parquet") if not path.name.startswith(".")}
+
+    def has(self, key: str) -> bool:
+        """Whether a cell has rows."""
+        return self.paths.cell(key).exists()
+
+    def write(
+        self,
+        key: str,
+        rows: Sequence[Row],
+        *,
+        types: Mapping[str, type] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Write a cell's rows; False if the very same rows are there already.
+
+        Raises StoreError if other rows are there, ValueError for no rows.
+        """
+        if not rows:
+            raise ValueError(f"cell {key}: there are no rows to write")
+        content = seal(rows, types or {}, metrics or {})
+        path = self.paths.cell(key)
+        try:
+            write_atomically(path, content, exclusive=True)
+        except FileExistsError:
+            if _stable(self.rows(key)) == _stable(rows):
+                return False
+            message = f"cell {key}: other rows are stored already in {path}; they are kept, the new ones refused"
+            raise StoreError(message) from None
+        self.paths.failure(key).unlink(missing_ok=True)
+        return True
+
+    def rows(self, key: str) -> list[dict[str, Any]]:
+        """Rows of one cell."""
+        table: list[dict[str, Any]] = pq.read_table(self.paths.cell(key)).to_pylist()
+        return table
+
+    def verify(self) -> list[Path]:
+        """Set damaged files aside (into `damaged/`); returns where they lie now. Their cells count as not done."""
+        moved = []
+        for path in sorted(self.paths.cells.glob("??/*.parquet")):
+            if not path.name.startswith(".") and not intact(path.read_bytes()):
+                self.paths.damaged.mkdir(parents=True, exist_ok=True)
+                target = self.paths.damaged / f"{path.stem}.{secrets.token_hex(4)}.parquet"
+                path.replace(target)
+                moved.append(target)
+        return moved
+
+    def read(self, keys: Iterable[str] | None = None) -> pl.DataFrame:
+        """All rows (or those of `keys`), one per cell and checkpoint, sorted by cell, epoch and layer.
+
+        Raises StoreError where the run has no rows yet or a file is damaged.
+        """
+        wanted = self.keys() if keys is None else set(keys) & self.keys()
+        if not wanted:
+            raise StoreError(f"{self.paths.root}: there are no measured cells yet; run `python -m study.launch` first")
+        tables = []
+        for key in sorted(wanted):
+            content = self.paths.cell(key).read_bytes()
+            if not intact(content):
+                message = f"{self.paths.cell(key)} is damaged; a relaunch sets it aside and measures its cell again"
+                raise StoreError(message)
+            tables.append(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
+        frame = pl.from_arrow(pa.concat_tables(tables, promote_options="permissive"))
+        assert isinstance(frame, pl.DataFrame)
+        order = [column for column in ("cell", "epoch", "layer") if column in frame.columns]
+        return frame.sort(order, nulls_last=True)
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Metadata of the metric columns: column -> family, direction, citation and so on, as stored with the rows."""
+        merged: dict[str, dict[str, Any]] = {}
+        for key in sorted(self.keys())[:1]:
+            metadata = pq.read_schema(self.paths.cell(key)).metadata or {}
+            merged |= json.loads(metadata.get(b"metrics", b"{}"))
+        return merged
+
+    def fail(self, key: str, record: Mapping[str, Any]) -> None:
+        """Record why a cell has no rows (cause, message, traceback, ...). A success clears it."""
+        if not self.has(key):
+            write_json(self.paths.failure(key), {"cell": key, **record})
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """Records of the cells that failed."""
+        for path in sorted(self.paths.failures.glob("[!.]*.json")):
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            yield record
+
+    def forget_failure(self, key: str) -> None:
+        """Let a failed cell be pending again."""
+        self.paths.failure(key).unlink(missing_ok=True)
