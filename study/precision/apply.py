@@ -1,0 +1,131 @@
+"""Applying a precision to a model."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from study.precision.formats import obstacle, round_weight, runs_int8_kernel
+from study.precision.layers import Weight, covered_weights, from_rows
+from study.precision.names import Precision, PrecisionError, parse_precision
+
+CAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class DynamicLinear(nn.Linear):
+    """A linear layer whose inputs are rounded to int8 at run time by torchao's kernel.
+
+    `packed` is what multiplies; `weight` holds its dequantized values for everything that reads weights (tied
+    embeddings, duality metrics).
+    """
+
+    packed: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.packed, self.bias)
+
+
+@torch.no_grad()
+def quantize(model: nn.Module, precision: str | Precision) -> nn.Module:
+    """A copy of `model` that computes at `precision`; the model itself is untouched. Deterministic.
+
+    Casts convert every parameter and buffer, so features are computed in that dtype. Weight formats replace each
+    covered weight by its rounded values, in the checkpoint's dtype; tied weights stay tied. Dynamic formats also
+    turn the linear layers into `DynamicLinear`. The copy is for measuring: its parameters take no gradients.
+
+    Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take (naming layer,
+    sizes and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`, which
+    need data: `study.qat.finetune`.
+    """
+    precision = parse_precision(precision) if isinstance(precision, str) else precision
+    if precision.tuning is not None:
+        raise PrecisionError(
+            f"{precision.name} measures a fine-tuned model: call study.qat.finetune, which needs data, "
+            f"or measure {precision.untuned.name!r}"
+        )
+    copy = deepcopy(model).requires_grad_(False)
+    if precision.family == "cast":
+        return _cast(copy, precision)
+    weights = covered_weights(copy, precision)
+    for weight in weights:
+        _check(weight, precision)
+    for weight in weights:
+        if precision.activation is None:
+            values = round_weight(weight.rows, precision)
+        else:
+            values = _make_dynamic(weight, precision)
+        if not torch.isfinite(values).all():
+            raise PrecisionError(
+                f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that are not finite "
+                "in this format: the checkpoint has diverged, or its weights overflow"
+            )
+        weight.parameter.copy_(from_rows(values, weight.parameter, weight.transposed))
+    return copy
+
+
+def _cast(copy: nn.Module, precision: Precision) -> nn.Module:
+    copy.to(CAST_DTYPES[precision.format])
+    for name, tensor in copy.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise PrecisionError(
+                f"{precision.name}: {name} {tuple(tensor.shape)} has values that are not finite in this format: "
+                "the checkpoint has diverged, or overflows (bf16 has the range of fp32)"
+            )
+    return copy
+
+
+def _check(weight: Weight, precision: Precision) -> None:
+    shape = tuple(weight.rows.shape)
+    problem = obstacle(shape, weight.parameter.dtype, precision)
+    if problem is None and precision.activation is not None:
+        problem = _dynamic_obstacle(weight, precision)
+    if problem is not None:
+        layer = type(weight.places[0].module).__name__
+        raise PrecisionError(
+            f"{precision.name} cannot take {weight.name} ({layer}, {tuple(weight.parameter.shape)}): {problem}"
+        )
+
+
+def _dynamic_obstacle(weight: Weight, precision: Precision) -> str | None:
+    weights_only = precision.name.replace("-dynamic", "")
+    for place in weight.places:
+        if isinstance(place.module, nn.Embedding):
+            continue
+        if type(place.module) is not nn.Linear:
+            return f"the inputs of linear layers alone can be rounded at run time: take {weights_only!r}"
+        if runs_int8_kernel(precision) and weight.parameter.device.type == "cuda":
+            o, i = weight.parameter.shape
+            if o % 8 != 0 or i % 8 != 0:
+                return f"the CUDA kernel needs multiples of 8: measure on the CPU, or take {weights_only!r}"
+    return None
+
+
+def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
+    """Turns the linear layers that hold `weight` into DynamicLinear; the dequantized weight."""
+    from study.precision import ao
+
+    linears = [place.module for place in weight.places if isinstance(place.module, nn.Linear)]
+    if not linears:
+        return round_weight(weight.rows, precision)
+    config = (
+        ao.Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+        if runs_int8_kernel(precision)
+        else ao.Int8DynamicActivationIntxWeightConfig(
+            weight_dtype=getattr(torch, precision.format),
+            weight_granularity=ao.PerAxis(0) if precision.group is None else ao.PerGroup(precision.group),
+            weight_mapping_type=ao.MappingType.SYMMETRIC if precision.symmetric else ao.MappingType.ASYMMETRIC,
+        )
+    )
+    donor = nn.Linear(1, 1, bias=False)
+    donor.weight = nn.Parameter(weight.rows, requires_grad=False)
+    ao.quantize_(donor, config)
+    packed = donor.weight.data
+    for linear in linears:
+        # In place, so that every reference to the layer sees the change.
+        linear.__class__ = DynamicLinear
+        linear.register_buffer("packed", packed, persistent=False)
+    dequantized: Tensor = packed.dequantize()
+    return dequantized

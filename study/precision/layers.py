@@ -1,0 +1,145 @@
+"""Which weights of a model a precision covers. Every tensor is either covered, known to stay, or an error."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from study.precision.names import Precision, PrecisionError
+
+_POSITIONAL_NAME = re.compile(r"(^|_)(wpe|pos|positions?|positional)(_|$)")
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module that holds a weight as `attribute`; `name` is its path in the model."""
+
+    name: str
+    module: nn.Module
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight tensor of a model with every place that shares it (a tied embedding and head are one weight)."""
+
+    name: str
+    parameter: nn.Parameter
+    places: tuple[Place, ...]
+    head: bool
+    embedding: bool
+    transposed: bool
+
+    @property
+    def rows(self) -> Tensor:
+        """The weight as a matrix (output channels, weights of a channel)."""
+        return as_rows(self.parameter.detach(), self.transposed)
+
+
+def as_rows(weight: Tensor, transposed: bool) -> Tensor:
+    """A weight as a contiguous matrix, one output channel a row; `transposed`: channels are its last dimension."""
+    return (weight.t() if transposed else weight.flatten(1)).contiguous()
+
+
+def from_rows(rows: Tensor, like: Tensor, transposed: bool) -> Tensor:
+    """The inverse of `as_rows`, in the shape of `like`."""
+    return (rows.t() if transposed else rows).reshape(like.shape)
+
+
+def find_head(model: nn.Module) -> nn.Module | None:
+    """The classifier head: the attribute `head`, or what Hugging Face's `get_output_embeddings` returns."""
+    head = getattr(model, "head", None)
+    embeddings = getattr(model, "get_output_embeddings", None)
+    if head is None and callable(embeddings):
+        head = embeddings()
+    return head if isinstance(head, nn.Module) else None
+
+
+def covered_weights(model: nn.Module, precision: Precision) -> list[Weight]:
+    """The weights in the scope of `precision`, tied ones once, in the model's order.
+
+    Linear layers, attention projections, embeddings and convolutions are covered. Biases, norms and other vectors,
+    and position embeddings (a module with `positional = True`, or a name such as `wpe` or `pos_embedding`), stay.
+    `body` leaves the head and every embedding as they are; `head` includes the embedding that is tied to it.
+    Raises PrecisionError for a matrix that belongs to none of these, and where nothing is in scope.
+    """
+    head = find_head(model)
+    if head is None and precision.scope != "all":
+        raise PrecisionError(
+            f"{precision.name}: cannot tell the head of {type(model).__name__}: give it an attribute `head`, "
+            f"or measure {precision.name.removesuffix('/' + precision.scope)!r}"
+        )
+    weights = [weight for weight in _all_weights(model, head, precision) if _in_scope(weight, precision)]
+    if not weights:
+        raise PrecisionError(f"{precision.name}: {type(model).__name__} has no weights in this scope")
+    return weights
+
+
+def _in_scope(weight: Weight, precision: Precision) -> bool:
+    if precision.scope == "body":
+        return not (weight.head or weight.embedding)
+    return weight.head or precision.scope == "all"
+
+
+def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision) -> list[Weight]:
+    # By memory rather than identity: two Parameters over one storage are tied as well.
+    names: dict[tuple[int, tuple[int, ...]], str] = {}
+    places: dict[str, list[Place]] = {}
+    for path, module in model.named_modules():
+        for attribute, parameter in module.named_parameters(recurse=False):
+            name = f"{path}.{attribute}".removeprefix(".")
+            if _stays(module, path, attribute, parameter):
+                continue
+            if not _is_known(module, attribute):
+                if precision.scope == "head":
+                    continue
+                raise PrecisionError(
+                    f"{precision.name}: {name} of {type(module).__name__} {tuple(parameter.shape)} is a matrix that "
+                    f"no format covers: make it a linear, embedding or convolution layer, mark a position table "
+                    f"by `positional = True` on its module, or measure '{precision.untuned.format}/head'"
+                )
+            first = names.setdefault((parameter.data_ptr(), tuple(parameter.shape)), name)
+            places.setdefault(first, []).append(Place(name, module, attribute))
+    return [_weight(name, tuple(shared), head) for name, shared in places.items()]
+
+
+def _weight(name: str, places: tuple[Place, ...], head: nn.Module | None) -> Weight:
+    parameter = places[0].module.get_parameter(places[0].attribute)
+    transposed = any(_is_transposed(place.module) for place in places)
+    return Weight(
+        name=name,
+        parameter=parameter,
+        places=places,
+        head=any(place.module is head for place in places),
+        embedding=any(isinstance(place.module, nn.Embedding | nn.EmbeddingBag) for place in places),
+        transposed=transposed,
+    )
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    """Hugging Face's `Conv1D` is a linear layer with its weight stored as (inputs, outputs)."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+
+
+def _is_known(module: nn.Module, attribute: str) -> bool:
+    if isinstance(module, nn.MultiheadAttention):
+        return attribute in _ATTENTION_WEIGHTS
+    known = isinstance(module, nn.Linear | nn.Embedding | nn.EmbeddingBag) or _is_transposed(module)
+    convolution = isinstance(module, _CONVOLUTIONS) and not isinstance(module, _ConvTransposeNd)
+    return attribute == "weight" and (known or convolution)
+
+
+def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> bool:
+    """Vectors (also such of shape (d, 1, 1)) of layers that hold no weights, and position embeddings."""
+    if getattr(module, "positional", False) is True:
+        return True
+    if isinstance(module, nn.Embedding):
+        return _POSITIONAL_NAME.search(path.rpartition(".")[2]) is not None
+    if _is_known(module, attribute):
+        return False
+    return parameter.ndim < 2 or max(parameter.shape) == parameter.numel() or bool(_POSITIONAL_NAME.search(attribute))

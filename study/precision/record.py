@@ -1,0 +1,110 @@
+"""What a precision did to a model, as columns of a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, isfinite, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from study.precision.apply import CAST_DTYPES
+from study.precision.formats import stored_bits
+from study.precision.layers import covered_weights, find_head
+from study.precision.names import Precision
+
+
+@torch.no_grad()
+def quantization_record(
+    model: nn.Module, measured: nn.Module, precision: Precision
+) -> dict[str, float | int | bool | str | None]:
+    """How `measured`, which is the checkpoint `model` at `precision`, differs from it; columns of a row.
+
+    quantized_share         share of the parameters (tied ones once) that the precision rounds; casts round all of them,
+                            `fp32` and `ft-fp32` none
+    bits_per_weight         bits of a rounded weight with its share of scales and zero points; 32 for `fp32`
+    model_bytes             parameters and buffers as they would be stored, packed, with scales and zero points
+    weight_error            ||Q - W||_F / ||W||_F over the covered weights (all parameters for casts); for `qat-`,
+                            `efqat-` and `ft-fp32` it contains how far fine-tuning moved them. Null where W = 0
+    tied_embedding_changed  whether the embedding that shares the head's weights was rounded; null without a tie
+    quantized_layers        JSON list of the rounded weights by name, tied ones in every place
+    """
+    if precision.family == "cast":
+        dtype = CAST_DTYPES[precision.format]
+        rounded = [] if precision.format == "fp32" else [name for name, _ in _named_parameters(model)]
+        bits = {name: tensor.numel() * precision.bits for name, tensor in model.named_parameters()}
+        stored_bytes = sum(_bytes(tensor, dtype) for tensor in _stored(model).values())
+    else:
+        weights = covered_weights(model, precision)
+        rounded = [place.name for weight in weights for place in weight.places]
+        bits = {w.name: stored_bits(tuple(w.rows.shape), w.parameter.dtype, precision) for w in weights}
+        others = sum(_bytes(tensor, tensor.dtype) for tensor in _stored(model).values())
+        others -= sum(_bytes(weight.parameter, weight.parameter.dtype) for weight in weights)
+        stored_bytes = others + sum(ceil(each / 8) for each in bits.values())
+    covered = {name: model.get_parameter(name) for name in bits}
+    count = sum(weight.numel() for weight in covered.values())
+    error = RelativeError()
+    for name, weight in covered.items():
+        error.update(measured.get_parameter(name), weight)
+    tied = _tied_embeddings(model)
+    return {
+        "quantized_share": count / sum(p.numel() for p in model.parameters()) if rounded else 0.0,
+        "bits_per_weight": sum(bits.values()) / count,
+        "model_bytes": stored_bytes,
+        "weight_error": error.value,
+        "tied_embedding_changed": bool(tied & set(rounded)) if tied else None,
+        "quantized_layers": json.dumps(rounded),
+    }
+
+
+@dataclass
+class RelativeError:
+    """||x - reference||_F / ||reference||_F over everything it was updated with, summed in float64.
+
+    The logits error of a precision: update it with the logits of both models, batch by batch.
+    """
+
+    squared_error: float = 0.0
+    squared_norm: float = 0.0
+
+    def update(self, x: Tensor, reference: Tensor) -> None:
+        """Adds two tensors of one shape, of any float dtypes."""
+        if x.shape != reference.shape:
+            raise ValueError(f"shapes differ: {tuple(x.shape)} and {tuple(reference.shape)}")
+        expected = reference.detach().double()
+        self.squared_error += float((x.detach().double() - expected).square().sum())
+        self.squared_norm += float(expected.square().sum())
+
+    @property
+    def value(self) -> float | None:
+        """The error; None where the reference is zero or anything is infinite."""
+        if self.squared_norm == 0 or not isfinite(self.squared_error) or not isfinite(self.squared_norm):
+            return None
+        return sqrt(self.squared_error / self.squared_norm)
+
+
+def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
+    return model.named_parameters(remove_duplicate=False)
+
+
+def _stored(model: nn.Module) -> dict[tuple[int, tuple[int, ...]], Tensor]:
+    """Parameters and persistent buffers, those that share memory once."""
+    return {(tensor.data_ptr(), tuple(tensor.shape)): tensor for tensor in model.state_dict().values()}
+
+
+def _bytes(tensor: Tensor, dtype: torch.dtype) -> int:
+    return tensor.numel() * (dtype.itemsize if tensor.is_floating_point() else tensor.itemsize)
+
+
+def _tied_embeddings(model: nn.Module) -> set[str]:
+    """Names of the embedding weights that share the head's memory."""
+    head = find_head(model)
+    if not isinstance(head, nn.Linear):
+        return set()
+    return {
+        f"{path}.weight"
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.weight.data_ptr() == head.weight.data_ptr()
+    }
