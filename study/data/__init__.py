@@ -7,8 +7,18 @@ from pathlib import Path
 from study.data.base import IGNORE, DataError, Dataset, Split
 from study.data.config import DataConfig
 from study.data.estimate import Estimate, estimate
+from study.data.token_files import check_readable
 
-__all__ = ["IGNORE", "DataConfig", "DataError", "Dataset", "Estimate", "Split", "estimate", "load_data"]
+__all__ = ["IGNORE", "DataConfig", "DataError", "Dataset", "Estimate", "Split", "check_data", "estimate", "load_data"]
+
+
+def check_data(config: DataConfig, *, base: Path) -> None:
+    """Find out early whether the data can be read: files, titles and formats, but nothing from the hub.
+
+    Raises:
+        DataError: something is missing or not of its format.
+    """
+    check_readable(config, base)
 
 
 def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:

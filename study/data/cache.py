@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
 _EXISTS = (errno.ENOTEMPTY, errno.EEXIST)
+_ABANDONED_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
     own = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:
         notes = build(own)
@@ -133,6 +136,17 @@ def _discard(folder: Path) -> None:
         _log.info("%s was removed by another process", folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(cache: Path) -> None:
+    """Delete what builders left behind that were killed more than a day ago."""
+    for path in [*cache.glob(".building-*"), *cache.glob(".damaged-*")]:
+        try:
+            age = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            continue  # its owner has just finished with it
+        if age > _ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

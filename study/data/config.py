@@ -28,7 +28,7 @@ class Corpus(Settings):
     context: Annotated[int, Field(ge=2)] = 128
     """Tokens in a chunk; a chunk of T tokens gives T - 1 samples."""
     val_fraction: Fraction = 0.1
-    """Share of the text, at its end, kept for validation where the corpus has no split of its own."""
+    """Share of the text, at its end, kept for validation where the corpus has no split validation, valid or test."""
     seed: NonNegativeInt = 0
     """Seed of everything random about the data: subsets that are measured, balancing, label noise."""
 

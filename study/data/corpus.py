@@ -104,12 +104,13 @@ def _text_file(path: Path, select: str | None) -> list[str]:
 def _titled_part(text: str, select: str, path: Path) -> str:
     starts = list(_TITLE.finditer(text))
     ends = [match.start() for match in starts[1:]] + [len(text)]
-    parts = {match[1].casefold(): text[match.start(1) : end] for match, end in zip(starts, ends, strict=True)}
+    parts = {match[1].casefold(): text[match.start(1) : end] for match, end in zip(starts, ends, strict=False)}
     if select.casefold() not in parts:
         titles = [match[1] for match in starts]
         near = difflib.get_close_matches(select, titles, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise DataError(f"data.select: {path} has no part titled {select!r}; {hint}its titles: {', '.join(titles)}")
+        known = f"its titles: {', '.join(titles)}" if titles else "it has no titles (lines after two blank lines)"
+        raise DataError(f"data.select: {path} has no part titled {select!r}; {hint}{known}")
     return parts[select.casefold()]
 
 
@@ -175,8 +176,9 @@ def _load_dataset(name: str, revision: str | None, *, streaming: bool) -> dict[s
     # The library raises errors of its own, of the hub client, of the HTTP client and of file formats.
     except Exception as fault:
         raise DataError(
-            f"data.source: `datasets` cannot load {name!r}: {type(fault).__name__}: {fault}. Without a network, give a "
-            "local .txt, .jsonl or .parquet file, or a folder with parquet files of the splits train and validation"
+            f"data.source: `datasets` cannot load {name!r}: {type(fault).__name__}: {fault}; "
+            "without a network, give a local .txt, .jsonl or .parquet file, or a folder with parquet files of the "
+            "splits train and validation"
         ) from fault
     return loaded
 

@@ -36,6 +36,18 @@ class TokenFiles:
     fingerprint: str
 
 
+def check_readable(config: Corpus, base: Path) -> None:
+    """Open source and tokenizer without tokenizing; what is on the hub is left until it is needed.
+
+    Raises:
+        DataError: one of them is missing or not of its format.
+    """
+    if not config.source.startswith("hub:"):
+        open_corpus(config, base)
+    if config.tokenizer != "char" and not config.tokenizer.startswith(("bpe:", "hub:")):
+        load_subwords(config.tokenizer, base)
+
+
 def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
     """The tokens of a corpus, from the cache where they were built before.
 
@@ -47,16 +59,14 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
         train, val = split_at_end(corpus.train, config.val_fraction)
     else:
         train, val = corpus.train, corpus.val
-    given = None
-    trained = config.tokenizer == "char" or config.tokenizer.startswith("bpe:")
-    if not trained:
-        given = load_subwords(config.tokenizer, base)
+    made_here = config.tokenizer == "char" or config.tokenizer.startswith("bpe:")
+    given = None if made_here else load_subwords(config.tokenizer, base)
     key = digest(
         str(_FORMAT),
         corpus.content,
         repr(config.val_fraction if corpus.val is None else None),
-        str(config.text_column),
-        str(config.select),
+        config.text_column,
+        repr(config.select),
         given.identity if given else config.tokenizer + _library_version(),
     )[:32]
 

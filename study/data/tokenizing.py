@@ -54,6 +54,8 @@ class Characters:
                 found.update(document)
                 if number:
                     found.add("\n")
+        if not found:
+            raise DataError("data.source: there is no text in the source")
         return cls("".join(sorted(found)))
 
     @property
@@ -152,7 +154,7 @@ def load_subwords(name: str, base: Path) -> Subwords:
         raise
     except Exception as fault:  # the library raises plain Exception for files and hub alike
         raise DataError(
-            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {fault}. Give a `tokenizers` JSON file, "
+            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {fault}; give a `tokenizers` JSON file, "
             "or hub:NAME where the hub can be reached"
         ) from fault
     tokenizer.no_truncation()
