@@ -1,0 +1,250 @@
+"""Checkpoints in the Hugging Face layout, ours and those of others. Never runs code that comes with a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from study.atomic import replacing, write_atomically
+from study.models.base import FeatureModel
+from study.models.config import ModelError
+from study.models.transformer import Architecture, Transformer
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+# Our modules of a GPT-Neo and Hugging Face's; the stacked qkv matrix is three there.
+_OUTSIDE = {"embedding": "wte", "position": "wpe", "norm": "ln_f"}
+_BLOCK = {
+    "norm1": ["ln_1"],
+    "attention.qkv": ["attn.attention.q_proj", "attn.attention.k_proj", "attn.attention.v_proj"],
+    "attention.out": ["attn.attention.out_proj"],
+    "norm2": ["ln_2"],
+    "expand": ["mlp.c_fc"],
+    "contract": ["mlp.c_proj"],
+}
+
+
+class HubModel(FeatureModel):
+    """A causal language model of `transformers`: its body gives the features, its output embedding is the head.
+
+    Raises ModelError when head(features) is not what the model itself returns, as with capped or scaled logits.
+    """
+
+    embedding: nn.Embedding
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+        if not isinstance(head, nn.Linear):
+            raise ModelError(f"{type(model).__name__} ends in {type(head).__name__}, not in a linear head")
+        self.config = model.config
+        self.body = model.base_model
+        self.head = head
+        self.embedding = embedding
+        self.tied = head.weight is embedding.weight
+        self.body_name = model.base_model_prefix
+        self.head_name = next(name for name, module in model.named_modules() if module is head)
+        self._check(model)
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        depth = self.config.num_hidden_layers
+        blocks = next(m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth)
+        return {f"block{number}": block for number, block in enumerate(blocks, start=1)}
+
+    def features(self, x: Tensor) -> Tensor:
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if positions is not None and x.shape[1] > positions:
+            raise ModelError(f"{x.shape[1]} tokens, but the model has only {positions} positions: shorten data.context")
+        hidden: Tensor = self.body(input_ids=x, use_cache=False).last_hidden_state
+        return hidden
+
+    def _check(self, model: Any) -> None:
+        tokens = torch.arange(min(4, self.head.out_features))[None]
+        model.eval()
+        with torch.no_grad():
+            ours, theirs = self(tokens), model(input_ids=tokens, use_cache=False).logits
+        if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4):
+            raise ModelError(
+                f"{type(model).__name__} changes the logits after its linear head (by up to "
+                f"{(ours - theirs).abs().max():.3g}); collapse is defined for plain linear heads only"
+            )
+
+
+def load_pretrained(path: str, *, classes: int | None = None, base: Path = Path()) -> FeatureModel:
+    """See `study.models.load_pretrained`."""
+    if path.startswith("hub:"):
+        name, _, revision = path.removeprefix("hub:").partition("@")
+        model = _through_transformers(name, revision or None)
+    else:
+        model = load_checkpoint(base / path)
+    if classes is not None and model.head.out_features != classes:
+        raise ModelError(
+            f"the head of {path} has {model.head.out_features} classes, the data have {classes}: "
+            "use the tokenizer of the checkpoint and data.vocabulary full"
+        )
+    return model
+
+
+def load_checkpoint(folder: Path) -> FeatureModel:
+    """See `study.models.load_checkpoint`."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        architecture = _architecture(config)
+        if architecture is None or not (folder / WEIGHTS).exists():
+            return _through_transformers(str(folder), None)
+        tensors = load_file(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is no checkpoint: {error.filename} does not exist") from error
+    except (ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} cannot be read: {error}") from error
+    return _filled(architecture, tensors)
+
+
+def save_checkpoint(model: FeatureModel, folder: Path) -> None:
+    """See `study.models.save_checkpoint`."""
+    if isinstance(model, Transformer):
+        config = _config(model.architecture)
+        tensors: dict[str, Tensor] = dict(model.named_parameters())
+        if model.architecture.family == "gpt_neo":
+            tensors = _to_hugging_face(tensors)
+    elif isinstance(model, HubModel):
+        tensors = {f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()}
+        if not model.tied:
+            tensors |= {f"{model.head_name}.{name}": value for name, value in model.head.named_parameters()}
+        config = model.config.to_dict() | {"architectures": model.config.architectures}
+    else:
+        raise ModelError(f"{type(model).__name__} has no layout on disk")
+    cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(cpu, temporary, metadata={"format": "pt"})
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _through_transformers(name: str, revision: str | None) -> FeatureModel:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, dtype=torch.float32, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name} cannot be loaded as a causal language model: {error}") from error
+    architecture = _architecture(model.config.to_dict())
+    if architecture is not None:
+        return _filled(architecture, model.state_dict())
+    return HubModel(model)
+
+
+def _filled(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
+    """A transformer with these weights, under Hugging Face's names if it is a GPT-Neo."""
+    model = Transformer(architecture)
+    parameters = dict(model.named_parameters())
+    ours = _from_hugging_face(tensors, parameters) if architecture.family == "gpt_neo" else tensors
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if name not in ours or ours[name].shape != parameter.shape:
+                found = tuple(ours[name].shape) if name in ours else "nothing"
+                raise ModelError(f"the checkpoint has {found} where {name} {tuple(parameter.shape)} should be")
+            parameter.copy_(ours[name])
+    return model
+
+
+def _config(architecture: Architecture) -> dict[str, Any]:
+    """What `config.json` says: Hugging Face's fields for a GPT-Neo (Wu & Papyan, Table 2), our own for a nanoGPT."""
+    if architecture.family == "nanogpt":
+        return {"model_type": "nanogpt", **asdict(architecture)}
+    kinds = ["global" if window is None else "local" for window in architecture.windows]
+    pairs, odd = divmod(len(kinds), 2)
+    types: list[Any] = [[["global", "local"], pairs]] if pairs else []
+    end_of_text = architecture.classes - 1 if architecture.classes == 50257 else None
+    windows = [window for window in architecture.windows if window is not None]
+    return {
+        "activation_function": "gelu_new",
+        "architectures": ["GPTNeoForCausalLM"],
+        "attention_dropout": 0,
+        "attention_layers": kinds,
+        "attention_types": types + ([[["global"], 1]] if odd else []),
+        "bos_token_id": end_of_text,
+        "embed_dropout": 0,
+        "eos_token_id": end_of_text,
+        "hidden_size": architecture.width,
+        "initializer_range": 0.02,
+        "intermediate_size": None,
+        "layer_norm_epsilon": 1e-05,
+        "max_position_embeddings": architecture.positions,
+        "model_type": "gpt_neo",
+        "num_heads": architecture.heads,
+        "num_layers": len(kinds),
+        "resid_dropout": 0,
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "use_cache": True,
+        "vocab_size": architecture.classes,
+        "window_size": windows[0] if windows else 256,
+    }
+
+
+def _architecture(config: dict[str, Any]) -> Architecture | None:
+    """The architecture of a `config.json` if it is one of ours, None if only `transformers` can build it."""
+    if config.get("model_type") == "nanogpt":
+        fields = {name: value for name, value in config.items() if name != "model_type"}
+        return Architecture(**{**fields, "windows": tuple(fields["windows"])})
+    expected = {
+        "model_type": "gpt_neo",
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "attention_dropout": 0,
+        "embed_dropout": 0,
+        "resid_dropout": 0,
+    }
+    plain = all(config.get(name) == value for name, value in expected.items())
+    if not plain or config.get("intermediate_size") not in (None, 4 * config["hidden_size"]):
+        return None
+    if not config.get("tie_word_embeddings", True):
+        return None
+    kinds = [kind for pattern, count in config["attention_types"] for kind in pattern * count]
+    return Architecture(
+        family="gpt_neo",
+        classes=config["vocab_size"],
+        positions=config["max_position_embeddings"],
+        width=config["hidden_size"],
+        heads=config["num_heads"],
+        windows=tuple(config["window_size"] if kind == "local" else None for kind in kinds),
+        attention_scale=1.0,
+        qkv_bias=False,
+        bias=True,
+        gelu="tanh",
+        tied=True,
+    )
+
+
+def _to_hugging_face(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    theirs: dict[str, Tensor] = {}
+    for name, tensor in ours.items():
+        names = _their_names(name)
+        theirs |= zip(names, tensor.chunk(len(names)), strict=True)
+    return theirs
+
+
+def _from_hugging_face(theirs: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """Those of the tensors `names` that `theirs` holds."""
+    parts = {name: [theirs[part] for part in _their_names(name) if part in theirs] for name in names}
+    return {name: torch.cat(found) for name, found in parts.items() if found}
+
+
+def _their_names(name: str) -> list[str]:
+    """Hugging Face's names of one of our tensors: one, or three that are stacked here."""
+    *path, kind = name.split(".")
+    if path[0] != "blocks":
+        return [f"transformer.{_OUTSIDE[path[0]]}.{kind}"]
+    modules = _BLOCK[".".join(path[2:])]
+    return [f"transformer.h.{path[1]}.{module}.{kind}" for module in modules]
