@@ -1,0 +1,339 @@
+"""Training: a generator of checkpoints that can be killed at any step and goes on as if it had not been.
+
+Nothing random is kept between steps: the order of an epoch is a function of (shuffle seed, epoch), dropout of
+(shuffle seed, step). A resumed training therefore repeats an unbroken one bit for bit on the same CPU type, versions
+and number of threads (which the caller sets).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.config import CellConfig, TrainConfig, measured_epochs
+from study.data.base import IGNORE, Dataset, Ints
+from study.losses import Loss, head_loss
+from study.losslog import LossLog, LossRow
+from study.models import build_model
+from study.models.base import FeatureModel
+from study.resume import State, load_state, save_state
+from study.schedule import learning_rate
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FLUSH_STEPS = 64
+FLUSH_SECONDS = 1.0
+
+
+class Diverged(RuntimeError):
+    """The loss of a step is no finite number."""
+
+
+class TrainingError(ValueError):
+    """A training that cannot be run as asked; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A finished epoch. `model` is the live model in evaluation mode: the consumer may use, but not change it.
+
+    `tokens` counts targets trained on so far (ignored positions included). `train_loss_running` and
+    `train_accuracy_running` are means over the samples of the epoch while it was trained; both are None for epoch 0,
+    the untrained model.
+    """
+
+    epoch: int
+    step: int
+    tokens: int
+    model: FeatureModel
+    train_loss_running: float | None
+    train_accuracy_running: float | None
+    last: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: `loss` is that of the last step, `tokens_per_second` over the time since the last
+    report.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+
+
+@dataclass
+class _Position:
+    """Where a training stands: epochs completed, optimizer steps done in all and in the current epoch, targets seen."""
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    tokens: int = 0
+
+
+def train(
+    config: CellConfig,
+    data: Dataset,
+    device: torch.device,
+    *,
+    folder: Path | None = None,
+    base: Path = Path(),
+    checkpoint_minutes: float = 10.0,
+    beat: Callable[[Progress], None] | None = None,
+) -> Iterator[Checkpoint]:
+    """Train the model of `config` on `data.train`; yield the untrained model, then every epoch that
+    `config.measure.at` names.
+
+    One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is the mean over
+    their samples. The last step of an epoch takes what is left.
+
+    Args:
+        config: the settings; precision and its options play no part.
+        data: its training split is addressed by row.
+        device: where model and batches live.
+        folder: keeps the loss log and the states to resume from, written after each epoch and every
+        `checkpoint_minutes`. A training whose
+            folder holds a state goes on from it, and first yields that state's epoch again if it had just ended.
+        base: the folder that relative paths of `config.model` start from.
+        checkpoint_minutes: least time between two states within an epoch.
+        beat: called at least once a second or once a step, whichever is rarer, and at the end of each epoch.
+
+    Raises:
+        Diverged: a step's loss is not finite.
+        TrainingError: fp16 on a CPU, or a step without a single sample.
+        ResumeError: the folder's states belong to other settings or other data.
+    """
+    training = _Training(config, data, device, folder, base, checkpoint_minutes, beat)
+    measured = set(measured_epochs(config.measure.at, config.train.epochs))
+    while True:
+        position = training.position
+        if position.step_in_epoch == 0 and position.epoch in measured:
+            yield training.checkpoint()
+        if position.epoch == config.train.epochs:
+            return
+        training.run_epoch()
+
+
+class _Training:
+    def __init__(
+        self,
+        config: CellConfig,
+        data: Dataset,
+        device: torch.device,
+        folder: Path | None,
+        base: Path,
+        checkpoint_minutes: float,
+        beat: Callable[[Progress], None] | None,
+    ) -> None:
+        self.config, self.data, self.device, self.folder, self.beat = config.train, data, device, folder, beat
+        if self.config.precision == "fp16" and device.type == "cpu":
+            raise TrainingError(
+                "train.precision fp16 on a CPU: PyTorch has no fast float16 kernels there "
+                "(16 to 22 times slower than bf16); use bf16 or fp32, or a GPU"
+            )
+        self.seconds_between_states = 60 * checkpoint_minutes
+        self.identity = _identity(config, data)
+        self.shuffle_seed = _seed(config.train.shuffle_seed, config.seed)
+        self.loss = Loss(self.config.loss, self.config.label_smoothing, self.config.focal_gamma)
+        self.position = _Position()
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # this epoch: loss, correct, samples
+        context = data.input_shape[0] + 1
+        init_seed = _seed(config.train.init_seed, config.seed)
+        self.model = build_model(config.model, classes=data.classes, context=context, seed=init_seed, base=base).to(
+            device
+        )
+        self.features = torch.compile(self.model.features) if self.config.compile else self.model.features
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
+        self.steps_per_epoch = math.ceil(len(data.train) / (self.config.batch_size * self.config.accumulation))
+        self.steps = self.steps_per_epoch * self.config.epochs
+        self.pending: list[tuple[LossRow, Tensor]] = []
+        if folder is not None:
+            self._restore(folder)
+            self.log = LossLog(folder, keep=self.position.step)
+        self.flushed = self.saved = time.monotonic()
+        self.tokens_flushed = self.position.tokens
+
+    def checkpoint(self) -> Checkpoint:
+        """The model as it stands at the end of an epoch."""
+        self.model.eval()
+        loss, correct, samples = self.totals.tolist()
+        position = self.position
+        return Checkpoint(
+            epoch=position.epoch,
+            step=position.step,
+            tokens=position.tokens,
+            model=self.model,
+            train_loss_running=loss / samples if samples else None,
+            train_accuracy_running=correct / samples if samples else None,
+            last=position.epoch == self.config.epochs,
+        )
+
+    def run_epoch(self) -> None:
+        """Train to the end of the current epoch and write its state."""
+        self.model.train()
+        position = self.position
+        if position.step_in_epoch == 0:
+            self.totals.zero_()
+        rows = self.config.batch_size * self.config.accumulation
+        order = np.random.default_rng([self.shuffle_seed, position.epoch]).permutation(len(self.data.train))
+        while position.step_in_epoch < self.steps_per_epoch:
+            start = position.step_in_epoch * rows
+            self._step(order[start : start + rows])
+            if len(self.pending) == FLUSH_STEPS or time.monotonic() - self.flushed >= FLUSH_SECONDS:
+                self._flush()
+            if (
+                time.monotonic() - self.saved >= self.seconds_between_states
+                and position.step_in_epoch < self.steps_per_epoch
+            ):
+                self._save()
+        position.epoch, position.step_in_epoch = position.epoch + 1, 0
+        self._save()
+
+    def _step(self, rows: Ints) -> None:
+        """One optimizer step on `rows`, without waiting for the device."""
+        position, config = self.position, self.config
+        batches = [
+            self.data.train.batch(rows[start : start + config.batch_size])
+            for start in range(0, len(rows), config.batch_size)
+        ]
+        samples = sum(int((targets != IGNORE).sum()) for _, targets in batches)
+        if samples == 0:
+            raise TrainingError(f"step {position.step + 1}: none of its {len(rows)} rows has a sample to predict")
+        rate = config.lr * learning_rate(config.schedule, position.step / self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = torch.zeros((), device=self.device)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_mix(self.shuffle_seed, position.step))
+            for inputs, targets in batches:
+                total += self._accumulate(inputs, targets, samples)
+        if config.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.totals[2] += samples
+        position.step += 1
+        position.step_in_epoch += 1
+        position.tokens += sum(targets.numel() for _, targets in batches)
+        epoch = round(position.epoch + position.step_in_epoch / self.steps_per_epoch, 6)
+        self.pending.append((LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan), total / samples))
+
+    def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> Tensor:
+        """Add the gradients of one pass; return its summed loss."""
+        if self.device.type == "cuda":
+            inputs, targets = inputs.pin_memory(), targets.pin_memory()
+        inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        dtype = AUTOCAST.get(self.config.precision)
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            sums = head_loss(self.features(inputs), self.model.head, targets, self.loss)
+        self.scaler.scale(sums.loss / samples).backward()  # type: ignore[no-untyped-call]
+        loss = sums.loss.detach()
+        self.totals[0] += loss
+        self.totals[1] += sums.correct
+        return loss
+
+    def _flush(self) -> None:
+        """Bring the losses since the last flush to the host: check, log and report them."""
+        losses = torch.stack([loss for _, loss in self.pending]).tolist() if self.pending else []
+        rows = [LossRow(**{**row, "loss": loss}) for (row, _), loss in zip(self.pending, losses, strict=True)]
+        self.pending.clear()
+        finite = list(itertools.takewhile(lambda row: math.isfinite(row["loss"]), rows))
+        if self.folder is not None:
+            self.log.append(finite)
+        if len(finite) < len(rows):
+            row = rows[len(finite)]
+            raise Diverged(
+                f"the loss of step {row['step']} (epoch {row['epoch']:.3f} of {self.config.epochs}) is {row['loss']} "
+                f"at learning rate {row['lr']:.3g}: lower train.lr, add train.schedule warmup, or set train.clip"
+            )
+        now = time.monotonic()
+        if rows and self.beat is not None:
+            speed = (self.position.tokens - self.tokens_flushed) / max(now - self.flushed, 1e-9)
+            self.beat(
+                Progress(
+                    self.position.epoch, self.config.epochs, self.position.step, self.steps, rows[-1]["loss"], speed
+                )
+            )
+        self.flushed, self.tokens_flushed = now, self.position.tokens
+
+    def _save(self) -> None:
+        """Flush, then write a state; never one of a diverged model."""
+        self._flush()
+        if self.folder is not None:
+            tensors = {f"model.{name}": tensor for name, tensor in _named_once(self.model)}
+            for index, slots in self.optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{index}.{key}": value for key, value in slots.items() if value is not None}
+            tensors["totals"] = self.totals
+            cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            facts = {"position": asdict(self.position), "scaler": self.scaler.state_dict()}
+            save_state(self.folder, State(self.position.step, facts, cpu), identity=self.identity)
+        self.saved = time.monotonic()
+
+    def _restore(self, folder: Path) -> None:
+        """Go on from the newest whole state, if there is one."""
+        state = load_state(folder, identity=self.identity)
+        if state is None:
+            return
+        with torch.no_grad():
+            for name, tensor in _named_once(self.model):
+                tensor.copy_(state.tensors[f"model.{name}"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                slots.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.scaler.load_state_dict(state.facts["scaler"])
+        self.totals.copy_(state.tensors["totals"])
+        self.position = _Position(**state.facts["position"])
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (fused) or SGD; weight decay acts on matrices and not on biases and norms. A tied head is one parameter."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+
+
+def _named_once(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name, those shared by two modules once."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _identity(config: CellConfig, data: Dataset) -> str:
+    """Hash of all that a training's numbers depend on."""
+    settings = config.model_dump(mode="json", include={"data", "model", "train", "seed"})
+    return hashlib.sha256(json.dumps([settings, data.fingerprint], sort_keys=True).encode()).hexdigest()
+
+
+def _seed(own: int | None, general: int) -> int:
+    return general if own is None else own
+
+
+def _mix(*numbers: int) -> int:
+    """A 64-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
