@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
@@ -101,7 +101,7 @@ def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision)
                 raise PrecisionError(
                     f"{precision.name}: {name} of {type(module).__name__} {tuple(parameter.shape)} is a matrix that "
                     f"no format covers: make it a linear, embedding or convolution layer, mark a position table "
-                    f"by `positional = True` on its module, or measure '{precision.untuned.format}/head'"
+                    f"by `positional = True` on its module, or measure {replace(precision, scope='head').name!r}"
                 )
             first = names.setdefault((parameter.data_ptr(), tuple(parameter.shape)), name)
             places.setdefault(first, []).append(Place(name, module, attribute))
