@@ -1,0 +1,113 @@
+"""The page docs/precision.md, written from the code: `python -m study.precision > docs/precision.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from study.precision.formats import stored_bits
+from study.precision.names import GRAMMAR, Precision, known_precisions
+
+_SHAPE = (768, 768)
+
+_PAGE = """\
+# Precision
+
+A precision is the arithmetic at which a finished checkpoint is measured, whatever it was trained in. All precisions of
+a point of the grid share one training. (This page is written by `python -m study.precision > docs/precision.md`.)
+
+## Names
+
+```ebnf
+{grammar}```
+
+An unknown name is an error that names the nearest known one.
+
+## What each one is
+
+Bits per weight include scales and zero points, here for a layer of {shape[0]} x {shape[1]} weights. Scales of integer
+formats have the checkpoint's dtype; `-asym` adds a zero point of 8 bits to each.
+
+{table}
+
+No layer is left out in silence: one that a format cannot take is an error with its name, its sizes and the remedy.
+`nf4` quantizes its scales in groups of 256, or of the largest power of
+two that divides their number in layers too small for that. A block of zeros stays zero in every format.
+
+## What is rounded
+
+* `fp32`, `bf16`, `fp16` convert every parameter, buffer and activation: features are computed in that dtype.
+* Weight formats round the weights of linear, embedding and convolution layers (an output channel of a convolution is
+  its flattened kernel) and keep the checkpoint's dtype for activations. Norms, biases, vectors and position embeddings
+  stay. A layer is a position embedding if it has `positional = True` or a name such as `wpe` or `position`.
+* `/body` leaves the head and all embeddings as they are, `/head` everything but the head. A head that is tied to the
+  embedding stays tied: quantizing it changes the embedding, and the row says so (`tied_embedding_changed`).
+* `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time. `int8-dynamic` is
+  torchao's Int8DynamicActivationInt8Weight (symmetric, integer product), the others its
+  Int8DynamicActivationIntxWeight (asymmetric). Embeddings have no activations: their weights alone are rounded.
+* `qat-` fine-tunes the checkpoint with straight-through fake quantization for `precision_options.qat.epochs`, then
+  rounds. `ft-fp32` is the same fine-tuning without quantization: compare `qat-` with it, not with the checkpoint.
+  `efqat-` updates only the share `precision_options.efqat.share` of each weight's rows, those of largest mean
+  magnitude; all other rows stay as they are bit for bit, weight decay included. Biases and norms are updated.
+"""
+
+
+def document() -> str:
+    """The text of docs/precision.md."""
+    header = (
+        "name",
+        "bits",
+        "one scale for",
+        "bits per weight, fp32",
+        "bf16",
+        "activations",
+        "rounded as by torchao's",
+    )
+    lines = [header, ("---",) * len(header), *(_row(precision) for precision in _shown())]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _PAGE.format(grammar=GRAMMAR, shape=_SHAPE, table=table)
+
+
+def _shown() -> Iterator[Precision]:
+    for precision in known_precisions().values():
+        plain = precision.tuning is None and precision.symmetric and precision.scope == "all"
+        if plain and (precision.activation is None or precision.name in ("int8-dynamic", "int4-g32-dynamic")):
+            yield precision
+
+
+def _row(precision: Precision) -> tuple[str, ...]:
+    per_weight = [
+        precision.bits
+        if precision.family == "cast"
+        else stored_bits(_SHAPE, dtype, precision) / (_SHAPE[0] * _SHAPE[1])
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    return (
+        f"`{precision.name}`",
+        str(precision.bits),
+        _scale_of(precision),
+        *(f"{bits:.3f}".rstrip("0").rstrip(".") for bits in per_weight),
+        precision.format if precision.family == "cast" else precision.activation or "as the checkpoint",
+        _reference(precision),
+    )
+
+
+def _scale_of(precision: Precision) -> str:
+    if precision.family == "cast":
+        return "no scale"
+    if precision.group is not None:
+        return f"{precision.group} weights"
+    return "the tensor" if precision.granularity == "tensor" else "an output channel"
+
+
+def _reference(precision: Precision) -> str:
+    if precision.family == "cast":
+        return "PyTorch's `to`"
+    if precision.activation is not None:
+        return "`Int8Tensor`" if precision.format == "int8" else "`IntxUnpackedToInt8Tensor`"
+    if precision.family == "int":
+        return "`IntxUnpackedToInt8Tensor`"
+    return {"fp": "`Float8Tensor`", "mx": "`MXTensor`", "nv": "`NVFP4Tensor`", "nf": "`NF4Tensor`"}[
+        precision.format[:2]
+    ]
