@@ -1,0 +1,23 @@
+"""Neural-collapse metrics: one-pass moments, closed forms, one fused pass over pairs, nearest-centre decisions."""
+
+from study.metrics.agreement import Agreement, NearestCentre
+from study.metrics.classes import ClassTable, per_class
+from study.metrics.collapse import collapse_metrics
+from study.metrics.moments import ClassMoments, MomentsError
+from study.metrics.reference import reference_drift
+from study.metrics.result import CollapseMetrics
+from study.metrics.table import METRICS, Metric
+
+__all__ = [
+    "METRICS",
+    "Agreement",
+    "ClassMoments",
+    "ClassTable",
+    "CollapseMetrics",
+    "Metric",
+    "MomentsError",
+    "NearestCentre",
+    "collapse_metrics",
+    "per_class",
+    "reference_drift",
+]

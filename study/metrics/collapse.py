@@ -1,0 +1,53 @@
+"""All columns that follow from moments and head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from study.metrics.duality import DUALITY_COLUMNS, HEAD_COLUMNS, put_duality, put_head
+from study.metrics.geometry import FEATURE_COLUMNS, put_geometry
+from study.metrics.measured import MeasuredClasses, Vectors, check_head, nonfinite_reason
+from study.metrics.moments import ClassMoments
+from study.metrics.result import CollapseMetrics
+
+
+@torch.no_grad()
+def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) -> CollapseMetrics:
+    """The nc1 to unc3 columns, and what was measured, from the moments of V classes x d and the head's weight (V, d).
+
+    Classes with at least `min_count` samples are measured. Formulas and sources: `study.metrics.table.METRICS` and the
+    functions of geometry.py, duality.py, pairs.py and spectra.py. Time is that of half the pair matrix as a float64
+    product (C^2 d flops) and a little; memory O(tile^2 + C d).
+
+    Every column is in the result; those that do not exist for these data are None with a reason. Raises MomentsError if
+    the weight does not fit the moments or min_count < 1.
+    """
+    check_head(weight, m.classes, m.dim)
+    measured = MeasuredClasses.of(m, min_count)
+    out = CollapseMetrics()
+    out.put("classes_measured", len(measured))
+    out.put("samples_measured", int(measured.counts.sum()))
+    out.put("min_count", min_count)
+    infinite = nonfinite_reason(m)
+    if len(measured) < 2:
+        reason = f"{len(measured)} classes have at least {min_count} samples; two are needed"
+        out.undefine(infinite or reason, *FEATURE_COLUMNS, *DUALITY_COLUMNS)
+        out.undefine(reason, *HEAD_COLUMNS)
+        return out
+    weight_Cxd = measured.head_rows(weight)
+    rows = None
+    if bool(weight_Cxd.isfinite().all()):
+        rows = Vectors.around_mean(weight_Cxd)
+        rows_gram = put_head(out, rows)
+    else:
+        out.undefine(
+            "the head has an infinite or NaN entry in the row of a measured class", *HEAD_COLUMNS, *DUALITY_COLUMNS
+        )
+    if infinite:
+        out.undefine(infinite, *FEATURE_COLUMNS, *DUALITY_COLUMNS)
+        return out
+    means_gram = put_geometry(out, m, measured)
+    if rows is not None:
+        put_duality(out, measured, weight_Cxd, rows, means_gram, rows_gram)
+    return out

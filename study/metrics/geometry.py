@@ -1,0 +1,161 @@
+"""Variability collapse (NC1), frame geometry (NC2) and hyperspherical uniformity (GNC2) of the class means.
+
+Shapes: C measured classes, d feature entries. Notation: mu_c class mean, mu_G their unweighted mean, m_c = mu_c - mu_G,
+u_c = m_c / ||m_c||, s2_c variance norm, N_c count.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from study.metrics.measured import MeasuredClasses, Vectors, unit_rows
+from study.metrics.moments import ClassMoments
+from study.metrics.pairs import pair_statistics
+from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
+from study.metrics.spectra import cosine_mean_std, etf_error, etf_floor, frame_rank, gram
+
+CDNV = ("nc1_cdnv", "nc1_cdnv_galanti", "nc1_cdnv_log10", "nc1_cdnv_log")
+RATIOS = ("nc1_ratio", "nc1_ratio_debiased")
+LOG_NORMS = ("nc2_log_norm_mean", "nc2_log_norm_std", "nc2_log_equinorm")
+INTERFERENCE = ("nc2_interference_mean", "nc2_interference_std", "nc2_interference_cov", "nc2_coherence")
+UNCENTRED = ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std")
+FRAME = ("nc2_equinorm", "nc2_etf_error", "nc2_etf_floor")
+LOG_DISTANCE = ("gnc2_log_distance_mean", "gnc2_log_distance_std", "gnc2_log_distance_cov")
+FEATURE_COLUMNS = (
+    *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE, "coincident_pairs",
+)  # fmt: skip
+
+ALL_EQUAL = "all class means are equal: they have no between-class spread"
+
+
+def put_geometry(out: CollapseMetrics, moments: ClassMoments, measured: MeasuredClasses) -> Tensor:
+    """Record NC1, NC2 and GNC2 of at least two measured classes; returns the (d, d) M^T M."""
+    vectors = measured.around_mean
+    means_gram = gram(vectors.centred)
+    _put_ratios(out, measured)
+    _put_pinv(out, moments, measured, means_gram)
+    _put_norms(out, vectors)
+    _put_frame(out, vectors, means_gram)
+    _put_cosines(out, measured)
+    _put_pairs(out, measured)
+    return means_gram
+
+
+def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
+    """Pooled within-class over between-class trace (Tirer et al. 2023), and that without the bias of small classes."""
+    counts, spreads, classes = measured.counts, measured.spreads, len(measured)
+    within, between = (counts * spreads).sum(), measured.between_trace
+    out.put_ratio("nc1_ratio", within / counts.sum(), between, 0, ALL_EQUAL)
+    if float(between) == 0:
+        out.undefine(ALL_EQUAL, "nc1_ratio_debiased")
+    elif float(counts.min()) < 2:
+        out.undefine(
+            "a measured class has one sample, whose variance is unknown: raise min_count", "nc1_ratio_debiased"
+        )
+    else:
+        bias = (classes - 1) / classes**2 * (spreads / (counts - 1)).sum()
+        reason = "the between-class spread is no larger than the sampling noise of the class means"
+        out.put_ratio("nc1_ratio_debiased", within / (counts.sum() - classes), between - bias, 0, reason)
+
+
+def _put_pinv(out: CollapseMetrics, moments: ClassMoments, measured: MeasuredClasses, means_gram: Tensor) -> None:
+    """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020), Sigma_W over all classes collected.
+
+    pinv keeps those of the min(C-1, d) leading eigenvalues that exceed d * eps * largest. Small eigenvalues weigh most
+    but carry the error of the largest, so each is taken again as the Rayleigh quotient ||M v||^2 / C of its eigenvector.
+    """
+    if moments.scatter is None:
+        out.undefine("needs the scatter: collect with ClassMoments(..., scatter=True)", "nc1_pinv")
+        return
+    classes, dim = measured.means.shape
+    axes = torch.linalg.eigh(means_gram).eigenvectors  # ascending
+    values = (measured.around_mean.centred @ axes).square_().sum(dim=0) / classes
+    kept = values > dim * torch.finfo(values.dtype).eps * values.max()
+    kept[: dim - frame_rank(classes, dim)] = False
+    if not bool(kept.any()):
+        out.undefine(ALL_EQUAL, "nc1_pinv")
+        return
+    axes = axes[:, kept]
+    within = torch.linalg.vecdot(axes, moments.scatter @ axes, dim=0) / moments.counts.sum()
+    out.put("nc1_pinv", (within / values[kept]).sum() / classes)
+
+
+def _put_norms(out: CollapseMetrics, vectors: Vectors) -> None:
+    mean, std = mean_std(vectors.norms)
+    out.put_ratio("nc2_equinorm", std, mean, 0, ALL_EQUAL)
+    if vectors.vanishing:
+        out.undefine(no_direction(vectors), *LOG_NORMS)
+        return
+    logs = vectors.norms.log()
+    mean, std = mean_std(logs)
+    out.put("nc2_log_norm_mean", mean)
+    out.put("nc2_log_norm_std", std)
+    if bool((logs > 0).all()) or bool((logs < 0).all()):
+        out.put("nc2_log_equinorm", std / mean.abs())
+    else:
+        out.undefine("log-norms of both signs: their coefficient of variation has no meaning", "nc2_log_equinorm")
+
+
+def _put_frame(out: CollapseMetrics, vectors: Vectors, means_gram: Tensor) -> None:
+    classes, dim = vectors.centred.shape
+    out.put("nc2_etf_floor", etf_floor(classes, dim))
+    if vectors.vanishing == classes:
+        out.undefine(ALL_EQUAL, "nc2_etf_error")
+    else:
+        out.put("nc2_etf_error", etf_error(means_gram, classes))
+
+
+def _put_cosines(out: CollapseMetrics, measured: MeasuredClasses) -> None:
+    vectors = measured.around_mean
+    if vectors.vanishing:
+        out.undefine(no_direction(vectors), *(name for name in INTERFERENCE if name != "nc2_coherence"))
+    else:
+        mean, std = cosine_mean_std(vectors.directions())
+        out.put("nc2_interference_mean", mean)
+        out.put("nc2_interference_std", std)
+        out.put_ratio("nc2_interference_cov", std, mean.abs(), ROUNDING, "the mean interference is zero")
+    norms = torch.linalg.vector_norm(measured.means, dim=1)
+    if bool((norms == 0).any()):
+        out.undefine(
+            f"the mean of {int((norms == 0).sum())} classes is the zero vector, which has no direction", *UNCENTRED
+        )
+    else:
+        mean, std = cosine_mean_std(unit_rows(measured.means, norms))
+        out.put("nc2_uncentred_cos_mean", mean)
+        out.put("nc2_uncentred_cos_std", std)
+
+
+def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
+    statistics = pair_statistics(measured)
+    out.put("coincident_pairs", statistics.coincident)
+    if statistics.coincident:
+        out.undefine(f"{statistics.coincident} pairs of classes have the same mean: their distance is zero", *CDNV)
+    else:
+        out.put("nc1_cdnv", statistics.cdnv)
+        out.put("nc1_cdnv_galanti", statistics.galanti)
+        without_spread = int((measured.spreads == 0).sum())
+        if without_spread == len(measured):
+            out.undefine("no measured class has any spread: the logarithm of zero", "nc1_cdnv_log10")
+        else:
+            out.put("nc1_cdnv_log10", statistics.cdnv.log10())
+        if without_spread > 1:
+            out.undefine(f"{without_spread} measured classes have no spread: the logarithm of zero", "nc1_cdnv_log")
+        else:
+            out.put("nc1_cdnv_log", statistics.log10_cdnv)
+    vectors = measured.around_mean
+    if vectors.vanishing:
+        out.undefine(no_direction(vectors), "nc2_coherence", *LOG_DISTANCE)
+        return
+    out.put("nc2_coherence", statistics.coherence)
+    if statistics.parallel:
+        out.undefine(f"{statistics.parallel} pairs of centred class means have the same direction", *LOG_DISTANCE)
+        return
+    mean, std = statistics.log_distance_mean, statistics.log_distance_std
+    out.put("gnc2_log_distance_mean", mean)
+    out.put("gnc2_log_distance_std", std)
+    out.put_ratio("gnc2_log_distance_cov", std, mean.abs(), ROUNDING, "the mean log-distance is zero")
+
+
+def no_direction(vectors: Vectors) -> str:
+    return f"the mean of {vectors.vanishing} classes is the global mean: a zero vector has no direction"

@@ -1,0 +1,67 @@
+"""A quantized model against the class means of its reference precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from study.metrics.duality import undirected
+from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
+from study.metrics.moments import ClassMoments, MomentsError
+from study.metrics.result import CollapseMetrics
+
+REFERENCE_COLUMNS = ("nc3_cosine_mean_refmeans", "mean_drift")
+
+
+@torch.no_grad()
+def reference_drift(
+    m: ClassMoments, reference: ClassMoments, weight: Tensor, *, min_count: int = 10
+) -> CollapseMetrics:
+    """`nc3_cosine_mean_refmeans` and `mean_drift`, from moments and head of a precision and its reference's moments.
+
+    nc3_cosine_mean_refmeans = mean_c cos(w_c, m_c) with w_c of the precision and m_c of the reference;
+    mean_drift = mean_c ||mu_c^q - mu_c||^2 / tr Sigma_B, mu_c and Sigma_B of the reference. Both moments must come from
+    the same samples. (The decisions with reference means are those of `NearestCentre(reference)`.)
+
+    Raises MomentsError if the shapes do not fit or the class counts differ.
+    """
+    check_head(weight, m.classes, m.dim)
+    out = CollapseMetrics()
+    if (m.classes, m.dim) != (reference.classes, reference.dim):
+        raise MomentsError(
+            f"moments of {m.classes} classes x {m.dim} cannot be compared with a reference of "
+            f"{reference.classes} classes x {reference.dim}"
+        )
+    if reason := nonfinite_reason(reference):
+        out.undefine(f"in the reference, {reason}", *REFERENCE_COLUMNS)
+        return out
+    measured = MeasuredClasses.of(reference, min_count)
+    if len(measured) < 2:
+        out.undefine(f"{len(measured)} classes have at least {min_count} samples; two are needed", *REFERENCE_COLUMNS)
+        return out
+    _put_cosine(out, measured, measured.head_rows(weight))
+    _put_drift(out, m, reference, measured)
+    return out
+
+
+def _put_cosine(out: CollapseMetrics, measured: MeasuredClasses, weight_Cxd: Tensor) -> None:
+    vectors = measured.around_mean
+    norms = torch.linalg.vector_norm(weight_Cxd, dim=1)
+    if not bool(norms.isfinite().all()):
+        out.undefine("the head has an infinite or NaN entry in the row of a measured class", "nc3_cosine_mean_refmeans")
+    elif reason := undirected(vectors, norms):
+        out.undefine(reason, "nc3_cosine_mean_refmeans")
+    else:
+        cosines = torch.linalg.vecdot(weight_Cxd, vectors.centred) / (norms * vectors.norms)
+        out.put("nc3_cosine_mean_refmeans", cosines.mean())
+
+
+def _put_drift(out: CollapseMetrics, m: ClassMoments, reference: ClassMoments, measured: MeasuredClasses) -> None:
+    if reason := nonfinite_reason(m):
+        out.undefine(reason, "mean_drift")
+        return
+    if not bool((m.counts == reference.counts.to(m.device)).all()):
+        raise MomentsError("the moments and their reference count different samples; collect both from the same ones")
+    drift = (m.means.to(measured.means.device)[measured.indices] - measured.means).square().sum(dim=1).mean()
+    reason = "all class means of the reference are equal: they have no between-class spread"
+    out.put_ratio("mean_drift", drift, measured.between_trace, 0, reason)

@@ -1,0 +1,140 @@
+"""What every column of a row means: one entry per column, without torch, so that stores and reports read it at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Direction = Literal["lower", "higher"]
+
+WU = "Wu & Papyan 2024 (Linguistic Collapse)"
+PAPYAN = "Papyan, Han & Donoho 2020"
+KOTHAPALLI = "Kothapalli 2023"
+GALANTI = "Galanti, Gyorgy & Hutter 2021"
+TIRER = "Tirer, Huang & Niles-Weed 2023"
+LIU = "Liu et al. 2023"
+OURS = "this project"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column: its family, the direction that means more collapse (None: neither), source, tail and meaning.
+
+    heavy_tailed: a few classes or pairs can dominate the value, so its rank or logarithm should be read beside it.
+    """
+
+    family: str
+    direction: Direction | None
+    citation: str
+    description: str
+    heavy_tailed: bool = False
+
+    def as_dict(self) -> dict[str, str | bool | None]:
+        """For JSON."""
+        return asdict(self)
+
+
+METRICS: dict[str, Metric] = {
+    # variability collapse
+    "nc1_cdnv": Metric("NC1", "lower", f"{WU}, eq. 4 (k = 2)", "mean over pairs of (s2 + s2') / (2 distance^4)", True),
+    "nc1_cdnv_galanti": Metric("NC1", "lower", GALANTI, "mean over pairs of (s2 + s2') / (2 distance^2)", True),
+    "nc1_cdnv_log10": Metric("NC1", "lower", f"{WU}, appendix E", "log10 of nc1_cdnv"),
+    "nc1_cdnv_log": Metric("NC1", "lower", OURS, "mean over pairs of log10 of the pair's (s2 + s2') / (2 distance^4)"),
+    "nc1_ratio": Metric("NC1", "lower", TIRER, "within-class over between-class variance (traces)", True),
+    "nc1_ratio_debiased": Metric(
+        "NC1", "lower", OURS, "nc1_ratio without the bias of small classes, to first order", True
+    ),
+    "nc1_pinv": Metric("NC1", "lower", PAPYAN, "tr(Sigma_W pinv(Sigma_B)) / C", True),
+    # geometry of the class means
+    "nc2_equinorm": Metric("NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred class means"),
+    "nc2_log_norm_mean": Metric("NC2", None, f"{WU}, eq. 5", "mean log-norm of centred class means"),
+    "nc2_log_norm_std": Metric("NC2", "lower", f"{WU}, eq. 5", "std of the log-norms of centred class means"),
+    "nc2_log_equinorm": Metric("NC2", "lower", WU, "coefficient of variation of the log-norms, as published", True),
+    "nc2_interference_mean": Metric(
+        "NC2", None, f"{WU}, eq. 6", "mean over pairs of the cosine of centred class means"
+    ),
+    "nc2_interference_std": Metric(
+        "NC2", "lower", f"{WU}, eq. 6", "std over pairs of the cosine of centred class means"
+    ),
+    "nc2_interference_cov": Metric("NC2", "lower", f"{WU}, eq. 6", "std / |mean| of the interference", True),
+    "nc2_coherence": Metric("NC2", "lower", PAPYAN, "mean over pairs of |cosine + 1/(C-1)|"),
+    "nc2_uncentred_cos_mean": Metric(
+        "NC2", None, "review: MSE without bias", "mean over pairs of the cosine of class means"
+    ),
+    "nc2_uncentred_cos_std": Metric(
+        "NC2", "lower", "review: MSE without bias", "std over pairs of the cosine of class means"
+    ),
+    "nc2_etf_error": Metric(
+        "NC2", "lower", KOTHAPALLI, "Frobenius distance of the means' Gram matrix to a simplex frame's"
+    ),
+    "nc2_etf_floor": Metric("NC2", None, OURS, "least nc2_etf_error of any C vectors in d dimensions"),
+    "nc2_w_equinorm": Metric("NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred head rows"),
+    "nc2_w_interference_std": Metric("NC2", "lower", PAPYAN, "std over pairs of the cosine of centred head rows"),
+    "nc2_w_etf_error": Metric("NC2", "lower", KOTHAPALLI, "nc2_etf_error of the centred head rows"),
+    # hyperspherical uniformity
+    "gnc2_log_distance_mean": Metric(
+        "GNC2", "lower", f"{WU}, eq. 7; {LIU}", "mean over pairs of log(1 / distance of directions)"
+    ),
+    "gnc2_log_distance_std": Metric(
+        "GNC2", "lower", f"{WU}, eq. 7; {LIU}", "std over pairs of log(1 / distance of directions)"
+    ),
+    "gnc2_log_distance_cov": Metric(
+        "GNC2", "lower", f"{WU}, eq. 7; {LIU}", "std / |mean| of the log inverse distances", True
+    ),
+    # duality of means and head
+    "nc3_cosine_mean": Metric("NC3", "higher", f"{WU}, eq. 8", "mean cosine of head row and centred class mean"),
+    "unc3_cosine_std": Metric("UNC3", "lower", f"{WU}, eq. 8", "std of the cosine of head row and centred class mean"),
+    "unc3_cosine_cov": Metric("UNC3", "lower", f"{WU}, eq. 8", "std / |mean| of that cosine", True),
+    "nc3_centred_error": Metric(
+        "NC3", "lower", "quantization report", "mean of 1 - cosine of centred head row and class mean"
+    ),
+    "unc3_centred_variance": Metric("UNC3", "lower", "quantization report", "variance of that cosine"),
+    "nc3_dot_mean": Metric(
+        "NC3", "higher", f"{WU}, figs 27, 28", "mean dot product of head row and centred class mean"
+    ),
+    "nc3_dot_std": Metric("NC3", "lower", f"{WU}, figs 27, 28", "std of that dot product"),
+    "nc3_distance": Metric(
+        "NC3", "lower", f"{PAPYAN}; {WU}, eq. 11", "mean distance of unit head row and unit centred mean"
+    ),
+    "nc3_frobenius": Metric("NC3", "lower", f"{PAPYAN}; review", "Frobenius distance of normalised head and means"),
+    "nc3_dual_error": Metric(
+        "NC3", "lower", KOTHAPALLI, "Frobenius distance of normalised W M^T to a simplex frame's Gram matrix"
+    ),
+    # decisions
+    "nc4_agreement": Metric(
+        "NC4", "higher", f"{WU}, eq. 9, 10", "share of validation samples the nearest centre decides as the head"
+    ),
+    "nc4_agreement_train": Metric("NC4", "higher", PAPYAN, "nc4_agreement on training samples"),
+    "nc4_unmeasured_share": Metric(
+        "NC4", None, OURS, "share of samples whose label or linear decision is an unmeasured class"
+    ),
+    "ncc_accuracy": Metric(
+        "NC4", "higher", PAPYAN, "share of validation samples whose nearest centre is their own class"
+    ),
+    # against the class means of the reference precision
+    "nc4_agreement_refmeans": Metric("NC4", "higher", OURS, "nc4_agreement with the reference precision's class means"),
+    "ncc_accuracy_refmeans": Metric("NC4", "higher", OURS, "ncc_accuracy with the reference precision's class means"),
+    "nc3_cosine_mean_refmeans": Metric(
+        "NC3", "higher", OURS, "nc3_cosine_mean with the reference precision's class means"
+    ),
+    "mean_drift": Metric(
+        "drift", "lower", OURS, "mean squared shift of class means over the reference's tr Sigma_B", True
+    ),
+    # losses and accuracies
+    "val_loss": Metric("loss", None, "cross-entropy", "validation cross-entropy, nats per sample"),
+    "val_accuracy": Metric("accuracy", None, "top-1", "share of validation samples classified correctly"),
+    "perplexity": Metric("loss", None, "cross-entropy", "exp of val_loss", True),
+    "train_loss": Metric(
+        "loss", None, "cross-entropy", "cross-entropy of the measured training samples, evaluation mode"
+    ),
+    "train_accuracy": Metric("accuracy", None, "top-1", "share of the measured training samples classified correctly"),
+    "generalization_gap": Metric("loss", None, "cross-entropy", "val_loss - train_loss"),
+    "train_loss_running": Metric("loss", None, "cross-entropy", "running loss of the training pass"),
+    "train_accuracy_running": Metric("accuracy", None, "top-1", "running accuracy of the training pass"),
+    # what was measured
+    "classes_measured": Metric("measured", None, OURS, "classes with at least min_count samples"),
+    "samples_measured": Metric("measured", None, OURS, "samples of the measured classes"),
+    "min_count": Metric("measured", None, OURS, "fewest samples of a measured class"),
+    "coincident_pairs": Metric("measured", None, OURS, "pairs of measured classes with identical means"),
+    "undefined": Metric("measured", None, OURS, "JSON of undefined column -> reason"),
+}
