@@ -1,7 +1,7 @@
 """A study file as settings: read, checked against the schema with every fault reported at once, expanded to points.
 
-`load_study(path)` gives a StudyConfig; `StudyConfig.points()` the raw settings of every point of the grid, each of which
-is a CellConfig. No torch is imported here: plans and errors are instant.
+`load_study(path)` gives a StudyConfig; `StudyConfig.points()` the raw settings of every point of the grid, each of
+which is a CellConfig. No torch is imported here: plans and errors are instant.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TrainConfig(Settings):
     eps: PositiveFloat = 1e-8
     momentum: Annotated[Float, Field(ge=0, lt=1)] = 0.9
     clip: PositiveFloat | None = None
-    schedule: ScheduleConfig = Field(default="linear", validate_default=True)  # type: ignore[assignment]
+    schedule: ScheduleConfig = Field(default="linear", validate_default=True)
     loss: Literal["cross_entropy", "label_smoothing", "focal", "mse"] = "cross_entropy"
     label_smoothing: Fraction = 0.1
     focal_gamma: NonNegativeFloat = 2.0
@@ -241,7 +241,7 @@ def _matches(tree: dict[str, Any], when: dict[str, Any]) -> bool:
 
 
 def _known_paths(*, execution: bool) -> dict[str, None]:
-    """Dotted paths that an axis (or, with `execution`, a rule) may set: leaves and the groups that have a short form."""
+    """Dotted paths that an axis (or, with `execution`, a rule) may set: leaves and groups with a short form."""
     paths = dict.fromkeys([*COLUMNS, "train.schedule"])
     if execution:
         paths |= dict.fromkeys([f"resources.{name}" for name in Resources.model_fields] + ["keep"])

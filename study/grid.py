@@ -1,4 +1,4 @@
-"""The grid: points of a study as cells, cells that share a training, and the plan of what is left to do. Pure; no torch."""
+"""The grid: points of a study as cells, cells that share a training, and the plan of what is left. Pure; no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flat view of nested settings: dotted paths, table columns, canonical values. Fixed by the schema, not by a study."""
+"""The flat view of nested settings: dotted paths, table columns, canonical values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def column_names(model: type[BaseModel], *, apart: str = "") -> dict[str, str]:
-    """Dotted path -> column: the leaf name where it is unique in the schema (or top level), else the path joined by `_`.
+    """Dotted path -> column: the leaf name where it is unique in the schema, else the path joined by `_`.
 
     Settings below the section `apart` do not count for uniqueness and are named by their path below it.
     """
@@ -98,8 +98,8 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
 def plain(settings: BaseModel) -> dict[str, Any]:
     """Nested settings for a key: defaults written out, fields left out while equal to the neutral value they name.
 
-    A field added after stores exist is declared `Field(..., json_schema_extra={"neutral": value})`: as long as it has that
-    value the key is the one that the settings had before the field existed.
+    A field added after stores exist is declared `Field(..., json_schema_extra={"neutral": value})`: as long as it has
+    that value the key is the one that the settings had before the field existed.
     """
     values: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():

@@ -14,7 +14,7 @@ class Settings(BaseModel):
 
 
 def _float_from_yaml(value: Any) -> Any:
-    """PyYAML reads `3e-4` (no dot) as a string; a float field accepts what Python's float() would, but no other text."""
+    """PyYAML reads `3e-4` (no dot) as a string; a float field takes what Python's float() takes."""
     if isinstance(value, str):
         try:
             return float(value)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +29,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.atomic import create, write_atomically
+
 SCHEMA_VERSION = 1
 VOLATILE = ("seconds", "device", "host", "git_sha", "finished_at")
 _SEAL = b"collapse-study-sha256:"
@@ -40,32 +41,6 @@ Row = Mapping[str, Any]
 
 class StoreError(RuntimeError):
     """The store refuses: a cell written twice with other numbers, or a run directory that is none."""
-
-
-def write_atomically(path: Path, content: bytes, *, exclusive: bool = False) -> None:
-    """Temporary file, fsync, rename: readers see all or nothing. `exclusive`: FileExistsError, never replace."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if exclusive:
-            os.link(temporary, path)
-        else:
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -143,7 +118,7 @@ def seal(rows: Sequence[Row], types: Mapping[str, type], metrics: Mapping[str, A
     metadata = {b"metrics": json.dumps(metrics).encode(), b"seal": _SEAL + b"0" * 64}
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields, metadata=metadata))
     buffer = BytesIO()
-    pq.write_table(table, buffer, compression="zstd", store_schema=False)
+    pq.write_table(table, buffer, compression="zstd")
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest().encode()
     if content.count(_SEAL) != 1:
@@ -195,7 +170,7 @@ class Store:
         content = seal(rows, types or {}, metrics or {})
         path = self.paths.cell(key)
         try:
-            write_atomically(path, content, exclusive=True)
+            create(path, content)
         except FileExistsError:
             if _stable(self.rows(key)) == _stable(rows):
                 return False

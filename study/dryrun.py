@@ -1,0 +1,127 @@
+"""`--dry-run`: what a launch would do and cost, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from study.data import DataError, load_data
+from study.grid import Cell, Cost, DataSize, Plan, trainings
+from study.progress import training_name
+
+_SIZES: dict[tuple[str, str], DataSize | DataError] = {}
+SHOWN = 40
+
+
+def data_size(cell: Cell, cache: Path) -> DataSize | None:
+    """Size of a cell's data, which is built and cached if need be; None where it cannot be read (`data_problem`)."""
+    found = _size(cell, cache)
+    return None if isinstance(found, DataError) else found
+
+
+def data_problem(cell: Cell, cache: Path) -> str | None:
+    """Why a cell's data cannot be read, or None."""
+    found = _size(cell, cache)
+    return str(found) if isinstance(found, DataError) else None
+
+
+def _size(cell: Cell, cache: Path) -> DataSize | DataError:
+    key = (cell.config.data.model_dump_json(), str(cell.folder))
+    if key not in _SIZES:
+        try:
+            data = load_data(cell.config.data, base=cell.folder, cache=cache)
+            _SIZES[key] = DataSize(data.classes, data.train.samples, len(data.train), data.val.samples)
+        except DataError as error:
+            _SIZES[key] = error
+    return _SIZES[key]
+
+
+def show_plan(plan: Plan, console: Console, cache: Path) -> None:
+    """Print cells by state, data, trainings with their cost, and totals."""
+    groups = trainings(plan.cells)
+    console.print(
+        f"[bold]{plan.cells[0].study}[/]: {len(plan.cells)} cells of {len(groups)} trainings. "
+        f"{len(plan.done)} cells done, {len(plan.failed)} failed, {plan.pending_cells} to run: "
+        f"{len(plan.pending) - len(plan.measured_only)} trainings, {len(plan.measured_only)} measured from kept "
+        "checkpoints.",
+        soft_wrap=True,
+    )
+    if plan.retrained:
+        console.print(
+            f"[yellow]{len(plan.retrained)} trainings run again[/]: they have finished cells, but their checkpoints are not "
+            f"kept: {', '.join(sorted(key[:8] for key in plan.retrained))}",
+            soft_wrap=True,
+        )
+    _show_data(plan, console, cache)
+    _show_trainings(plan, console)
+
+
+def _show_data(plan: Plan, console: Console, cache: Path) -> None:
+    by_data = {cell.config.data.model_dump_json(): cell for cell in plan.cells}
+    table = Table(title="data", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("kind", "source", "classes", "sequences", "train samples", "validation samples"):
+        table.add_column(column, justify="left" if column in ("kind", "source") else "right")
+    for cell in by_data.values():
+        name = str(getattr(cell.config.data, "source", ""))
+        size, problem = data_size(cell, cache), data_problem(cell, cache)
+        if size is None:
+            table.add_row(cell.config.data.kind, name, "?", "?", "?", "?")
+            console.print(f"[yellow]data[/] {problem}", soft_wrap=True)
+        else:
+            numbers = (size.classes, size.train_sequences, size.train_samples, size.val_samples)
+            table.add_row(cell.config.data.kind, name, *(f"{number:,}" for number in numbers))
+    console.print(table)
+
+
+def _show_trainings(plan: Plan, console: Console) -> None:
+    table = Table(title="trainings to run", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("training", "cells", "parameters", "tokens", "FLOPs", "kept"):
+        table.add_column(column, justify="left" if column == "training" else "right")
+    rows: Counter[tuple[str, ...]] = Counter()
+    for training in plan.pending:
+        name = training_name(training.first).rpartition(" seed ")[0]
+        rows[(name, str(len(training.cells)), *_cost_columns(plan.costs.get(training.key)))] += 1
+    for (name, *numbers), count in list(rows.items())[:SHOWN]:
+        table.add_row(f"{count} x {name}", *numbers)
+    if not rows:
+        return
+    console.print(table)
+    if len(rows) > SHOWN:
+        console.print(f"... and {len(rows) - SHOWN} more kinds")
+    costs = list(plan.costs.values())
+    if len(costs) < len(plan.pending):
+        console.print("The cost of trainings whose data cannot be read is not known.")
+    known = [cost for cost in costs if cost.parameters is not None]
+    if known:
+        parameters = [cost.parameters for cost in known if cost.parameters is not None]
+        console.print(
+            f"Parameters {quantity(min(parameters))} to {quantity(max(parameters))}; "
+            f"{quantity(sum(cost.tokens for cost in known))} tokens, {sum(cost.flops or 0 for cost in known):.2g} FLOPs; "
+            f"{size_text(sum(cost.disk or 0 for cost in known))} of kept checkpoints.",
+            soft_wrap=True,
+        )
+
+
+def _cost_columns(cost: Cost | None) -> tuple[str, str, str, str]:
+    if cost is None or cost.parameters is None:
+        return ("?", "?" if cost is None else quantity(cost.tokens), "?", "?")
+    return (quantity(cost.parameters), quantity(cost.tokens), f"{cost.flops:.2g}", size_text(cost.disk or 0))
+
+
+def quantity(number: float) -> str:
+    """`3.4 M`, `205 M`, `12.9 k`."""
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= factor:
+            return f"{number / factor:.3g}{unit}"
+    return f"{number:g}"
+
+
+def size_text(count: float) -> str:
+    """Bytes as `1.2 GiB`."""
+    for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} B"
