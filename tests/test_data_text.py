@@ -333,3 +333,18 @@ def test_shakespeare_in_gpt2_tokens_has_the_published_vocabulary(tmp_path: Path)
     assert abs(total - 1_532_573) <= 4
     assert abs(data.classes - 19_075) <= 1
     assert sum((data.class_counts >= 100).tolist()) < 1_515
+
+
+def test_the_first_samples_of_a_chunk_can_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
+    whole = load(tmp_path, source="text.txt", context=10)
+    data = load(tmp_path, source="text.txt", context=10, ignore_first=4)
+    inputs, targets = data.train.batch(np.arange(len(data.train)))
+    expected, all_targets = whole.train.batch(np.arange(len(whole.train)))
+    assert (inputs == expected).all()
+    assert (targets[:, :4] == -100).all()
+    assert (targets[:, 4:] == all_targets[:, 4:]).all()
+    assert data.train.samples == int((targets >= 0).sum()) == data.class_counts.sum()
+    assert data.class_counts.tolist() == np.bincount(targets[:, 4:].ravel(), minlength=data.classes).tolist()
+    with pytest.raises(ValidationError, match="ignore_first: 9 leaves none of the 9 samples"):
+        TextData(context=10, ignore_first=9)

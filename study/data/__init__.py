@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.data.base import IGNORE, DataError, Dataset, Split
-from study.data.config import DataConfig
+from study.data.config import BalancedData, DataConfig, TextData
 from study.data.estimate import Estimate, estimate
 from study.data.token_files import check_readable
 
@@ -32,6 +32,12 @@ def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
     Raises:
         DataError: the data cannot be read or does not fit the settings.
     """
-    from study.data.text import load_text
+    match config:
+        case TextData():
+            from study.data.text import load_text
 
-    return load_text(config, base, cache)
+            return load_text(config, base, cache)
+        case BalancedData():
+            from study.data.balanced import load_balanced
+
+            return load_balanced(config, base, cache)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from study.settings import Fraction, NonNegativeInt, PositiveInt, Settings
+from study.settings import Float, Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Settings
 
 SMALLEST_BPE = 257  # 256 bytes and the end of text
+LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 
 class Corpus(Settings):
@@ -80,6 +81,66 @@ class TextData(Corpus):
     """Training tokens to use, from the start of the training text (cut down to whole chunks); none = all."""
     val_tokens: PositiveInt | None = None
     """Validation tokens to use, from the start of the validation text (cut down to whole chunks); none = all."""
+    ignore_first: NonNegativeInt = 0
+    """Leave out the first so many samples of each chunk, whose short contexts tell little of what follows."""
+
+    @model_validator(mode="after")
+    def _samples_are_left(self) -> Self:
+        if self.ignore_first >= self.context - 1:
+            raise ValueError(
+                f"ignore_first: {self.ignore_first} leaves none of the {self.context - 1} samples of a chunk"
+            )
+        return self
 
 
-DataConfig = Annotated[TextData, Field(discriminator="kind")]
+class Imbalance(Settings):
+    """How the number of training samples differs between classes; a ratio of 1 is balance."""
+
+    imbalance: Literal["step", "exponential"] = "step"
+    """`step`: a share of the classes is small; `exponential`: sizes fall geometrically from class to class."""
+    imbalance_ratio: Annotated[Float, Field(ge=1)] = 1.0
+    """Samples of the largest class by those of the smallest."""
+    minority_fraction: Fraction = 0.5
+    """Share of the classes that is small under `step`."""
+
+
+class BalancedData(Corpus, Imbalance):
+    """Windows of a corpus, chosen so that every class has the same number of samples: the token after each window.
+
+    The last token of a window of `context` tokens is the one sample of its row, with all others as its context.
+    """
+
+    kind: Literal["balanced"] = "balanced"
+    quota: PositiveInt | None = None
+    """Training samples of a class (of the largest, under imbalance); none = as many as the rarest class has."""
+    val_quota: PositiveInt | None = None
+    """Validation samples of a class, or all that there are if fewer; none = quota."""
+    min_class_count: PositiveInt = 10
+    """Tokens that the training text holds fewer times are no classes."""
+    target_classes: Annotated[int, Field(ge=2)] | None = None
+    """Only so many tokens, the most frequent, are classes; none = all that are frequent enough."""
+
+
+class StoriesData(Settings):
+    """Stories written by a probabilistic grammar, whose entropy per token is known exactly."""
+
+    kind: Literal["stories"] = "stories"
+    words_per_list: Annotated[int, Field(ge=2, le=LONGEST_WORD_LIST)] = 20
+    """Words in each of the lists (names, animals, ...) that stories draw from: the dial for the number of classes."""
+    zipf_exponent: NonNegativeFloat = 1.0
+    """The word of rank r in a list has probability proportional to r^-exponent; 0 = all alike."""
+    ambiguity: Annotated[Float, Field(ge=0, le=1)] = 0.1
+    """Chance that a word which the story so far determines is replaced by one drawn from its list."""
+    predict: Literal["all", "determined"] = "all"
+    """Samples: every token, or only the words that the story so far determines (up to the ambiguity)."""
+    context: Annotated[int, Field(ge=2)] = 64
+    """Tokens in a row, the beginning of the story among them; a row of T tokens has at most T - 1 samples."""
+    train_tokens: PositiveInt = 200_000
+    """Training tokens to write (cut down to whole rows)."""
+    val_tokens: PositiveInt = 50_000
+    """Validation tokens to write (cut down to whole rows)."""
+    seed: NonNegativeInt = 0
+    """Seed of the text, and of the subset of it that is measured."""
+
+
+DataConfig = Annotated[TextData | BalancedData, Field(discriminator="kind")]

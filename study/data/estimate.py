@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.data.config import DataConfig
+from study.data.balancing import window_quotas
+from study.data.config import BalancedData, DataConfig
 from study.data.token_files import token_counts
 
 
@@ -20,16 +21,20 @@ class Estimate:
 
 
 def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
-    """Size of the training split as far as it is known without reading it; none if it was never built."""
+    """Size of the training split as far as it is known without reading it; none if it was never built.
+
+    Raises:
+        DataError: the settings cannot be met by the text that was built.
+    """
     counts = token_counts(config, base, cache)
     if counts is None:
         return None
     train, val = counts
-    available = int(train.sum())
-    rows = min(config.train_tokens or available, available) // config.context
-    return Estimate(
-        rows=rows,
-        samples=rows * (config.context - 1),
-        tokens=rows * config.context,
-        classes=len(train) if config.vocabulary == "full" else int((train + val > 0).sum()),
-    )
+    classes = len(train) if config.vocabulary == "full" else int((train + val > 0).sum())
+    if isinstance(config, BalancedData):
+        rows = samples = int(window_quotas(config, train)[1].sum())
+    else:
+        available = int(train.sum())
+        rows = min(config.train_tokens or available, available) // config.context
+        samples = rows * (config.context - 1 - config.ignore_first)
+    return Estimate(rows, samples, rows * config.context, classes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.data.base import DataError, Dataset, Fact, Ints, class_facts
+from study.data.base import IGNORE, DataError, Dataset, Fact, Ints, class_facts
 from study.data.config import Corpus, TextData
 from study.data.token_files import Stored, TokenFiles, tokenize
 
@@ -24,18 +24,22 @@ class Chunks:
     """(S, T) token numbers, usually memory-mapped."""
     class_of: Ints
     """(V,) class of each token number; -1 for tokens that are no class and do not occur."""
+    ignore_first: int = 0
+    """Samples at the start of each chunk that are left out."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
     def samples(self) -> int:
-        return len(self) * int(self.tokens.shape[1] - 1)
+        return len(self) * int(self.tokens.shape[1] - 1 - self.ignore_first)
 
     def batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, int64 (B, T-1) each."""
         chunks = torch.from_numpy(self.class_of[self.tokens[rows]])
-        return chunks[:, :-1].contiguous(), chunks[:, 1:].contiguous()
+        inputs, targets = chunks[:, :-1].contiguous(), chunks[:, 1:].contiguous()
+        targets[:, : self.ignore_first] = IGNORE
+        return inputs, targets
 
     @cached_property
     def class_counts(self) -> Ints:
@@ -43,7 +47,9 @@ class Chunks:
         counts = np.zeros(len(self.class_of), dtype=np.int64)
         step = max(1, _COUNTED_AT_ONCE // self.tokens.shape[1])
         for start in range(0, len(self), step):
-            counts += np.bincount(self.tokens[start : start + step, 1:].ravel(), minlength=len(counts))
+            counts += np.bincount(
+                self.tokens[start : start + step, 1 + self.ignore_first :].ravel(), minlength=len(counts)
+            )
         return counts[self.class_of >= 0]
 
 
@@ -55,8 +61,8 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
     """
     files = tokenize(config, base, cache)
     class_of, class_names = classes_of_tokens(config, files)
-    train = Chunks(_packed(files.train, config.context, config.train_tokens, "train"), class_of)
-    val = Chunks(_packed(files.val, config.context, config.val_tokens, "val"), class_of)
+    train = Chunks(_packed(files.train, config.context, config.train_tokens, "train"), class_of, config.ignore_first)
+    val = Chunks(_packed(files.val, config.context, config.val_tokens, "val"), class_of, config.ignore_first)
     return Dataset(
         train=train,
         val=val,
