@@ -32,10 +32,15 @@ Beat = Callable[[str, float], None]
 
 @dataclass
 class Measurement:
-    """Columns of one model, and the reasons of those that are undefined. `layers` holds the same for inner layers."""
+    """Columns of one model, and the reasons of those that are undefined. `layers` holds the same for inner layers.
+
+    `moments` and `decisions` (on validation samples) are what they follow from, for values by class.
+    """
 
     values: dict[str, float | None]
     reasons: dict[str, str]
+    moments: ClassMoments
+    decisions: Agreement | None = None
     layers: dict[str, Measurement] = field(default_factory=dict)
 
     def put(self, column: str, value: float | None, reason: str) -> None:
@@ -215,7 +220,8 @@ def _measurement(collector: _Collector, known: _Collector | None, min_count: int
     """All columns of a model."""
     head = collector.model.head
     metrics = collapse_metrics(collector.moments[HEAD_INPUT], head.weight, min_count=min_count)
-    result = Measurement(dict(metrics), dict(metrics.reasons))
+    moments = collector.moments[HEAD_INPUT]
+    result = Measurement(dict(metrics), dict(metrics.reasons), moments, collector.agreements["val"])
     result.put_agreement(collector.agreements["train"], {"nc4_agreement_train": "nc4_agreement"})
     names = {
         "nc4_agreement": "nc4_agreement",
@@ -247,7 +253,7 @@ def _layer(collector: _Collector, name: str, moments: ClassMoments, min_count: i
     """Columns of an inner layer: those that need no head, and the accuracy of its nearest class centre."""
     no_head = torch.zeros(moments.classes, moments.dim, device=collector.device)
     metrics = collapse_metrics(moments, no_head, min_count=min_count)
-    result = Measurement(dict(metrics), dict(metrics.reasons))
+    result = Measurement(dict(metrics), dict(metrics.reasons), moments)
     for column in metrics:
         if column.startswith(("nc3_", "unc3_", "nc2_w_")):
             result.put(column, None, "an inner layer has no head of its own")

@@ -1,0 +1,148 @@
+"""`python -m study.status runs/NAME`: what is done, running, failed (grouped by cause) and left."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from study.config import SHORT_NAMES, StudyConfig
+from study.dryrun import size_text
+from study.faults import StudyError
+from study.grid import Cell, expand
+from study.launch import open_study
+from study.progress import Watch, render
+from study.schema import Scalar
+from study.store import RunPaths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.status", description="What is done, running, failed and left in a run."
+    )
+    parser.add_argument("run", help="folder of a run, such as runs/quickstart")
+    parser.add_argument("--watch", action="store_true", help="look again every two seconds until nothing is left")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument(
+        "--delete-checkpoints", action="store_true", help="delete the kept weights; a later precision then trains again"
+    )
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        study, run_dir = open_study(options.run, Path())
+    except StudyError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
+        return 2
+    watch = Watch(run_dir, expand(study))
+    if options.delete_checkpoints:
+        freed = folder_size(watch.store.paths.root / "checkpoints")
+        rmtree(watch.store.paths.root / "checkpoints", ignore_errors=True)
+        console.print(f"Deleted {size_text(freed)} of checkpoints.")
+    if options.json:
+        print(json.dumps(as_json(watch, study), indent=1))
+    elif options.watch:
+        with Live(console=console, refresh_per_second=1) as live:
+            while watch.look().left:
+                live.update(render(watch, watch.look()))
+                time.sleep(2)
+        console.print(tables(watch, study))
+    else:
+        console.print(tables(watch, study))
+    return 1 if failure_records(watch) else 0
+
+
+def failure_records(watch: Watch) -> list[dict[str, Any]]:
+    """Failures of the cells of the study."""
+    keys = {cell.key for cell in watch.cells}
+    return [record for record in watch.store.failures() if record["cell"] in keys]
+
+
+def state_by_axis(watch: Watch, study: StudyConfig) -> dict[str, dict[str, Counter[str]]]:
+    """axis -> value -> how many cells are done, failed, left."""
+    keys = watch.store.keys()
+    failed = {record["cell"] for record in failure_records(watch)}
+    axes = list(dict.fromkeys(axis for grid in study.grid for axis in grid))
+    found: dict[str, dict[str, Counter[str]]] = {axis: {} for axis in axes}
+    for cell in watch.cells:
+        state = "done" if cell.key in keys else "failed" if cell.key in failed else "left"
+        for axis in axes:
+            found[axis].setdefault(str(_value(cell, axis)), Counter())[state] += 1
+    return found
+
+
+def _value(cell: Cell, axis: str) -> Scalar:
+    value: Any = cell.config
+    for part in SHORT_NAMES.get(axis, axis).split("."):
+        value = getattr(value, part, None)
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def disk_use(paths: RunPaths) -> dict[str, int]:
+    """Bytes by folder of the run."""
+    return {path.name: folder_size(path) for path in sorted(paths.root.iterdir()) if path.is_dir()}
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size if not path.is_dir() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def as_json(watch: Watch, study: StudyConfig) -> dict[str, Any]:
+    """The whole status as plain values."""
+    now = watch.look()
+    return {
+        "study": study.name,
+        "cells": {"total": now.total, "done": now.done, "failed": now.failed, "left": now.left},
+        "by_axis": state_by_axis(watch, study),
+        "running": [asdict(lease) for lease in now.running],
+        "failures": failure_records(watch),
+        "disk_bytes": disk_use(watch.store.paths),
+    }
+
+
+def tables(watch: Watch, study: StudyConfig) -> Group:
+    """The whole status for a terminal."""
+    parts: list[Any] = [render(watch, watch.look()), Text()]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("axis", "value", "done", "failed", "left"):
+        table.add_column(column, justify="left" if column in ("axis", "value") else "right")
+    for axis, values in state_by_axis(watch, study).items():
+        for value, counts in values.items():
+            table.add_row(axis, value, *(str(counts[state]) for state in ("done", "failed", "left")))
+    parts.append(table)
+    by_cause: dict[str, list[dict[str, Any]]] = {}
+    for record in failure_records(watch):
+        by_cause.setdefault(record["cause"], []).append(record)
+    for cause, records in by_cause.items():
+        example = records[0]
+        parts.append(Text(f"\n{len(records)} cells failed: {cause}", style="red"))
+        parts.append(
+            Text(f"  {example['message']}\n  cell {example['cell']} on {example['host']}\n  log {example['log']}")
+        )
+    disk = disk_use(watch.store.paths)
+    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in disk.items() if size)
+    parts.append(Text(f"\ndisk: {size_text(sum(disk.values()))} ({sizes})"))
+    return Group(*parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
