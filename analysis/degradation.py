@@ -1,0 +1,283 @@
+"""What a precision changes: one difference per training, the reference precision against each other, never more.
+
+Shapes: n trainings, each with a value at the reference precision and one at the other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike
+
+from analysis.association import LEAST_ROWS, schema
+from analysis.confounders import axis_covariates
+from analysis.linear import Floats, finite_columns
+from analysis.load import final_rows, precisions
+from analysis.permutation import CHUNK_DOUBLES, TIE, permutation_test
+from analysis.regression import LEVEL
+from analysis.roles import CDNV_NORM, CDNV_SCALE_FREE, CDNV_VARIANTS, Choices, Table, with_companions
+
+TUNED = re.compile(r"(qat|efqat)-")
+CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
+NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
+
+
+@dataclass(frozen=True)
+class SignFlip:
+    """Outcome of `sign_flip_test`: the mean difference, its two-sided p, sign patterns used, whether these were all."""
+
+    mean: float
+    p: float
+    n_patterns: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line: the change of a column from the baseline to a precision, over `n` trainings.
+
+    `low`, `high` 95% percentile bootstrap interval of the median over trainings; `p` by sign flips of the mean;
+    `seed_sd` between-seed standard deviation at the baseline, pooled over groups of trainings that differ in their seed
+    alone; `in_seed_sd` the median in its units.
+    """
+
+    precision: str
+    baseline: str
+    column: str
+    n: int
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    p: float | None = None
+    patterns: int | None = None
+    exact: bool | None = None
+    worse: int | None = None
+    seed_sd: float | None = None
+    in_seed_sd: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeLink:
+    """One line: the change of the response against the change of a metric (`kind` change), or against the metric's
+    value at the baseline (`kind` baseline), over `n` trainings at one precision. `given` lists what the partial r is
+    given.
+    """
+
+    precision: str
+    baseline: str
+    kind: str
+    metric: str
+    given: str
+    n: int
+    r: float | None = None
+    r2: float | None = None
+    p: float | None = None
+    partial_r: float | None = None
+    partial_r2: float | None = None
+    partial_p: float | None = None
+    note: str = ""
+
+
+def sign_flip_test(differences: ArrayLike, *, permutations: int = 10_000, seed: int = 0) -> SignFlip:
+    """Two-sided test that differences (n,) of independent trainings are symmetric about zero, by flipping their signs.
+
+    The statistic is the mean. All 2^n patterns are enumerated when there are no more than `permutations`, else p =
+    (b+1)/(permutations+1). Fisher 1935, section 21. Raises ValueError for null input or if all differences are zero.
+    """
+    values = finite_columns("differences", differences)
+    if values.shape[1] != 1:
+        raise ValueError(f"differences must have shape (n,), not {np.shape(differences)}")
+    d = values[:, 0]
+    scale = np.abs(d).sum()
+    if scale == 0:
+        raise ValueError("all differences are zero: there is nothing to test")
+    n, d = len(d), d / scale
+    threshold = abs(float(d.sum())) - TIE
+    exact = 2**n <= permutations
+    total = 2**n if exact else permutations
+    rng = np.random.default_rng(seed)
+    rows = max(1, CHUNK_DOUBLES // n)
+    count = 0
+    for start in range(0, total, rows):
+        size = min(rows, total - start)
+        if exact:
+            bits = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
+        else:
+            bits = rng.integers(0, 2, size=(size, n), dtype=np.int8)
+        count += int(np.count_nonzero(np.abs((1.0 - 2.0 * bits) @ d) >= threshold))
+    extra = 0 if exact else 1
+    return SignFlip(float(values.mean()), (count + extra) / (total + extra), total, exact)
+
+
+def median_interval(differences: ArrayLike, *, replicates: int = 2_000, seed: int = 0) -> tuple[float, float] | None:
+    """95% percentile bootstrap interval of the median of differences (n,); None for fewer than five."""
+    d = finite_columns("differences", differences)[:, 0]
+    if len(d) < LEAST_ROWS:
+        return None
+    rng = np.random.default_rng(seed)
+    rows = max(1, CHUNK_DOUBLES // len(d))
+    medians = np.concatenate(
+        [
+            np.median(d[rng.integers(0, len(d), size=(min(rows, replicates - start), len(d)))], axis=1)
+            for start in range(0, replicates, rows)
+        ]
+    )
+    low, high = np.quantile(medians, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    return float(low), float(high)
+
+
+def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float | None:
+    """Between-seed standard deviation: sqrt(sum of squares about the groups' means / (rows - groups)).
+
+    Groups are trainings that differ in their seed alone (same `axes`); None where no group has two.
+    """
+    kept = rows.drop_nulls(column)
+    parts = kept.partition_by(list(axes)) if axes else [kept]
+    groups = [part[column].to_numpy() for part in parts]
+    free = sum(len(group) - 1 for group in groups)
+    if free < 1:
+        return None
+    return float(np.sqrt(sum(np.square(group - group.mean()).sum() for group in groups if len(group)) / free))
+
+
+def comparisons(table: Table) -> list[tuple[str, str]]:
+    """(precision, baseline) in the order of the table: qat-* and efqat-* against ft-fp32, all others against fp32."""
+    names = precisions(table)
+    pairs = [(name, CONTROL if TUNED.match(name) else names[0]) for name in names[1:]]
+    return [(name, baseline) for name, baseline in pairs if baseline in names]
+
+
+def uncompared(table: Table) -> list[str]:
+    """Precisions of the table that have no baseline in it (qat-* without ft-fp32)."""
+    return [name for name in precisions(table)[1:] if name not in {pair[0] for pair in comparisons(table)}]
+
+
+def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
+    """One row per training measured at both: columns of the baseline, and those at `precision` with the suffix `_q`."""
+    key = table.roles.unit
+    return final_rows(table, baseline).join(final_rows(table, precision), on=key, how="inner", suffix="_q").sort(key)
+
+
+def changes(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Change` lines: every precision, the responses first, then the metrics."""
+    roles = table.roles
+    columns = [*roles.responses, *_ordered(table)]
+    lines = []
+    for precision, baseline in comparisons(table):
+        rows = paired(table, precision, baseline)
+        for column in columns:
+            lines.append(_change(rows, table, precision, baseline, column, choices))
+    return pl.DataFrame([asdict(line) for line in lines], schema=schema(Change))
+
+
+def _ordered(table: Table) -> list[str]:
+    """Metrics, a CDNV together with its scale-free form and the norm on which it depends."""
+    names = list(table.roles.metrics)
+    if any(name in names for name in CDNV_VARIANTS):
+        first = [*(name for name in CDNV_VARIANTS if name in names), CDNV_SCALE_FREE, CDNV_NORM]
+        names = [*first, *(name for name in names if name not in first)]
+    return names
+
+
+def _change(rows: pl.DataFrame, table: Table, precision: str, baseline: str, column: str, choices: Choices) -> Change:
+    line = Change(precision, baseline, column, 0)
+    if column not in rows.columns:
+        return replace(line, note=f"{column} is not in this table")
+    kept = rows.drop_nulls([column, f"{column}_q"])
+    line = replace(line, n=len(kept))
+    if not len(kept):
+        return replace(line, note="no training has a value at both precisions")
+    d = (kept[f"{column}_q"] - kept[column]).to_numpy()
+    median = float(np.median(d))
+    interval = median_interval(d, replicates=choices.bootstrap, seed=choices.seed)
+    better = table.roles.responses.get(column)
+    spread = seed_spread(final_rows(table, baseline), table.roles.axes, column)
+    line = replace(
+        line,
+        median=median,
+        mean=float(d.mean()),
+        low=interval[0] if interval else None,
+        high=interval[1] if interval else None,
+        worse=None if better is None else int(np.count_nonzero(d > 0 if better == "lower" else d < 0)),
+        seed_sd=spread,
+        in_seed_sd=median / spread if spread else None,
+    )
+    if len(d) < LEAST_ROWS:
+        return replace(line, note=f"{len(d)} trainings: too few for a test")
+    try:
+        test = sign_flip_test(d, permutations=choices.permutations, seed=choices.seed)
+    except ValueError as error:
+        return replace(line, note=str(error))
+    return replace(line, p=test.p, patterns=test.n_patterns, exact=test.exact)
+
+
+def change_links(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `ChangeLink` lines: raw r beside the partial r, within each precision.
+
+    `kind` change: given the axes, and again given the axes and the relative weight error where the table has it and
+    it varies. `kind` baseline: given the response at the baseline, because the change contains minus that.
+    """
+    response = table.roles.response
+    lines = []
+    for precision, baseline in comparisons(table):
+        rows = paired(table, precision, baseline)
+        noise = f"{NOISE}_q" if f"{NOISE}_q" in rows.columns else NOISE
+        names, axes = axis_covariates(rows, table.roles)
+        controls: list[tuple[list[str], Floats, str | None]] = [(names, axes, None)]
+        if noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1:
+            controls.append(([*names, NOISE], axes, noise))
+        difference = pl.col(f"{response}_q") - pl.col(response)
+        for name, given in with_companions(table.roles.metrics):
+            if name not in rows.columns or (given and given not in rows.columns):
+                note = f"{name if name not in rows.columns else given} is not in this table"
+                lines.append(ChangeLink(precision, baseline, "change", name, given or "", 0, note=note))
+                continue
+            for listed, _, extra in controls:
+                data = rows.with_columns(
+                    (pl.col(f"{name}_q") - pl.col(name)).alias("_x"),
+                    difference.alias("_y"),
+                    *([(pl.col(f"{given}_q") - pl.col(given)).alias("_given")] if given else []),
+                    *([pl.col(extra).alias("_noise")] if extra else []),
+                )
+                more = [column for column, used in (("_given", given), ("_noise", extra)) if used]
+                shown = ", ".join([*listed, *([f"change of {given}"] if given else [])])
+                line = ChangeLink(precision, baseline, "change", name, shown, 0)
+                lines.append(_link(line, data, table, more, True, choices))
+            data = rows.with_columns(pl.col(name).alias("_x"), difference.alias("_y"))
+            more = [response, *([given] if given else [])]
+            line = ChangeLink(precision, baseline, "baseline", name, ", ".join(more), 0)
+            lines.append(_link(line, data, table, more, False, choices))
+    return pl.DataFrame([asdict(line) for line in lines], schema=schema(ChangeLink))
+
+
+def _link(
+    line: ChangeLink, data: pl.DataFrame, table: Table, more: list[str], with_axes: bool, choices: Choices
+) -> ChangeLink:
+    kept = data.drop_nulls(["_x", "_y", *more])
+    line = replace(line, n=len(kept))
+    if len(kept) < LEAST_ROWS:
+        return replace(line, note=f"{len(kept)} trainings have values; {LEAST_ROWS} are needed")
+    x, y = kept["_x"].to_numpy(), kept["_y"].to_numpy()
+    parts = [kept.select(more).to_numpy()] if more else []
+    if with_axes:
+        parts.append(axis_covariates(kept, table.roles)[1])
+    covariates = np.column_stack(parts) if parts else np.zeros((len(kept), 0))
+    settings = {"permutations": choices.permutations, "seed": choices.seed}
+    try:
+        plain = permutation_test(x, y, **settings)
+    except ValueError as error:
+        return replace(line, note=str(error))
+    line = replace(line, r=float(plain.statistic), r2=float(plain.statistic) ** 2, p=float(plain.p))
+    if not covariates.shape[1]:
+        return line
+    try:
+        partial = permutation_test(x, y, covariates=covariates, **settings)
+    except ValueError as error:
+        return replace(line, note=f"partial: {error}")
+    r = float(partial.statistic)
+    return replace(line, partial_r=r, partial_r2=r * r, partial_p=float(partial.p))

@@ -1,0 +1,372 @@
+"""Which tables and figures a report has, with the captions that say which rows, how many trainings and which seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from analysis import figures
+from analysis.association import associations
+from analysis.confounders import axis_covariates, confounders
+from analysis.degradation import change_links, changes, comparisons, paired, uncompared
+from analysis.figures import FigureExhibit
+from analysis.load import final_rows, precisions, replicates
+from analysis.pooled import pooled
+from analysis.roles import CDNV_NORM, CDNV_VARIANTS, Choices, Table
+from analysis.tables import Column, TableExhibit, number, p_value, share, sign, signed, whole, yes_no
+
+LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
+MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
+
+NAMES = (Column("metric", "metric"), Column("given", "given"))
+SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
+NOTE = (Column("note", "note"),)
+
+ASSOCIATION = (
+    *NAMES,
+    Column("scale", "scale"),
+    *SIZES,
+    Column("r", "r", signed, hint="Pearson; the partial r where something is given"),
+    Column("R²", "r2", share),
+    Column("95% CI of r (Fisher)", "r_low", signed, "r_high"),
+    Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
+    Column("p", "p", p_value, hint="two-sided permutation, (b+1)/(n+1)"),
+    Column("p max-T", "p_maxt", p_value, hint="step-down over the metrics of the family"),
+    Column("p Holm", "p_holm", p_value),
+    Column("p BH", "p_bh", p_value),
+    Column("p BY", "p_by", p_value),
+    Column("favours collapse if", "expected", sign, hint="sign of r if more collapse went with a better response"),
+    Column("agrees", "agrees", yes_no),
+    *NOTE,
+)
+ROBUSTNESS = (
+    *NAMES,
+    Column("scale", "scale"),
+    *SIZES,
+    Column("slope", "slope", number),
+    Column("robust SE", "slope_se", number, hint="HC3"),
+    Column("95% CI of slope", "slope_low", number, "slope_high"),
+    Column("Spearman ρ", "spearman", signed),
+    Column("Kendall τ", "kendall", signed),
+    Column("distance corr.", "distance", share),
+    Column("r leaving one out", "loo_low", signed, "loo_high"),
+    Column("most influential training", "influential"),
+    Column("r without it", "r_without", signed),
+    Column("p b/n", "p_paper", p_value, hint="the estimate of Wu & Papyan"),
+    Column("95% interval of p", "p_low", p_value, "p_high", hint="Monte-Carlo error (Clopper-Pearson)"),
+    Column("permutations", "permutations", whole),
+    Column("all", "exact", yes_no, hint="whether all permutations were enumerated"),
+)
+POOLED = (
+    *NAMES,
+    *SIZES,
+    Column("r", "r", signed),
+    Column("R²", "r2", share),
+    Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
+    Column("p", "p", p_value),
+    Column("slope", "slope", number),
+    Column("cluster-robust SE", "slope_se", number),
+    *NOTE,
+)
+CONFOUNDERS = (
+    *NAMES,
+    *SIZES,
+    Column("architectures", "architectures", whole),
+    Column("r", "r", signed),
+    Column("R²", "r2", share),
+    Column("partial r", "partial_r", signed, hint="given the axes"),
+    Column("partial R²", "partial_r2", share),
+    Column("p", "partial_p", p_value, hint="Freedman-Lane"),
+    Column("r within", "within_r", signed),
+    Column("p within", "within_p", p_value, hint="rows permuted inside their architecture"),
+    Column("r between", "between_r", signed),
+    Column("p between", "between_p", p_value),
+    Column("signs", "simpson"),
+    Column("detectable R²", "detectable_r2", share, hint="power .8 at 5%"),
+    Column("detectable partial R²", "detectable_partial_r2", share),
+    *NOTE,
+)
+MUNDLAK = (
+    *NAMES,
+    *SIZES,
+    Column("architectures", "architectures", whole),
+    Column("slope within", "within_slope", number),
+    Column("SE", "within_slope_se", number, hint="robust to dependence inside architectures"),
+    Column("slope between", "between_slope", number),
+    Column("SE ", "between_slope_se", number),
+    Column("mixed slope (SD)", "mixed_slope", signed),
+    Column("SE  ", "mixed_se", number),
+    Column("p (Wald)", "mixed_p", p_value),
+    Column("architecture share", "mixed_group_share", share, hint="share of the variance left"),
+    *NOTE,
+)
+CHANGES = (
+    Column("precision", "precision"),
+    Column("against", "baseline"),
+    Column("column", "column"),
+    Column("trainings", "n", whole),
+    Column("median change", "median", number),
+    Column("95% CI", "low", number, "high"),
+    Column("p (sign flips)", "p", p_value),
+    Column("got worse", "worse", whole),
+    Column("SD between seeds", "seed_sd", number),
+    Column("change / that SD", "in_seed_sd", number),
+    *NOTE,
+)
+LINKS = (
+    Column("precision", "precision"),
+    Column("against", "baseline"),
+    Column("metric", "metric"),
+    Column("trainings", "n", whole),
+    Column("r", "r", signed),
+    Column("R²", "r2", share),
+    Column("p", "p", p_value),
+    Column("given", "given"),
+    Column("partial r", "partial_r", signed),
+    Column("partial R²", "partial_r2", share),
+    Column("p partial", "partial_p", p_value),
+    *NOTE,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: its paragraphs, then tables and figures."""
+
+    name: str
+    title: str
+    text: tuple[str, ...]
+    tables: tuple[TableExhibit, ...] = ()
+    figures: tuple[FigureExhibit, ...] = field(default=())
+
+
+def sections(table: Table, choices: Choices) -> list[Section]:
+    """Every section of the report of a table; those that it has no rows for are absent."""
+    rows = final_rows(table)
+    parts = [_main(table, rows, choices)]
+    parts += _fixed(table, rows, choices)
+    parts += _confounded(table, rows, choices)
+    parts += _pooled(table, choices)
+    parts += _precision(table, choices)
+    return parts
+
+
+def seeds_used(choices: Choices) -> str:
+    """How chance entered: permutations, bootstrap replicates and their seed."""
+    return f"{choices.permutations:,} permutations and {choices.bootstrap:,} bootstrap replicates, seed {choices.seed}"
+
+
+def rows_used(table: Table, rows: pl.DataFrame) -> str:
+    """One training a row: which checkpoint, which precision, how many."""
+    roles = table.roles
+    parts = [f"{len(rows)} rows, one per training"]
+    if roles.order is not None:
+        parts.append(f"its last checkpoint (by {roles.order})")
+    if roles.precision is not None:
+        parts.append(f"at {rows[roles.precision][0]}")
+    return ", ".join(parts)
+
+
+def colour_of(table: Table) -> str | None:
+    """The axis that points are coloured by: the first of the architecture that varies."""
+    return next((axis for axis in table.roles.architecture if table.frame[axis].n_unique() > 1), None)
+
+
+def _muted(row: object) -> bool:
+    return isinstance(row, dict) and bool(row.get("given") or row.get("scale") == "log10")
+
+
+def _main(table: Table, rows: pl.DataFrame, choices: Choices) -> Section:
+    lines = associations(rows, table.roles, choices)
+    used = f"{rows_used(table, rows)}; response {table.roles.response}. {seeds_used(choices)}."
+    return Section(
+        "association",
+        f"Collapse and {table.roles.response}, over all trainings",
+        (
+            "Each metric against the response over all trainings of the table. Larger models trained for longer have "
+            "a lower loss and other geometry for reasons of their own: read this beside the section on the grid.",
+        ),
+        (
+            TableExhibit("association", "Association", used, lines, ASSOCIATION, _muted),
+            TableExhibit("association_robust", "Robustness of the association", used, lines, ROBUSTNESS, _muted),
+        ),
+        (
+            FigureExhibit(
+                "association",
+                "The response against each metric",
+                f"{rows_used(table, rows)}.{_norm_remark(lines)}",
+                figures.scatter(rows, table.roles, lines, colour=colour_of(table)),
+            ),
+        ),
+    )
+
+
+def _norm_remark(lines: pl.DataFrame) -> str:
+    """What a figure that shows a CDNV must say beside it: its partial r given the norm."""
+    found = lines.filter((pl.col("metric").is_in(CDNV_VARIANTS)) & (pl.col("given") == CDNV_NORM))
+    remarks = [
+        f" {line['metric']} scales with the feature norm: given {CDNV_NORM} its partial r is "
+        + (signed(line["r"]) + f", p {p_value(line['p'])}" if line["r"] is not None else f"unknown ({line['note']})")
+        + "."
+        for line in found.to_dicts()
+    ]
+    return "".join(remarks)
+
+
+def _fixed(table: Table, rows: pl.DataFrame, choices: Choices) -> list[Section]:
+    groups = sorted(replicates(table, rows, LEAST_SEEDS), key=lambda group: -len(group[1]))
+    if not groups or len(groups[0][1]) == len(rows):
+        return []
+    tables, panels = [], []
+    for place, (settings, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
+        named = ", ".join(f"{name} {value}" for name, value in settings.items())
+        lines = associations(part, table.roles, choices)
+        used = f"{named}: {rows_used(table, part)}; response {table.roles.response}. {seeds_used(choices)}."
+        suffix = "" if place == 0 else f"_{place + 1}"
+        tables += [
+            TableExhibit(f"fixed{suffix}", f"Association at {named}", used, lines, ASSOCIATION, _muted),
+            TableExhibit(f"fixed_robust{suffix}", f"Robustness at {named}", used, lines, ROBUSTNESS, _muted),
+        ]
+        panels.append(
+            FigureExhibit(
+                f"fixed{suffix}",
+                f"The response against each metric at {named}",
+                f"{rows_used(table, part)}.{_norm_remark(lines)}",
+                figures.scatter(part, table.roles, lines, colour=None),
+            )
+        )
+    more = len(groups) - MOST_CONFIGURATIONS
+    note = f" {more} more configurations have {LEAST_SEEDS} trainings or more." if more > 0 else ""
+    return [
+        Section(
+            "fixed",
+            "One configuration, many seeds",
+            (
+                "Trainings that differ in nothing but their seed: no size, no schedule can stand behind an "
+                f"association here.{note}",
+            ),
+            tuple(tables),
+            tuple(panels),
+        )
+    ]
+
+
+def _confounded(table: Table, rows: pl.DataFrame, choices: Choices) -> list[Section]:
+    names, _ = axis_covariates(rows, table.roles)
+    if not names:
+        return []
+    lines = confounders(rows, table.roles, choices)
+    used = (
+        f"{rows_used(table, rows)}; response {table.roles.response}; axes: {', '.join(names)}. {seeds_used(choices)}."
+    )
+    return [
+        Section(
+            "grid",
+            "How much of it is the grid",
+            (
+                f"The same trainings, with what the grid itself explains taken out: linear in {', '.join(names)}, or "
+                "by comparing only trainings of one architecture. What is left is no proof of a cause; what vanishes "
+                "was no evidence of one.",
+                "Signs: `same sign` where r has one sign overall, between and within architectures; anything else is "
+                "Simpson's paradox.",
+            ),
+            (
+                TableExhibit("grid", "Association with the grid taken out", used, lines, CONFOUNDERS, _muted),
+                TableExhibit("grid_slopes", "Slopes within and between architectures", used, lines, MUNDLAK, _muted),
+            ),
+            (
+                FigureExhibit(
+                    "grid",
+                    "Correlation with the response under each control",
+                    f"{rows_used(table, rows)}.",
+                    figures.controls(lines),
+                ),
+            ),
+        )
+    ]
+
+
+def _pooled(table: Table, choices: Choices) -> list[Section]:
+    lines = pooled(table, choices)
+    if lines.is_empty():
+        return []
+    used = (
+        f"All checkpoints{_at_reference(table)}: {max(lines['n'])} rows of {max(lines['trainings'])} trainings; "
+        f"response {table.roles.response}. Whole trainings are permuted and drawn. {seeds_used(choices)}."
+    )
+    return [
+        Section(
+            "checkpoints",
+            "All checkpoints",
+            (
+                "Every checkpoint as a row. Checkpoints of one training resemble each other, so the rows say less than "
+                "their number; p and interval count trainings. Both change as a training goes on, which alone makes "
+                "them correlate.",
+            ),
+            (TableExhibit("checkpoints", "Association over all checkpoints", used, lines, POOLED, _muted),),
+        )
+    ]
+
+
+def _at_reference(table: Table) -> str:
+    names = precisions(table)
+    return f" at {names[0]}" if names else ""
+
+
+def _precision(table: Table, choices: Choices) -> list[Section]:
+    pairs = comparisons(table)
+    if not pairs:
+        return []
+    lines, links = changes(table, choices), change_links(table, choices)
+    counts = {pair: len(paired(table, *pair)) for pair in pairs}
+    listed = "; ".join(f"{precision} against {baseline}: {n}" for (precision, baseline), n in counts.items())
+    used = f"One difference per training at its last checkpoint; trainings: {listed}. {seeds_used(choices)}."
+    left = uncompared(table)
+    note = f" Not compared, for want of their baseline: {', '.join(left)}." if left else ""
+    by_kind = {kind: links.filter(pl.col("kind") == kind) for kind in ("change", "baseline")}
+    shown = [(precision, paired(table, precision, baseline)) for precision, baseline in pairs]
+    return [
+        Section(
+            "precision",
+            "What the precision changes",
+            (
+                f"The change of a column between two precisions of the same checkpoint.{note} qat-* is compared with "
+                "ft-fp32, the same fine-tuning without quantization.",
+                "Rounding noise drives the change of metric and response alike, so the partial r is given once more "
+                "with the relative weight error; and the change contains minus the loss at the baseline, so what "
+                "collapse at the baseline predicts is given with that loss.",
+            ),
+            (
+                TableExhibit("changes", "Change of responses and metrics", used, lines, CHANGES),
+                TableExhibit(
+                    "change_links",
+                    f"Change of {table.roles.response} against change of each metric",
+                    used,
+                    by_kind["change"],
+                    LINKS,
+                ),
+                TableExhibit(
+                    "change_baseline",
+                    f"Change of {table.roles.response} against each metric at the baseline",
+                    used,
+                    by_kind["baseline"],
+                    LINKS,
+                ),
+            ),
+            (
+                FigureExhibit(
+                    "changes",
+                    f"Change of {table.roles.response} by precision",
+                    used,
+                    figures.degradation(lines, table.roles.response),
+                ),
+                FigureExhibit(
+                    "change_links",
+                    f"Change of {table.roles.response} against change of each metric",
+                    used,
+                    figures.change_scatter(shown, [*table.roles.metrics], table.roles.response),
+                ),
+            ),
+        )
+    ]

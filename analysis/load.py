@@ -1,0 +1,240 @@
+"""Run directory, csv or parquet -> a tidy table with roles, complete or refused, and the rows that an analysis uses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.mapping import ColumnMap, KnownMissing, apply_map, read_map
+from analysis.planned import planned_points
+from analysis.roles import AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
+
+RESPONSES: dict[str, Direction] = {
+    "val_loss": "lower",
+    "train_loss": "lower",
+    "perplexity": "lower",
+    "generalization_gap": "lower",
+    "val_accuracy": "higher",
+    "train_accuracy": "higher",
+}
+FAMILIES = ("NC", "GNC", "UNC")
+REFERENCE = "fp32"
+AXES_AFTER = ("seed", "precision")  # they have roles of their own
+MISSING_SHOWN = 20
+
+
+def load(
+    source: str | Path, *, columns: str | Path | None = None, response: str | None = None, allow_missing: bool = False
+) -> Table:
+    """The table at `source`: a run directory, or a csv or parquet file, the latter with a map of its columns if
+    foreign.
+
+    A file without a map must have the columns of a run's rows (`training`, `epoch`, the metrics by their names). Raises
+    AnalysisError for what cannot be read, for two rows of one training, checkpoint and precision, and for an incomplete
+    grid unless `allow_missing`; points that a map declares as missing are not held against it.
+    """
+    path = Path(source)
+    known: list[KnownMissing] = []
+    planned: pl.DataFrame | None = None
+    about = ""
+    if path.is_dir():
+        if columns is not None:
+            raise AnalysisError(f"{path} is a run directory, whose columns are known: leave --columns out")
+        frame, metrics = _read_run(path)
+        frame, planned = planned_points(path / "study.yaml", frame)
+        roles = _own_roles(frame, metrics, response, str(path), axes=planned.columns)
+    else:
+        frame, metrics = _read_file(path)
+        if columns is None:
+            roles = _own_roles(frame, metrics, response, str(path), axes=None)
+        else:
+            mapping: ColumnMap = read_map(Path(columns))
+            frame, roles = apply_map(frame, mapping, response, str(path))
+            known, about = mapping.known_missing, mapping.about
+    frame, left_out = _checked(frame, roles, str(path))
+    missing = _missing(frame, roles, planned, known)
+    unknown = [part for part in missing if not part.reason]
+    if unknown and not allow_missing:
+        raise AnalysisError(f"{path}: the grid is incomplete: {_listing(unknown[0].points)}; pass --allow-missing")
+    return Table(frame, roles, str(path), about, tuple(missing), left_out)
+
+
+def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+    from study.store import Store, StoreError
+
+    store = Store(path)
+    try:
+        return store.read(), store.metrics()
+    except StoreError as error:
+        raise AnalysisError(str(error)) from None
+
+
+def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+    """A csv or parquet file and the metric metadata that the latter may carry."""
+    if not path.exists():
+        raise AnalysisError(f"{path}: no such file or run directory")
+    try:
+        if path.suffix == ".csv":
+            return pl.read_csv(path, infer_schema_length=None), {}
+        if path.suffix == ".parquet":
+            metadata = pl.read_parquet_metadata(path)
+            return pl.read_parquet(path), json.loads(metadata.get("metrics", "{}"))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise AnalysisError(f"{path}: cannot be read: {error}") from None
+    raise AnalysisError(f"{path}: is neither a run directory nor a .csv or .parquet file")
+
+
+def _own_roles(
+    frame: pl.DataFrame,
+    metadata: Mapping[str, Mapping[str, Any]],
+    response: str | None,
+    source: str,
+    axes: list[str] | None,
+) -> Roles:
+    """Roles of a table with the project's own column names."""
+    if "training" not in frame.columns:
+        raise AnalysisError(
+            f"{source}: has no column `training`, so it is no table of this project; describe it with --columns MAP.yaml "
+            "(examples in search_spaces/columns/)"
+        )
+    responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
+    chosen = response or "val_loss"
+    if chosen not in responses:
+        raise AnalysisError(f"{source}: no outcome column {chosen!r}.{nearest(chosen, responses)}")
+    found = {name: entry for name, entry in metadata.items() if name in frame.columns} or {
+        name: {"family": name.split("_")[0].upper()} for name in frame.columns if name.upper().startswith(FAMILIES)
+    }
+    metrics = {
+        name: Metric(
+            column=name,
+            family=entry.get("family") or "",
+            direction=entry.get("direction"),
+            heavy_tailed=bool(entry.get("heavy_tailed", False)),
+            citation=entry.get("citation") or "",
+            description=entry.get("description") or "",
+        )
+        for name, entry in found.items()
+        if name not in RESPONSES and str(entry.get("family", "")).upper().startswith(FAMILIES)
+    }
+    if not metrics:
+        raise AnalysisError(f"{source}: has no column of a collapse metric (nc1_..., nc2_..., nc3_..., nc4_...)")
+    candidates = ["width", "depth", "epochs", "lr", "weight_decay", "batch_size", "train_precision", "train_tokens"]
+    varying = [name for name in candidates if name in frame.columns and frame[name].n_unique() > 1]
+    chosen_axes = tuple(name for name in (varying if axes is None else axes) if name not in AXES_AFTER)
+    return Roles(
+        response=chosen,
+        responses=responses,
+        metrics=metrics,
+        axes=chosen_axes,
+        architecture=tuple(name for name in chosen_axes if name in ("width", "depth") or name.startswith("model_")),
+        unit="training",
+        order="epoch" if "epoch" in frame.columns else None,
+        seed="seed" if "seed" in frame.columns else None,
+        precision="precision" if "precision" in frame.columns else None,
+    )
+
+
+def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Rows of whole models only, without rows that lack the response; infinite metrics become null."""
+    left_out: dict[str, int] = {}
+    if "layer" in frame.columns:
+        layers = frame["layer"].is_not_null().sum()
+        if layers:
+            left_out["rows of single layers"] = int(layers)
+        frame = frame.filter(pl.col("layer").is_null())
+    numbers = [*roles.metrics, *roles.responses]
+    text = [name for name in numbers if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null]
+    if text:
+        kind, value = frame[text[0]].dtype, frame[text[0]].drop_nulls()[0]
+        raise AnalysisError(f"{source}: column {text[0]!r} must hold numbers, it is {kind} ({value!r})")
+    frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
+    frame = frame.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in numbers)
+    without = frame[roles.response].null_count()
+    if without:
+        left_out[f"rows without {roles.response}"] = without
+        frame = frame.filter(pl.col(roles.response).is_not_null())
+    if frame.is_empty():
+        raise AnalysisError(f"{source}: no row is left with a value of {roles.response!r}")
+    for name in (roles.unit, roles.order, roles.precision, *roles.axes):
+        if name is not None and frame[name].null_count():
+            raise AnalysisError(f"{source}: column {name!r} is null in {frame[name].null_count()} rows")
+    key = [name for name in (roles.unit, roles.order, roles.precision) if name is not None]
+    twice = frame.filter(frame.select(key).is_duplicated())
+    if not twice.is_empty():
+        where = ", ".join(f"{name} {twice[name][0]!r}" for name in key)
+        raise AnalysisError(f"{source}: {len(twice)} rows share their {' and '.join(key)}, the first: {where}")
+    per_unit = frame.group_by(roles.unit).agg(pl.col(name).n_unique() for name in roles.axes)
+    for name in roles.axes:
+        mixed = per_unit.filter(pl.col(name) > 1)
+        if not mixed.is_empty():
+            raise AnalysisError(
+                f"{source}: rows of one training ({mixed[roles.unit][0]!r}) differ in {name!r}, an axis"
+            )
+    return frame, left_out
+
+
+def _missing(
+    frame: pl.DataFrame, roles: Roles, planned: pl.DataFrame | None, known: list[KnownMissing]
+) -> list[Missing]:
+    """Points of the grid without rows: those of the study's YAML, else of all combinations of the axes' values."""
+    if planned is None:
+        names = [*roles.axes, *([roles.precision] if roles.precision else [])]
+        if not names:
+            return []
+        levels = [frame[name].unique().sort().to_list() for name in names]
+        planned = pl.DataFrame(list(itertools.product(*levels)), schema=frame.select(names).schema, orient="row")
+    absent = planned.join(frame, on=planned.columns, how="anti", nulls_equal=True)
+    parts = []
+    for entry in known:
+        try:
+            declared = absent.filter(pl.sql_expr(entry.where))
+        except pl.exceptions.PolarsError as error:
+            raise AnalysisError(f"known_missing: cannot evaluate {entry.where!r}: {error}") from None
+        if not declared.is_empty():
+            parts.append(Missing(declared, entry.reason))
+            absent = absent.join(declared, on=absent.columns, how="anti", nulls_equal=True)
+    return parts + ([] if absent.is_empty() else [Missing(absent)])
+
+
+def _listing(points: pl.DataFrame) -> str:
+    shown = ["(" + ", ".join(f"{k} {v}" for k, v in row.items()) + ")" for row in points.head(MISSING_SHOWN).to_dicts()]
+    more = f" and {len(points) - MISSING_SHOWN} more" if len(points) > MISSING_SHOWN else ""
+    return f"{len(points)} points have no rows: {', '.join(shown)}{more}"
+
+
+def precisions(table: Table) -> list[str]:
+    """Precisions of the table, the reference first: fp32, else the first that stands in it; [] without the role."""
+    if table.roles.precision is None:
+        return []
+    found: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
+    reference = REFERENCE if REFERENCE in found else found[0]
+    return [reference, *(name for name in found if name != reference)]
+
+
+def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
+    """One row per training: its last checkpoint at `precision` (default: the reference), sorted by training.
+
+    Checkpoints and precisions of a training are never counted as independent rows.
+    """
+    frame, roles = table.frame, table.roles
+    if roles.precision is not None:
+        chosen = precision or precisions(table)[0]
+        frame = frame.filter(pl.col(roles.precision) == chosen)
+    if roles.order is not None:
+        last = pl.col(roles.order).max().over(roles.unit)
+        frame = frame.filter(pl.col(roles.order) == last)
+    return frame.sort(roles.unit)
+
+
+def replicates(table: Table, rows: pl.DataFrame, least: int) -> list[tuple[dict[str, Any], pl.DataFrame]]:
+    """Groups of at least `least` trainings that differ in nothing but their seed, with the settings they share."""
+    axes = list(table.roles.axes)
+    if not axes:
+        return [({}, rows)] if len(rows) >= least else []
+    groups = rows.partition_by(axes, as_dict=True, include_key=True, maintain_order=True)
+    return [(dict(zip(axes, key, strict=True)), part) for key, part in groups.items() if len(part) >= least]

@@ -1,0 +1,114 @@
+"""What the columns of a table are for, and the tidy table that every analysis starts from. Light: polars alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+
+Direction = Literal["lower", "higher"]
+
+CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two companions below
+CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
+CDNV_SCALE_FREE = "nc1_cdnv_galanti"
+CDNV_NORM = "nc2_log_norm_mean"
+
+
+class AnalysisError(ValueError):
+    """The request or the table is wrong; the message says what, where, and what to do. No traceback is shown for it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' Did you mean X? Known: ...' for an unknown name."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    shown = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+    return f"{hint} Known: {shown}."
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A collapse metric: its column, family (NC1 ... UNC3), the direction of its value that means more collapse."""
+
+    column: str
+    family: str = ""
+    direction: Direction | None = None
+    heavy_tailed: bool = False
+    citation: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by what they are for.
+
+    `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes` the settings that
+    vary (without seed and precision); `architecture` those of them that describe the model; `responses` outcome columns
+    and the direction that is better.
+    """
+
+    response: str
+    responses: Mapping[str, Direction]
+    metrics: Mapping[str, Metric]
+    axes: tuple[str, ...]
+    architecture: tuple[str, ...]
+    unit: str
+    order: str | None = None
+    seed: str | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Points of the grid without rows. `reason` is set where the table's map declares them."""
+
+    points: pl.DataFrame
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tidy table: one row per training, checkpoint and precision; roles; what it lacks; where it came from."""
+
+    frame: pl.DataFrame
+    roles: Roles
+    source: str
+    about: str = ""
+    missing: tuple[Missing, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of both."""
+
+    permutations: int = 10_000
+    bootstrap: int = 2_000
+    seed: int = 0
+
+
+def expected_sign(metric: Metric, better: Direction) -> int | None:
+    """Sign of r between metric and response if more collapse went with a better response; None without a direction."""
+    if metric.direction is None:
+        return None
+    return 1 if metric.direction == better else -1
+
+
+def with_companions(metrics: Mapping[str, Metric]) -> list[tuple[str, str | None]]:
+    """(metric, given) in the order of tables: each CDNV is followed by its partial given the norm, then the scale-free
+    one.
+
+    The companions stand in the list even where the table lacks them, so that a reader sees that they are missing.
+    """
+    entries: list[tuple[str, str | None]] = []
+    variants = [name for name in CDNV_VARIANTS if name in metrics]
+    for name in variants:
+        entries += [(name, None), (name, CDNV_NORM)]
+    if variants:
+        entries.append((CDNV_SCALE_FREE, None))
+    entries += [(name, None) for name in metrics if name not in CDNV_VARIANTS and (name, None) not in entries]
+    return entries

@@ -1,0 +1,196 @@
+"""Tables of the report: one frame, written in full as csv and in print as md, tex (booktabs) and html cells."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+DASH = "–"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits."""
+    if value is None:
+        return DASH
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        digits = 3 - (math.floor(math.log10(abs(value))) if value else 0)
+        return f"{value:.{max(digits, 0)}f}".replace("-", "−")
+    return f"{value:.2e}".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """A correlation: three decimals and its sign."""
+    return DASH if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    """A share or R^2: three decimals."""
+    return DASH if value is None else f"{value:.3f}"
+
+
+def p_value(value: float | None) -> str:
+    """Four decimals, or as a power of ten below .0005; never 0."""
+    if value is None:
+        return DASH
+    return f"{value:.4f}" if value >= 5e-4 else f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+
+
+def whole(value: int | None) -> str:
+    """An integer with thin thousands."""
+    return DASH if value is None else f"{value:,}"
+
+
+def yes_no(value: bool | None) -> str:
+    """yes, no, or a dash where the question has no answer."""
+    return DASH if value is None else ("yes" if value else "no")
+
+
+def sign(value: int | None) -> str:
+    """The sign that more collapse with a better response would have."""
+    return DASH if value is None else ("+" if value > 0 else "−")
+
+
+def text(value: Any) -> str:
+    """As it is; nothing for null."""
+    return "" if value is None else str(value)
+
+
+Show = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A printed column: its heading, how values read, and the columns of the frame it shows (two make an interval)."""
+
+    heading: str
+    source: str
+    show: Show = text
+    until: str | None = None
+    hint: str = ""
+
+    def cell(self, row: Mapping[str, Any]) -> str:
+        """The printed value of a row."""
+        low = row[self.source]
+        if self.until is None:
+            return self.show(low)
+        high = row[self.until]
+        return DASH if low is None or high is None else f"{self.show(low)} to {self.show(high)}"
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is set flush right and sorted by value."""
+        return self.show is not text
+
+
+@dataclass(frozen=True)
+class TableExhibit:
+    """A table of the report. `caption` says which rows and how many trainings it used, and every seed."""
+
+    name: str
+    title: str
+    caption: str
+    frame: pl.DataFrame
+    columns: tuple[Column, ...]
+    muted: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
+
+    def printed(self) -> tuple[Column, ...]:
+        """Columns with a value in some row: a table prints no empty column."""
+        return tuple(
+            column
+            for column in self.columns
+            if any(value not in (None, "") for value in self.frame[column.source].to_list())
+        )
+
+    def html_rows(self) -> list[dict[str, Any]]:
+        """Rows for the template: printed cells, the value to sort by, and whether the row is a subordinate one."""
+        columns = self.printed()
+        return [
+            {
+                "muted": self.muted(row),
+                "cells": [
+                    {"text": column.cell(row), "sort": _sortable(row[column.source]), "numeric": column.numeric}
+                    for column in columns
+                ],
+            }
+            for row in self.frame.to_dicts()
+        ]
+
+    def markdown(self) -> str:
+        """A pipe table below its title and caption."""
+        columns = self.printed()
+        head = "| " + " | ".join(column.heading for column in columns) + " |"
+        rule = "| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |"
+        body = [
+            "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |"
+            for row in self.frame.to_dicts()
+        ]
+        return "\n".join([f"**{self.title}.** {self.caption}", "", head, rule, *body, ""])
+
+    def latex(self) -> str:
+        """A booktabs table."""
+        columns = self.printed()
+        lines = [
+            r"\begin{table}",
+            rf"\caption{{\textbf{{{escape_latex(self.title)}.}} {escape_latex(self.caption)}}}",
+            rf"\label{{tab:{self.name}}}",
+            r"\begin{tabular}{" + "".join("r" if column.numeric else "l" for column in columns) + "}",
+            r"\toprule",
+            " & ".join(escape_latex(column.heading) for column in columns) + r" \\",
+            r"\midrule",
+            *(
+                " & ".join(escape_latex(column.cell(row)) for column in columns) + r" \\"
+                for row in self.frame.to_dicts()
+            ),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """NAME.csv (every column, full precision), NAME.md, NAME.tex in `folder`."""
+        self.frame.write_csv(folder / f"{self.name}.csv")
+        (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
+
+
+def _sortable(value: Any) -> str:
+    if value is None:
+        return ""
+    return html.escape(repr(float(value)) if isinstance(value, int | float) else str(value))
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": r"$-$",
+    "–": r"--",
+    "≤": r"$\le$",
+    "²": r"$^2$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+}
+
+
+def escape_latex(plain: str) -> str:
+    """Plain text as LaTeX."""
+    return "".join(LATEX.get(letter, letter) for letter in plain)
