@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.data.base import IGNORE, DataError, Dataset, Split
-from study.data.config import BalancedData, DataConfig, TextData
+from study.data.config import BalancedData, DataConfig, StoriesData, TextData
 from study.data.estimate import Estimate, estimate
 from study.data.token_files import check_readable
 
@@ -18,7 +18,8 @@ def check_data(config: DataConfig, *, base: Path) -> None:
     Raises:
         DataError: something is missing or not of its format.
     """
-    check_readable(config, base)
+    if isinstance(config, TextData | BalancedData):
+        check_readable(config, base)
 
 
 def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
@@ -41,3 +42,7 @@ def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
             from study.data.balanced import load_balanced
 
             return load_balanced(config, base, cache)
+        case StoriesData():
+            from study.data.stories import load_stories
+
+            return load_stories(config)

@@ -143,4 +143,4 @@ class StoriesData(Settings):
     """Seed of the text, and of the subset of it that is measured."""
 
 
-DataConfig = Annotated[TextData | BalancedData, Field(discriminator="kind")]
+DataConfig = Annotated[TextData | BalancedData | StoriesData, Field(discriminator="kind")]

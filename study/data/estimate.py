@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.data.balancing import window_quotas
-from study.data.config import BalancedData, DataConfig
+from study.data.config import BalancedData, DataConfig, StoriesData
+from study.data.grammar import Grammar
 from study.data.token_files import token_counts
 
 
@@ -26,6 +27,8 @@ def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
     Raises:
         DataError: the settings cannot be met by the text that was built.
     """
+    if isinstance(config, StoriesData):
+        return _estimate_stories(config)
     counts = token_counts(config, base, cache)
     if counts is None:
         return None
@@ -38,3 +41,11 @@ def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
         rows = min(config.train_tokens or available, available) // config.context
         samples = rows * (config.context - 1 - config.ignore_first)
     return Estimate(rows, samples, rows * config.context, classes)
+
+
+def _estimate_stories(config: StoriesData) -> Estimate:
+    grammar = Grammar(config.words_per_list, config.zipf_exponent, config.ambiguity)
+    rows = config.train_tokens // config.context
+    share = grammar.recalled_share(config.context) if config.predict == "determined" else 1.0
+    samples = round(rows * (config.context - 1) * share)
+    return Estimate(rows, samples, rows * config.context, len(grammar.vocabulary))
