@@ -93,6 +93,7 @@ def train(
     base: Path = Path(),
     checkpoint_minutes: float = 10.0,
     beat: Callable[[Progress], None] | None = None,
+    model: FeatureModel | None = None,
 ) -> Iterator[Checkpoint]:
     """Train the model of `config` on `data.train`; yield the untrained model, then every epoch that
     `config.measure.at` names.
@@ -109,14 +110,16 @@ def train(
             folder holds a state goes on from it, and first yields that state's epoch again if it had just ended.
         base: the folder that relative paths of `config.model` start from.
         checkpoint_minutes: least time between two states within an epoch.
-        beat: called at least once a second or once a step, whichever is rarer, and at the end of each epoch.
+        beat: called at least once a second or once a step, whichever is rarer, and at the end of each epoch. An
+            exception that it raises ends the training after a state is written.
+        model: trained in place of a new one from `config.model`.
 
     Raises:
         Diverged: a step's loss is not finite.
         TrainingError: fp16 on a CPU, or a step without a single sample.
         ResumeError: the folder's states belong to other settings or other data.
     """
-    training = _Training(config, data, device, folder, base, checkpoint_minutes, beat)
+    training = _Training(config, data, device, folder, base, checkpoint_minutes, beat, model)
     measured = set(measured_epochs(config.measure.at, config.train.epochs))
     while True:
         position = training.position
@@ -137,6 +140,7 @@ class _Training:
         base: Path,
         checkpoint_minutes: float,
         beat: Callable[[Progress], None] | None,
+        model: FeatureModel | None,
     ) -> None:
         self.config, self.data, self.device, self.folder, self.beat = config.train, data, device, folder, beat
         if self.config.precision == "fp16" and device.type == "cpu":
@@ -150,11 +154,11 @@ class _Training:
         self.loss = Loss(self.config.loss, self.config.label_smoothing, self.config.focal_gamma)
         self.position = _Position()
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # this epoch: loss, correct, samples
-        context = data.input_shape[0] + 1
-        init_seed = _seed(config.train.init_seed, config.seed)
-        self.model = build_model(config.model, classes=data.classes, context=context, seed=init_seed, base=base).to(
-            device
-        )
+        if model is None:
+            context = data.input_shape[0] + 1
+            init_seed = _seed(config.train.init_seed, config.seed)
+            model = build_model(config.model, classes=data.classes, context=context, seed=init_seed, base=base)
+        self.model = model.to(device)
         self.features = torch.compile(self.model.features) if self.config.compile else self.model.features
         self.optimizer = make_optimizer(self.model, self.config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
@@ -265,16 +269,23 @@ class _Training:
         now = time.monotonic()
         if rows and self.beat is not None:
             speed = (self.position.tokens - self.tokens_flushed) / max(now - self.flushed, 1e-9)
-            self.beat(
-                Progress(
-                    self.position.epoch, self.config.epochs, self.position.step, self.steps, rows[-1]["loss"], speed
+            position = self.position
+            try:
+                self.beat(
+                    Progress(position.epoch, self.config.epochs, position.step, self.steps, rows[-1]["loss"], speed)
                 )
-            )
+            except Exception:
+                self._write_state()  # whoever ends a training here can go on from this step
+                raise
         self.flushed, self.tokens_flushed = now, self.position.tokens
 
     def _save(self) -> None:
         """Flush, then write a state; never one of a diverged model."""
         self._flush()
+        self._write_state()
+        self.saved = time.monotonic()
+
+    def _write_state(self) -> None:
         if self.folder is not None:
             tensors = {f"model.{name}": tensor for name, tensor in _named_once(self.model)}
             for index, slots in self.optimizer.state_dict()["state"].items():
@@ -283,7 +294,6 @@ class _Training:
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             facts = {"position": asdict(self.position), "scaler": self.scaler.state_dict()}
             save_state(self.folder, State(self.position.step, facts, cpu), identity=self.identity)
-        self.saved = time.monotonic()
 
     def _restore(self, folder: Path) -> None:
         """Go on from the newest whole state, if there is one."""
