@@ -69,6 +69,8 @@ def per_class(m: ClassMoments, weight: Tensor, *, min_count: int = 10, tile: int
     weight_Cxd = measured.head_rows(weight)
     if not bool(weight_Cxd.isfinite().all()):
         raise MomentsError("per-class values need a finite head; a row of a measured class holds an infinity or NaN")
+    if not measured.around_mean.in_range:
+        raise MomentsError("per-class values need features whose squares are within the range of float64")
     vectors, others = measured.around_mean, len(measured) - 1
     units = vectors.directions()
     row_norms = torch.linalg.vector_norm(weight_Cxd, dim=1)

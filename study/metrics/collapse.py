@@ -36,18 +36,21 @@ def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) ->
         out.undefine(reason, *HEAD_COLUMNS)
         return out
     weight_Cxd = measured.head_rows(weight)
-    rows = None
-    if bool(weight_Cxd.isfinite().all()):
-        rows = Vectors.around_mean(weight_Cxd)
+    rows = Vectors.around_mean(weight_Cxd)
+    if rows.in_range:
         rows_gram = put_head(out, rows)
     else:
         out.undefine(
-            "the head has an infinite or NaN entry in the row of a measured class", *HEAD_COLUMNS, *DUALITY_COLUMNS
+            "the head has an infinite, NaN or too large entry in the row of a measured class",
+            *HEAD_COLUMNS,
+            *DUALITY_COLUMNS,
         )
+    if not infinite and not (measured.around_mean.in_range and bool(measured.spreads.isfinite().all())):
+        infinite = "the squares of the features are beyond the range of float64"
     if infinite:
         out.undefine(infinite, *FEATURE_COLUMNS, *DUALITY_COLUMNS)
         return out
     means_gram = put_geometry(out, m, measured)
-    if rows is not None:
+    if rows.in_range:
         put_duality(out, measured, weight_Cxd, rows, means_gram, rows_gram)
     return out

@@ -20,20 +20,24 @@ class Vectors:
     """C vectors around their unweighted mean: class means, or rows of the head.
 
     centre: (d,) their mean; centred: (C, d) vector - centre; norms: (C,) of the centred vectors, exactly zero where the
-    vector equals the centre to rounding, because the direction of such a vector is noise.
+    vector equals the centre to rounding, because the direction of such a vector is noise; in_range: the squares of the
+    vectors are within float64, so that all that follows is.
     """
 
     centre: Tensor
     centred: Tensor
     norms: Tensor
+    in_range: bool
 
     @classmethod
     def around_mean(cls, vectors_Cxd: Tensor) -> Vectors:
         centre = vectors_Cxd.mean(dim=0)
         centred = vectors_Cxd - centre
         norms = torch.linalg.vector_norm(centred, dim=1)
-        size = torch.linalg.vector_norm(vectors_Cxd, dim=1) + torch.linalg.vector_norm(centre)
-        return cls(centre, centred, torch.where(norms <= ROUNDING * size, 0.0, norms))
+        sizes = torch.linalg.vector_norm(vectors_Cxd, dim=1)
+        noise = ROUNDING * (sizes + torch.linalg.vector_norm(centre))
+        in_range = bool(sizes.square().sum().isfinite())
+        return cls(centre, centred, torch.where(norms <= noise, 0.0, norms), in_range)
 
     @property
     def vanishing(self) -> int:
