@@ -123,9 +123,8 @@ class Launch:
             return self._summary()
         self._begin(first)
         try:
-            with self._stoppable():
-                self._schedule()
-        except Stopped:
+            self._schedule()
+        except (Stopped, KeyboardInterrupt):
             self.console.print("\nStopped. What was finished is stored; this resumes:")
             self.console.print(f"  {self._command()}", soft_wrap=True, highlight=False)
             return 1
@@ -163,7 +162,7 @@ class Launch:
 
             sweep.connect(self.options.address)
         try:
-            with self._view():
+            with self._stoppable(), self._view():  # Ray sets signal handlers of its own when it starts: ours come after
                 while pending := self.plan().pending:
                     free = [training for training in pending if not self.leases.busy(training.key)]
                     if free:
@@ -221,6 +220,11 @@ class Launch:
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
+        except BaseException as error:  # Ray wraps what a handler raises below it
+            if asked.is_set():
+                raise Stopped from error
+            raise
+        else:
             if asked.is_set():
                 raise Stopped
         finally:

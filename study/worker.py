@@ -84,7 +84,7 @@ def work(task: Work) -> Outcome:
             try:
                 return _Trial(task, todo, store, holding).run()
             except (StopRequested, LeaseLost) as stop:
-                print(f"--- {now()} stopped: {stop or 'the launch was asked to end'}")
+                print(f"--- {now()} stopped: {str(stop) or 'the launch was asked to end'}")
                 return "stopped"
             except Exception as error:
                 traceback.print_exc()
