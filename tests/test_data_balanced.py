@@ -158,7 +158,7 @@ def test_estimate_of_balanced_windows(tmp_path: Path) -> None:
     data = load(tmp_path, **settings)
     found = estimate(BalancedData(source="text.txt", **settings), base=tmp_path, cache=tmp_path / "cache")
     assert found is not None
-    assert (found.rows, found.samples, found.classes) == (len(data.train), data.train.samples, data.classes)
+    assert (found.train_rows, found.train_samples, found.classes) == (len(data.train), data.train.samples, data.classes)
 
 
 @pytest.mark.parametrize(

@@ -204,14 +204,14 @@ def test_data_set_of_stories(tmp_path: Path) -> None:
     assert data.facts["val_ideal_loss"] == pytest.approx(data.facts["entropy_floor"], rel=0.1)
     found = estimate(StoriesData(train_tokens=64 * 300, words_per_list=5), base=tmp_path, cache=tmp_path)
     assert found is not None
-    assert (found.rows, found.samples, found.classes) == (300, data.train.samples, data.classes)
+    assert (found.train_rows, found.train_samples, found.classes) == (300, data.train.samples, data.classes)
 
 
 def test_estimate_of_determined_samples_is_the_expectation(tmp_path: Path) -> None:
     settings = {"train_tokens": 64 * 3000, "predict": "determined"}
     found = estimate(StoriesData(**settings), base=tmp_path, cache=tmp_path)
     assert found is not None
-    assert found.samples == pytest.approx(load(tmp_path, **settings).train.samples, rel=0.02)
+    assert found.train_samples == pytest.approx(load(tmp_path, **settings).train.samples, rel=0.02)
 
 
 @pytest.mark.parametrize(

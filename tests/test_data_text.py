@@ -260,7 +260,11 @@ def test_estimate_knows_what_was_built(tmp_path: Path) -> None:
     data = load_data(settings, base=tmp_path, cache=cache)
     found = estimate(settings, base=tmp_path, cache=cache)
     assert found is not None
-    assert (found.rows, found.samples, found.tokens) == (len(data.train), data.train.samples, len(data.train) * 16)
+    assert (found.train_rows, found.train_samples, found.val_samples) == (
+        len(data.train),
+        data.train.samples,
+        data.val.samples,
+    )
     assert found.classes == data.classes
     assert estimate(TextData(source="text.txt", val_fraction=0.3), base=tmp_path, cache=cache) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.data.base import IGNORE, DataError, Dataset, Split
-from study.data.config import BalancedData, DataConfig, StoriesData, TextData
+from study.data.config import BalancedData, DataConfig, ImagesData, StoriesData, TextData
 from study.data.estimate import Estimate, estimate
 from study.data.token_files import check_readable
 
@@ -46,3 +46,7 @@ def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
             from study.data.stories import load_stories
 
             return load_stories(config)
+        case ImagesData():
+            from study.data.images import load_images
+
+            return load_images(config, base, cache)

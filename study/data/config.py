@@ -10,6 +10,12 @@ from pydantic import Field, field_validator, model_validator
 from study.settings import Float, Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Settings
 
 SMALLEST_BPE = 257  # 256 bytes and the end of text
+HUB_IMAGES = {
+    "cifar10": "hub:uoft-cs/cifar10",
+    "cifar100": "hub:uoft-cs/cifar100",
+    "mnist": "hub:ylecun/mnist",
+    "fashion_mnist": "hub:zalando-datasets/fashion_mnist",
+}
 LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 
@@ -143,4 +149,36 @@ class StoriesData(Settings):
     """Seed of the text, and of the subset of it that is measured."""
 
 
-DataConfig = Annotated[TextData | BalancedData | StoriesData, Field(discriminator="kind")]
+class ImagesData(Imbalance):
+    """Labelled images; inputs are standardised with the mean and deviation of each channel of the training images."""
+
+    kind: Literal["images"] = "images"
+    source: str = "digits"
+    """`digits` (8 x 8, of scikit-learn), `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `hub:NAME[@REVISION]`, or a
+    folder: of parquet files with splits, of idx files (MNIST) or of python batches (CIFAR) as originally published."""
+    label_column: str | None = None
+    """Column of a table, or key of python batches, that holds the class; none = the customary one."""
+    val_fraction: Fraction = 0.2
+    """Share of the images kept for validation where the source has no split validation, valid or test."""
+    quota: PositiveInt | None = None
+    """Training images of a class (of the largest, under imbalance); none = all, or, under imbalance, as many as the
+    rarest class has."""
+    label_noise: Annotated[Float, Field(ge=0, lt=1)] = 0.0
+    """Share of the training images that are given a wrong class, any other being equally likely."""
+    seed: NonNegativeInt = 0
+    """Seed of the split, of the images left out and of the noise."""
+
+    @field_validator("source")
+    @classmethod
+    def _known_images(cls, source: str) -> str:
+        if source.startswith("hub:"):
+            return _hub_name(source)
+        if source == "digits" or source in HUB_IMAGES or "/" in source or source in (".", ".."):
+            return source
+        raise ValueError(
+            f"{source!r} is no known source of images: use digits, {', '.join(HUB_IMAGES)}, hub:NAME[@REVISION] or a "
+            "folder (written with a slash, such as ./folder)"
+        )
+
+
+DataConfig = Annotated[TextData | BalancedData | StoriesData | ImagesData, Field(discriminator="kind")]

@@ -15,11 +15,14 @@ from typing import Any
 from study.data.base import DataError
 from study.data.cache import digest, file_digest
 from study.data.config import Corpus
+from study.data.splits import folder_digest, load_splits, no_path, train_and_val
 
 Documents = Callable[[], Iterator[str]]
 
 END_OF_TEXT = "<|endoftext|>"
 """Separates documents in published .txt corpora; also the end-of-text token of trained vocabularies."""
+
+_INSTEAD = "a local .txt, .jsonl or .parquet file, or a folder with parquet files of the splits train and validation"
 
 _TITLE = re.compile(r"(?:\A|\n\n\n)([^\n]*[^\n:.,;!?])\n\n")
 """A line of its own after two blank lines, not ended by punctuation: the title of a play in a volume."""
@@ -48,12 +51,11 @@ def open_corpus(config: Corpus, base: Path) -> OpenCorpus:
     if source == "python-docs":
         return _in_memory(_python_docs())
     if path is None:
-        name, _, revision = source.removeprefix("hub:").partition("@")
-        return _from_hub(name, revision or None, config.text_column)
+        return _from_hub(source, config.text_column)
     if path.is_dir():
         return _from_folder(path, config.text_column)
     if not path.is_file():
-        raise DataError(f"data.source: no file or folder {path}{_neighbour(path)}")
+        raise DataError(no_path(path))
     if path.suffix == ".txt":
         return _in_memory(_text_file(path, config.select))
     read = _parquet_file if path.suffix == ".parquet" else _jsonl_file
@@ -149,16 +151,13 @@ def _jsonl_file(path: Path, column: str) -> Iterator[str]:
 
 
 def _from_folder(path: Path, column: str) -> OpenCorpus:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    if not files:
-        raise DataError(f"data.source: the folder {path} is empty")
-    content = digest(*(f"{file.relative_to(path)} {file_digest(file)}" for file in files))
+    content = folder_digest(path)
     # Streaming reads the files where they lie: no second copy, and none of the locks of the library's own cache.
-    return _from_splits(_load_dataset(str(path), None, streaming=True), column, str(path), content)
+    return _from_splits(load_splits(str(path), streaming=True, instead=_INSTEAD), column, str(path), content)
 
 
-def _from_hub(name: str, revision: str | None, column: str) -> OpenCorpus:
-    splits = _load_dataset(name, revision, streaming=False)
+def _from_hub(name: str, column: str) -> OpenCorpus:
+    splits = load_splits(name, streaming=False, instead=_INSTEAD)
     total = hashlib.sha256()
     for split in sorted(splits):
         total.update(f"{split}\n".encode())
@@ -168,28 +167,11 @@ def _from_hub(name: str, revision: str | None, column: str) -> OpenCorpus:
     return _from_splits(splits, column, name, total.hexdigest())
 
 
-def _load_dataset(name: str, revision: str | None, *, streaming: bool) -> dict[str, Any]:
-    import datasets
-
-    try:
-        loaded: dict[str, Any] = datasets.load_dataset(name, revision=revision, streaming=streaming)
-    # The library raises errors of its own, of the hub client, of the HTTP client and of file formats.
-    except Exception as fault:
-        raise DataError(
-            f"data.source: `datasets` cannot load {name!r}: {type(fault).__name__}: {fault}; "
-            "without a network, give a local .txt, .jsonl or .parquet file, or a folder with parquet files of the "
-            "splits train and validation"
-        ) from fault
-    return loaded
-
-
 def _from_splits(splits: dict[str, Any], column: str, name: str, content: str) -> OpenCorpus:
-    if "train" not in splits:
-        raise DataError(f"data.source: {name} has no split train; its splits: {', '.join(splits)}")
-    val = next((splits[split] for split in ("validation", "valid", "test") if split in splits), None)
+    train, val = train_and_val(splits, name)
     return OpenCorpus(
         content,
-        _split_documents(splits["train"], column, name),
+        _split_documents(train, column, name),
         None if val is None else _split_documents(val, column, name),
     )
 
@@ -214,10 +196,3 @@ def _strings(values: list[Any], column: str, place: Path | str) -> list[str]:
 
 def _no_column(column: str, names: list[str], place: Path | str) -> str:
     return f"data.text_column: {place} has no column {column!r}; its columns: {', '.join(names)}"
-
-
-def _neighbour(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" (there is no folder {path.parent} either)"
-    near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,51 +1,81 @@
-"""Size of the data for a plan, without reading or building it."""
+"""Size of the data for a plan, without torch and, for text, without reading or building it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from study.data.balancing import window_quotas
-from study.data.config import BalancedData, DataConfig, StoriesData
+from study.data.base import Ints
+from study.data.config import HUB_IMAGES, BalancedData, DataConfig, ImagesData, StoriesData, TextData
 from study.data.grammar import Grammar
+from study.data.image_choice import choose_images
 from study.data.token_files import token_counts
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much there is to train on. `samples` are predictions, `rows` what training shuffles (chunks or images)."""
+    """How much data there is: rows are chunks, windows or images; samples are predictions."""
 
-    rows: int
-    samples: int
-    tokens: int
+    train_rows: int
+    train_samples: int
+    val_samples: int
     classes: int
+    input_shape: tuple[int, ...]
+    """Shape of one row's input: (T-1,) tokens or (channels, height, width)."""
 
 
 def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
-    """Size of the training split as far as it is known without reading it; none if it was never built.
+    """Size of the data as far as it is known at once; None where it must be read or fetched first.
+
+    Text: what was last built from the same settings, if it was. Stories: the expectation. Images: what local files
+    hold; the hub is not asked.
 
     Raises:
-        DataError: the settings cannot be met by the text that was built.
+        DataError: the settings cannot be met by the data.
     """
-    if isinstance(config, StoriesData):
-        return _estimate_stories(config)
+    match config:
+        case StoriesData():
+            return _of_stories(config)
+        case ImagesData():
+            return _of_images(config, base, cache)
     counts = token_counts(config, base, cache)
     if counts is None:
         return None
     train, val = counts
     classes = len(train) if config.vocabulary == "full" else int((train + val > 0).sum())
-    if isinstance(config, BalancedData):
-        rows = samples = int(window_quotas(config, train)[1].sum())
-    else:
-        available = int(train.sum())
-        rows = min(config.train_tokens or available, available) // config.context
-        samples = rows * (config.context - 1 - config.ignore_first)
-    return Estimate(rows, samples, rows * config.context, classes)
+    of_kind = _of_windows if isinstance(config, BalancedData) else _of_chunks
+    return Estimate(*of_kind(config, train, val), classes, (config.context - 1,))  # type: ignore[arg-type]
 
 
-def _estimate_stories(config: StoriesData) -> Estimate:
+def _of_chunks(config: TextData, train: Ints, val: Ints) -> tuple[int, int, int]:
+    rows, val_rows = (
+        min(share or int(counts.sum()), int(counts.sum())) // config.context
+        for share, counts in ((config.train_tokens, train), (config.val_tokens, val))
+    )
+    samples = config.context - 1 - config.ignore_first
+    return rows, rows * samples, val_rows * samples
+
+
+def _of_windows(config: BalancedData, train: Ints, val: Ints) -> tuple[int, int, int]:
+    targets, quotas = window_quotas(config, train)
+    rows = int(quotas.sum())
+    return rows, rows, int(np.minimum(val[targets], config.val_quota or quotas.max()).sum())
+
+
+def _of_stories(config: StoriesData) -> Estimate:
     grammar = Grammar(config.words_per_list, config.zipf_exponent, config.ambiguity)
-    rows = config.train_tokens // config.context
+    rows, val_rows = config.train_tokens // config.context, config.val_tokens // config.context
     share = grammar.recalled_share(config.context) if config.predict == "determined" else 1.0
-    samples = round(rows * (config.context - 1) * share)
-    return Estimate(rows, samples, rows * config.context, len(grammar.vocabulary))
+    samples, val_samples = (round(n * (config.context - 1) * share) for n in (rows, val_rows))
+    return Estimate(rows, samples, val_samples, len(grammar.vocabulary), (config.context - 1,))
+
+
+def _of_images(config: ImagesData, base: Path, cache: Path) -> Estimate | None:
+    if config.source in HUB_IMAGES or config.source.startswith("hub:"):
+        return None
+    chosen = choose_images(config, base, cache)
+    rows = len(chosen.train.labels)
+    return Estimate(rows, rows, len(chosen.val.labels), len(chosen.source.names), chosen.train.images.shape[1:])

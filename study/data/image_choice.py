@@ -1,0 +1,69 @@
+"""Which images of a source are used, and with which labels: split, balance and noise; without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from study.data.base import DataError, Ints
+from study.data.config import ImagesData
+from study.data.image_files import ImageSet, Labelled
+from study.data.image_sources import open_images
+from study.data.imbalance import class_sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenImages:
+    """Training and validation images of a configuration."""
+
+    source: ImageSet
+    train: Labelled
+    val: Labelled
+    wrong: int
+    """Training images that were given a wrong class."""
+
+
+def choose_images(config: ImagesData, base: Path, cache: Path) -> ChosenImages:
+    """Split the images of a source, take from the training part what quota and imbalance ask for, add label noise.
+
+    Class 0 is the largest and the last class the smallest under imbalance, as is usual for images.
+
+    Raises:
+        DataError: the source cannot be read, or a class has fewer images than asked for.
+    """
+    source = open_images(config, base, cache)
+    train, val = (source.train, source.val) if source.val else _split(source.train, config.val_fraction, config.seed)
+    rows = _chosen_rows(config, train.labels, source.names)
+    labels = train.labels[rows]
+    noisy = _with_noise(labels, config.label_noise, len(source.names), np.random.default_rng([config.seed, 2]))
+    return ChosenImages(source, Labelled(train.images[rows], noisy), val, int((noisy != labels).sum()))
+
+
+def _split(images: Labelled, val_fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    order = np.random.default_rng([seed, 0]).permutation(len(images.labels))
+    cut = round((1 - val_fraction) * len(order))
+    train, val = np.sort(order[:cut]), np.sort(order[cut:])
+    return Labelled(images.images[train], images.labels[train]), Labelled(images.images[val], images.labels[val])
+
+
+def _chosen_rows(config: ImagesData, labels: Ints, names: list[str]) -> Ints:
+    """Ascending rows: of each class as many as it should have, chosen at random."""
+    counts = np.bincount(labels, minlength=len(names))
+    if config.quota is None and config.imbalance_ratio == 1:
+        return np.arange(len(labels))
+    wanted = class_sizes(config, config.quota or int(counts.min()), len(names))
+    for name, has, wants in zip(names, counts, wanted, strict=True):
+        if has < wants:
+            raise DataError(f"data.quota: class {name} has {has} training images, {wants} are asked for")
+    order = np.random.default_rng([config.seed, 1]).permutation(len(labels))
+    return np.sort(np.concatenate([order[labels[order] == c][:size] for c, size in enumerate(wanted)]))
+
+
+def _with_noise(labels: Ints, share: float, classes: int, generator: np.random.Generator) -> Ints:
+    """Labels of which exactly the share, rounded, is replaced by another class, any being equally likely."""
+    wrong = generator.permutation(len(labels))[: round(share * len(labels))]
+    noisy = labels.copy()
+    noisy[wrong] = (labels[wrong] + generator.integers(1, classes, size=len(wrong))) % classes
+    return noisy

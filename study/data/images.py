@@ -1,0 +1,77 @@
+"""`kind: images`: labelled images, standardised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from study.data.base import Dataset, Ints, class_facts
+from study.data.cache import digest
+from study.data.config import ImagesData
+from study.data.image_choice import choose_images
+from study.data.image_files import Labelled
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with one class each; a batch is standardised per channel: (x - mean) / deviation."""
+
+    content: Labelled
+    mean: torch.Tensor
+    """(channels, 1, 1)"""
+    deviation: torch.Tensor
+    """(channels, 1, 1)"""
+
+    def __len__(self) -> int:
+        return len(self.content.labels)
+
+    @property
+    def samples(self) -> int:
+        return len(self)
+
+    def batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs, float32 (B, channels, height, width), and targets, int64 (B,)."""
+        pixels = torch.from_numpy(self.content.images[rows]).float()
+        return (pixels - self.mean) / self.deviation, torch.from_numpy(self.content.labels[rows])
+
+
+def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
+    """Read, choose and standardise images.
+
+    Raises:
+        DataError: the source cannot be read, or a class has fewer images than asked for.
+    """
+    chosen = choose_images(config, base, cache)
+    mean, deviation = _channel_moments(chosen.train)
+    train, val = (Images(part, mean, deviation) for part in (chosen.train, chosen.val))
+    counts = np.bincount(chosen.train.labels, minlength=len(chosen.source.names))
+    original = [part for part in (chosen.source.train, chosen.source.val) if part is not None]
+    return Dataset(
+        train=train,
+        val=val,
+        classes=len(counts),
+        input_shape=chosen.train.images.shape[1:],
+        fingerprint=digest(*(array.tobytes() for part in original for array in (part.images, part.labels))),
+        class_counts=counts,
+        class_names=chosen.source.names,
+        facts={
+            "train_images": len(train),
+            "val_images": len(val),
+            "wrong_labels": chosen.wrong,
+            **class_facts(counts),
+        },
+    )
+
+
+def _channel_moments(images: Labelled) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each channel, (channels, 1, 1); a constant channel has deviation 1, so it becomes 0."""
+    values = np.arange(256)
+    channels = images.images.shape[1]
+    counts = np.stack([np.bincount(images.images[:, c].ravel(), minlength=256) for c in range(channels)])
+    mean = counts @ values / counts.sum(axis=1)
+    deviation = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1))
+    deviation[deviation == 0] = 1
+    return tuple(torch.from_numpy(moment).float()[:, None, None] for moment in (mean, deviation))  # type: ignore[return-value]

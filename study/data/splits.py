@@ -1,0 +1,68 @@
+"""Tables of the `datasets` library: from the hub, or from a folder of parquet files laid out like it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from study.data.base import DataError
+from study.data.cache import digest, file_digest
+
+
+def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
+    """The splits of `hub:NAME[@REVISION]` or of a folder.
+
+    Args:
+        name: hub name or path of a folder.
+        streaming: read the files where they lie rather than copy them into the library's cache.
+        instead: what to give when the hub cannot be reached, for the message.
+
+    Raises:
+        DataError: the library cannot load it.
+    """
+    import datasets
+
+    path, revision = name, None
+    if name.startswith("hub:"):
+        path, _, revision = name.removeprefix("hub:").partition("@")
+    try:
+        loaded: dict[str, Any] = datasets.load_dataset(path, revision=revision or None, streaming=streaming)
+    # The library raises errors of its own, of the hub client, of the HTTP client and of file formats.
+    except Exception as fault:
+        raise DataError(
+            f"data.source: `datasets` cannot load {path!r}: {type(fault).__name__}: {fault}; without a network, give "
+            f"{instead}"
+        ) from fault
+    return loaded
+
+
+def train_and_val(splits: dict[str, Any], name: str) -> tuple[Any, Any | None]:
+    """The training split and the one for validation, if there is one.
+
+    Raises:
+        DataError: there is no training split.
+    """
+    if "train" not in splits:
+        raise DataError(f"data.source: {name} has no split train; its splits: {', '.join(splits)}")
+    return splits["train"], next((splits[split] for split in ("validation", "valid", "test") if split in splits), None)
+
+
+def folder_digest(path: Path) -> str:
+    """Hash of all files below a folder and their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    if not files:
+        raise DataError(f"data.source: the folder {path} is empty")
+    return digest(*(f"{file.relative_to(path)} {file_digest(file)}" for file in files))
+
+
+def no_path(path: Path) -> str:
+    """Message for a path at which there is nothing, with the nearest name beside it."""
+    if not path.parent.is_dir():
+        return f"data.source: no file or folder {path} (there is no folder {path.parent} either)"
+    near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
+    return f"data.source: no file or folder {path}" + (f"; did you mean {near[0]!r}?" if near else "")
