@@ -6,8 +6,6 @@ one per training; g architectures.
 
 from __future__ import annotations
 
-import math
-import warnings
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -16,22 +14,12 @@ from numpy.typing import ArrayLike
 
 from analysis.association import obstacle, schema
 from analysis.linear import Codes, Floats, codes
+from analysis.mixed import mixed_model
 from analysis.permutation import permutation_test
 from analysis.regression import regress
 from analysis.roles import CDNV_NORM, Choices, Roles, with_companions
 
 LOGGED = ("width", "depth", "lr")  # and every axis of the architecture: sizes act by ratios
-
-
-@dataclass(frozen=True)
-class MixedModel:
-    """y = a + b x + architecture + error: `slope` b in standard deviations, its Wald p, share of variance by groups."""
-
-    slope: float
-    se: float
-    p: float
-    group_share: float
-    note: str
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,6 @@ def _decomposed(
             mixed_p=mixed.p,
             mixed_group_share=mixed.group_share,
         )
-        notes.extend([mixed.note] if mixed.note else [])
     except ValueError as error:
         notes.append(str(error))
     assert line.r is not None
@@ -195,35 +182,6 @@ def mundlak(
     within = regress(x - mean, y, covariates=mean, groups=group)
     between = regress(mean, y, covariates=x - mean, groups=group)
     return (within.slope, within.se), (between.slope, between.se)
-
-
-def mixed_model(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> MixedModel:
-    """Random-intercept model by REML on standardised x and y (statsmodels MixedLM; Laird & Ware 1982).
-
-    What the fit warns of stands in `note`: a group variance at its bound, or no convergence. Raises ValueError with
-    fewer than two groups of two rows, and where there is no estimate.
-    """
-    from statsmodels.regression.mixed_linear_model import MixedLM
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning
-
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    group = codes("groups", groups, len(x))
-    if np.count_nonzero(np.bincount(group) > 1) < 2:
-        raise ValueError("a mixed model needs two groups of at least two rows")
-    design = np.column_stack([np.ones_like(x), (x - x.mean()) / x.std()])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            fit = MixedLM((y - y.mean()) / y.std(), design, groups=group).fit(reml=True, method=["lbfgs", "powell"])
-        except np.linalg.LinAlgError as error:
-            raise ValueError(f"the mixed model cannot be fitted: {error}") from None
-    found = {str(w.message).split(".", maxsplit=1)[0] for w in caught if issubclass(w.category, ConvergenceWarning)}
-    between, scale = float(fit.cov_re[0, 0]), float(fit.scale)
-    values = (float(fit.fe_params[1]), float(fit.bse_fe[1]), float(fit.pvalues[1]), between / (between + scale))
-    if not all(math.isfinite(value) for value in values):
-        raise ValueError("the mixed model has no finite estimate")
-    note = "" if fit.converged and not found else f"mixed model: {'; '.join(sorted(found)) or 'did not converge'}"
-    return MixedModel(*values, note)
 
 
 def simpson(overall: float, between: float | None, within: float | None) -> str:

@@ -14,19 +14,19 @@ from analysis.figures import FigureExhibit
 from analysis.load import final_rows, precisions, replicates
 from analysis.pooled import pooled
 from analysis.roles import CDNV_NORM, CDNV_VARIANTS, Choices, Table
-from analysis.tables import Column, TableExhibit, number, p_value, share, sign, signed, whole, yes_no
+from analysis.tables import Column, TableExhibit, named, number, p_value, share, sign, signed, whole, yes_no
 
 LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
 MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
 
-NAMES = (Column("metric", "metric"), Column("given", "given"))
+NAMES = (Column("metric", "metric", of_row=named, hint="| what is given: the line is a partial r"),)
 SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
+TRAININGS = (Column("trainings", "trainings", whole, hint="one row each"),)
 NOTE = (Column("note", "note"),)
 
 ASSOCIATION = (
     *NAMES,
-    Column("scale", "scale"),
-    *SIZES,
+    *TRAININGS,
     Column("r", "r", signed, hint="Pearson; the partial r where something is given"),
     Column("R²", "r2", share),
     Column("95% CI of r (Fisher)", "r_low", signed, "r_high"),
@@ -36,14 +36,13 @@ ASSOCIATION = (
     Column("p Holm", "p_holm", p_value),
     Column("p BH", "p_bh", p_value),
     Column("p BY", "p_by", p_value),
-    Column("favours collapse if", "expected", sign, hint="sign of r if more collapse went with a better response"),
+    Column("sign for collapse", "expected", sign, hint="sign of r if more collapse went with a better response"),
     Column("agrees", "agrees", yes_no),
     *NOTE,
 )
 ROBUSTNESS = (
     *NAMES,
-    Column("scale", "scale"),
-    *SIZES,
+    *TRAININGS,
     Column("slope", "slope", number),
     Column("robust SE", "slope_se", number, hint="HC3"),
     Column("95% CI of slope", "slope_low", number, "slope_high"),
@@ -71,7 +70,7 @@ POOLED = (
 )
 CONFOUNDERS = (
     *NAMES,
-    *SIZES,
+    *TRAININGS,
     Column("architectures", "architectures", whole),
     Column("r", "r", signed),
     Column("R²", "r2", share),
@@ -89,7 +88,7 @@ CONFOUNDERS = (
 )
 MUNDLAK = (
     *NAMES,
-    *SIZES,
+    *TRAININGS,
     Column("architectures", "architectures", whole),
     Column("slope within", "within_slope", number),
     Column("SE", "within_slope_se", number, hint="robust to dependence inside architectures"),
@@ -220,18 +219,18 @@ def _fixed(table: Table, rows: pl.DataFrame, choices: Choices) -> list[Section]:
         return []
     tables, panels = [], []
     for place, (settings, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
-        named = ", ".join(f"{name} {value}" for name, value in settings.items())
+        point = ", ".join(f"{name} {value}" for name, value in settings.items())
         lines = associations(part, table.roles, choices)
-        used = f"{named}: {rows_used(table, part)}; response {table.roles.response}. {seeds_used(choices)}."
+        used = f"{point}: {rows_used(table, part)}; response {table.roles.response}. {seeds_used(choices)}."
         suffix = "" if place == 0 else f"_{place + 1}"
         tables += [
-            TableExhibit(f"fixed{suffix}", f"Association at {named}", used, lines, ASSOCIATION, _muted),
-            TableExhibit(f"fixed_robust{suffix}", f"Robustness at {named}", used, lines, ROBUSTNESS, _muted),
+            TableExhibit(f"fixed{suffix}", f"Association at {point}", used, lines, ASSOCIATION, _muted),
+            TableExhibit(f"fixed_robust{suffix}", f"Robustness at {point}", used, lines, ROBUSTNESS, _muted),
         ]
         panels.append(
             FigureExhibit(
                 f"fixed{suffix}",
-                f"The response against each metric at {named}",
+                f"The response against each metric at {point}",
                 f"{rows_used(table, part)}.{_norm_remark(lines)}",
                 figures.scatter(part, table.roles, lines, colour=None),
             )

@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
@@ -31,7 +33,6 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.titlesize": 9.0,
     "axes.labelsize": 9.0,
-    "figure.constrained_layout.use": True,
 }
 UNITS = {
     "val_loss": "validation loss (nats per sample)",
@@ -53,20 +54,25 @@ class FigureExhibit:
     caption: str
     figure: Figure
 
+    @cached_property
     def svg(self) -> str:
-        """The svg element alone, for inlining."""
+        """The svg element alone, for inlining and for the file."""
         buffer = io.StringIO()
         with mpl.rc_context(STYLE):
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            self.figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
         content = buffer.getvalue()
         return content[content.index("<svg") :]
 
     def write(self, folder: Path, formats: tuple[str, ...]) -> None:
         """NAME.svg, NAME.png, NAME.pdf in `folder`, as asked for."""
-        with mpl.rc_context(STYLE):
-            for kind in formats:
-                metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-                self.figure.savefig(folder / f"{self.name}.{kind}", dpi=200, metadata=metadata)
+        for kind in formats:
+            path = folder / f"{self.name}.{kind}"
+            if kind == "svg":
+                path.write_text('<?xml version="1.0" encoding="utf-8"?>\n' + self.svg, encoding="utf-8")
+            else:
+                metadata = {"CreationDate": None} if kind == "pdf" else {}
+                with mpl.rc_context(STYLE):
+                    self.figure.savefig(path, dpi=200, metadata=metadata)
 
 
 def label(column: str) -> str:
@@ -74,20 +80,41 @@ def label(column: str) -> str:
     return UNITS.get(column, column)
 
 
+def panels(count: int, ylabel: str, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, four across, that share their y axis; sizes in inches, `above` free at the top.
+
+    Fixed sizes, not a layout engine: that takes seconds for forty panels.
+    """
+    across, down = min(4, max(count, 1)), max(1, math.ceil(count / 4))
+    left, right, wide, gap = 0.75, 0.15, 2.15, 0.22
+    high, between, bottom, title = 1.75, 0.95, 0.5, 0.4
+    width = left + across * wide + (across - 1) * gap + right
+    height = above + title + down * high + (down - 1) * between + bottom
+    figure = Figure(figsize=(width, height))
+    axes: list[Axes] = []
+    for place in range(count):
+        row, column = divmod(place, across)
+        x = left + column * (wide + gap)
+        y = height - above - title - high - row * (high + between)
+        axis = figure.add_axes((x / width, y / height, wide / width, high / height), sharey=axes[0] if axes else None)
+        axis.tick_params(labelleft=column == 0)
+        axis.set_ylabel(ylabel if column == 0 else "")
+        axes.append(axis)
+    return figure, axes
+
+
 def scatter(rows: pl.DataFrame, roles: Roles, lines: pl.DataFrame, *, colour: str | None) -> Figure:
     """The response against each metric of `lines` (a table of associations): one panel each, R^2 and r in its title.
 
-    Positive heavy-tailed metrics have a logarithmic axis, and the title then gives the r of logarithms as well.
+    Heavy-tailed metrics that span a factor of five have a logarithmic axis; their title gives the r of logarithms too.
     """
     shown = lines.filter((pl.col("given") == "") & (pl.col("scale") == "raw") & pl.col("r").is_not_null())
-    across = min(4, max(len(shown), 1))
-    down = max(1, math.ceil(len(shown) / across))
+    coloured = colour is not None and rows[colour].n_unique() > 1
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * across + 0.8, 2.45 * down))
-        axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+        figure, axes = panels(len(shown), label(roles.response), above=0.55 if coloured else 0.1)
         drawn: Any = None
-        for place, line in enumerate(shown.to_dicts()):
-            axis, name = axes[place], line["metric"]
+        for axis, line in zip(axes, shown.to_dicts(), strict=True):
+            name = line["metric"]
             log = lines.filter((pl.col("metric") == name) & (pl.col("scale") == "log10"))
             kept = rows.drop_nulls(name)
             drawn = axis.scatter(
@@ -101,17 +128,29 @@ def scatter(rows: pl.DataFrame, roles: Roles, lines: pl.DataFrame, *, colour: st
             )
             title = f"R² {line['r2']:.3f}, r {line['r']:+.2f}, n {line['n']}"
             if not log.is_empty():
-                axis.set_xscale("log")
                 title += f"\nof log: R² {log['r2'][0]:.3f}, r {log['r'][0]:+.2f}"
+            if not log.is_empty() and max(kept[name]) > 5 * min(kept[name]):
+                axis.set_xscale("log")
+            else:
+                axis.locator_params(axis="x", nbins=4)
+                axis.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
             axis.set_title(title.replace("-", "−"))
             axis.set_xlabel(name)
-            if place % across == 0:
-                axis.set_ylabel(label(roles.response))
-        for axis in axes[len(shown) :]:
-            axis.set_visible(False)
-        if colour is not None and drawn is not None and rows[colour].n_unique() > 1:
-            figure.colorbar(drawn, ax=axes.tolist(), label=colour, shrink=0.8, aspect=30)
+        if coloured and drawn is not None:
+            _colour_bar(figure, drawn, rows, str(colour))
     return figure
+
+
+def _colour_bar(figure: Figure, drawn: Any, rows: pl.DataFrame, colour: str) -> None:
+    """A bar of fixed size above the panels, with the values of the axis as its ticks where they are few."""
+    width, height = figure.get_size_inches()
+    bar = figure.add_axes((0.75 / width, 1 - 0.2 / height, min(3.0, width - 2) / width, 0.1 / height))
+    made = figure.colorbar(drawn, cax=bar, orientation="horizontal")
+    values = rows[colour].unique().sort().to_list()
+    if len(values) <= 8:
+        made.set_ticks(values, labels=[f"{value:g}" for value in values])
+        made.minorticks_off()
+    bar.text(1.03, 0.5, colour, transform=bar.transAxes, va="center")
 
 
 def _colouring(rows: pl.DataFrame, kept: pl.DataFrame, colour: str | None) -> dict[str, Any]:
@@ -134,61 +173,65 @@ def controls(lines: pl.DataFrame) -> Figure:
     shown = lines.filter((pl.col("given") == "") & pl.col("r").is_not_null())
     names = shown["metric"].to_list()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.5, 0.9 + 0.3 * len(names)))
-        axis = figure.subplots()
+        figure, axis = rows_of(names, wide=5.2, below=0.85)
         rows = np.arange(len(names))
         for offset, (column, text) in enumerate(kinds):
-            values = shown[column].to_numpy()
-            if np.isnan(values.astype(float)).all():
+            if shown[column].null_count() == len(shown):
                 continue
             axis.scatter(
-                values,
+                shown[column],
                 rows + 0.15 * (offset - 1.5),
-                s=26,
+                s=24,
                 marker=MARKERS[offset],
                 color=OKABE_ITO[offset],
                 label=text,
             )
-        for row in rows[1::2]:
-            axis.axhspan(row - 0.5, row + 0.5, color="#000000", alpha=0.04, linewidth=0)
         axis.axvline(0, color="#333333", linewidth=0.8)
-        axis.set(xlim=(-1.05, 1.05), ylim=(len(names) - 0.5, -0.5), xlabel="correlation with the response")
-        axis.set_yticks(rows, names)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.28 if len(names) < 8 else -0.09), ncol=4, frameon=False)
+        axis.set(xlim=(-1.05, 1.05), xlabel="correlation with the response")
+        figure.legend(loc="lower center", ncol=4, frameon=False)
     return figure
+
+
+def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:
+    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below` inches under it."""
+    left, top, high = 2.3, 0.15, 0.3 * len(names)
+    width, height = left + wide + 0.2, top + high + below
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((left / width, below / height, wide / width, high / height))
+    for row in range(1, len(names), 2):
+        axis.axhspan(row - 0.5, row + 0.5, color="#000000", alpha=0.05, linewidth=0)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    return figure, axis
 
 
 def degradation(lines: pl.DataFrame, response: str) -> Figure:
     """Median change of the response at each precision with its bootstrap interval."""
     shown = lines.filter((pl.col("column") == response) & pl.col("median").is_not_null())
+    names = [f"{precision} − {baseline}" for precision, baseline in shown.select("precision", "baseline").rows()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.5, 0.9 + 0.32 * len(shown)))
-        axis = figure.subplots()
+        figure, axis = rows_of(names, wide=5.2, below=0.5)
         for row, line in enumerate(shown.to_dicts()):
             if line["low"] is not None:
                 axis.plot([line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.6)
             axis.plot(line["median"], row, marker="o", color=OKABE_ITO[0], markersize=5)
         axis.axvline(0, color="#333333", linewidth=0.8)
-        axis.set_yticks(range(len(shown)), [f"{p} − {b}" for p, b in shown.select("precision", "baseline").rows()])
-        axis.set(xlabel=f"change of {label(response)}, median and 95% interval", ylim=(len(shown) - 0.5, -0.5))
-        positive = shown["median"].to_numpy()
-        if (np.abs(positive) > 0).all() and np.abs(positive).max() > 30 * np.abs(positive).min():
-            axis.set_xscale("symlog", linthresh=float(np.abs(positive).min()))
+        axis.set_xlabel(f"change of {label(response)}: median, 95% interval")
+        sizes = np.abs(shown["median"].to_numpy())
+        if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
+            axis.set_xscale("symlog", linthresh=float(sizes.min()))
     return figure
 
 
 def change_scatter(changes: list[tuple[str, pl.DataFrame]], metrics: list[str], response: str) -> Figure:
     """Change of the response against change of each metric, one colour and marker per precision."""
-    across = min(4, max(len(metrics), 1))
-    down = max(1, math.ceil(len(metrics) / across))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * across, 2.4 * down + 0.5))
-        axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
-        for place, name in enumerate(metrics):
+        figure, axes = panels(len(metrics), f"change of {response}", above=0.3)
+        for axis, name in zip(axes, metrics, strict=True):
             for number, (precision, rows) in enumerate(changes):
-                axes[place].scatter(
-                    (rows[f"{name}_q"] - rows[name]),
-                    (rows[f"{response}_q"] - rows[response]),
+                axis.scatter(
+                    rows[f"{name}_q"] - rows[name],
+                    rows[f"{response}_q"] - rows[response],
                     s=16,
                     marker=MARKERS[number % len(MARKERS)],
                     color=OKABE_ITO[number % len(OKABE_ITO)],
@@ -197,14 +240,11 @@ def change_scatter(changes: list[tuple[str, pl.DataFrame]], metrics: list[str], 
                     label=precision,
                     rasterized=len(rows) > RASTER_ABOVE,
                 )
-            axes[place].axhline(0, color="#999999", linewidth=0.6)
-            axes[place].axvline(0, color="#999999", linewidth=0.6)
-            axes[place].set_xlabel(f"change of {name}")
-            axes[place].ticklabel_format(axis="both", scilimits=(-3, 4))
-            if place % across == 0:
-                axes[place].set_ylabel(f"change of {response}")
-        for axis in axes[len(metrics) :]:
-            axis.set_visible(False)
+            axis.axhline(0, color="#999999", linewidth=0.6)
+            axis.axvline(0, color="#999999", linewidth=0.6)
+            axis.set_xlabel(f"change of {name}")
+            axis.locator_params(axis="x", nbins=4)
+            axis.ticklabel_format(axis="both", useOffset=False, scilimits=(-3, 4))
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncol=min(len(names), 8), frameon=False)
+        figure.legend(handles, names, loc="upper left", ncol=8, frameon=False)
     return figure

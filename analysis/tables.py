@@ -35,10 +35,14 @@ def share(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Four decimals, or as a power of ten below .0005; never 0."""
+    """Four decimals, five below .001, a power of ten below .00001; never 0."""
     if value is None:
         return DASH
-    return f"{value:.4f}" if value >= 5e-4 else f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+    if value < 1e-16:
+        return "<1e−16"
+    if value < 1e-5:
+        return f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+    return f"{value:.4f}" if value >= 1e-3 else f"{value:.5f}"
 
 
 def whole(value: int | None) -> str:
@@ -49,6 +53,13 @@ def whole(value: int | None) -> str:
 def yes_no(value: bool | None) -> str:
     """yes, no, or a dash where the question has no answer."""
     return DASH if value is None else ("yes" if value else "no")
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """A metric with its scale and what is given, in one cell."""
+    scale = ", log10" if row.get("scale") == "log10" else ""
+    given = f" | {row['given']}" if row["given"] else ""
+    return f"{row['metric']}{scale}{given}"
 
 
 def sign(value: int | None) -> str:
@@ -73,9 +84,12 @@ class Column:
     show: Show = text
     until: str | None = None
     hint: str = ""
+    of_row: Callable[[Mapping[str, Any]], str] | None = None
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """The printed value of a row."""
+        if self.of_row is not None:
+            return self.of_row(row)
         low = row[self.source]
         if self.until is None:
             return self.show(low)
@@ -114,7 +128,12 @@ class TableExhibit:
             {
                 "muted": self.muted(row),
                 "cells": [
-                    {"text": column.cell(row), "sort": _sortable(row[column.source]), "numeric": column.numeric}
+                    {
+                        "text": column.cell(row),
+                        "sort": _sortable(row[column.source]),
+                        "numeric": column.numeric,
+                        "note": column.source == "note",
+                    }
                     for column in columns
                 ],
             }
