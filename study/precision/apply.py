@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
 from study.precision.layers import Weight, covered_weights, from_rows
 from study.precision.names import Precision, PrecisionError, parse_precision
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 CAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,7 +32,7 @@ class DynamicLinear(nn.Linear):
 
 
 @torch.no_grad()
-def quantize(model: nn.Module, precision: str | Precision) -> nn.Module:
+def quantize(model: ModelT, precision: str | Precision) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched. Deterministic.
 
     Casts convert every parameter and buffer, so features are computed in that dtype. Weight formats replace each
@@ -50,13 +53,10 @@ def quantize(model: nn.Module, precision: str | Precision) -> nn.Module:
     if precision.family == "cast":
         return _cast(copy, precision)
     weights = covered_weights(copy, precision)
+    check_takes(weights, precision)
     for weight in weights:
-        _check(weight, precision)
-    for weight in weights:
-        if precision.activation is None:
-            values = round_weight(weight.rows, precision)
-        else:
-            values = _make_dynamic(weight, precision)
+        dynamic = precision.activation is not None
+        values = _make_dynamic(weight, precision) if dynamic else round_weight(weight.rows, precision)
         if not torch.isfinite(values).all():
             raise PrecisionError(
                 f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that are not finite "
@@ -66,7 +66,7 @@ def quantize(model: nn.Module, precision: str | Precision) -> nn.Module:
     return copy
 
 
-def _cast(copy: nn.Module, precision: Precision) -> nn.Module:
+def _cast(copy: ModelT, precision: Precision) -> ModelT:
     copy.to(CAST_DTYPES[precision.format])
     for name, tensor in copy.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -77,16 +77,17 @@ def _cast(copy: nn.Module, precision: Precision) -> nn.Module:
     return copy
 
 
-def _check(weight: Weight, precision: Precision) -> None:
-    shape = tuple(weight.rows.shape)
-    problem = obstacle(shape, weight.parameter.dtype, precision)
-    if problem is None and precision.activation is not None:
-        problem = _dynamic_obstacle(weight, precision)
-    if problem is not None:
-        layer = type(weight.places[0].module).__name__
-        raise PrecisionError(
-            f"{precision.name} cannot take {weight.name} ({layer}, {tuple(weight.parameter.shape)}): {problem}"
-        )
+def check_takes(weights: list[Weight], precision: Precision) -> None:
+    """Raises PrecisionError, with name, sizes and remedy, at the first of `weights` that `precision` cannot take."""
+    for weight in weights:
+        problem = obstacle(tuple(weight.rows.shape), weight.parameter.dtype, precision)
+        if problem is None and precision.activation is not None:
+            problem = _dynamic_obstacle(weight, precision)
+        if problem is not None:
+            layer = type(weight.places[0].module).__name__
+            raise PrecisionError(
+                f"{precision.name} cannot take {weight.name} ({layer}, {tuple(weight.parameter.shape)}): {problem}"
+            )
 
 
 def _dynamic_obstacle(weight: Weight, precision: Precision) -> str | None:
