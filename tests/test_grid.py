@@ -1,0 +1,162 @@
+"""The grid: cells, keys that stay what they are, trainings shared by precisions, and plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import Field
+
+from study.config import COLUMNS, study_from
+from study.grid import Cell, DataSize, cost, expand, plan, trainings
+from study.schema import plain
+from study.settings import Settings
+
+BASE = """
+name: base
+data: {kind: text, source: python-docs}
+model: {kind: gpt_neo, heads: 4}
+train: {lr: 1e-3}
+grid: {width: [32], depth: [1], epochs: [1]}
+"""
+
+
+def cells(**changes: Any) -> tuple[Cell, ...]:
+    content = yaml.safe_load(BASE)
+    for key, value in changes.items():
+        both = isinstance(content.get(key), dict) and isinstance(value, dict)
+        content[key] = {**content[key], **value} if both else value
+    return expand(study_from(content, folder=Path("/nowhere"), source="test"))
+
+
+def test_grid_is_the_product_of_its_axes_in_order() -> None:
+    found = cells(grid={"width": [32, 64], "epochs": [1, 2, 3], "seed": [0, 1]})
+    assert len(found) == 12
+    assert [(c.config.model.width, c.config.train.epochs, c.config.seed) for c in found][:3] == [
+        (32, 1, 0),
+        (32, 1, 1),
+        (32, 2, 0),
+    ]
+
+
+def test_grids_unite_without_duplicates() -> None:
+    found = cells(
+        grid=[{"width": [32, 64], "depth": [1], "epochs": [1]}, {"width": [64], "depth": [1, 2], "epochs": [1]}]
+    )
+    assert sorted((c.config.model.width, c.config.model.depth) for c in found) == [(32, 1), (64, 1), (64, 2)]
+
+
+def test_precisions_share_one_training_and_seeds_do_not() -> None:
+    found = cells(grid={"precision": ["fp32", "int8", "int4-g32"], "seed": [0, 1]})
+    groups = trainings(found)
+    assert [len(group.cells) for group in groups] == [3, 3]
+    assert len({cell.key for cell in found}) == 6
+
+
+def test_measuring_differently_is_another_cell_of_the_same_training() -> None:
+    found = cells(grid={"measure.min_count": [1, 10]})
+    assert len({cell.key for cell in found}) == 2
+    assert len({cell.training_key for cell in found}) == 1
+
+
+def test_where_it_runs_is_no_part_of_the_key() -> None:
+    here = cells(resources={"cpus": 1}, keep="all")[0]
+    there = cells(resources={"cpus": 2, "gpus": 0.5}, keep="none")[0]
+    assert here.key == there.key
+    assert here != there
+
+
+def test_a_default_written_out_changes_no_key() -> None:
+    assert cells()[0].key == cells(train={"weight_decay": 0.0, "init_seed": 0}, seed=0)[0].key
+
+
+def test_seeds_follow_the_seed_unless_given() -> None:
+    found = cells(grid={"seed": [3]})[0].config.train
+    assert (found.init_seed, found.shuffle_seed) == (3, 3)
+    found = cells(grid={"seed": [3]}, train={"init_seed": 7})[0].config.train
+    assert (found.init_seed, found.shuffle_seed) == (7, 3)
+
+
+def test_a_cell_takes_only_the_options_its_precision_uses() -> None:
+    plain_cell, other = cells(), cells(precision_options={"qat": {"epochs": 5}})
+    assert plain_cell[0].key == other[0].key
+    tuned = cells(grid={"precision": ["qat-int4"]})
+    longer = cells(grid={"precision": ["qat-int4"]}, precision_options={"qat": {"epochs": 5}})
+    assert tuned[0].key != longer[0].key
+    assert tuned[0].training_key == longer[0].training_key == plain_cell[0].training_key
+    assert longer[0].settings()["qat_epochs"] == 5
+    assert "qat_epochs" not in plain_cell[0].settings()
+
+
+def test_a_field_added_later_changes_no_key_while_neutral() -> None:
+    class Before(Settings):
+        width: int = 3
+
+    class After(Settings):
+        width: int = 3
+        dropout: float = Field(default=0.0, json_schema_extra={"neutral": 0.0})
+
+    assert plain(Before()) == plain(After())
+    assert plain(After(dropout=0.5)) == {"width": 3, "dropout": 0.5}
+
+
+def test_rules_change_settings_of_some_cells() -> None:
+    rules = [{"when": {"depth": [8, 12]}, "set": {"train.batch_size": 4, "resources.gpus": 1}}]
+    found = cells(grid={"depth": [1, 8, 12]}, rules=rules)
+    assert [(c.config.train.batch_size, c.resources.gpus) for c in found] == [(16, 0.0), (4, 1.0), (4, 1.0)]
+
+
+def test_columns_are_leaf_names_where_unique() -> None:
+    expected = {
+        "train.lr": "lr",
+        "train.weight_decay": "weight_decay",
+        "train.epochs": "epochs",
+        "model.width": "width",
+        "train.precision": "train_precision",
+        "precision": "precision",
+        "seed": "seed",
+        "data.seed": "data_seed",
+        "data.kind": "data_kind",
+        "measure.train_tokens": "measure_train_tokens",
+    }
+    assert {path: COLUMNS[path] for path in expected} == expected
+    assert len(set(COLUMNS.values())) == len(COLUMNS)
+
+
+def test_a_cell_survives_the_way_to_a_worker() -> None:
+    cell = cells(grid={"precision": ["qat-int4-g32"], "train.schedule": ["cosine"], "measure.at": [[1, 2]]})[0]
+    again = Cell.from_json(cell.to_json())
+    assert again == cell
+    assert again.key == cell.key
+
+
+SIZE = DataSize(classes=50_257, train_samples=1_000, train_sequences=10, val_samples=100)
+
+
+def test_plan_leaves_out_what_is_done_or_failed() -> None:
+    found = cells(grid={"precision": ["fp32", "int8"], "seed": [0, 1, 2]})
+    done = {found[0].key, found[2].key, found[3].key}
+    seen = plan(found, done=done, failed={found[4].key}, size=lambda cell: SIZE)
+    assert [[cell.key for cell in t.cells] for t in seen.pending] == [[found[1].key], [found[5].key]]
+    assert seen.retrained == {found[5].training_key}
+    assert seen.measured_only == set()
+    kept = plan(found, done=done, kept=lambda training: True, size=lambda cell: SIZE)
+    assert kept.retrained == set()
+    assert all(kept.costs[key].tokens == 0 for key in kept.measured_only)
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "millions"),
+    [(64, 1, 3.4), (1024, 12, 205)],  # Wu & Papyan 2024: "Our models range from 3.4M (small) to 205M (large)"
+)
+def test_cost_counts_the_parameters_that_the_paper_states(width: int, depth: int, millions: float) -> None:
+    cell = cells(model={"heads": 16}, grid={"width": [width], "depth": [depth], "epochs": [2]})[0]
+    found = cost(trainings([cell])[0], SIZE)
+    assert found.parameters is not None
+    assert found.parameters / 1e6 == pytest.approx(millions, rel=0.01)
+    assert found.tokens == 2_000
+    # at each epoch 0, 1, 2: training subset 1,000, agreement 1,000, validation 100
+    assert found.flops == pytest.approx(found.parameters * (6 * 2_000 + 2 * 3 * 2_100))
+    assert found.disk == 4 * found.parameters * 3
