@@ -339,7 +339,7 @@ def test_record_of_a_small_model_by_hand() -> None:
     assert record["bits_per_weight"] == 4 + (32 + 8) / 32
     assert record["model_bytes"] == 2048 // 2 + 64 * 5 + 4 * (64 + 640 + 10)
     w, q = (m["fc"].weight.detach().double().numpy() for m in (model, measured))
-    assert record["weight_error"] == pytest.approx(((w - q) ** 2).sum() ** 0.5 / (w**2).sum() ** 0.5, rel=1e-12)
+    assert record["weight_error"] == pytest.approx(((w - q) ** 2).sum() ** 0.5 / (w**2).sum() ** 0.5, rel=1e-7)
     assert 0.03 < float(record["weight_error"] or 0) < 0.12
 
 
@@ -366,6 +366,8 @@ def test_relative_error_is_additive_and_undefined_where_it_must_be() -> None:
     for part in range(0, 40, 10):
         error.update(x[part : part + 10], reference[part : part + 10])
     assert error.value == pytest.approx(float((x - reference).norm() / reference.norm()), rel=1e-12)
+    error.update(torch.full((3,), 1e4, dtype=torch.float16), torch.full((3,), -6e4, dtype=torch.bfloat16))
+    assert error.value == pytest.approx(7 / 6, rel=1e-2)
     error.update(torch.tensor([float("inf")]), torch.tensor([1.0]))
     assert error.value is None
     with pytest.raises(ValueError, match="shapes differ"):

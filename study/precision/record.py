@@ -61,7 +61,7 @@ def quantization_record(
 
 @dataclass
 class RelativeError:
-    """||x - reference||_F / ||reference||_F over everything it was updated with, summed in float64.
+    """||x - reference||_F / ||reference||_F over everything it was updated with; sums are in float64.
 
     The logits error of a precision: update it with the logits of both models, batch by batch.
     """
@@ -73,9 +73,10 @@ class RelativeError:
         """Adds two tensors of one shape, of any float dtypes."""
         if x.shape != reference.shape:
             raise ValueError(f"shapes differ: {tuple(x.shape)} and {tuple(reference.shape)}")
-        expected = reference.detach().double()
-        self.squared_error += float((x.detach().double() - expected).square().sum())
-        self.squared_norm += float(expected.square().sum())
+        dtype = torch.promote_types(torch.promote_types(x.dtype, reference.dtype), torch.float32)
+        expected = reference.detach().to(dtype)
+        self.squared_error += _squared_norm(x.detach().to(dtype) - expected)
+        self.squared_norm += _squared_norm(expected)
 
     @property
     def value(self) -> float | None:
@@ -83,6 +84,10 @@ class RelativeError:
         if self.squared_norm == 0 or not isfinite(self.squared_error) or not isfinite(self.squared_norm):
             return None
         return sqrt(self.squared_error / self.squared_norm)
+
+
+def _squared_norm(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2
 
 
 def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
