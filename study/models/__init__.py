@@ -49,26 +49,30 @@ def build_model(
     from study.models.transformer import Architecture, Transformer, initialise
 
     if isinstance(config, PretrainedModel):
-        return load_pretrained(config.path, classes=classes, base=base)
+        return load_pretrained(config.path, classes=classes, context=context, base=base)
     model = Transformer(Architecture.of(config, classes=classes, context=context))
     init = "gpt_neo" if isinstance(config, GPTNeoModel) else config.init
     initialise(model, init, torch.Generator().manual_seed(seed))
     return model
 
 
-def load_pretrained(path: str, *, classes: int | None = None, base: Path = Path()) -> FeatureModel:
+def load_pretrained(
+    path: str, *, classes: int | None = None, context: int | None = None, base: Path = Path()
+) -> FeatureModel:
     """Read a checkpoint in the Hugging Face layout: GPT-Neo, GPT-2, Llama and what else has a plain linear head.
 
     Args:
         path: a folder, relative to `base`, or `hub:NAME` or `hub:NAME@REVISION`.
         classes: what the head must have, if given.
+        context: tokens of a chunk that the model must take, if given.
         base: the folder that relative paths start from.
 
-    Raises ModelError when nothing can be read there, the head is not linear or has another number of classes.
+    Raises ModelError when nothing can be read there, the head is not linear, or it does not
+    fit `classes` or `context`.
     """
     from study.models import hub
 
-    return hub.load_pretrained(path, classes=classes, base=base)
+    return hub.load_pretrained(path, classes=classes, context=context, base=base)
 
 
 def save_checkpoint(model: FeatureModel, folder: Path) -> None:

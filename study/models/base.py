@@ -27,6 +27,11 @@ class FeatureModel(nn.Module, ABC):
         """
 
     @property
+    def positions(self) -> int | None:
+        """The longest input in tokens, None where there is no limit."""
+        return None
+
+    @property
     @abstractmethod
     def layers(self) -> dict[str, nn.Module]:
         """The blocks whose outputs are layer features, by name, in the order of computation."""

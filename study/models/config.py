@@ -73,7 +73,7 @@ def parameter_count(
     """Number of distinct parameters of `model` with `classes` classes and `context` tokens; a tied head counts once.
 
     None where it cannot be known without loading: checkpoints of the hub, and folders without safetensors files.
-    Raises ModelError when `context` exceeds the positions of the model.
+    Raises ModelError when the model has too few positions for `context`, or its folder does not exist.
     """
     if isinstance(model, PretrainedModel):
         return _stored_parameters(base / model.path) if not model.path.startswith("hub:") else None
@@ -91,11 +91,11 @@ def parameter_count(
 
 
 def check_context(model: GPTNeoModel, context: int) -> None:
-    """Raise ModelError when `model` has fewer positions than `context` tokens."""
-    if context > model.positions:
+    """Raise ModelError when `model` has fewer positions than the `context` - 1 inputs of a chunk."""
+    if context - 1 > model.positions:
         raise ModelError(
-            f"model.positions is {model.positions}, but data.context is {context}: "
-            f"set model.positions to at least {context} or shorten the context"
+            f"model.positions is {model.positions}, but a chunk of data.context {context} has {context - 1} inputs: "
+            f"set model.positions to at least {context - 1} or shorten the context"
         )
 
 
@@ -111,6 +111,8 @@ def _check_heads(width: int, heads: int) -> None:
 
 def _stored_parameters(folder: Path) -> int | None:
     """Elements of all tensors in the safetensors files of `folder`, read from their headers alone."""
+    if not folder.is_dir():
+        raise ModelError(f"model.path: no such folder: {folder}")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         return None

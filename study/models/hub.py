@@ -55,15 +55,18 @@ class HubModel(FeatureModel):
         self._check(model)
 
     @property
+    def positions(self) -> int | None:
+        """The longest input, where the model has a limit."""
+        limit: int | None = getattr(self.config, "max_position_embeddings", None)
+        return limit
+
+    @property
     def layers(self) -> dict[str, nn.Module]:
         depth = self.config.num_hidden_layers
         blocks = next(m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth)
         return {f"block{number}": block for number, block in enumerate(blocks, start=1)}
 
     def features(self, x: Tensor) -> Tensor:
-        positions = getattr(self.config, "max_position_embeddings", None)
-        if positions is not None and x.shape[1] > positions:
-            raise ModelError(f"{x.shape[1]} tokens, but the model has only {positions} positions: shorten data.context")
         hidden: Tensor = self.body(input_ids=x, use_cache=False).last_hidden_state
         return hidden
 
@@ -79,7 +82,9 @@ class HubModel(FeatureModel):
             )
 
 
-def load_pretrained(path: str, *, classes: int | None = None, base: Path = Path()) -> FeatureModel:
+def load_pretrained(
+    path: str, *, classes: int | None = None, context: int | None = None, base: Path = Path()
+) -> FeatureModel:
     """See `study.models.load_pretrained`."""
     if path.startswith("hub:"):
         name, _, revision = path.removeprefix("hub:").partition("@")
@@ -91,6 +96,8 @@ def load_pretrained(path: str, *, classes: int | None = None, base: Path = Path(
             f"the head of {path} has {model.head.out_features} classes, the data have {classes}: "
             "use the tokenizer of the checkpoint and data.vocabulary full"
         )
+    if context is not None and model.positions is not None and context - 1 > model.positions:
+        raise ModelError(f"{path} has only {model.positions} positions: shorten data.context {context}")
     return model
 
 

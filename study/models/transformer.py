@@ -161,13 +161,17 @@ class Transformer(FeatureModel):
             self.head.weight = self.embedding.weight
 
     @property
+    def positions(self) -> int:
+        return self.position.num_embeddings
+
+    @property
     def layers(self) -> dict[str, nn.Module]:
         return {f"block{number}": block for number, block in enumerate(self.blocks, start=1)}
 
     def features(self, x: Tensor) -> Tensor:
         T = x.shape[1]
-        if self.position.num_embeddings < T:
-            raise ValueError(f"{T} tokens, but the model has only {self.position.num_embeddings} positions")
+        if self.positions < T:
+            raise ValueError(f"{T} tokens, but the model has only {self.positions} positions")
         h_BxTxD = self.embedding(x) + self.position.weight[:T]
         for block in self.blocks:
             h_BxTxD = block(h_BxTxD)
