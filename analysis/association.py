@@ -71,7 +71,7 @@ def schema(row: type) -> dict[str, pl.DataType]:
 
 def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
     """Table of `Association` lines of every metric of `roles` with its response, rows (n) being one per training."""
-    better = roles.responses[roles.response]
+    better = roles.responses.get(roles.response)
     lines = [
         _line(rows, roles, name, scale, given, choices)
         for name, given in with_companions(roles.metrics)
@@ -87,7 +87,7 @@ def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataF
 
 
 def _loggable(rows: pl.DataFrame, metric: Metric | None) -> bool:
-    if metric is None or not metric.heavy_tailed:
+    if metric is None or not metric.heavy_tailed or f"{metric.column}_log10" in rows.columns:
         return False
     least = rows[metric.column].min()
     return isinstance(least, float) and least > 0

@@ -19,7 +19,13 @@ from analysis.permutation import permutation_test
 from analysis.regression import regress
 from analysis.roles import CDNV_NORM, Choices, Roles, with_companions
 
-LOGGED = ("width", "depth", "lr")  # and every axis of the architecture: sizes act by ratios
+LOGGED = (
+    "width",
+    "depth",
+    "lr",
+    "batch_size",
+    "data_train_tokens",
+)  # and every axis of the architecture: sizes act by ratios
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,9 @@ def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
 
 
 def changes(table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Change` lines: every precision, the responses first, then the metrics."""
+    """Table of `Change` lines: every precision, the response and other outcomes first, then the metrics."""
     roles = table.roles
-    columns = [*roles.responses, *_ordered(table)]
+    columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table)])
     lines = []
     for precision, baseline in comparisons(table):
         rows = paired(table, precision, baseline)

@@ -14,7 +14,7 @@ from analysis.figures import FigureExhibit
 from analysis.load import final_rows, precisions, replicates
 from analysis.pooled import pooled
 from analysis.roles import CDNV_NORM, CDNV_VARIANTS, Choices, Table
-from analysis.tables import Column, TableExhibit, named, number, p_value, share, sign, signed, whole, yes_no
+from analysis.tables import Column, TableExhibit, estimate, named, number, p_value, share, sign, signed, whole, yes_no
 
 LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
 MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
@@ -52,7 +52,7 @@ ROBUSTNESS = (
     Column("r leaving one out", "loo_low", signed, "loo_high"),
     Column("most influential training", "influential"),
     Column("r without it", "r_without", signed),
-    Column("p b/n", "p_paper", p_value, hint="the estimate of Wu & Papyan"),
+    Column("p b/n", "p_paper", estimate, hint="the estimate of Wu & Papyan"),
     Column("95% interval of p", "p_low", p_value, "p_high", hint="Monte-Carlo error (Clopper-Pearson)"),
     Column("permutations", "permutations", whole),
     Column("all", "exact", yes_no, hint="whether all permutations were enumerated"),

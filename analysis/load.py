@@ -24,7 +24,8 @@ RESPONSES: dict[str, Direction] = {
 }
 FAMILIES = ("NC", "GNC", "UNC")
 REFERENCE = "fp32"
-AXES_AFTER = ("seed", "precision")  # they have roles of their own
+NO_AXES = ("precision", "seed", "init_seed", "shuffle_seed", "data_seed")  # these have roles of their own
+KNOWN_AXES = ("width", "depth", "epochs", "lr", "weight_decay", "batch_size", "train_precision", "data_train_tokens")
 MISSING_SHOWN = 20
 
 
@@ -40,18 +41,20 @@ def load(
     """
     path = Path(source)
     known: list[KnownMissing] = []
-    planned: pl.DataFrame | None = None
+    planned: list[pl.DataFrame] | None = None
     about = ""
     if path.is_dir():
         if columns is not None:
             raise AnalysisError(f"{path} is a run directory, whose columns are known: leave --columns out")
         frame, metrics = _read_run(path)
-        frame, planned = planned_points(path / "study.yaml", frame)
-        roles = _own_roles(frame, metrics, response, str(path), axes=planned.columns)
+        planned = planned_points(path / "study.yaml", frame)
+        frame = _asked_for(frame, planned)
+        names = dict.fromkeys(name for part in planned for name in part.columns)
+        roles = _own_roles(frame, metrics, response, str(path), axes=tuple(names))
     else:
         frame, metrics = _read_file(path)
         if columns is None:
-            roles = _own_roles(frame, metrics, response, str(path), axes=None)
+            roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
         else:
             mapping: ColumnMap = read_map(Path(columns))
             frame, roles = apply_map(frame, mapping, response, str(path))
@@ -89,12 +92,22 @@ def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
     raise AnalysisError(f"{path}: is neither a run directory nor a .csv or .parquet file")
 
 
+def _asked_for(frame: pl.DataFrame, planned: list[pl.DataFrame]) -> pl.DataFrame:
+    """Rows of the points that the study asks for now; a store keeps those of earlier versions of its file as well."""
+    if not planned:
+        return frame
+    kept = [
+        frame.with_row_index("_").join(part, on=part.columns, how="semi", nulls_equal=True)["_"] for part in planned
+    ]
+    return frame[pl.concat(kept).unique().sort()]
+
+
 def _own_roles(
     frame: pl.DataFrame,
     metadata: Mapping[str, Mapping[str, Any]],
     response: str | None,
     source: str,
-    axes: list[str] | None,
+    axes: tuple[str, ...],
 ) -> Roles:
     """Roles of a table with the project's own column names."""
     if "training" not in frame.columns:
@@ -104,8 +117,8 @@ def _own_roles(
         )
     responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
     chosen = response or "val_loss"
-    if chosen not in responses:
-        raise AnalysisError(f"{source}: no outcome column {chosen!r}.{nearest(chosen, responses)}")
+    if chosen not in frame.columns:
+        raise AnalysisError(f"{source}: has no column {chosen!r}.{nearest(chosen, frame.columns)}")
     found = {name: entry for name, entry in metadata.items() if name in frame.columns} or {
         name: {"family": name.split("_")[0].upper()} for name in frame.columns if name.upper().startswith(FAMILIES)
     }
@@ -119,13 +132,13 @@ def _own_roles(
             description=entry.get("description") or "",
         )
         for name, entry in found.items()
-        if name not in RESPONSES and str(entry.get("family", "")).upper().startswith(FAMILIES)
+        if name != chosen and str(entry.get("family", "")).upper().startswith(FAMILIES)
     }
     if not metrics:
         raise AnalysisError(f"{source}: has no column of a collapse metric (nc1_..., nc2_..., nc3_..., nc4_...)")
-    candidates = ["width", "depth", "epochs", "lr", "weight_decay", "batch_size", "train_precision", "train_tokens"]
-    varying = [name for name in candidates if name in frame.columns and frame[name].n_unique() > 1]
-    chosen_axes = tuple(name for name in (varying if axes is None else axes) if name not in AXES_AFTER)
+    chosen_axes = tuple(
+        name for name in axes if name in frame.columns and name not in NO_AXES and frame[name].n_unique() > 1
+    )
     return Roles(
         response=chosen,
         responses=responses,
@@ -147,7 +160,7 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
         if layers:
             left_out["rows of single layers"] = int(layers)
         frame = frame.filter(pl.col("layer").is_null())
-    numbers = [*roles.metrics, *roles.responses]
+    numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response]))
     text = [name for name in numbers if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null]
     if text:
         kind, value = frame[text[0]].dtype, frame[text[0]].drop_nulls()[0]
@@ -179,16 +192,22 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
 
 
 def _missing(
-    frame: pl.DataFrame, roles: Roles, planned: pl.DataFrame | None, known: list[KnownMissing]
+    frame: pl.DataFrame, roles: Roles, planned: list[pl.DataFrame] | None, known: list[KnownMissing]
 ) -> list[Missing]:
     """Points of the grid without rows: those of the study's YAML, else of all combinations of the axes' values."""
     if planned is None:
         names = [*roles.axes, *([roles.precision] if roles.precision else [])]
-        if not names:
-            return []
         levels = [frame[name].unique().sort().to_list() for name in names]
-        planned = pl.DataFrame(list(itertools.product(*levels)), schema=frame.select(names).schema, orient="row")
-    absent = planned.join(frame, on=planned.columns, how="anti", nulls_equal=True)
+        schema = frame.select(names).schema
+        planned = [pl.DataFrame(list(itertools.product(*levels)), schema=schema, orient="row")] if names else []
+    found = []
+    for points in planned:
+        found += _absent(points.join(frame, on=points.columns, how="anti", nulls_equal=True), known)
+    return found
+
+
+def _absent(absent: pl.DataFrame, known: list[KnownMissing]) -> list[Missing]:
+    """Missing points, those that a map declares apart from the others."""
     parts = []
     for entry in known:
         try:

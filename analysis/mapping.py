@@ -114,6 +114,7 @@ def apply_map(frame: pl.DataFrame, mapping: ColumnMap, response: str | None, sou
         frame = frame.filter(_evaluate(frame, "where", mapping.where, "where"))
         if frame.is_empty():
             raise AnalysisError(f"{source}: no row satisfies the map's `where: {mapping.where}`")
+    chosen = response or mapping.response
     named: dict[str, list[str | None]] = {
         "axes": [*mapping.axes],
         "architecture": [*mapping.architecture],
@@ -122,7 +123,7 @@ def apply_map(frame: pl.DataFrame, mapping: ColumnMap, response: str | None, sou
         "seed": [mapping.seed],
         "precision": [mapping.precision],
         "responses": [*mapping.responses],
-        "response": [response or mapping.response],
+        "response": [chosen],
     }
     for role, listed in named.items():
         for name in listed:
@@ -132,12 +133,6 @@ def apply_map(frame: pl.DataFrame, mapping: ColumnMap, response: str | None, sou
                 )
     if stray := set(mapping.architecture) - set(mapping.axes):
         raise AnalysisError(f"the map's `architecture` lists {sorted(stray)}, which `axes` does not")
-    chosen = response or mapping.response
-    if chosen not in mapping.responses:
-        raise AnalysisError(
-            f"response {chosen!r}: the map does not say which direction is better; add it to `responses`."
-            f"{nearest(chosen, mapping.responses)}"
-        )
     metrics = [_evaluate(frame, name, entry.sql, f"metrics.{name}") for name, entry in mapping.metrics.items()]
     kept = dict.fromkeys(name for listed in named.values() for name in listed if name is not None)
     tidy = frame.select(*kept).with_columns(metrics)
@@ -182,7 +177,8 @@ def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series
     try:
         found = frame.select(pl.sql_expr(sql).alias(name))[name]
     except pl.exceptions.ColumnNotFoundError as error:
-        missing = str(error).split("\n", maxsplit=1)[0].strip('"')
+        found_names = re.findall(r'"([^"]+)"', str(error)) or [str(error)]
+        missing = found_names[0]
         raise AnalysisError(f"{place}: {sql!r} uses a column {missing!r}.{nearest(missing, frame.columns)}") from None
     except pl.exceptions.PolarsError as error:
         first = str(error).split("\n", maxsplit=1)[0]

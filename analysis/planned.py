@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import yaml
 
 from analysis.roles import AnalysisError
 
+SECTIONS = ("data", "model", "train", "measure")
+Point = dict[str, Any]
 
-def planned_points(path: Path, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(rows of `frame` that the study at `path` asks for, its points): one column per axis, types as in `frame`.
 
-    Axes whose values are no scalars (such as a schedule by name) select no rows; they are left out of the points.
+def planned_points(path: Path, frame: pl.DataFrame) -> list[pl.DataFrame]:
+    """The points of the study at `path`, types as in `frame`: a frame for each set of columns that points have.
+
+    An axis is found by its own name, by its dotted path joined by `_`, or by its leaf; an axis of mappings (such as
+    `train.schedule`) by the paths of what these set. An axis without a column in `frame` says nothing about rows.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -24,59 +29,62 @@ def planned_points(path: Path, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Da
     except yaml.YAMLError as error:
         raise AnalysisError(f"{path}: is not YAML: {error}") from None
     grids = content.get("grid") or {}
-    points: dict[tuple[tuple[str, Any], ...], None] = {}
-    for axes in grids if isinstance(grids, list) else [grids]:
-        columns = {column_of(axis, frame): values for axis, values in axes.items()}
-        scalar = {name: values for name, values in columns.items() if name is not None and _scalars(values)}
-        for choice in itertools.product(*scalar.values()):
-            points[tuple(zip(scalar, choice, strict=True))] = None
-    names = sorted({name for point in points for name, _ in point}, key=frame.columns.index)
-    if not names:
-        return frame, frame.select(pl.lit(None).alias("_")).head(0).select([])
-    rows = []
+    points = [point for axes in (grids if isinstance(grids, list) else [grids]) for point in _points(axes, frame)]
+    varied = dict.fromkeys(name for point in points for name in point)
+    groups: dict[tuple[str, ...], dict[tuple[Any, ...], None]] = {}
     for point in points:
-        given = dict(point)
-        # Grids of a list may have different axes; an axis that one of them lacks has the study's fixed value there.
-        fixed = {name: _fixed(content, name, frame) for name in names if name not in given}
-        rows.append({name: _as(frame.schema[name], {**given, **fixed}[name]) for name in names})
-    planned = pl.DataFrame(rows, schema={name: frame.schema[name] for name in names}, orient="row").unique(
-        maintain_order=True
-    )
-    return frame.join(planned, on=names, how="semi", nulls_equal=True), planned
+        # The grids of a list may have different axes; one that a grid lacks has the study's fixed value there.
+        whole = {**{name: value for name, value in _fixed(content, frame) if name in varied}, **point}
+        names = tuple(name for name in varied if name in whole)
+        values = tuple(_as(frame.schema[name], name, whole[name]) for name in names)
+        groups.setdefault(names, {})[values] = None
+    return [
+        pl.DataFrame(list(rows), schema={name: frame.schema[name] for name in names}, orient="row")
+        for names, rows in groups.items()
+        if names
+    ]
 
 
-def column_of(axis: str, frame: pl.DataFrame) -> str | None:
-    """Column of an axis: its own name, else its leaf, else the dotted path joined by `_`; None if it has no column."""
-    for name in (axis, axis.rpartition(".")[2], axis.replace(".", "_")):
-        if name in frame.columns and not (name == "precision" and axis not in ("precision",)):
+def _points(axes: dict[str, list[Any]], frame: pl.DataFrame) -> Iterator[Point]:
+    choices = [[dict(_settings(axis, value, frame)) for value in values] for axis, values in axes.items()]
+    for choice in itertools.product(*choices):
+        yield {name: value for part in choice for name, value in part.items()}
+
+
+def _settings(path: str, value: Any, frame: pl.DataFrame) -> Iterator[tuple[str, Any]]:
+    """(column, value) of what a value of an axis sets."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _settings(f"{path}.{key}", inner, frame)
+        return
+    name = column_of(path, frame) or column_of(f"{path}.kind", frame)
+    if name is not None and not isinstance(value, list):
+        yield name, value
+
+
+def _fixed(content: dict[str, Any], frame: pl.DataFrame) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if key in SECTIONS or key in ("precision", "seed"):
+            yield from _settings(key, value, frame)
+
+
+def column_of(path: str, frame: pl.DataFrame) -> str | None:
+    """The column of a setting: its path, the path joined by `_`, else its leaf; None if the rows have none of these."""
+    for name in (path, path.replace(".", "_"), path.rpartition(".")[2]):
+        if name in frame.columns:
             return name
     return None
 
 
-def _scalars(values: Any) -> bool:
-    return isinstance(values, list) and all(not isinstance(value, list | dict) for value in values)
-
-
-def _fixed(content: dict[str, Any], name: str, frame: pl.DataFrame) -> Any:
-    """The value of a setting that a grid does not vary: from the section that holds it, else the only one measured."""
-    for section in ("data", "model", "train", "measure"):
-        settings = content.get(section) or {}
-        for key, value in settings.items():
-            if name in (key, f"{section}_{key}"):
-                return value
-    if name in content:
-        return content[name]
-    found = frame[name].unique()
-    if len(found) == 1:
-        return found[0]
-    raise AnalysisError(f"the study does not say which `{name}` the grid without that axis has, and rows have several")
-
-
-def _as(kind: pl.DataType, value: Any) -> Any:
+def _as(kind: pl.DataType, name: str, value: Any) -> Any:
+    """A YAML value as the type of its column; PyYAML reads 3e-4 as text."""
     if value is None:
         return None
-    if kind.is_float():
-        return float(value)  # YAML reads 3e-4 as text
-    if kind.is_integer():
-        return int(value)
+    try:
+        if kind.is_float():
+            return float(value)
+        if kind.is_integer():
+            return int(value)
+    except (TypeError, ValueError):
+        raise AnalysisError(f"the study sets {name} to {value!r}, but its column holds {kind}") from None
     return value if kind == pl.Boolean else str(value)

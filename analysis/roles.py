@@ -22,12 +22,13 @@ class AnalysisError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X? Known: ...' for an unknown name."""
+    """' Did you mean X? Known: ...' for an unknown name: the nearest of a long list, all of a short one."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f" Did you mean `{close[0]}`?" if close else ""
-    shown = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
-    return f"{hint} Known: {shown}."
+    shown = names if len(names) <= 15 else close[1:] or names[:15]
+    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return f"{hint} Known: {', '.join(shown)}{more}."
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ class Choices:
     seed: int = 0
 
 
-def expected_sign(metric: Metric, better: Direction) -> int | None:
+def expected_sign(metric: Metric, better: Direction | None) -> int | None:
     """Sign of r between metric and response if more collapse went with a better response; None without a direction."""
-    if metric.direction is None:
+    if metric.direction is None or better is None:
         return None
     return 1 if metric.direction == better else -1
 

@@ -45,6 +45,11 @@ def p_value(value: float | None) -> str:
     return f"{value:.4f}" if value >= 1e-3 else f"{value:.5f}"
 
 
+def estimate(value: float | None) -> str:
+    """b/n, which may be zero."""
+    return DASH if value is None else f"{value:.4f}"
+
+
 def whole(value: int | None) -> str:
     """An integer with thin thousands."""
     return DASH if value is None else f"{value:,}"
