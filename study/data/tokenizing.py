@@ -99,12 +99,13 @@ class Subwords:
     def encode(self, documents: Iterable[str]) -> Iterator[Tokens]:
         end = self.end_of_text
         joint = np.array([] if end is None else [end], dtype=np.uint32)
-        first = True
+        before = joint[:0]  # nothing before the first document
         for batch in _batches(documents):
+            pieces = []
             for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-                ids = np.array(encoding.ids, dtype=np.uint32)
-                yield ids if first else np.concatenate([joint, ids])
-                first = False
+                pieces += [before, np.array(encoding.ids, dtype=np.uint32)]
+                before = joint
+            yield np.concatenate(pieces)
 
 
 def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
