@@ -8,15 +8,19 @@ is what keeps results right.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import secrets
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +29,23 @@ import psutil
 from study.atomic import create, write_atomically
 
 BEAT = 2.0
-STALE = 60.0
+STALE = 120.0
+"""Longer than an NFS client may believe what it has cached of a folder (60 s unless mounted otherwise)."""
 
 
 @dataclass
 class Lease:
-    """A training that somebody works on. `beats` rises while its process lives; `progress` is what it last reported."""
+    """A training that somebody works on. `beats` rises while its process lives; `progress` is what it last reported.
+
+    `machine` tells computers (and containers, whose process numbers are their own) apart, `node` is Ray's name of one.
+    """
 
     training: str
     owner: str
     launch: str
     host: str
+    machine: str
+    node: str
     pid: int
     process_started: float
     started: float
@@ -45,12 +55,33 @@ class Lease:
 
     def dead(self) -> bool:
         """Whether its process ran on this machine and is gone."""
-        if self.host != socket.gethostname():
-            return False
+        return self.machine == this_machine() and process_start(self.pid) != self.process_started
+
+
+@cache
+def this_machine() -> str:
+    """Same for all processes that see each other's process numbers, until the machine starts anew."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return f"{socket.gethostname()} {uuid.getnode()}"
+
+
+def process_start(pid: int) -> float | None:
+    """When a process of this machine began; None where it has ended, even if nobody has taken note of that yet."""
+    if not Path("/proc/self/stat").exists():  # no Linux
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started) > 1
+            process = psutil.Process(pid)
+            return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
         except psutil.NoSuchProcess:
-            return True
+            return None
+    try:
+        content = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = content.rpartition(")")[2].split()
+    return None if state in "ZX" else float(fields[18])  # clock ticks since boot, which no change of the clock moves
 
 
 class LeaseLost(RuntimeError):
@@ -69,10 +100,7 @@ class Leases:
 
     def get(self, training: str) -> Lease | None:
         """The lease of a training, None where nobody works on it."""
-        try:
-            return Lease(**json.loads(self._path(training).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+        return _read(self._path(training), training)
 
     def all(self) -> Iterator[Lease]:
         """Every lease, stale ones too."""
@@ -96,41 +124,41 @@ class Leases:
             return True
         return time.monotonic() - since < STALE
 
-    def _clear(self, training: str) -> None:
-        """Remove a lease that is not busy; of several observers one succeeds."""
-        stale = self.get(training)
-        if stale is None:
-            return
+    def _clear(self, training: str, owner: str) -> None:
+        """Remove the lease of an owner who is gone; of several observers one succeeds."""
         aside = self.folder / f".{training}.{secrets.token_hex(8)}.stale"
         try:
             self._path(training).rename(aside)
         except FileNotFoundError:
             return
-        taken = Lease(**json.loads(aside.read_text(encoding="utf-8")))
-        if taken.owner != stale.owner:  # somebody else had taken it over in between: give it back
+        taken = _read(aside, training)
+        if taken is not None and taken.owner != owner:  # somebody else has taken it over in between: give it back
             with suppress(FileExistsError):  # its owner has renewed it already
                 os.link(aside, self._path(training))
-        aside.unlink()
+        aside.unlink(missing_ok=True)
 
     @contextmanager
-    def hold(self, training: str, launch: str, *, stale: str | None = None) -> Iterator[Holding | None]:
+    def hold(self, training: str, launch: str, *, node: str = "", stale: str | None = None) -> Iterator[Holding | None]:
         """Hold the lease of a training, renewing it in the background; gives None if somebody else works on it.
 
-        `stale` names an owner whose heartbeat the caller has seen standing still.
+        `stale` names an owner whom the caller knows to be gone.
         """
         current = self.get(training)
-        if current is not None and current.owner != stale and not current.dead():
-            yield None
-            return
-        self._clear(training)
-        process = psutil.Process()
+        if current is not None:
+            if current.owner != stale and not current.dead():
+                yield None
+                return
+            self._clear(training, current.owner)
+        pid = os.getpid()
         lease = Lease(
             training=training,
             owner=secrets.token_hex(8),
             launch=launch,
             host=socket.gethostname(),
-            pid=process.pid,
-            process_started=process.create_time(),
+            machine=this_machine(),
+            node=node,
+            pid=pid,
+            process_started=process_start(pid) or 0.0,
             started=time.time(),
             progressed=time.time(),
         )
@@ -167,14 +195,11 @@ class Holding:
     def _renew(self) -> None:
         while not self._done.wait(BEAT):
             try:
-                current = json.loads(self._path.read_text(encoding="utf-8"))["owner"]
-            except FileNotFoundError:
-                current = None
-            if current not in (None, self.lease.owner):
-                self._lost = True
-                return
-            self.lease.beats += 1
-            try:
+                current = _read(self._path, self.lease.training)
+                if current is not None and current.owner != self.lease.owner and not _unreadable(current):
+                    self._lost = True
+                    return
+                self.lease.beats += 1
                 write_atomically(self._path, _content(self.lease))
             except OSError:
                 continue  # a full disk or a network hiccup: the next beat tries again, observers wait for STALE seconds
@@ -183,8 +208,34 @@ class Holding:
         """Stop the heartbeat and free the lease."""
         self._done.set()
         self._thread.join()
-        if not self._lost:
+        current = _read(self._path, self.lease.training)
+        if current is not None and current.owner == self.lease.owner:
             self._path.unlink(missing_ok=True)
+
+
+def _read(path: Path, training: str) -> Lease | None:
+    """A lease; a damaged one belongs to nobody known, stands still, and so is taken over or repaired by its owner."""
+    while True:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ESTALE:  # replaced on its server while it was read
+                continue
+            raise
+        try:
+            return Lease(**json.loads(content))
+        except (ValueError, TypeError):
+            owner = f"{_UNREADABLE}{hashlib.sha256(content).hexdigest()}"
+            return Lease(training, owner, "", "?", "", "", 0, 0.0, 0.0)
+
+
+_UNREADABLE = "unreadable:"
+
+
+def _unreadable(lease: Lease) -> bool:
+    return lease.owner.startswith(_UNREADABLE)
 
 
 def _content(lease: Lease) -> bytes:

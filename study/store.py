@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -139,6 +139,24 @@ def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in VOLATILE and v is not None} for row in rows]
 
 
+def _damaged_cell(path: Path) -> bool:
+    return not intact(path.read_bytes())
+
+
+def _damaged_record(path: Path) -> bool:
+    return _record(path) is None
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """A failure record; None where the file is not what was written."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    whole = isinstance(record, dict) and record.get("cell") == path.stem and "cause" in record
+    return record if whole else None
+
+
 class Store:
     """Rows and failures of a run directory. Safe for several writers: rows are created once, never replaced."""
 
@@ -169,15 +187,18 @@ class Store:
             raise ValueError(f"cell {key}: there are no rows to write")
         content = seal(rows, types or {}, metrics or {})
         path = self.paths.cell(key)
-        try:
-            create(path, content)
-        except FileExistsError:
-            if _stable(self.rows(key)) == _stable(rows):
-                return False
-            message = f"cell {key}: other rows are stored already in {path}; they are kept, the new ones refused"
-            raise StoreError(message) from None
-        self.paths.failure(key).unlink(missing_ok=True)
-        return True
+        while True:
+            try:
+                create(path, content)
+            except FileExistsError:
+                if self._set_aside_if(_damaged_cell, path) or not path.exists():
+                    continue
+                if _stable(self.rows(key)) == _stable(rows):
+                    return False
+                message = f"cell {key}: other rows are stored already in {path}; they are kept, the new ones refused"
+                raise StoreError(message) from None
+            self.forget_failure(key)
+            return True
 
     def rows(self, key: str) -> list[dict[str, Any]]:
         """Rows of one cell."""
@@ -186,14 +207,21 @@ class Store:
 
     def verify(self) -> list[Path]:
         """Set damaged files aside (into `damaged/`); returns where they lie now. Their cells count as not done."""
-        moved = []
-        for path in sorted(self.paths.cells.glob("??/*.parquet")):
-            if not path.name.startswith(".") and not intact(path.read_bytes()):
-                self.paths.damaged.mkdir(parents=True, exist_ok=True)
-                target = self.paths.damaged / f"{path.stem}.{secrets.token_hex(4)}.parquet"
-                path.replace(target)
-                moved.append(target)
-        return moved
+        moved = [self._set_aside_if(_damaged_cell, path) for path in self.paths.cells.glob("??/[!.]*.parquet")]
+        moved += [self._set_aside_if(_damaged_record, path) for path in self.paths.failures.glob("[!.]*.json")]
+        return sorted(target for target in moved if target is not None)
+
+    def _set_aside_if(self, damaged: Callable[[Path], bool], path: Path) -> Path | None:
+        """Move a damaged file; None where it is whole, or where another launch has moved it just now."""
+        try:
+            if not damaged(path):
+                return None
+            self.paths.damaged.mkdir(parents=True, exist_ok=True)
+            target = self.paths.damaged / f"{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+            path.replace(target)
+        except FileNotFoundError:
+            return None
+        return target
 
     def read(self, keys: Iterable[str] | None = None) -> pl.DataFrame:
         """All rows (or those of `keys`), one per cell and checkpoint, sorted by cell, epoch and layer.
@@ -217,22 +245,28 @@ class Store:
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Metadata of the metric columns: column -> family, direction, citation and so on, as stored with the rows."""
-        merged: dict[str, dict[str, Any]] = {}
-        for key in sorted(self.keys())[:1]:
-            metadata = pq.read_schema(self.paths.cell(key)).metadata or {}
-            merged |= json.loads(metadata.get(b"metrics", b"{}"))
-        return merged
+        newest = max(self.paths.cells.glob("??/[!.]*.parquet"), key=lambda path: path.stat().st_mtime, default=None)
+        metadata = {} if newest is None else pq.read_schema(newest).metadata or {}
+        found: dict[str, dict[str, Any]] = json.loads(metadata.get(b"metrics", b"{}"))
+        return found
 
     def fail(self, key: str, record: Mapping[str, Any]) -> None:
         """Record why a cell has no rows (cause, message, traceback, ...). A success clears it."""
         if not self.has(key):
             write_json(self.paths.failure(key), {"cell": key, **record})
 
+    def failed(self) -> set[str]:
+        """Cells that have a failure record (by name alone) and no rows."""
+        return {path.stem for path in self.paths.failures.glob("[!.]*.json")} - self.keys()
+
     def failures(self) -> Iterator[dict[str, Any]]:
-        """Records of the cells that failed."""
+        """Records of the cells that failed; a damaged one has the cause `unknown`, and a relaunch runs its cell again."""
         for path in sorted(self.paths.failures.glob("[!.]*.json")):
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            yield record
+            try:
+                record = _record(path)
+            except FileNotFoundError:
+                continue  # cleared just now
+            yield record or {"cell": path.stem, "cause": "unknown", "message": f"{path} is damaged"}
 
     def forget_failure(self, key: str) -> None:
         """Let a failed cell be pending again."""
