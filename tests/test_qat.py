@@ -197,6 +197,27 @@ def test_fake_quantization_computes_what_quantize_bakes_and_passes_its_gradient_
     assert sorted(model.state_dict()) == sorted(reference.state_dict())
 
 
+def test_tied_weights_are_one_parameter_while_they_are_trained(short: Trained) -> None:
+    model = deepcopy(short.model)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    tokens = torch.arange(20)[None]
+    expected = quantize(model, "int3").requires_grad_(True)
+    expected(tokens).square().sum().backward()
+    weights = covered_weights(model, parse_precision("int3"))
+    for weight in weights:
+        study.qat._parametrize(weight, parse_precision("int3"), share=None)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+    model(tokens).square().sum().backward()
+    shared = model.head.parametrizations.weight.original
+    assert shared is model.embedding.parametrizations.weight.original
+    # the sum of what lookup and head contribute, in either order
+    torch.testing.assert_close(shared.grad, expected.head.weight.grad, rtol=1e-5, atol=1e-5)
+    for weight in weights:
+        study.qat._remove(weight)
+    assert model.head.weight is model.embedding.weight
+    assert torch.equal(model.head.weight, short.model.head.weight)
+
+
 def restored(model: nn.Module) -> nn.Module:
     """A plain copy of a parametrized model."""
     copy = Convolutional()

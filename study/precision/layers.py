@@ -87,9 +87,7 @@ def _in_scope(weight: Weight, precision: Precision) -> bool:
 
 
 def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision) -> list[Weight]:
-    # By memory rather than identity: two Parameters over one storage are tied as well.
-    names: dict[tuple[int, tuple[int, ...]], str] = {}
-    places: dict[str, list[Place]] = {}
+    places: dict[nn.Parameter, list[Place]] = {}
     for path, module in model.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):
             name = f"{path}.{attribute}".removeprefix(".")
@@ -103,21 +101,18 @@ def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision)
                     f"no format covers: make it a linear, embedding or convolution layer, mark a position table "
                     f"by `positional = True` on its module, or measure {replace(precision, scope='head').name!r}"
                 )
-            first = names.setdefault((parameter.data_ptr(), tuple(parameter.shape)), name)
-            places.setdefault(first, []).append(Place(name, module, attribute))
-    return [_weight(name, tuple(shared), head) for name, shared in places.items()]
+            places.setdefault(parameter, []).append(Place(name, module, attribute))
+    return [_weight(parameter, tuple(shared), head) for parameter, shared in places.items()]
 
 
-def _weight(name: str, places: tuple[Place, ...], head: nn.Module | None) -> Weight:
-    parameter = places[0].module.get_parameter(places[0].attribute)
-    transposed = any(_is_transposed(place.module) for place in places)
+def _weight(parameter: nn.Parameter, places: tuple[Place, ...], head: nn.Module | None) -> Weight:
     return Weight(
-        name=name,
+        name=places[0].name,
         parameter=parameter,
         places=places,
         head=any(place.module is head for place in places),
         embedding=any(isinstance(place.module, nn.Embedding | nn.EmbeddingBag) for place in places),
-        transposed=transposed,
+        transposed=_is_transposed(places[0].module),
     )
 
 

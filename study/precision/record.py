@@ -104,12 +104,12 @@ def _bytes(tensor: Tensor, dtype: torch.dtype) -> int:
 
 
 def _tied_embeddings(model: nn.Module) -> set[str]:
-    """Names of the embedding weights that share the head's memory."""
+    """Names of the embedding weights that are the head's."""
     head = find_head(model)
     if not isinstance(head, nn.Linear):
         return set()
     return {
         f"{path}.weight"
         for path, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and module.weight.data_ptr() == head.weight.data_ptr()
+        if isinstance(module, nn.Embedding) and module.weight is head.weight
     }
