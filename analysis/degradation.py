@@ -14,11 +14,20 @@ from numpy.typing import ArrayLike
 
 from analysis.association import LEAST_ROWS, schema
 from analysis.confounders import axis_covariates
-from analysis.linear import Floats, finite_columns
+from analysis.linear import finite_columns
 from analysis.load import final_rows, precisions
 from analysis.permutation import CHUNK_DOUBLES, TIE, permutation_test
 from analysis.regression import LEVEL
-from analysis.roles import CDNV_NORM, CDNV_SCALE_FREE, CDNV_VARIANTS, Choices, Table, with_companions
+from analysis.roles import (
+    CDNV_NORM,
+    CDNV_SCALE_FREE,
+    CDNV_VARIANTS,
+    REFMEANS,
+    Choices,
+    Direction,
+    Table,
+    with_companions,
+)
 
 TUNED = re.compile(r"(qat|efqat)-")
 CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
@@ -65,7 +74,7 @@ class Change:
 class ChangeLink:
     """One line: the change of the response against the change of a metric (`kind` change), or against the metric's
     value at the baseline (`kind` baseline), over `n` trainings at one precision. `given` lists what the partial r is
-    given.
+    given; `axes` stands for all axes of the grid.
     """
 
     precision: str
@@ -159,19 +168,26 @@ def uncompared(table: Table) -> list[str]:
 
 def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
     """One row per training measured at both: columns of the baseline, and those at `precision` with the suffix `_q`."""
-    key = table.roles.unit
-    return final_rows(table, baseline).join(final_rows(table, precision), on=key, how="inner", suffix="_q").sort(key)
+    key, before = table.roles.unit, final_rows(table, baseline)
+    if baseline == precisions(table)[0]:
+        # At the reference precision a metric with that precision's class means is the metric itself.
+        kept = [name for name in before.columns if name.endswith(REFMEANS) and name.removesuffix(REFMEANS) in before]
+        before = before.with_columns(pl.coalesce(name, name.removesuffix(REFMEANS)).alias(name) for name in kept)
+    return before.join(final_rows(table, precision), on=key, how="inner", suffix="_q").sort(key)
 
 
 def changes(table: Table, choices: Choices) -> pl.DataFrame:
     """Table of `Change` lines: every precision, the response and other outcomes first, then the metrics."""
     roles = table.roles
-    columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table)])
+    kept_means = [name for name in table.frame.columns if name.endswith(REFMEANS)]
+    columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table), *kept_means])
     lines = []
     for precision, baseline in comparisons(table):
-        rows = paired(table, precision, baseline)
+        rows, before = paired(table, precision, baseline), final_rows(table, baseline)
         for column in columns:
-            lines.append(_change(rows, table, precision, baseline, column, choices))
+            spread = seed_spread(before, table.roles.axes, column) if column in before.columns else None
+            better = table.roles.responses.get(column)
+            lines.append(_change(rows, Change(precision, baseline, column, 0, seed_sd=spread), better, choices))
     return pl.DataFrame([asdict(line) for line in lines], schema=schema(Change))
 
 
@@ -184,8 +200,8 @@ def _ordered(table: Table) -> list[str]:
     return names
 
 
-def _change(rows: pl.DataFrame, table: Table, precision: str, baseline: str, column: str, choices: Choices) -> Change:
-    line = Change(precision, baseline, column, 0)
+def _change(rows: pl.DataFrame, line: Change, better: Direction | None, choices: Choices) -> Change:
+    column, spread = line.column, line.seed_sd
     if column not in rows.columns:
         return replace(line, note=f"{column} is not in this table")
     kept = rows.drop_nulls([column, f"{column}_q"])
@@ -195,8 +211,6 @@ def _change(rows: pl.DataFrame, table: Table, precision: str, baseline: str, col
     d = (kept[f"{column}_q"] - kept[column]).to_numpy()
     median = float(np.median(d))
     interval = median_interval(d, replicates=choices.bootstrap, seed=choices.seed)
-    better = table.roles.responses.get(column)
-    spread = seed_spread(final_rows(table, baseline), table.roles.axes, column)
     line = replace(
         line,
         median=median,
@@ -204,7 +218,6 @@ def _change(rows: pl.DataFrame, table: Table, precision: str, baseline: str, col
         low=interval[0] if interval else None,
         high=interval[1] if interval else None,
         worse=None if better is None else int(np.count_nonzero(d > 0 if better == "lower" else d < 0)),
-        seed_sd=spread,
         in_seed_sd=median / spread if spread else None,
     )
     if len(d) < LEAST_ROWS:
@@ -227,17 +240,17 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
     for precision, baseline in comparisons(table):
         rows = paired(table, precision, baseline)
         noise = f"{NOISE}_q" if f"{NOISE}_q" in rows.columns else NOISE
-        names, axes = axis_covariates(rows, table.roles)
-        controls: list[tuple[list[str], Floats, str | None]] = [(names, axes, None)]
+        axes = ["axes"] if axis_covariates(rows, table.roles)[0] else []
+        controls: list[tuple[list[str], str | None]] = [(axes, None)]
         if noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1:
-            controls.append(([*names, NOISE], axes, noise))
+            controls.append(([*axes, NOISE], noise))
         difference = pl.col(f"{response}_q") - pl.col(response)
         for name, given in with_companions(table.roles.metrics):
             if name not in rows.columns or (given and given not in rows.columns):
                 note = f"{name if name not in rows.columns else given} is not in this table"
                 lines.append(ChangeLink(precision, baseline, "change", name, given or "", 0, note=note))
                 continue
-            for listed, _, extra in controls:
+            for listed, extra in controls:
                 data = rows.with_columns(
                     (pl.col(f"{name}_q") - pl.col(name)).alias("_x"),
                     difference.alias("_y"),

@@ -320,7 +320,10 @@ def _precision(table: Table, choices: Choices) -> list[Section]:
     lines, links = changes(table, choices), change_links(table, choices)
     counts = {pair: len(paired(table, *pair)) for pair in pairs}
     listed = "; ".join(f"{precision} against {baseline}: {n}" for (precision, baseline), n in counts.items())
-    used = f"One difference per training at its last checkpoint; trainings: {listed}. {seeds_used(choices)}."
+    axes = ", ".join(axis_covariates(final_rows(table), table.roles)[0]) or "none"
+    used = (
+        f"One difference per training at its last checkpoint; trainings: {listed}. Axes: {axes}. {seeds_used(choices)}."
+    )
     left = uncompared(table)
     note = f" Not compared, for want of their baseline: {', '.join(left)}." if left else ""
     by_kind = {kind: links.filter(pl.col("kind") == kind) for kind in ("change", "baseline")}

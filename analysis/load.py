@@ -12,7 +12,7 @@ import polars as pl
 
 from analysis.mapping import ColumnMap, KnownMissing, apply_map, read_map
 from analysis.planned import planned_points
-from analysis.roles import AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
+from analysis.roles import REFMEANS, AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -93,13 +93,15 @@ def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
 
 
 def _asked_for(frame: pl.DataFrame, planned: list[pl.DataFrame]) -> pl.DataFrame:
-    """Rows of the points that the study asks for now; a store keeps those of earlier versions of its file as well."""
+    """Rows of the points that the study asks for now, in its order; a store keeps those of earlier versions as well."""
     if not planned:
         return frame
+    numbered = frame.with_row_index("_")
     kept = [
-        frame.with_row_index("_").join(part, on=part.columns, how="semi", nulls_equal=True)["_"] for part in planned
+        part.join(numbered, on=part.columns, how="inner", nulls_equal=True, maintain_order="left_right")["_"]
+        for part in planned
     ]
-    return frame[pl.concat(kept).unique().sort()]
+    return frame[pl.concat(kept).unique(maintain_order=True)]
 
 
 def _own_roles(
@@ -132,7 +134,7 @@ def _own_roles(
             description=entry.get("description") or "",
         )
         for name, entry in found.items()
-        if name != chosen and str(entry.get("family", "")).upper().startswith(FAMILIES)
+        if name != chosen and not name.endswith(REFMEANS) and str(entry.get("family", "")).upper().startswith(FAMILIES)
     }
     if not metrics:
         raise AnalysisError(f"{source}: has no column of a collapse metric (nc1_..., nc2_..., nc3_..., nc4_...)")
@@ -160,7 +162,8 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
         if layers:
             left_out["rows of single layers"] = int(layers)
         frame = frame.filter(pl.col("layer").is_null())
-    numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response]))
+    kept_means = [name for name in frame.columns if name.endswith(REFMEANS)]
+    numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response, *kept_means]))
     text = [name for name in numbers if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null]
     if text:
         kind, value = frame[text[0]].dtype, frame[text[0]].drop_nulls()[0]

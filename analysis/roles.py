@@ -15,6 +15,7 @@ CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two c
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
 CDNV_SCALE_FREE = "nc1_cdnv_galanti"
 CDNV_NORM = "nc2_log_norm_mean"
+REFMEANS = "_refmeans"  # a metric at a precision with the class means of the reference precision kept
 
 
 class AnalysisError(ValueError):

@@ -108,10 +108,10 @@ def test_links_equal_statsmodels() -> None:
     error = last(data.frame, "int8", "weight_error")
     loss, metric = last(data.frame, "fp32", "val_loss"), last(data.frame, "fp32", "nc1_cdnv")
     expected = {
-        ("change", "log width"): (dx, [wide]),
-        ("change", "log width, weight_error"): (dx, [wide, error]),
-        ("change", "log width, change of nc2_log_norm_mean"): (dx, [wide, dn]),
-        ("change", "log width, weight_error, change of nc2_log_norm_mean"): (dx, [wide, error, dn]),
+        ("change", "axes"): (dx, [wide]),
+        ("change", "axes, weight_error"): (dx, [wide, error]),
+        ("change", "axes, change of nc2_log_norm_mean"): (dx, [wide, dn]),
+        ("change", "axes, weight_error, change of nc2_log_norm_mean"): (dx, [wide, error, dn]),
         ("baseline", "val_loss"): (metric, [loss]),
         ("baseline", "val_loss, nc2_log_norm_mean"): (metric, [loss, last(data.frame, "fp32", "nc2_log_norm_mean")]),
     }
@@ -182,3 +182,14 @@ def test_spread_between_seeds_needs_two_seeds() -> None:
     rows = pl.DataFrame({"width": [1, 1, 2], "value": [1.0, 3.0, 9.0]})
     assert seed_spread(rows, ("width",), "value") == pytest.approx(np.sqrt(2.0))
     assert seed_spread(rows.tail(2), ("width",), "value") is None
+
+
+def test_metrics_with_kept_means_start_from_the_metric_itself() -> None:
+    data = table(("fp32", "int8"))
+    kept = pl.when(pl.col("precision") == "int8").then(pl.col("nc1_cdnv") + 0.25)
+    frame = data.frame.with_columns(kept.alias("nc1_cdnv_refmeans"))
+    lines = changes(Table(frame, data.roles, "hand-made"), CHOICES)
+    plain, with_means = (
+        lines.filter(pl.col("column") == name)["median"].item() for name in ("nc1_cdnv", "nc1_cdnv_refmeans")
+    )
+    assert with_means == pytest.approx(plain + 0.25, abs=1e-12)

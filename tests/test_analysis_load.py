@@ -308,3 +308,11 @@ def test_cdnv_is_never_alone() -> None:
         ("nc4_agreement", None),
     ]
     assert with_companions({"nc2_equinorm": Metric("nc2_equinorm")}) == [("nc2_equinorm", None)]
+
+
+def test_precisions_stand_in_the_order_of_the_study(tmp_path: Path) -> None:
+    grid: dict[str, list[Any]] = {"width": [8], "precision": ["int4", "fp32", "bf16", "int8"]}
+    rows = own_rows(grid)
+    for row in rows:
+        row["cell"] = f"{['int8', 'bf16', 'int4', 'fp32'].index(row['precision']):032x}"  # the store sorts by key
+    assert precisions(load(write_run(tmp_path, rows, {"name": "x", "grid": grid}))) == ["fp32", "int4", "bf16", "int8"]
