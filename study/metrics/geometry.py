@@ -26,6 +26,8 @@ FEATURE_COLUMNS = (
     *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE, "coincident_pairs",
 )  # fmt: skip
 
+SMALL_EIGENVALUE = 1e-5  # relative to the largest; above it, eigenvalues of M^T M err by less than 1e-9
+
 ALL_EQUAL = "all class means are equal: they have no between-class spread"
 
 
@@ -37,7 +39,7 @@ def put_geometry(out: CollapseMetrics, moments: ClassMoments, measured: Measured
     _put_pinv(out, moments, measured, means_gram)
     _put_norms(out, vectors)
     _put_frame(out, vectors, means_gram)
-    _put_cosines(out, measured)
+    _put_uncentred(out, measured)
     _put_pairs(out, measured)
     return means_gram
 
@@ -63,19 +65,20 @@ def _put_pinv(out: CollapseMetrics, moments: ClassMoments, measured: MeasuredCla
     """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020), Sigma_W over all classes collected.
 
     pinv keeps those of the min(C-1, d) leading eigenvalues that exceed d * eps * largest. Small eigenvalues weigh most
-    but carry the error of the largest, so each is taken again as the Rayleigh quotient ||M v||^2 / C of its eigenvector.
+    but carry the error of the largest, so they are taken again as Rayleigh quotients ||M v||^2 / C of their vectors.
     """
     if moments.scatter is None:
         out.undefine("needs the scatter: collect with ClassMoments(..., scatter=True)", "nc1_pinv")
         return
-    classes, dim = measured.means.shape
-    axes = torch.linalg.eigh(means_gram).eigenvectors  # ascending
-    values = (measured.around_mean.centred @ axes).square_().sum(dim=0) / classes
-    kept = values > dim * torch.finfo(values.dtype).eps * values.max()
-    kept[: dim - frame_rank(classes, dim)] = False
-    if not bool(kept.any()):
+    if measured.around_mean.vanishing == len(measured):
         out.undefine(ALL_EQUAL, "nc1_pinv")
         return
+    classes, dim = measured.means.shape
+    values, axes = torch.linalg.eigh(means_gram / classes)  # ascending
+    small = int((values < SMALL_EIGENVALUE * values[-1]).sum())
+    values[:small] = (measured.around_mean.centred @ axes[:, :small]).square_().sum(dim=0) / classes
+    kept = values > dim * torch.finfo(values.dtype).eps * values[-1]
+    kept[: dim - frame_rank(classes, dim)] = False
     axes = axes[:, kept]
     within = torch.linalg.vecdot(axes, moments.scatter @ axes, dim=0) / moments.counts.sum()
     out.put("nc1_pinv", (within / values[kept]).sum() / classes)
@@ -106,15 +109,7 @@ def _put_frame(out: CollapseMetrics, vectors: Vectors, means_gram: Tensor) -> No
         out.put("nc2_etf_error", etf_error(means_gram, classes))
 
 
-def _put_cosines(out: CollapseMetrics, measured: MeasuredClasses) -> None:
-    vectors = measured.around_mean
-    if vectors.vanishing:
-        out.undefine(no_direction(vectors), *(name for name in INTERFERENCE if name != "nc2_coherence"))
-    else:
-        mean, std = cosine_mean_std(vectors.directions())
-        out.put("nc2_interference_mean", mean)
-        out.put("nc2_interference_std", std)
-        out.put_ratio("nc2_interference_cov", std, mean.abs(), ROUNDING, "the mean interference is zero")
+def _put_uncentred(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     norms = torch.linalg.vector_norm(measured.means, dim=1)
     if bool((norms == 0).any()):
         out.undefine(
@@ -145,8 +140,12 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
             out.put("nc1_cdnv_log", statistics.log10_cdnv)
     vectors = measured.around_mean
     if vectors.vanishing:
-        out.undefine(no_direction(vectors), "nc2_coherence", *LOG_DISTANCE)
+        out.undefine(no_direction(vectors), *INTERFERENCE, *LOG_DISTANCE)
         return
+    mean, std = statistics.interference_mean, statistics.interference_std
+    out.put("nc2_interference_mean", mean)
+    out.put("nc2_interference_std", std)
+    out.put_ratio("nc2_interference_cov", std, mean.abs(), ROUNDING, "the mean interference is zero")
     out.put("nc2_coherence", statistics.coherence)
     if statistics.parallel:
         out.undefine(f"{statistics.parallel} pairs of centred class means have the same direction", *LOG_DISTANCE)

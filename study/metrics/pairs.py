@@ -10,6 +10,7 @@ spread of the log-distances are zero, and float32 reports its own rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,11 +20,14 @@ from torch import Tensor
 from study.metrics.measured import MeasuredClasses
 from study.metrics.result import ROUNDING
 
-TILE = 1024  # classes; three tiles of float64 stay near the cache, and products of this size run at full speed
-NEAR = (
-    1e-6  # squared distance of directions below which a pair is recomputed; above it, products err by < 1e-9 relative
-)
+TILE = 1024  # classes; products of this size run at full speed, and the buffers of a tile (8 MB each) stay in cache
+NEAR = 1e-6  # squared distance of directions below which a pair is recomputed; above, products err by < 1e-9 of it
 EXACT_ENTRIES = 1 << 21  # entries of recomputed differences held at a time
+
+
+def frame_distance(classes: int) -> float:
+    """||u_i - u_j||^2 in a simplex equiangular frame: 2 C / (C - 1)."""
+    return 2 * classes / (classes - 1)
 
 
 @dataclass
@@ -31,8 +35,9 @@ class PairTile:
     """Pairs (i, j) of classes i in `rows`, j in `columns`; on the diagonal of the pair matrix only those above it count.
 
     Attributes:
-        directions: (I, J) ||u_i - u_j||^2, a buffer that the next tile overwrites; 1 on the diagonal.
-        distances: (I, J) ||mu_i - mu_j||^2, another such buffer.
+        directions: (I, J) ||u_i - u_j||^2 / `frame_distance`, so 1 at collapse; 1 on the diagonal.
+        distances: (I, J) ||mu_i - mu_j||^2; 1 on the diagonal. These two and `scratch` (I, J) are buffers, free to be
+            overwritten, that the next tile reuses.
         coincident: number of pairs of identical means, to rounding.
         parallel: number of pairs of identical directions, to rounding.
     """
@@ -41,50 +46,55 @@ class PairTile:
     columns: slice
     directions: Tensor
     distances: Tensor
+    scratch: Tensor
     coincident: int = 0
     parallel: int = 0
 
-    @property
-    def diagonal(self) -> bool:
-        return self.rows == self.columns
-
-    def counted(self, values_IxJ: Tensor) -> Tensor:
-        """`values` with zeros, in place, where the entry is no pair."""
-        return values_IxJ.triu_(1) if self.diagonal else values_IxJ
+    def counted(self, values_IxJ: Tensor, otherwise: float = 0.0) -> Tensor:
+        """`values`, in place, with `otherwise` where the entry is no pair."""
+        if self.rows == self.columns:
+            values_IxJ.triu_(1)
+            if otherwise:
+                values_IxJ += torch.full_like(values_IxJ, otherwise).tril_()
+        return values_IxJ
 
 
 def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile]:
     """Every unordered pair of measured classes once, tile by tile: 2 d flops and a few passes over a tile per pair."""
-    vectors = measured.around_mean
-    norms, count = vectors.norms, len(measured)
-    directions = vectors.directions()
-    buffers = directions.new_empty(2, min(tile, count) ** 2)
-    starts = range(0, count, tile)
-    for i in starts:
+    count, norms = len(measured), measured.around_mean.norms
+    squares, frame = norms.square(), frame_distance(count)
+    units = measured.around_mean.directions().mul_(
+        math.sqrt(2 / frame)
+    )  # products are (frame - x) / frame - 1 + 2 / frame
+    offset = units.new_tensor(2 / frame)
+    buffers = units.new_empty(3, min(tile, count) ** 2)
+    for i in range(0, count, tile):
         rows = slice(i, min(i + tile, count))
         for j in range(i, count, tile):
             columns = slice(j, min(j + tile, count))
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
-            x, d2 = (buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers)
-            torch.mm(directions[rows], directions[columns].T, out=x)
-            x.mul_(-2).add_(2)
+            shape = (rows.stop - i, columns.stop - j)
+            found = PairTile(rows, columns, *(buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers))
+            x, d2, scratch = found.directions, found.distances, found.scratch
+            torch.mm(units[rows], units[columns].T, out=x)  # 2 cos / frame
+            # ||mu_i - mu_j||^2 = p_i^2 + p_j^2 - 2 p_i p_j cos, which errs by 1e-16 / NEAR at worst
+            torch.mul(x, norms[rows, None], out=scratch)
+            torch.add(squares[rows, None], squares[columns], out=d2).addcmul_(scratch, norms[columns], value=-frame)
+            torch.sub(offset, x, out=x)  # (2 - 2 cos) / frame
             if i == j:
                 x.fill_diagonal_(1)
-            # ||mu_i - mu_j||^2 = (p_i - p_j)^2 + p_i p_j ||u_i - u_j||^2: a sum of positive terms, so nothing cancels
-            torch.sub(norms[rows, None], norms[columns], out=d2)
-            d2.square_().addcmul_(x * norms[rows, None], norms[columns])
-            found = PairTile(rows, columns, x, d2)
-            if float(x.amin()) < NEAR:
-                _recompute_near(found, measured, directions)
+                d2.fill_diagonal_(1)
+            if float(x.amin()) < NEAR / frame:
+                _recompute_near(found, measured, units)
             yield found
 
 
-def _recompute_near(tile: PairTile, measured: MeasuredClasses, directions: Tensor) -> None:
-    """Replace the entries of near pairs by sums over squared differences, and count the pairs that coincide."""
-    near = tile.counted(tile.directions < NEAR).nonzero()
+def _recompute_near(tile: PairTile, measured: MeasuredClasses, units: Tensor) -> None:
+    """Replace the entries of near pairs by sums of squared differences, and count the pairs that coincide."""
+    frame = frame_distance(len(measured))
+    near = tile.counted(tile.directions < NEAR / frame).nonzero()
     for pairs in torch.split(near, max(1, EXACT_ENTRIES // measured.means.shape[1])):
         i, j = (pairs + pairs.new_tensor([tile.rows.start, tile.columns.start])).unbind(1)
-        x = (directions[i] - directions[j]).square().sum(1)
+        x = (units[i] - units[j]).square().sum(1) / 2  # the units have squared norm 2 / frame
         d2 = (measured.means[i] - measured.means[j]).square().sum(1)
         size = measured.means[i].square().sum(1) + measured.means[j].square().sum(1)
         tile.directions[tuple(pairs.T)] = x
@@ -96,11 +106,13 @@ def _recompute_near(tile: PairTile, measured: MeasuredClasses, directions: Tenso
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """Means over the pairs of measured classes, see `pair_statistics`; meaningless where a count forbids them."""
+    """Means and standard deviations over the pairs of measured classes; meaningless where a count forbids them."""
 
     cdnv: Tensor
     galanti: Tensor
     log10_cdnv: Tensor
+    interference_mean: Tensor
+    interference_std: Tensor
     coherence: Tensor
     log_distance_mean: Tensor
     log_distance_std: Tensor
@@ -111,41 +123,52 @@ class PairStatistics:
 def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatistics:
     """All pair columns in one pass; needs at least two classes.
 
-    With D = ||mu_i - mu_j|| and S = (s2_i + s2_j) / 2, means over pairs of S / D^4, S / D^2 and log10(S / D^4), of
-    |<u_i, u_j> + 1/(C-1)|, and mean and std of log(1 / ||u_i - u_j||).
+    With D = ||mu_i - mu_j|| and S = (s2_i + s2_j) / 2, means over pairs of S / D^4, S / D^2 and log10(S / D^4); mean and
+    std of <u_i, u_j>, mean of |<u_i, u_j> + 1/(C-1)|, and mean and std of log(1 / ||u_i - u_j||).
     """
     count = len(measured)
-    pairs = count * (count - 1) / 2
-    half_spreads = measured.spreads / 2
-    frame = 2 * count / (count - 1)  # ||u_i - u_j||^2 in a simplex equiangular frame
-    sums = half_spreads.new_zeros(6)
+    half_spreads, frame = measured.spreads / 2, frame_distance(count)
+    sums = half_spreads.new_zeros(8)
+    one = half_spreads.new_ones(())
     zeros = measured.around_mean.vanishing
     coincident = parallel = zeros * (zeros - 1) // 2  # all of them equal mu_G
     for pair in pair_tiles(measured, tile):
         coincident += pair.coincident
         parallel += pair.parallel
-        x, d2 = pair.directions, pair.distances
-        inverse = pair.counted(d2.reciprocal_())
-        value = (half_spreads[pair.rows, None] + half_spreads[pair.columns]).mul_(inverse)
-        sums[1] += value.sum()
-        sums[0] += value.mul_(inverse).sum()
-        sums[2] += pair.counted(value.log10_()).sum()
-        # Relative to the frame's distance both quantities vanish at collapse, where digits are wanted:
-        # <u, u'> + 1/(C-1) = (frame - x) / 2, and log x = log frame + log(x / frame).
-        x.div_(frame)
-        sums[3] += pair.counted(1 - x).abs_().sum()
-        logs = pair.counted(x.log_())
-        sums[4] += logs.sum()
-        sums[5] += torch.linalg.vecdot(logs.view(-1), logs.view(-1))
-    means = sums / pairs
-    variance = (means[5] - means[4].square()).clamp(min=0)
+        x, inverse, work = pair.directions, pair.counted(pair.distances.reciprocal_()), pair.scratch
+        torch.add(half_spreads[pair.rows, None], half_spreads[pair.columns], out=work).mul_(inverse)
+        sums[0] += work.sum()
+        sums[1] += work.mul_(inverse).sum()
+        sums[2] += _log10_sum(pair.counted(work, otherwise=1.0), inverse)
+        # Relative to the frame's distance these vanish at collapse, where digits are wanted:
+        # <u, u'> + 1/(C-1) = (frame / 2) (1 - x), and log ||u - u'||^2 = log frame + log x.
+        excess = pair.counted(torch.sub(one, x, out=work)).view(-1)
+        sums[3] += excess.sum()
+        sums[4] += torch.dot(excess, excess)
+        sums[5] += excess.abs_().sum()
+        logs = pair.counted(x.log_()).view(-1)
+        sums[6] += logs.sum()
+        sums[7] += torch.dot(logs, logs)
+    galanti, cdnv, log10, excess, excess_2, size, logs, logs_2 = sums / (count * (count - 1) / 2)
     return PairStatistics(
-        cdnv=means[0],
-        galanti=means[1],
-        log10_cdnv=means[2],
-        coherence=means[3] * (frame / 2),
-        log_distance_mean=-(means[4] + torch.log(means.new_tensor(frame))) / 2,
-        log_distance_std=variance.sqrt() / 2,
+        cdnv=cdnv,
+        galanti=galanti,
+        log10_cdnv=log10,
+        interference_mean=excess * (frame / 2) - 1 / (count - 1),
+        interference_std=(excess_2 - excess.square()).clamp(min=0).sqrt() * (frame / 2),
+        coherence=size * (frame / 2),
+        log_distance_mean=-(logs + math.log(frame)) / 2,
+        log_distance_std=(logs_2 - logs.square()).clamp(min=0).sqrt() / 2,
         coincident=coincident,
         parallel=parallel,
     )
+
+
+def _log10_sum(values_IxJ: Tensor, scratch_IxJ: Tensor) -> Tensor:
+    """Sum of log10 over positive values of at most 1e77, at least 1e-77: a logarithm costs ten products, so one for four."""
+    values, scratch = values_IxJ.view(-1), scratch_IxJ.view(-1)
+    quarter = len(values) // 4
+    pairs, fours = scratch[: 2 * quarter], scratch[2 * quarter : 3 * quarter]
+    torch.mul(values[: 2 * quarter], values[2 * quarter : 4 * quarter], out=pairs)
+    torch.mul(pairs[:quarter], pairs[quarter:], out=fours)
+    return fours.log10_().sum() + values[4 * quarter :].log10().sum()
