@@ -8,6 +8,7 @@ Layout of a run (`RunPaths` owns every path):
     runs/NAME/damaged/                       files that failed their checksum, set aside
     runs/NAME/trainings/KEY/                 provenance, loss log, console log, resume states of one training
     runs/NAME/checkpoints/KEY/epoch-00003/   kept weights
+    runs/NAME/data/SETTINGS.json             fingerprint of the data that the run is measured on
     runs/NAME/leases/KEY.json                who works on a training, and how far it is
     runs/NAME/launches/TIME.json             provenance of each launch
     runs/NAME/report/                        what `python -m analysis` writes
@@ -89,6 +90,9 @@ class RunPaths:
     def checkpoint(self, key: str, epoch: int) -> Path:
         return self.checkpoints(key) / f"epoch-{epoch:05d}"
 
+    def data(self, settings: str) -> Path:
+        return self.root / "data" / f"{settings}.json"
+
     @property
     def leases(self) -> Path:
         return self.root / "leases"
@@ -113,8 +117,8 @@ def seal(rows: Sequence[Row], types: Mapping[str, type], metrics: Mapping[str, A
     arrow = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     fields = []
     for column in columns:
-        kind = types.get(column) or next((type(row[column]) for row in rows if row.get(column) is not None), float)
-        fields.append(pa.field(column, arrow[kind]))
+        kind = types.get(column) or next((type(row[column]) for row in rows if row.get(column) is not None), None)
+        fields.append(pa.field(column, pa.null() if kind is None else arrow[kind]))
     metadata = {b"metrics": json.dumps(metrics).encode(), b"seal": _SEAL + b"0" * 64}
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields, metadata=metadata))
     buffer = BytesIO()

@@ -29,9 +29,9 @@ class Scores:
     def update(self, logits_NxV: Tensor, targets_N: Tensor) -> Tensor:
         """Add samples; returns the predicted classes (N,): the largest logit, the lowest index among equals."""
         z_NxV = logits_NxV.float()
-        log_normaliser_N = torch.logsumexp(z_NxV, dim=1)
         z_y_N = z_NxV.gather(1, targets_N[:, None]).squeeze(1)
         top_N, predicted_N = z_NxV.max(dim=1)
+        log_normaliser_N = top_N + (z_NxV - top_N[:, None]).exp_().sum(dim=1).log()
         # the rank of the target: how many classes have a larger logit (ties count for the target)
         above_N = (z_NxV > z_y_N[:, None]).sum(dim=1)
         hit_N = (predicted_N == targets_N).double()
