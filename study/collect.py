@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Ints, Split
 from study.metrics import Agreement, ClassMoments, NearestCentre, collapse_metrics, reference_drift
-from study.metrics.scores import Scores
+from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.precision import RelativeError
 
@@ -78,7 +78,7 @@ class _Collector:
     inner: bool
     moments: dict[str, ClassMoments] = field(default_factory=dict)
     train_scores: Scores = field(init=False)
-    val_scores: Scores = field(init=False)
+    val_scores: HeldOutScores = field(init=False)
     agreements: dict[str, Agreement] = field(default_factory=dict)
     layer_hits: dict[str, int] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
@@ -86,7 +86,7 @@ class _Collector:
 
     def __post_init__(self) -> None:
         self.dtype = self.model.head.weight.dtype
-        self.train_scores, self.val_scores = Scores(self.device), Scores(self.device)
+        self.train_scores, self.val_scores = Scores(self.device), HeldOutScores(self.device)
 
     def features(self, inputs: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Features (N, d) of the wanted samples by layer; the head's input is `HEAD_INPUT`."""
@@ -238,9 +238,17 @@ def _measurement(collector: _Collector, known: _Collector | None, min_count: int
         names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
         result.put_agreement(collector.agreements["refmeans"], names)
         result.put("logits_error", collector.logits_error.value, "the logits are zero or not finite")
-    train, val = collector.train_scores.row("train"), collector.val_scores.row("val")
-    scores = train | val | {"perplexity": collector.val_scores.perplexity()}
-    scores["generalization_gap"] = val["val_loss"] - train["train_loss"]
+    train, val = collector.train_scores, collector.val_scores
+    scores = {
+        "train_loss": train.loss,
+        "train_accuracy": train.accuracy,
+        "val_loss": val.loss,
+        "val_accuracy": val.accuracy,
+        "val_top5_accuracy": val.top5_accuracy,
+        "val_calibration_error": val.calibration_error,
+        "perplexity": val.perplexity,
+        "generalization_gap": val.loss - train.loss,
+    }
     for name, value in scores.items():
         result.put(name, value, "the logits of a measured sample are not finite")
     for name, moments in collector.moments.items():

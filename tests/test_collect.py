@@ -15,7 +15,7 @@ from study.collect import collect, measured_rows
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Ints
 from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
-from study.metrics.scores import Scores
+from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 
 V, T, D = 7, 12, 5
@@ -190,13 +190,22 @@ def test_scores_add_up_to_the_plain_definitions(split: Callable[[int], list[int]
     generator = torch.Generator().manual_seed(0)
     z = 3 * torch.randn(500, 9, generator=generator)
     y = torch.randint(0, 9, (500,), generator=generator)
-    scores = Scores()
+    scores, both = Scores(), HeldOutScores()
     for z_part, y_part in zip(z.split(split(500)), y.split(split(500)), strict=True):
-        assert torch.equal(scores.update(z_part, y_part), z_part.argmax(1))
+        scores.update(z_part, y_part)
+        both.update(z_part, y_part)
     p = torch.softmax(z.double(), 1).numpy()
-    row = scores.row("val")
-    assert row["val_loss"] == pytest.approx(-np.log(p[np.arange(500), y]).mean(), rel=1e-6)
-    assert row["val_top5_accuracy"] == pytest.approx(top_k_accuracy_score(y, p, k=5))
-    assert row["val_calibration_error"] == pytest.approx(
-        _calibration_error(p.max(1), p.argmax(1) == y.numpy()), rel=1e-5
-    )
+    assert scores.loss == both.loss == pytest.approx(-np.log(p[np.arange(500), y]).mean(), rel=1e-6)
+    assert scores.accuracy == both.accuracy == accuracy_score(y, p.argmax(1))
+    assert both.top5_accuracy == pytest.approx(top_k_accuracy_score(y, p, k=5))
+    expected = _calibration_error(p.max(1), p.argmax(1) == y.numpy())
+    assert both.calibration_error == pytest.approx(expected, rel=1e-5)
+    assert both.perplexity == pytest.approx(np.exp(-np.log(p[np.arange(500), y]).mean()), rel=1e-6)
+
+
+def test_equal_logits_predict_the_lowest_index() -> None:
+    scores = Scores()
+    scores.update(torch.tensor([[1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]), torch.tensor([1, 2, 0]))
+    assert scores.accuracy == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="no samples"):
+        _ = Scores().loss

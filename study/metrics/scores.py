@@ -1,6 +1,6 @@
 """Losses and accuracies of logits, additive over batches.
 
-Shapes: N samples, V classes.
+Shapes: N samples, V classes, K calibration bins.
 """
 
 from __future__ import annotations
@@ -14,55 +14,86 @@ BINS = 15
 
 
 class Scores:
-    """Sums over samples of cross-entropy, hits, hits among the five largest logits, and calibration bins.
+    """Cross-entropy and accuracy: sums over samples.
 
-    Calibration: expected calibration error over 15 equal bins of the largest softmax probability (Guo et al. 2017, eq. 3):
-    sum over bins of (share of samples) |accuracy - mean confidence|, in [0, 1].
+    The predicted class is that of the largest logit, the lowest index among equals.
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self.samples = 0
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, correct, correct among five
-        self._bins_3xK = torch.zeros(3, BINS, dtype=torch.float64, device=device)  # samples, correct, confidence
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._hits = torch.zeros((), dtype=torch.int64, device=device)
 
     @torch.no_grad()
-    def update(self, logits_NxV: Tensor, targets_N: Tensor) -> Tensor:
-        """Add samples; returns the predicted classes (N,): the largest logit, the lowest index among equals."""
-        z_NxV = logits_NxV.float()
+    def update(self, logits_NxV: Tensor, targets_N: Tensor) -> None:
+        """Add samples: logits of any float type, targets in [0, V)."""
+        self._add(logits_NxV.float(), targets_N)
+
+    def _add(self, z_NxV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the target's logit, whether it was predicted, and the largest log-probability, each (N,)."""
+        log_p_NxV = torch.log_softmax(z_NxV, dim=1)
         z_y_N = z_NxV.gather(1, targets_N[:, None]).squeeze(1)
-        top_N, predicted_N = z_NxV.max(dim=1)
-        log_normaliser_N = top_N + (z_NxV - top_N[:, None]).exp_().sum(dim=1).log()
-        # the rank of the target: how many classes have a larger logit (ties count for the target)
-        above_N = (z_NxV > z_y_N[:, None]).sum(dim=1)
-        hit_N = (predicted_N == targets_N).double()
+        # argmax reads slowly, so it is asked only of rows whose target has the largest logit, where ties decide
+        hit_N = z_y_N == z_NxV.amax(dim=1)
+        candidates = hit_N.nonzero().squeeze(1)
+        hit_N[candidates] = z_NxV[candidates].argmax(dim=1) == targets_N[candidates]
         self.samples += len(targets_N)
-        self._sums += torch.stack(
-            [(log_normaliser_N - z_y_N).double().sum(), hit_N.sum(), (above_N < 5).double().sum()]
-        )
-        confidence_N = (top_N - log_normaliser_N).exp().double()
-        bin_N = (confidence_N * BINS).ceil().long().sub_(1).clamp_(0, BINS - 1)
-        added_3xN = torch.stack([torch.ones_like(hit_N), hit_N, confidence_N])
-        self._bins_3xK.index_add_(1, bin_N, added_3xN)
-        return predicted_N
+        self._loss -= log_p_NxV.gather(1, targets_N[:, None]).double().sum()
+        self._hits += hit_N.sum()
+        return z_y_N, hit_N, log_p_NxV.amax(dim=1)
 
-    def row(self, split: str) -> dict[str, float]:
-        """`<split>_loss` in nats, `<split>_accuracy`, `<split>_top5_accuracy`, `<split>_calibration_error`.
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats. Raises ValueError before the first sample."""
+        return self._mean(self._loss)
 
-        Raises ValueError before the first sample.
-        """
+    @property
+    def accuracy(self) -> float:
+        """Share of samples whose class was predicted. Raises ValueError before the first sample."""
+        return self._mean(self._hits)
+
+    def _mean(self, total: Tensor) -> float:
         if not self.samples:
-            raise ValueError(f"no {split} samples were scored")
-        loss, correct, five = (self._sums / self.samples).tolist()
-        samples, hits, confidence = self._bins_3xK
-        error = (hits - confidence).abs().sum().item() / self.samples
-        return {
-            f"{split}_loss": loss,
-            f"{split}_accuracy": correct,
-            f"{split}_top5_accuracy": five,
-            f"{split}_calibration_error": error,
-        }
+            raise ValueError("no samples were scored")
+        return float(total) / self.samples
 
+
+class HeldOutScores(Scores):
+    """Beside loss and accuracy: hits among the five largest logits, and calibration.
+
+    A target is among the five largest if fewer than five logits are larger. Expected calibration error: over 15 equal
+    bins (lower, upper] of the largest probability, the sum of (share of samples) |accuracy - mean confidence|, in
+    [0, 1] (Guo et al. 2017, eq. 3).
+    """
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        super().__init__(device)
+        self._hits_of_five = torch.zeros((), dtype=torch.int64, device=device)
+        self._bins_2xK = torch.zeros(2, BINS, dtype=torch.float64, device=device)  # hits, confidence
+
+    @torch.no_grad()
+    def update(self, logits_NxV: Tensor, targets_N: Tensor) -> None:
+        """Add samples: logits of any float type, targets in [0, V)."""
+        z_NxV = logits_NxV.float()
+        z_y_N, hit_N, log_p_top_N = self._add(z_NxV, targets_N)
+        larger_N = (z_NxV > z_y_N[:, None]).view(torch.uint8).sum(dim=1, dtype=torch.int32)
+        self._hits_of_five += (larger_N < 5).sum()
+        confidence_N = log_p_top_N.exp().double()
+        bin_N = (confidence_N * BINS).ceil().long().sub_(1).clamp_(0, BINS - 1)
+        self._bins_2xK.index_add_(1, bin_N, torch.stack([hit_N.double(), confidence_N]))
+
+    @property
+    def top5_accuracy(self) -> float:
+        """Share of samples whose class is among the five largest logits. Raises ValueError before the first sample."""
+        return self._mean(self._hits_of_five)
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error. Raises ValueError before the first sample."""
+        hits_K, confidence_K = self._bins_2xK
+        return self._mean((hits_K - confidence_K).abs().sum())
+
+    @property
     def perplexity(self) -> float:
-        """exp of the mean loss; infinite where that is beyond float64."""
-        mean = self._sums[0].item() / self.samples
-        return math.exp(mean) if mean < 700 else math.inf
+        """exp of the mean loss; infinite beyond the range of float64."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
