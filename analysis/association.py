@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from analysis.batch import Batch, Tested
 from analysis.linear import Floats
 from analysis.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
-from analysis.permutation import PermutationResult, permutation_test
 from analysis.regression import bootstrap_r, distance_correlation, fisher_interval, leave_one_out, regress
-from analysis.roles import Choices, Metric, Roles, expected_sign, with_companions
+from analysis.roles import Choices, Direction, Metric, Roles, expected_sign, with_companions
 
 LEAST_ROWS = 5  # fewer say nothing: with 4 rows no order of them has a p below 2/24
 
@@ -71,19 +71,23 @@ def schema(row: type) -> dict[str, pl.DataType]:
 
 def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
     """Table of `Association` lines of every metric of `roles` with its response, rows (n) being one per training."""
-    better = roles.responses.get(roles.response)
+    batch = Batch(choices)
     lines = [
-        _line(rows, roles, name, scale, given, choices)
+        _line(rows, roles, name, scale, given, choices, batch)
         for name, given in with_companions(roles.metrics)
         for scale in (("raw", "log10") if given is None and _loggable(rows, roles.metrics.get(name)) else ("raw",))
     ]
-    lines = _family(rows, roles.response, lines, choices)
-    signed = []
-    for line in lines:
-        expected = None if line.metric not in roles.metrics else expected_sign(roles.metrics[line.metric], better)
-        agrees = None if expected is None or not line.r else (line.r > 0) == (expected > 0)
-        signed.append(replace(line, expected=expected, agrees=agrees))
+    outcomes = batch.run()
+    tested = [_tested(line, outcomes.get((line.metric, line.scale, line.given))) for line in lines]
+    better = roles.responses.get(roles.response)
+    signed = [_signed(line, roles, better) for line in _adjusted(tested)]
     return pl.DataFrame([asdict(line) for line in signed], schema=schema(Association))
+
+
+def _signed(line: Association, roles: Roles, better: Direction | None) -> Association:
+    expected = None if line.metric not in roles.metrics else expected_sign(roles.metrics[line.metric], better)
+    agrees = None if expected is None or not line.r else (line.r > 0) == (expected > 0)
+    return replace(line, expected=expected, agrees=agrees)
 
 
 def _loggable(rows: pl.DataFrame, metric: Metric | None) -> bool:
@@ -106,7 +110,10 @@ def obstacle(rows: pl.DataFrame, names: list[str], kept: pl.DataFrame) -> str:
     return ""
 
 
-def _line(rows: pl.DataFrame, roles: Roles, name: str, scale: str, given: str | None, choices: Choices) -> Association:
+def _line(
+    rows: pl.DataFrame, roles: Roles, name: str, scale: str, given: str | None, choices: Choices, batch: Batch
+) -> Association:
+    """A line without its p, which `batch` is asked for."""
     names = [name, roles.response, *([given] if given else [])]
     kept = rows.drop_nulls([column for column in names if column in rows.columns])
     line = Association(name, scale, given or "", len(kept), len(kept))
@@ -117,12 +124,13 @@ def _line(rows: pl.DataFrame, roles: Roles, name: str, scale: str, given: str | 
     covariates = kept[given].to_numpy() if given else None
     try:
         fit = regress(x, y, covariates=covariates)
-        test = permutation_test(x, y, covariates=covariates, permutations=choices.permutations, seed=choices.seed)
+        family = scale == "raw" and not given and len(kept) == len(rows)
+        batch.ask((name, scale, given or ""), x, y, covariates=covariates, family=family)
     except ValueError as error:  # such as a metric that is a linear function of its covariate
         return replace(line, note=str(error))
     nulls = len(rows) - len(kept)
     line = replace(
-        _with_p(line, test),
+        line,
         slope=fit.slope,
         slope_se=fit.se,
         slope_low=fit.ci[0] if fit.ci else None,
@@ -170,38 +178,33 @@ def _rank_measures(x: Floats, y: Floats) -> dict[str, Any]:
     }
 
 
-def _with_p(line: Association, test: PermutationResult) -> Association:
-    low, high = test.p_interval
+def _tested(line: Association, outcome: Tested | str | None) -> Association:
+    if outcome is None:
+        return line
+    if isinstance(outcome, str):
+        return replace(line, note="; ".join(filter(None, [line.note, outcome])))
     return replace(
         line,
-        p=float(test.p),
-        p_low=float(low),
-        p_high=float(high),
-        p_paper=float(test.p_paper),
-        permutations=test.n_permutations,
-        exact=test.exact,
+        p=outcome.p,
+        p_low=outcome.p_low,
+        p_high=outcome.p_high,
+        p_paper=outcome.p_paper,
+        p_maxt=outcome.p_maxt,
+        permutations=outcome.permutations,
+        exact=outcome.exact,
     )
 
 
-def _family(rows: pl.DataFrame, response: str, lines: list[Association], choices: Choices) -> list[Association]:
-    """Adjusted p of the lines of the family: raw scale, nothing given, a value in every row."""
-    members = [
-        index
-        for index, line in enumerate(lines)
-        if line.p is not None and line.scale == "raw" and not line.given and line.n == len(rows)
-    ]
-    if not members:
+def _adjusted(lines: list[Association]) -> list[Association]:
+    """Holm, BH and BY over the lines of the family, which are those that have a max-T p."""
+    p = [line.p for line in lines if line.p is not None and line.p_maxt is not None]
+    if not p:
         return lines
-    x = rows.select(lines[index].metric for index in members).to_numpy()
-    together = permutation_test(x, rows[response].to_numpy(), permutations=choices.permutations, seed=choices.seed)
-    adjusted = [method(together.p) for method in (holm, benjamini_hochberg, benjamini_yekutieli)]
-    lines = list(lines)
-    for place, index in enumerate(members):
-        lines[index] = replace(
-            lines[index],
-            p_maxt=float(together.p_maxt[place]),
-            p_holm=float(adjusted[0][place]),
-            p_bh=float(adjusted[1][place]),
-            p_by=float(adjusted[2][place]),
-        )
-    return lines
+    adjusted = iter(zip(holm(p), benjamini_hochberg(p), benjamini_yekutieli(p), strict=True))
+    done = []
+    for line in lines:
+        if line.p_maxt is not None:
+            by_holm, by_bh, by_by = next(adjusted)
+            line = replace(line, p_holm=float(by_holm), p_bh=float(by_bh), p_by=float(by_by))  # noqa: PLW2901
+        done.append(line)
+    return done

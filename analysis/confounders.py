@@ -6,6 +6,8 @@ one per training; g architectures.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -13,9 +15,9 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from analysis.association import obstacle, schema
+from analysis.batch import Batch, Tested
 from analysis.linear import Codes, Floats, codes
 from analysis.mixed import mixed_model
-from analysis.permutation import permutation_test
 from analysis.regression import regress
 from analysis.roles import CDNV_NORM, Choices, Roles, with_companions
 
@@ -48,6 +50,7 @@ class Confounding:
     partial_r: float | None = None
     partial_r2: float | None = None
     partial_p: float | None = None
+    partial_p_maxt: float | None = None
     within_r: float | None = None
     within_p: float | None = None
     between_r: float | None = None
@@ -101,11 +104,15 @@ def architectures(rows: pl.DataFrame, roles: Roles) -> Codes | None:
 
 def confounders(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
     """Table of `Confounding` lines, one per metric (and given the norm for CDNV), over rows that are one per training."""
-    lines = [_line(rows, roles, name, given, choices) for name, given in with_companions(roles.metrics)]
-    return pl.DataFrame([asdict(line) for line in lines], schema=schema(Confounding))
+    batch = Batch(choices)
+    lines = [_line(rows, roles, name, given, batch) for name, given in with_companions(roles.metrics)]
+    outcomes = batch.run()
+    tested = [_tested(line, outcomes) for line in lines]
+    return pl.DataFrame([asdict(line) for line in tested], schema=schema(Confounding))
 
 
-def _line(rows: pl.DataFrame, roles: Roles, name: str, given: str | None, choices: Choices) -> Confounding:
+def _line(rows: pl.DataFrame, roles: Roles, name: str, given: str | None, batch: Batch) -> Confounding:
+    """A line without what the permutation tests say, for which `batch` is asked."""
     names = [name, roles.response, *([given] if given else [])]
     kept = rows.drop_nulls([column for column in names if column in rows.columns])
     group = architectures(kept, roles) if len(kept) else None
@@ -117,57 +124,59 @@ def _line(rows: pl.DataFrame, roles: Roles, name: str, given: str | None, choice
     axes = np.column_stack([axis_covariates(kept, roles)[1], extra])
     plain = regress(x, y)
     line = replace(line, r=plain.r, r2=plain.r2, detectable_r2=minimum_detectable_r2(len(kept), 0))
-    notes = []
+    notes: list[str] = []
     if axes.shape[1]:
-        try:
-            test = permutation_test(x, y, covariates=axes, permutations=choices.permutations, seed=choices.seed)
-            r = float(test.statistic)
-            line = replace(line, partial_r=r, partial_r2=r * r, partial_p=float(test.p))
+        family = not given and len(kept) == len(rows)
+        with noted(notes, "given the axes"):
+            batch.ask((name, given or "", "partial"), x, y, covariates=axes, family=family)
             line = replace(line, detectable_partial_r2=minimum_detectable_r2(len(kept), axes.shape[1]))
-        except ValueError as error:
-            notes.append(f"given the axes: {error}")
     if group is not None and not given:
-        line = _decomposed(line, x, y, group, choices, notes)
+        line = _decomposed(line, x, y, group, batch, notes)
     return replace(line, note="; ".join(notes))
 
 
-def _decomposed(
-    line: Confounding, x: Floats, y: Floats, group: Codes, choices: Choices, notes: list[str]
-) -> Confounding:
+@contextmanager
+def noted(notes: list[str], what: str) -> Iterator[None]:
+    """Turn a ValueError, which says what the data does not allow, into a note of the line."""
+    try:
+        yield
+    except ValueError as error:
+        notes.append(f"{what}: {error}")
+
+
+def _decomposed(line: Confounding, x: Floats, y: Floats, group: Codes, batch: Batch, notes: list[str]) -> Confounding:
     """The parts of a line that compare rows inside an architecture with architectures among each other."""
-    mean_x, mean_y = _means(x, group), _means(y, group)
-    try:
-        inside = permutation_test(x, y, within=group, permutations=choices.permutations, seed=choices.seed)
-        slopes = mundlak(x, y, group)
-        line = replace(
-            line,
-            within_r=float(inside.statistic),
-            within_p=float(inside.p),
-            within_slope=slopes[0][0],
-            within_slope_se=slopes[0][1],
-            between_slope=slopes[1][0],
-            between_slope_se=slopes[1][1],
-        )
-    except ValueError as error:
-        notes.append(f"within architectures: {error}")
-    try:
-        among = permutation_test(mean_x, mean_y, permutations=choices.permutations, seed=choices.seed)
-        line = replace(line, between_r=float(among.statistic), between_p=float(among.p))
-    except ValueError as error:
-        notes.append(f"between architectures: {error}")
-    try:
+    with noted(notes, "within architectures"):
+        batch.ask((line.metric, "", "within"), x, y, within=group)
+        (within, within_se), (between, between_se) = mundlak(x, y, group)
+        line = replace(line, within_slope=within, within_slope_se=within_se)
+        line = replace(line, between_slope=between, between_slope_se=between_se)
+    with noted(notes, "between architectures"):
+        batch.ask((line.metric, "", "between"), _means(x, group), _means(y, group))
+    mixed = None
+    with noted(notes, "mixed model"):
         mixed = mixed_model(x, y, group)
-        line = replace(
-            line,
-            mixed_slope=mixed.slope,
-            mixed_se=mixed.se,
-            mixed_p=mixed.p,
-            mixed_group_share=mixed.group_share,
-        )
-    except ValueError as error:
-        notes.append(str(error))
-    assert line.r is not None
-    return replace(line, simpson=simpson(line.r, line.between_r, line.within_r))
+    if mixed is None:
+        return line
+    line = replace(line, mixed_slope=mixed.slope, mixed_se=mixed.se)
+    return replace(line, mixed_p=mixed.p, mixed_group_share=mixed.group_share)
+
+
+def _tested(line: Confounding, outcomes: dict[Hashable, Tested | str]) -> Confounding:
+    notes = [line.note] if line.note else []
+    for part in ("partial", "within", "between"):
+        outcome = outcomes.get((line.metric, line.given, part))
+        if isinstance(outcome, str):
+            notes.append(f"{part}: {outcome}")
+        elif outcome is not None and part == "partial":
+            line = replace(line, partial_r=outcome.r, partial_r2=outcome.r**2, partial_p=outcome.p)
+            line = replace(line, partial_p_maxt=outcome.p_maxt)
+        elif outcome is not None and part == "within":
+            line = replace(line, within_r=outcome.r, within_p=outcome.p)
+        elif outcome is not None:
+            line = replace(line, between_r=outcome.r, between_p=outcome.p)
+    check = "" if line.r is None else simpson(line.r, line.between_r, line.within_r)
+    return replace(line, simpson=check, note="; ".join(notes))
 
 
 def _means(values: Floats, group: Codes) -> Floats:

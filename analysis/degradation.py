@@ -13,10 +13,9 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from analysis.association import LEAST_ROWS, schema
-from analysis.confounders import axis_covariates
 from analysis.linear import finite_columns
 from analysis.load import final_rows, precisions
-from analysis.permutation import CHUNK_DOUBLES, TIE, permutation_test
+from analysis.permutation import CHUNK_DOUBLES, TIE
 from analysis.regression import LEVEL
 from analysis.roles import (
     CDNV_NORM,
@@ -26,12 +25,10 @@ from analysis.roles import (
     Choices,
     Direction,
     Table,
-    with_companions,
 )
 
 TUNED = re.compile(r"(qat|efqat)-")
 CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
-NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
 
 
 @dataclass(frozen=True)
@@ -67,28 +64,6 @@ class Change:
     worse: int | None = None
     seed_sd: float | None = None
     in_seed_sd: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ChangeLink:
-    """One line: the change of the response against the change of a metric (`kind` change), or against the metric's
-    value at the baseline (`kind` baseline), over `n` trainings at one precision. `given` lists what the partial r is
-    given; `axes` stands for all axes of the grid.
-    """
-
-    precision: str
-    baseline: str
-    kind: str
-    metric: str
-    given: str
-    n: int
-    r: float | None = None
-    r2: float | None = None
-    p: float | None = None
-    partial_r: float | None = None
-    partial_r2: float | None = None
-    partial_p: float | None = None
     note: str = ""
 
 
@@ -227,70 +202,3 @@ def _change(rows: pl.DataFrame, line: Change, better: Direction | None, choices:
     except ValueError as error:
         return replace(line, note=str(error))
     return replace(line, p=test.p, patterns=test.n_patterns, exact=test.exact)
-
-
-def change_links(table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `ChangeLink` lines: raw r beside the partial r, within each precision.
-
-    `kind` change: given the axes, and again given the axes and the relative weight error where the table has it and
-    it varies. `kind` baseline: given the response at the baseline, because the change contains minus that.
-    """
-    response = table.roles.response
-    lines = []
-    for precision, baseline in comparisons(table):
-        rows = paired(table, precision, baseline)
-        noise = f"{NOISE}_q" if f"{NOISE}_q" in rows.columns else NOISE
-        axes = ["axes"] if axis_covariates(rows, table.roles)[0] else []
-        controls: list[tuple[list[str], str | None]] = [(axes, None)]
-        if noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1:
-            controls.append(([*axes, NOISE], noise))
-        difference = pl.col(f"{response}_q") - pl.col(response)
-        for name, given in with_companions(table.roles.metrics):
-            if name not in rows.columns or (given and given not in rows.columns):
-                note = f"{name if name not in rows.columns else given} is not in this table"
-                lines.append(ChangeLink(precision, baseline, "change", name, given or "", 0, note=note))
-                continue
-            for listed, extra in controls:
-                data = rows.with_columns(
-                    (pl.col(f"{name}_q") - pl.col(name)).alias("_x"),
-                    difference.alias("_y"),
-                    *([(pl.col(f"{given}_q") - pl.col(given)).alias("_given")] if given else []),
-                    *([pl.col(extra).alias("_noise")] if extra else []),
-                )
-                more = [column for column, used in (("_given", given), ("_noise", extra)) if used]
-                shown = ", ".join([*listed, *([f"change of {given}"] if given else [])])
-                line = ChangeLink(precision, baseline, "change", name, shown, 0)
-                lines.append(_link(line, data, table, more, True, choices))
-            data = rows.with_columns(pl.col(name).alias("_x"), difference.alias("_y"))
-            more = [response, *([given] if given else [])]
-            line = ChangeLink(precision, baseline, "baseline", name, ", ".join(more), 0)
-            lines.append(_link(line, data, table, more, False, choices))
-    return pl.DataFrame([asdict(line) for line in lines], schema=schema(ChangeLink))
-
-
-def _link(
-    line: ChangeLink, data: pl.DataFrame, table: Table, more: list[str], with_axes: bool, choices: Choices
-) -> ChangeLink:
-    kept = data.drop_nulls(["_x", "_y", *more])
-    line = replace(line, n=len(kept))
-    if len(kept) < LEAST_ROWS:
-        return replace(line, note=f"{len(kept)} trainings have values; {LEAST_ROWS} are needed")
-    x, y = kept["_x"].to_numpy(), kept["_y"].to_numpy()
-    parts = [kept.select(more).to_numpy()] if more else []
-    if with_axes:
-        parts.append(axis_covariates(kept, table.roles)[1])
-    covariates = np.column_stack(parts) if parts else np.zeros((len(kept), 0))
-    settings = {"permutations": choices.permutations, "seed": choices.seed}
-    try:
-        plain = permutation_test(x, y, **settings)
-    except ValueError as error:
-        return replace(line, note=str(error))
-    line = replace(line, r=float(plain.statistic), r2=float(plain.statistic) ** 2, p=float(plain.p))
-    if not covariates.shape[1]:
-        return line
-    try:
-        partial = permutation_test(x, y, covariates=covariates, **settings)
-    except ValueError as error:
-        return replace(line, note=f"partial: {error}")
-    r = float(partial.statistic)
-    return replace(line, partial_r=r, partial_r2=r * r, partial_p=float(partial.p))

@@ -8,125 +8,18 @@ import polars as pl
 
 from analysis import figures
 from analysis.association import associations
+from analysis.columns import ASSOCIATION, CHANGES, CONFOUNDERS, LINKS, MUNDLAK, POOLED, ROBUSTNESS
 from analysis.confounders import axis_covariates, confounders
-from analysis.degradation import change_links, changes, comparisons, paired, uncompared
+from analysis.degradation import changes, comparisons, paired, uncompared
 from analysis.figures import FigureExhibit
+from analysis.links import change_links
 from analysis.load import final_rows, precisions, replicates
 from analysis.pooled import pooled
 from analysis.roles import CDNV_NORM, CDNV_VARIANTS, Choices, Table
-from analysis.tables import Column, TableExhibit, estimate, named, number, p_value, share, sign, signed, whole, yes_no
+from analysis.tables import TableExhibit, p_value, signed
 
 LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
 MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
-
-NAMES = (Column("metric", "metric", of_row=named, hint="| what is given: the line is a partial r"),)
-SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
-TRAININGS = (Column("trainings", "trainings", whole, hint="one row each"),)
-NOTE = (Column("note", "note"),)
-
-ASSOCIATION = (
-    *NAMES,
-    *TRAININGS,
-    Column("r", "r", signed, hint="Pearson; the partial r where something is given"),
-    Column("R²", "r2", share),
-    Column("95% CI of r (Fisher)", "r_low", signed, "r_high"),
-    Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
-    Column("p", "p", p_value, hint="two-sided permutation, (b+1)/(n+1)"),
-    Column("p max-T", "p_maxt", p_value, hint="step-down over the metrics of the family"),
-    Column("p Holm", "p_holm", p_value),
-    Column("p BH", "p_bh", p_value),
-    Column("p BY", "p_by", p_value),
-    Column("sign for collapse", "expected", sign, hint="sign of r if more collapse went with a better response"),
-    Column("agrees", "agrees", yes_no),
-    *NOTE,
-)
-ROBUSTNESS = (
-    *NAMES,
-    *TRAININGS,
-    Column("slope", "slope", number),
-    Column("robust SE", "slope_se", number, hint="HC3"),
-    Column("95% CI of slope", "slope_low", number, "slope_high"),
-    Column("Spearman ρ", "spearman", signed),
-    Column("Kendall τ", "kendall", signed),
-    Column("distance corr.", "distance", share),
-    Column("r leaving one out", "loo_low", signed, "loo_high"),
-    Column("most influential training", "influential"),
-    Column("r without it", "r_without", signed),
-    Column("p b/n", "p_paper", estimate, hint="the estimate of Wu & Papyan"),
-    Column("95% interval of p", "p_low", p_value, "p_high", hint="Monte-Carlo error (Clopper-Pearson)"),
-    Column("permutations", "permutations", whole),
-    Column("all", "exact", yes_no, hint="whether all permutations were enumerated"),
-)
-POOLED = (
-    *NAMES,
-    *SIZES,
-    Column("r", "r", signed),
-    Column("R²", "r2", share),
-    Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
-    Column("p", "p", p_value),
-    Column("slope", "slope", number),
-    Column("cluster-robust SE", "slope_se", number),
-    *NOTE,
-)
-CONFOUNDERS = (
-    *NAMES,
-    *TRAININGS,
-    Column("architectures", "architectures", whole),
-    Column("r", "r", signed),
-    Column("R²", "r2", share),
-    Column("partial r", "partial_r", signed, hint="given the axes"),
-    Column("partial R²", "partial_r2", share),
-    Column("p", "partial_p", p_value, hint="Freedman-Lane"),
-    Column("r within", "within_r", signed),
-    Column("p within", "within_p", p_value, hint="rows permuted inside their architecture"),
-    Column("r between", "between_r", signed),
-    Column("p between", "between_p", p_value),
-    Column("signs", "simpson"),
-    Column("detectable R²", "detectable_r2", share, hint="power .8 at 5%"),
-    Column("detectable partial R²", "detectable_partial_r2", share),
-    *NOTE,
-)
-MUNDLAK = (
-    *NAMES,
-    *TRAININGS,
-    Column("architectures", "architectures", whole),
-    Column("slope within", "within_slope", number),
-    Column("SE", "within_slope_se", number, hint="robust to dependence inside architectures"),
-    Column("slope between", "between_slope", number),
-    Column("SE ", "between_slope_se", number),
-    Column("mixed slope (SD)", "mixed_slope", signed),
-    Column("SE  ", "mixed_se", number),
-    Column("p (Wald)", "mixed_p", p_value),
-    Column("architecture share", "mixed_group_share", share, hint="share of the variance left"),
-    *NOTE,
-)
-CHANGES = (
-    Column("precision", "precision"),
-    Column("against", "baseline"),
-    Column("column", "column"),
-    Column("trainings", "n", whole),
-    Column("median change", "median", number),
-    Column("95% CI", "low", number, "high"),
-    Column("p (sign flips)", "p", p_value),
-    Column("got worse", "worse", whole),
-    Column("SD between seeds", "seed_sd", number),
-    Column("change / that SD", "in_seed_sd", number),
-    *NOTE,
-)
-LINKS = (
-    Column("precision", "precision"),
-    Column("against", "baseline"),
-    Column("metric", "metric"),
-    Column("trainings", "n", whole),
-    Column("r", "r", signed),
-    Column("R²", "r2", share),
-    Column("p", "p", p_value),
-    Column("given", "given"),
-    Column("partial r", "partial_r", signed),
-    Column("partial R²", "partial_r2", share),
-    Column("p partial", "partial_p", p_value),
-    *NOTE,
-)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from analysis.association import obstacle, schema
+from analysis.batch import Batch, Tested
 from analysis.load import precisions
-from analysis.permutation import permutation_test
 from analysis.regression import bootstrap_r, regress
 from analysis.roles import Choices, Table, with_companions
 
@@ -43,11 +43,21 @@ def pooled(table: Table, choices: Choices) -> pl.DataFrame:
     lines: list[Pooled] = []
     if len(rows) > rows[roles.unit].n_unique():
         rows = rows.sort(roles.unit, *([roles.order] if roles.order else []))
-        lines = [_line(rows, table, name, given, choices) for name, given in with_companions(roles.metrics)]
+        batch = Batch(choices)
+        lines = [_line(rows, table, name, given, choices, batch) for name, given in with_companions(roles.metrics)]
+        outcomes = batch.run()
+        lines = [_tested(line, outcomes.get((line.metric, line.given))) for line in lines]
     return pl.DataFrame([asdict(line) for line in lines], schema=schema(Pooled))
 
 
-def _line(rows: pl.DataFrame, table: Table, name: str, given: str | None, choices: Choices) -> Pooled:
+def _tested(line: Pooled, outcome: Tested | str | None) -> Pooled:
+    if isinstance(outcome, Tested):
+        return replace(line, r=outcome.r, r2=outcome.r**2, p=outcome.p)
+    return replace(line, note="; ".join(filter(None, [line.note, outcome])))
+
+
+def _line(rows: pl.DataFrame, table: Table, name: str, given: str | None, choices: Choices, batch: Batch) -> Pooled:
+    """A line without its r and p, for which `batch` is asked."""
     roles = table.roles
     names = [name, roles.response, *([given] if given else [])]
     kept = rows.drop_nulls([column for column in names if column in rows.columns])
@@ -59,13 +69,10 @@ def _line(rows: pl.DataFrame, table: Table, name: str, given: str | None, choice
     covariates = kept[given].to_numpy() if given else None
     try:
         fit = regress(x, y, covariates=covariates, groups=unit)
-        test = permutation_test(
-            x, y, units=unit, covariates=covariates, permutations=choices.permutations, seed=choices.seed
-        )
+        batch.ask((name, given or ""), x, y, units=unit, covariates=covariates)
     except ValueError as error:
         return replace(line, note=str(error))
-    r = float(test.statistic)
-    line = replace(line, r=r, r2=r * r, p=float(test.p), slope=fit.slope, slope_se=fit.se)
+    line = replace(line, slope=fit.slope, slope_se=fit.se)
     if given:
         return line
     low, high = bootstrap_r(x, y, unit, replicates=choices.bootstrap, seed=choices.seed)

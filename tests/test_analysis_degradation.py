@@ -9,7 +9,6 @@ import scipy.stats
 import statsmodels.api as sm
 
 from analysis.degradation import (
-    change_links,
     changes,
     comparisons,
     median_interval,
@@ -18,6 +17,7 @@ from analysis.degradation import (
     sign_flip_test,
     uncompared,
 )
+from analysis.links import change_links
 from analysis.roles import Choices, Metric, Roles, Table
 
 CHOICES = Choices(permutations=2_000, bootstrap=500, seed=3)
