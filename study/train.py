@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.config import CellConfig, TrainConfig, measured_epochs
+from study.config import CellConfig, measured_epochs
 from study.data.base import IGNORE, Dataset, Ints
 from study.losses import Loss, head_loss
 from study.losslog import LossLog, LossRow
 from study.models import build_model
 from study.models.base import FeatureModel
+from study.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from study.resume import State, load_state, save_state
 from study.schedule import learning_rate
 
@@ -106,8 +107,8 @@ def train(
         data: its training split is addressed by row.
         device: where model and batches live.
         folder: keeps the loss log and the states to resume from, written after each epoch and every
-        `checkpoint_minutes`. A training whose
-            folder holds a state goes on from it, and first yields that state's epoch again if it had just ended.
+            `checkpoint_minutes`. A training whose folder holds a state goes on from it, and first yields that state's
+            epoch again if it had just ended.
         base: the folder that relative paths of `config.model` start from.
         checkpoint_minutes: least time between two states within an epoch.
         beat: called at least once a second or once a step, whichever is rarer, and at the end of each epoch. An
@@ -241,8 +242,8 @@ class _Training:
     def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> Tensor:
         """Add the gradients of one pass; return its summed loss."""
         if self.device.type == "cuda":
-            inputs, targets = inputs.pin_memory(), targets.pin_memory()
-        inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+            inputs = inputs.pin_memory()
+        inputs = inputs.to(self.device, non_blocking=True)
         dtype = AUTOCAST.get(self.config.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             sums = head_loss(self.features(inputs), self.model.head, targets, self.loss)
@@ -287,9 +288,8 @@ class _Training:
 
     def _write_state(self) -> None:
         if self.folder is not None:
-            tensors = {f"model.{name}": tensor for name, tensor in _named_once(self.model)}
-            for index, slots in self.optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{index}.{key}": value for key, value in slots.items() if value is not None}
+            tensors = {f"model.{name}": tensor for name, tensor in self._model_tensors().items()}
+            tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
             tensors["totals"] = self.totals
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             facts = {"position": asdict(self.position), "scaler": self.scaler.state_dict()}
@@ -301,37 +301,17 @@ class _Training:
         if state is None:
             return
         with torch.no_grad():
-            for name, tensor in _named_once(self.model):
+            for name, tensor in self._model_tensors().items():
                 tensor.copy_(state.tensors[f"model.{name}"])
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                slots.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        slots = {name: tensor for name, tensor in state.tensors.items() if name.startswith("optimizer.")}
+        restore_optimizer(self.optimizer, {name.removeprefix("optimizer."): slot for name, slot in slots.items()})
         self.scaler.load_state_dict(state.facts["scaler"])
         self.totals.copy_(state.tensors["totals"])
         self.position = _Position(**state.facts["position"])
 
-
-def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (fused) or SGD; weight decay acts on matrices and not on biases and norms. A tied head is one parameter."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-
-
-def _named_once(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by name, those shared by two modules once."""
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+    def _model_tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, shared ones once."""
+        return {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
 
 
 def _identity(config: CellConfig, data: Dataset) -> str:

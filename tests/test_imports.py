@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     {"faults", "settings", "atomic", "schema", "yamlfile"},
     {"metrics", "data", "models", "precision", "schedule", "losses", "checks"},
-    {"config", "losslog", "resume"},
+    {"config", "losslog", "optimizer", "resume"},
     {"grid"},
     {"train", "collect"},
     {"qat"},

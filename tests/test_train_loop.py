@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, get_linear_schedule_with_warmup
 
 from study.losslog import read_losses
 from study.models import build_model, load_checkpoint, save_checkpoint
-from study.train import Diverged, TrainingError, make_optimizer, train
+from study.optimizer import make_optimizer
+from study.train import Diverged, TrainingError, train
 
 CPU = torch.device("cpu")
 

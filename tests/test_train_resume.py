@@ -125,6 +125,29 @@ def test_sigkill_of_the_process(tmp_path: Path) -> None:
     assert_equal_ends(tmp_path / "broken", tmp_path / "whole")
 
 
+class Stop(Exception):
+    """What an observer raises to end a training in good order."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 6, 9])
+def test_ended_by_its_observer_it_goes_on_from_that_step(
+    stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also at the last step of an epoch (3, 6) and of the training (9)."""
+    monkeypatch.setattr("study.train.FLUSH_STEPS", 1)
+
+    def stop(progress) -> None:
+        if progress.step == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        list(train(cell(), dataset(), CPU, folder=tmp_path / "broken", checkpoint_minutes=60, beat=stop))
+    assert f"state-{stop_at:09d}.json" in {path.name for path in (tmp_path / "broken").iterdir()}
+    run(cell(), tmp_path / "broken")
+    run(cell(), tmp_path / "whole")
+    assert_equal_ends(tmp_path / "broken", tmp_path / "whole")
+
+
 def test_a_finished_training_yields_its_last_checkpoint_again(tmp_path: Path) -> None:
     whole = run(cell(), tmp_path)
     assert run(cell(), tmp_path) == whole[-1:]
