@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.batch import Batch, Tested
+from analysis.batch import Batch, Outcome
 from analysis.linear import Floats
 from analysis.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
 from analysis.regression import bootstrap_r, distance_correlation, fisher_interval, leave_one_out, regress
@@ -178,7 +178,7 @@ def _rank_measures(x: Floats, y: Floats) -> dict[str, Any]:
     }
 
 
-def _tested(line: Association, outcome: Tested | str | None) -> Association:
+def _tested(line: Association, outcome: Outcome | str | None) -> Association:
     if outcome is None:
         return line
     if isinstance(outcome, str):

@@ -19,7 +19,7 @@ from analysis.roles import Choices
 
 
 @dataclass(frozen=True)
-class Tested:
+class Outcome:
     """One metric's outcome: signed (partial) `r`, p-values as in `PermutationResult`; `p_maxt` None outside a family."""
 
     r: float
@@ -80,9 +80,9 @@ class Batch:
         group.keys.append(key)
         group.columns.append(metric[:, 0])
 
-    def run(self) -> dict[Hashable, Tested | str]:
+    def run(self) -> dict[Hashable, Outcome | str]:
         """The outcome by key; the reason in words where the design lets nothing move."""
-        outcomes: dict[Hashable, Tested | str] = {}
+        outcomes: dict[Hashable, Outcome | str] = {}
         settings = {"permutations": self._choices.permutations, "seed": self._choices.seed}
         for group in self._groups.values():
             try:
@@ -92,7 +92,7 @@ class Batch:
                 continue
             low, high = result.p_interval
             for place, key in enumerate(group.keys):
-                outcomes[key] = Tested(
+                outcomes[key] = Outcome(
                     r=float(result.statistic[place]),
                     p=float(result.p[place]),
                     p_low=float(low[place]),

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from analysis.association import obstacle, schema
-from analysis.batch import Batch, Tested
+from analysis.batch import Batch, Outcome
 from analysis.linear import Codes, Floats, codes
 from analysis.mixed import mixed_model
 from analysis.regression import regress
@@ -162,7 +162,7 @@ def _decomposed(line: Confounding, x: Floats, y: Floats, group: Codes, batch: Ba
     return replace(line, mixed_p=mixed.p, mixed_group_share=mixed.group_share)
 
 
-def _tested(line: Confounding, outcomes: dict[Hashable, Tested | str]) -> Confounding:
+def _tested(line: Confounding, outcomes: dict[Hashable, Outcome | str]) -> Confounding:
     notes = [line.note] if line.note else []
     for part in ("partial", "within", "between"):
         outcome = outcomes.get((line.metric, line.given, part))

@@ -80,14 +80,21 @@ def label(column: str) -> str:
     return UNITS.get(column, column)
 
 
-def panels(count: int, ylabel: str, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
+def plain_ticks(axis: Axes) -> None:
+    """A few ticks along x, each with its whole value: no offset or power of ten set apart."""
+    axis.locator_params(axis="x", nbins=4)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
+
+
+def panels(count: int, ylabel: str, *, above: float = 0.1, titled: bool = True) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, four across, that share their y axis; sizes in inches, `above` free at the top.
 
     Fixed sizes, not a layout engine: that takes seconds for forty panels.
     """
     across, down = min(4, max(count, 1)), max(1, math.ceil(count / 4))
     left, right, wide, gap = 0.75, 0.15, 2.15, 0.22
-    high, between, bottom, title = 1.75, 0.95, 0.5, 0.4
+    high, bottom, title = 1.75, 0.5, 0.4 if titled else 0.05
+    between = bottom + title
     width = left + across * wide + (across - 1) * gap + right
     height = above + title + down * high + (down - 1) * between + bottom
     figure = Figure(figsize=(width, height))
@@ -132,8 +139,7 @@ def scatter(rows: pl.DataFrame, roles: Roles, lines: pl.DataFrame, *, colour: st
             if not log.is_empty() and max(kept[name]) > 5 * min(kept[name]):
                 axis.set_xscale("log")
             else:
-                axis.locator_params(axis="x", nbins=4)
-                axis.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
+                plain_ticks(axis)
             axis.set_title(title.replace("-", "−"))
             axis.set_xlabel(name)
         if coloured and drawn is not None:
@@ -210,7 +216,7 @@ def degradation(lines: pl.DataFrame, response: str) -> Figure:
     shown = lines.filter((pl.col("column") == response) & pl.col("median").is_not_null())
     names = [f"{precision} − {baseline}" for precision, baseline in shown.select("precision", "baseline").rows()]
     with mpl.rc_context(STYLE):
-        figure, axis = rows_of(names, wide=5.2, below=0.5)
+        figure, axis = rows_of(names, wide=5.2, below=0.6)
         for row, line in enumerate(shown.to_dicts()):
             if line["low"] is not None:
                 axis.plot([line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.6)
@@ -220,13 +226,14 @@ def degradation(lines: pl.DataFrame, response: str) -> Figure:
         sizes = np.abs(shown["median"].to_numpy())
         if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
             axis.set_xscale("symlog", linthresh=float(sizes.min()))
+            axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{sizes.min():.0e}".replace("-", "−"))
     return figure
 
 
 def change_scatter(changes: list[tuple[str, pl.DataFrame]], metrics: list[str], response: str) -> Figure:
     """Change of the response against change of each metric, one colour and marker per precision."""
     with mpl.rc_context(STYLE):
-        figure, axes = panels(len(metrics), f"change of {response}", above=0.3)
+        figure, axes = panels(len(metrics), f"change of {response}", above=0.3, titled=False)
         for axis, name in zip(axes, metrics, strict=True):
             for number, (precision, rows) in enumerate(changes):
                 axis.scatter(
@@ -243,8 +250,7 @@ def change_scatter(changes: list[tuple[str, pl.DataFrame]], metrics: list[str], 
             axis.axhline(0, color="#999999", linewidth=0.6)
             axis.axvline(0, color="#999999", linewidth=0.6)
             axis.set_xlabel(f"change of {name}")
-            axis.locator_params(axis="x", nbins=4)
-            axis.ticklabel_format(axis="both", useOffset=False, scilimits=(-3, 4))
+            plain_ticks(axis)
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="upper left", ncol=8, frameon=False)
     return figure

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from analysis.association import LEAST_ROWS, schema
-from analysis.batch import Batch, Tested
+from analysis.batch import Batch, Outcome
 from analysis.confounders import axis_covariates
 from analysis.degradation import comparisons, paired
 from analysis.roles import Choices, Roles, Table, with_companions
@@ -115,12 +115,12 @@ def _asked(number: int, question: _Question, rows: pl.DataFrame, roles: Roles, b
     return line
 
 
-def _answered(line: ChangeLink, raw: Tested | str | None, partial: Tested | str | None) -> ChangeLink:
+def _answered(line: ChangeLink, raw: Outcome | str | None, partial: Outcome | str | None) -> ChangeLink:
     for outcome in (raw, partial):
         if isinstance(outcome, str):
             line = replace(line, note=outcome)
-    if isinstance(raw, Tested):
+    if isinstance(raw, Outcome):
         line = replace(line, r=raw.r, r2=raw.r**2, p=raw.p)
-    if isinstance(partial, Tested):
+    if isinstance(partial, Outcome):
         line = replace(line, partial_r=partial.r, partial_r2=partial.r**2, partial_p=partial.p)
     return line

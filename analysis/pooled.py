@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from analysis.association import obstacle, schema
-from analysis.batch import Batch, Tested
+from analysis.batch import Batch, Outcome
 from analysis.load import precisions
 from analysis.regression import bootstrap_r, regress
 from analysis.roles import Choices, Table, with_companions
@@ -50,8 +50,8 @@ def pooled(table: Table, choices: Choices) -> pl.DataFrame:
     return pl.DataFrame([asdict(line) for line in lines], schema=schema(Pooled))
 
 
-def _tested(line: Pooled, outcome: Tested | str | None) -> Pooled:
-    if isinstance(outcome, Tested):
+def _tested(line: Pooled, outcome: Outcome | str | None) -> Pooled:
+    if isinstance(outcome, Outcome):
         return replace(line, r=outcome.r, r2=outcome.r**2, p=outcome.p)
     return replace(line, note="; ".join(filter(None, [line.note, outcome])))
 

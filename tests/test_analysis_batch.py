@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.batch import Batch, Tested
+from analysis.batch import Batch, Outcome
 from analysis.permutation import permutation_test
 from analysis.roles import Choices
 
@@ -28,7 +28,7 @@ def test_a_test_in_a_batch_equals_the_test_alone() -> None:
             for column in range(4):
                 alone = permutation_test(x[:, column], y[:, response], permutations=400, seed=3, **design)
                 outcome = outcomes[response, name, column]
-                assert isinstance(outcome, Tested)
+                assert isinstance(outcome, Outcome)
                 assert (outcome.r, outcome.p) == (pytest.approx(float(alone.statistic), abs=1e-14), alone.p)
                 assert (outcome.p_low, outcome.p_high) == pytest.approx(tuple(alone.p_interval))
                 assert outcome.p_maxt == (family.p_maxt[column] if column < 3 else None)
@@ -45,5 +45,5 @@ def test_what_cannot_be_tested_is_refused_alone() -> None:
     batch.ask("stuck", [1.0, 3.0, 2.0, 4.0, 5.0], y, units=[0, 0, 1, 1, 1])
     outcomes = batch.run()
     assert set(outcomes) == {"sound", "stuck"}
-    assert isinstance(outcomes["sound"], Tested)
+    assert isinstance(outcomes["sound"], Outcome)
     assert "nothing is exchangeable" in str(outcomes["stuck"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -267,3 +269,20 @@ def test_impossible_requests_say_why(change: dict[str, object], message: str | N
         return
     with pytest.raises(ValueError, match=message):
         permutation_test(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.long
+def test_a_million_permutations_in_half_a_minute_and_a_gibibyte() -> None:
+    code = (
+        "import numpy as np, resource, time\n"
+        "from analysis.permutation import permutation_test\n"
+        "rng = np.random.default_rng(0)\n"
+        "x, y = rng.standard_normal((230, 25)), rng.standard_normal(230)\n"
+        "start = time.perf_counter()\n"
+        "permutation_test(x, y, permutations=1_000_000)\n"
+        "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, gibibytes = map(float, done.stdout.split())
+    assert seconds < 30
+    assert gibibytes < 1

@@ -35,7 +35,7 @@ def median_seconds(work: Callable[[], object], repetitions: int) -> float:
 
 
 def by_scipy(x: np.ndarray, y: np.ndarray) -> None:
-    """One vectorized call a metric: |r| of the metric with permuted y, in batches of 1,000 (without, 18 MB an array)."""
+    """One vectorized call a metric: |r| of the metric with permuted y, in batches of 1,000."""
     for metric in x.T:
         centred = metric - metric.mean()
         centred /= np.linalg.norm(centred)
@@ -84,9 +84,8 @@ def main() -> None:
             "print(f'1,000,000 permutations: {time.perf_counter() - start:.1f} s, peak memory {peak:.0f} MiB')\n"
         )
         subprocess.run([sys.executable, "-c", child], check=True)
-    print(
-        f"peak memory of this process, scipy's included: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB"
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"peak memory of this process, scipy's included: {peak:.0f} MiB")
 
 
 if __name__ == "__main__":
