@@ -115,9 +115,8 @@ class NearestCentre:
             self.reason = f"no class has at least {min_count} samples, so there is no centre"
         if self.reason is None:
             # argmin ||h - mu_c|| = argmax <h - mu_G, m_c> - ||m_c||^2 / 2; centred, so that an offset costs no digits
-            vectors = measured.around_mean
-            self.centre = vectors.centre
-            scores = AffineScores(vectors.centred, vectors.norms.square() / -2)
+            self.centre = measured.means.centre
+            scores = AffineScores(measured.means.matrix(), measured.means.norms.square() / -2)
             self.decide = FaissCentres(scores) if engine == "faiss" else scores
 
     def nearest(self, features: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason, unit_rows
+from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.pairs import TILE, pair_tiles
+from study.metrics.vectors import inverse_or_zero
 
 
 @dataclass(frozen=True)
@@ -66,31 +67,29 @@ def per_class(m: ClassMoments, weight: Tensor, *, min_count: int = 10, tile: int
         raise MomentsError(
             f"per-class values need two measured classes; {len(measured)} have at least {min_count} samples"
         )
-    weight_Cxd = measured.head_rows(weight)
-    if not bool(weight_Cxd.isfinite().all()):
+    head, means, others = measured.head(weight), measured.means, len(measured) - 1
+    if not head.in_range:
         raise MomentsError("per-class values need a finite head; a row of a measured class holds an infinity or NaN")
-    if not measured.around_mean.in_range:
+    if not means.in_range:
         raise MomentsError("per-class values need features whose squares are within the range of float64")
-    vectors, others = measured.around_mean, len(measured) - 1
-    units = vectors.directions()
-    row_norms = torch.linalg.vector_norm(weight_Cxd, dim=1)
-    directed = vectors.norms > 0
+    units = means.directions()
+    directed = means.norms > 0
     cdnv, galanti = _mean_cdnv(measured, tile)
     apart = cdnv.isfinite() & galanti.isfinite()
     return ClassTable(
         index=measured.indices,
         count=m.counts[measured.indices],
-        norm=vectors.norms,
+        norm=means.norms,
         variance_norm=measured.spreads,
         cdnv=torch.where(apart, cdnv, 0.0),
         cdnv_galanti=torch.where(apart, galanti, 0.0),
         interference=torch.where(directed, (units @ units.sum(dim=0) - 1) / others, 0.0),
-        head_cosine=torch.linalg.vecdot(unit_rows(weight_Cxd, row_norms), units),
+        head_cosine=torch.linalg.vecdot(head.raw(slice(None)), units) * inverse_or_zero(head.sizes),
         defined={
             "cdnv": apart,
             "cdnv_galanti": apart,
             "interference": directed & bool(directed.all()),
-            "head_cosine": directed & (row_norms > 0),
+            "head_cosine": directed & (head.sizes > 0),
         },
     )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from study.metrics.duality import DUALITY_COLUMNS, HEAD_COLUMNS, put_duality, put_head
 from study.metrics.geometry import FEATURE_COLUMNS, put_geometry
-from study.metrics.measured import MeasuredClasses, Vectors, check_head, nonfinite_reason
+from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
 from study.metrics.moments import ClassMoments
 from study.metrics.result import CollapseMetrics
 
@@ -35,22 +35,18 @@ def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) ->
         out.undefine(infinite or reason, *FEATURE_COLUMNS, *DUALITY_COLUMNS)
         out.undefine(reason, *HEAD_COLUMNS)
         return out
-    weight_Cxd = measured.head_rows(weight)
-    rows = Vectors.around_mean(weight_Cxd)
-    if rows.in_range:
-        rows_gram = put_head(out, rows)
+    head = measured.head(weight)
+    if head.in_range:
+        head_gram = put_head(out, head)
     else:
-        out.undefine(
-            "the head has an infinite, NaN or too large entry in the row of a measured class",
-            *HEAD_COLUMNS,
-            *DUALITY_COLUMNS,
-        )
-    if not infinite and not (measured.around_mean.in_range and bool(measured.spreads.isfinite().all())):
+        reason = "the head has an infinite, NaN or too large entry in the row of a measured class"
+        out.undefine(reason, *HEAD_COLUMNS, *DUALITY_COLUMNS)
+    if not infinite and not (measured.means.in_range and bool(measured.spreads.isfinite().all())):
         infinite = "the squares of the features are beyond the range of float64"
     if infinite:
         out.undefine(infinite, *FEATURE_COLUMNS, *DUALITY_COLUMNS)
         return out
-    means_gram = put_geometry(out, m, measured)
-    if rows.in_range:
-        put_duality(out, measured, weight_Cxd, rows, means_gram, rows_gram)
+    means_gram = put_geometry(out, measured)
+    if head.in_range:
+        put_duality(out, measured.means, head, means_gram, head_gram)
     return out

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from study.metrics.measured import MeasuredClasses, Vectors, unit_rows
-from study.metrics.moments import ClassMoments
+from study.metrics.measured import MeasuredClasses
 from study.metrics.pairs import pair_statistics
 from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
-from study.metrics.spectra import cosine_mean_std, etf_error, etf_floor, frame_rank, gram
+from study.metrics.spectra import centred_gram, cosine_mean_std, etf_error, etf_floor, frame_rank
+from study.metrics.vectors import Vectors
 
 CDNV = ("nc1_cdnv", "nc1_cdnv_galanti", "nc1_cdnv_log10", "nc1_cdnv_log")
 RATIOS = ("nc1_ratio", "nc1_ratio_debiased")
@@ -31,15 +31,16 @@ SMALL_EIGENVALUE = 1e-5  # relative to the largest; above it, eigenvalues of M^T
 ALL_EQUAL = "all class means are equal: they have no between-class spread"
 
 
-def put_geometry(out: CollapseMetrics, moments: ClassMoments, measured: MeasuredClasses) -> Tensor:
+def put_geometry(out: CollapseMetrics, measured: MeasuredClasses) -> Tensor:
     """Record NC1, NC2 and GNC2 of at least two measured classes; returns the (d, d) M^T M."""
-    vectors = measured.around_mean
-    means_gram = gram(vectors.centred)
+    vectors = measured.means
+    means_gram = centred_gram(vectors)
+    eigenvalues, axes = torch.linalg.eigh(means_gram)
     _put_ratios(out, measured)
-    _put_pinv(out, moments, measured, means_gram)
+    _put_pinv(out, measured, eigenvalues, axes)
     _put_norms(out, vectors)
-    _put_frame(out, vectors, means_gram)
-    _put_uncentred(out, measured)
+    _put_frame(out, vectors, eigenvalues)
+    _put_uncentred(out, vectors)
     _put_pairs(out, measured)
     return means_gram
 
@@ -61,27 +62,37 @@ def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
         out.put_ratio("nc1_ratio_debiased", within / (counts.sum() - classes), between - bias, 0, reason)
 
 
-def _put_pinv(out: CollapseMetrics, moments: ClassMoments, measured: MeasuredClasses, means_gram: Tensor) -> None:
+def _put_pinv(out: CollapseMetrics, measured: MeasuredClasses, eigenvalues_d: Tensor, axes_dxd: Tensor) -> None:
     """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020), Sigma_W over all classes collected.
 
     pinv keeps those of the min(C-1, d) leading eigenvalues that exceed d * eps * largest. Small eigenvalues weigh most
     but carry the error of the largest, so they are taken again as Rayleigh quotients ||M v||^2 / C of their vectors.
     """
-    if moments.scatter is None:
+    scatter = measured.moments.scatter
+    if scatter is None:
         out.undefine("needs the scatter: collect with ClassMoments(..., scatter=True)", "nc1_pinv")
         return
-    if measured.around_mean.vanishing == len(measured):
+    if measured.means.vanishing == len(measured):
         out.undefine(ALL_EQUAL, "nc1_pinv")
         return
-    classes, dim = measured.means.shape
-    values, axes = torch.linalg.eigh(means_gram / classes)  # ascending
+    classes, dim = len(measured), measured.means.dim
+    values = eigenvalues_d / classes  # of Sigma_B, ascending
     small = int((values < SMALL_EIGENVALUE * values[-1]).sum())
-    values[:small] = (measured.around_mean.centred @ axes[:, :small]).square_().sum(dim=0) / classes
+    if small:
+        values[:small] = _projected(measured.means, axes_dxd[:, :small]) / classes
     kept = values > dim * torch.finfo(values.dtype).eps * values[-1]
     kept[: dim - frame_rank(classes, dim)] = False
-    axes = axes[:, kept]
-    within = torch.linalg.vecdot(axes, moments.scatter @ axes, dim=0) / moments.counts.sum()
+    axes = axes_dxd[:, kept]
+    within = torch.linalg.vecdot(axes, scatter @ axes, dim=0) / measured.moments.counts.sum()
     out.put("nc1_pinv", (within / values[kept]).sum() / classes)
+
+
+def _projected(vectors: Vectors, axes_dxK: Tensor) -> Tensor:
+    """(K,) sum over c of <m_c, axis>^2."""
+    total = axes_dxK.new_zeros(axes_dxK.shape[1])
+    for rows in vectors.blocks():
+        total += (vectors.centred(rows) @ axes_dxK).square_().sum(dim=0)
+    return total
 
 
 def _put_norms(out: CollapseMetrics, vectors: Vectors) -> None:
@@ -100,25 +111,23 @@ def _put_norms(out: CollapseMetrics, vectors: Vectors) -> None:
         out.undefine("log-norms of both signs: their coefficient of variation has no meaning", "nc2_log_equinorm")
 
 
-def _put_frame(out: CollapseMetrics, vectors: Vectors, means_gram: Tensor) -> None:
-    classes, dim = vectors.centred.shape
+def _put_frame(out: CollapseMetrics, vectors: Vectors, eigenvalues_d: Tensor) -> None:
+    classes, dim = len(vectors), vectors.dim
     out.put("nc2_etf_floor", etf_floor(classes, dim))
     if vectors.vanishing == classes:
         out.undefine(ALL_EQUAL, "nc2_etf_error")
     else:
-        out.put("nc2_etf_error", etf_error(means_gram, classes))
+        out.put("nc2_etf_error", etf_error(eigenvalues_d, classes))
 
 
-def _put_uncentred(out: CollapseMetrics, measured: MeasuredClasses) -> None:
-    norms = torch.linalg.vector_norm(measured.means, dim=1)
-    if bool((norms == 0).any()):
-        out.undefine(
-            f"the mean of {int((norms == 0).sum())} classes is the zero vector, which has no direction", *UNCENTRED
-        )
-    else:
-        mean, std = cosine_mean_std(unit_rows(measured.means, norms))
-        out.put("nc2_uncentred_cos_mean", mean)
-        out.put("nc2_uncentred_cos_std", std)
+def _put_uncentred(out: CollapseMetrics, vectors: Vectors) -> None:
+    zeros = int((vectors.sizes == 0).sum())
+    if zeros:
+        out.undefine(f"the mean of {zeros} classes is the zero vector, which has no direction", *UNCENTRED)
+        return
+    mean, std = cosine_mean_std(vectors, centred=False)
+    out.put("nc2_uncentred_cos_mean", mean)
+    out.put("nc2_uncentred_cos_std", std)
 
 
 def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
@@ -138,7 +147,7 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
             out.undefine(f"{without_spread} measured classes have no spread: the logarithm of zero", "nc1_cdnv_log")
         else:
             out.put("nc1_cdnv_log", statistics.log10_cdnv)
-    vectors = measured.around_mean
+    vectors = measured.means
     if vectors.vanishing:
         out.undefine(no_direction(vectors), *INTERFERENCE, *LOG_DISTANCE)
         return

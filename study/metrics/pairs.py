@@ -22,6 +22,7 @@ from study.metrics.result import ROUNDING
 
 TILE = 1024  # classes; products of this size run at full speed, and the buffers of a tile (8 MB each) stay in cache
 NEAR = 1e-6  # squared distance of directions below which a pair is recomputed; above, products err by < 1e-9 of it
+DIAGONAL = 256  # largest tile on the diagonal
 EXACT_ENTRIES = 1 << 21  # entries of recomputed differences held at a time
 
 
@@ -61,42 +62,50 @@ class PairTile:
 
 def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile]:
     """Every unordered pair of measured classes once, tile by tile: 2 d flops and a few passes over a tile per pair."""
-    count, norms = len(measured), measured.around_mean.norms
+    count, norms = len(measured), measured.means.norms
     squares, frame = norms.square(), frame_distance(count)
-    units = measured.around_mean.directions().mul_(
-        math.sqrt(2 / frame)
-    )  # products are (frame - x) / frame - 1 + 2 / frame
+    units = measured.means.directions().mul_(math.sqrt(2 / frame))  # products are (frame - x) / frame - 1 + 2 / frame
     offset = units.new_tensor(2 / frame)
     buffers = units.new_empty(3, min(tile, count) ** 2)
-    for i in range(0, count, tile):
-        rows = slice(i, min(i + tile, count))
-        for j in range(i, count, tile):
-            columns = slice(j, min(j + tile, count))
-            shape = (rows.stop - i, columns.stop - j)
-            found = PairTile(rows, columns, *(buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers))
-            x, d2, scratch = found.directions, found.distances, found.scratch
-            torch.mm(units[rows], units[columns].T, out=x)  # 2 cos / frame
-            # ||mu_i - mu_j||^2 = p_i^2 + p_j^2 - 2 p_i p_j cos, which errs by 1e-16 / NEAR at worst
-            torch.mul(x, norms[rows, None], out=scratch)
-            torch.add(squares[rows, None], squares[columns], out=d2).addcmul_(scratch, norms[columns], value=-frame)
-            torch.sub(offset, x, out=x)  # (2 - 2 cos) / frame
-            if i == j:
-                x.fill_diagonal_(1)
-                d2.fill_diagonal_(1)
-            if float(x.amin()) < NEAR / frame:
-                _recompute_near(found, measured, units)
-            yield found
+    for rows, columns in _tiles(0, count, tile):
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        found = PairTile(rows, columns, *(buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers))
+        x, d2, scratch = found.directions, found.distances, found.scratch
+        torch.mm(units[rows], units[columns].T, out=x)  # 2 cos / frame
+        # ||mu_i - mu_j||^2 = p_i^2 + p_j^2 - 2 p_i p_j cos, which errs by 1e-16 / NEAR at worst
+        torch.mul(x, norms[rows, None], out=scratch)
+        torch.add(squares[rows, None], squares[columns], out=d2).addcmul_(scratch, norms[columns], value=-frame)
+        torch.sub(offset, x, out=x)  # (2 - 2 cos) / frame
+        if rows == columns:
+            x.fill_diagonal_(1)
+            d2.fill_diagonal_(1)
+        if float(x.amin()) < NEAR / frame:
+            _recompute_near(found, measured, units)
+        yield found
+
+
+def _tiles(start: int, stop: int, tile: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of tiles that cover the pairs i < j of [start, stop): squares on the diagonal are halved while
+    larger than DIAGONAL, because half of what is computed there is thrown away."""
+    for i in range(start, stop, tile):
+        rows = slice(i, min(i + tile, stop))
+        if tile > DIAGONAL:
+            yield from _tiles(i, rows.stop, -(-tile // 2))
+        else:
+            yield rows, rows
+        for j in range(rows.stop, stop, tile):
+            yield rows, slice(j, min(j + tile, stop))
 
 
 def _recompute_near(tile: PairTile, measured: MeasuredClasses, units: Tensor) -> None:
     """Replace the entries of near pairs by sums of squared differences, and count the pairs that coincide."""
     frame = frame_distance(len(measured))
     near = tile.counted(tile.directions < NEAR / frame).nonzero()
-    for pairs in torch.split(near, max(1, EXACT_ENTRIES // measured.means.shape[1])):
+    for pairs in torch.split(near, max(1, EXACT_ENTRIES // measured.means.dim)):
         i, j = (pairs + pairs.new_tensor([tile.rows.start, tile.columns.start])).unbind(1)
         x = (units[i] - units[j]).square().sum(1) / 2  # the units have squared norm 2 / frame
-        d2 = (measured.means[i] - measured.means[j]).square().sum(1)
-        size = measured.means[i].square().sum(1) + measured.means[j].square().sum(1)
+        d2 = (measured.means.raw(i) - measured.means.raw(j)).square().sum(1)
+        size = measured.means.sizes[i].square() + measured.means.sizes[j].square()
         tile.directions[tuple(pairs.T)] = x
         tile.distances[tuple(pairs.T)] = d2
         coincident = d2 <= ROUNDING**2 * size
@@ -130,7 +139,7 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
     half_spreads, frame = measured.spreads / 2, frame_distance(count)
     sums = half_spreads.new_zeros(8)
     one = half_spreads.new_ones(())
-    zeros = measured.around_mean.vanishing
+    zeros = measured.means.vanishing
     coincident = parallel = zeros * (zeros - 1) // 2  # all of them equal mu_G
     for pair in pair_tiles(measured, tile):
         coincident += pair.coincident

@@ -9,6 +9,7 @@ from study.metrics.duality import undirected
 from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.result import CollapseMetrics
+from study.metrics.vectors import Vectors
 
 REFERENCE_COLUMNS = ("nc3_cosine_mean_refmeans", "mean_drift")
 
@@ -39,29 +40,30 @@ def reference_drift(
     if len(measured) < 2:
         out.undefine(f"{len(measured)} classes have at least {min_count} samples; two are needed", *REFERENCE_COLUMNS)
         return out
-    _put_cosine(out, measured, measured.head_rows(weight))
-    _put_drift(out, m, reference, measured)
+    _put_cosine(out, measured.means, measured.head(weight))
+    _put_drift(out, m, measured)
     return out
 
 
-def _put_cosine(out: CollapseMetrics, measured: MeasuredClasses, weight_Cxd: Tensor) -> None:
-    vectors = measured.around_mean
-    norms = torch.linalg.vector_norm(weight_Cxd, dim=1)
-    if not bool(norms.isfinite().all()):
-        out.undefine("the head has an infinite or NaN entry in the row of a measured class", "nc3_cosine_mean_refmeans")
-    elif reason := undirected(vectors, norms):
+def _put_cosine(out: CollapseMetrics, means: Vectors, head: Vectors) -> None:
+    if not head.in_range:
+        broken = "the head has an infinite, NaN or too large entry in the row of a measured class"
+        out.undefine(broken, "nc3_cosine_mean_refmeans")
+    elif reason := undirected(means, head.sizes):
         out.undefine(reason, "nc3_cosine_mean_refmeans")
     else:
-        cosines = torch.linalg.vecdot(weight_Cxd, vectors.centred) / (norms * vectors.norms)
-        out.put("nc3_cosine_mean_refmeans", cosines.mean())
+        dots = torch.cat([torch.linalg.vecdot(head.raw(rows), means.centred(rows)) for rows in means.blocks()])
+        out.put("nc3_cosine_mean_refmeans", (dots / (head.sizes * means.norms)).mean())
 
 
-def _put_drift(out: CollapseMetrics, m: ClassMoments, reference: ClassMoments, measured: MeasuredClasses) -> None:
+def _put_drift(out: CollapseMetrics, m: ClassMoments, reference: MeasuredClasses) -> None:
     if reason := nonfinite_reason(m):
         out.undefine(reason, "mean_drift")
         return
-    if not bool((m.counts == reference.counts.to(m.device)).all()):
+    if not bool((m.counts == reference.moments.counts.to(m.device)).all()):
         raise MomentsError("the moments and their reference count different samples; collect both from the same ones")
-    drift = (m.means.to(measured.means.device)[measured.indices] - measured.means).square().sum(dim=1).mean()
-    reason = "all class means of the reference are equal: they have no between-class spread"
-    out.put_ratio("mean_drift", drift, measured.between_trace, 0, reason)
+    moved = m.means.to(reference.moments.device)
+    blocks = reference.means.blocks()
+    shifts = [(moved[reference.indices[rows]] - reference.means.raw(rows)).square().sum(dim=1) for rows in blocks]
+    equal = "all class means of the reference are equal: they have no between-class spread"
+    out.put_ratio("mean_drift", torch.cat(shifts).mean(), reference.between_trace, 0, equal)

@@ -1,32 +1,35 @@
 """Spectra and cosine statistics of C vectors without a C x C matrix, except where it is the smaller one.
 
-Shapes: C vectors of d entries around their mean.
+Shapes: C vectors of d entries.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from study.metrics.measured import Vectors
 from study.metrics.result import mean_std
+from study.metrics.vectors import Vectors, inverse_or_zero
 
-GRAM_BLOCKS = 4  # 10 of 16 blocks computed
+GRAM_BLOCKS = 4  # columns are taken in so many blocks, of whose products 10 of 16 are needed
 
 
-def gram(vectors_Cxd: Tensor) -> Tensor:
-    """(d, d) X^T X: blocks of the upper triangle are computed and mirrored."""
-    dim = vectors_Cxd.shape[1]
-    result = vectors_Cxd.new_empty(dim, dim)
+def gram(blocks_Rxd: Iterable[Tensor], dim: int, device: torch.device) -> Tensor:
+    """(d, d) X^T X of the rows of all blocks: the upper triangle is summed up and mirrored."""
+    result = torch.zeros(dim, dim, dtype=torch.float64, device=device)
     step = -(-dim // GRAM_BLOCKS)
-    for start in range(0, dim, step):
-        stop = min(start + step, dim)
-        block = vectors_Cxd[:, start:stop].T @ vectors_Cxd[:, start:]
-        result[start:stop, start:] = block
-        result[start:, start:stop] = block.T
-    return result
+    for block in blocks_Rxd:
+        for start in range(0, dim, step):
+            result[start : start + step, start:].addmm_(block[:, start : start + step].T, block[:, start:])
+    return result.triu_() + result.triu(1).T
+
+
+def centred_gram(vectors: Vectors) -> Tensor:
+    """(d, d) X^T X of the centred vectors."""
+    return gram((vectors.centred(rows) for rows in vectors.blocks()), vectors.dim, vectors.norms.device)
 
 
 def frame_rank(count: int, dim: int) -> int:
@@ -34,18 +37,17 @@ def frame_rank(count: int, dim: int) -> int:
     return min(dim, count - 1)
 
 
-def etf_error(gram_dxd: Tensor, count: int) -> Tensor:
-    """|| A/||A||_F - G* ||_F for A = X X^T, G* = (I - 11^T/C) / sqrt(C-1), from X^T X of C >= 2 centred vectors.
+def etf_error(eigenvalues_d: Tensor, count: int) -> Tensor:
+    """|| A/||A||_F - G* ||_F for A = X X^T, G* = (I - 11^T/C) / sqrt(C-1) and C >= 2 centred vectors X.
 
-    Through the eigenvalues l_i of X^T X normalised to unit norm, which does not cancel at collapse:
-    sqrt(sum_{i<=r} (l_i - 1/sqrt(C-1))^2 + (C-1-r)/(C-1)), r = min(d, C-1). Range [0, sqrt 2]. NaN if all vectors vanish.
-    Kothapalli 2023.
+    From the ascending eigenvalues of X^T X, normalised to unit norm, which does not cancel at collapse:
+    sqrt(sum_{i<=r} (l_i - 1/sqrt(C-1))^2 + (C-1-r)/(C-1)), r = min(d, C-1). Range [0, sqrt 2]. NaN if all vectors are
+    zero. Kothapalli 2023.
     """
-    rank = frame_rank(count, len(gram_dxd))
-    eigenvalues = torch.linalg.eigvalsh(gram_dxd)
-    eigenvalues = eigenvalues[-rank:] / torch.linalg.vector_norm(eigenvalues)
+    rank = frame_rank(count, len(eigenvalues_d))
+    leading = eigenvalues_d[-rank:] / torch.linalg.vector_norm(eigenvalues_d)
     beyond = (count - 1 - rank) / (count - 1)
-    return torch.sqrt((eigenvalues - 1 / math.sqrt(count - 1)).square().sum() + beyond)
+    return torch.sqrt((leading - 1 / math.sqrt(count - 1)).square().sum() + beyond)
 
 
 def etf_floor(count: int, dim: int) -> float:
@@ -53,25 +55,34 @@ def etf_floor(count: int, dim: int) -> float:
     return math.sqrt(2 - 2 * math.sqrt(frame_rank(count, dim) / (count - 1)))
 
 
-def cosine_mean_std(units_Cxd: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and std over pairs of the cosine of C >= 2 unit vectors.
+def cosine_mean_std(vectors: Vectors, *, centred: bool) -> tuple[Tensor, Tensor]:
+    """Mean and std over pairs of the cosine of C >= 2 nonzero vectors, taken from their centre or from the origin.
 
-    With e = u - mean u, cos(u, u') = 1 - ||e - e'||^2 / 2. Over the ordered pairs of C vectors that sum to zero, with
-    t = ||e||^2, the squared distances sum to 2 C sum t and their squares to 2 C sum t^2 + 2 (sum t)^2 + 4 ||E^T E||_F^2.
-    Nothing cancels when all vectors share a large offset. Only equal distances would cancel in the variance, and those
-    need C <= d + 1: there the C x C distances are no larger than the vectors and are formed.
+    With unit vectors u and e = u - mean u, cos(u, u') = 1 - ||e - e'||^2 / 2. Over the ordered pairs of C vectors that sum
+    to zero, with t = ||e||^2, squared distances sum to 2 C sum t, their squares to 2 C sum t^2 + 2 (sum t)^2 +
+    4 ||E^T E||_F^2. Nothing cancels when all vectors share a large offset. Only equal distances would cancel in the
+    variance, and those need C <= d + 1: there the C x C distances are no larger than the vectors and are formed.
     """
-    count, dim = units_Cxd.shape
-    around = Vectors.around_mean(units_Cxd)
-    squares = around.norms.square()
+    count, dim = len(vectors), vectors.dim
+    scales = vectors.scales if centred else inverse_or_zero(vectors.sizes)
+    read = vectors.centred if centred else vectors.raw
+    mean_unit = sum((scales[rows] @ read(rows) for rows in vectors.blocks()), torch.zeros_like(vectors.centre)) / count
+    squares = torch.zeros_like(scales)
+
+    def excess(rows: slice) -> Tensor:
+        e_Rxd = (read(rows) * scales[rows, None]).sub_(mean_unit)
+        squares[rows] = torch.linalg.vecdot(e_Rxd, e_Rxd)
+        return e_Rxd
+
     if count <= dim + 1:
-        distances = squares[:, None] + squares - 2 * (around.centred @ around.centred.T)
+        e_Cxd = torch.cat([excess(rows) for rows in vectors.blocks()])
+        distances = squares[:, None] + squares - 2 * (e_Cxd @ e_Cxd.T)
         above = torch.ones_like(distances, dtype=torch.bool).triu_(1)
         mean, std = mean_std(distances[above])
     else:
-        ordered = count * (count - 1)
+        products = gram((excess(rows) for rows in vectors.blocks()), dim, scales.device)
         total = squares.sum()
         mean = 2 * total / (count - 1)
-        second = 2 * count * squares.square().sum() + 2 * total.square() + 4 * gram(around.centred).square().sum()
-        std = (second / ordered - mean.square()).clamp(min=0).sqrt()
+        second = 2 * count * squares.square().sum() + 2 * total.square() + 4 * products.square().sum()
+        std = (second / (count * (count - 1)) - mean.square()).clamp(min=0).sqrt()
     return 1 - mean / 2, std / 2
