@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.data.base import Dataset
 from study.grid import Training
 from study.store import RunPaths, write_json
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from study.train import Checkpoint
 
 RECORD = "checkpoint.json"
-WEIGHTS = "model.safetensors"
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +31,9 @@ def keep_checkpoint(paths: RunPaths, training: str, checkpoint: Checkpoint) -> N
     if _record(folder) is not None:
         return
     save_checkpoint(checkpoint.model, folder)
-    record = {
-        "sha256": _digest(folder / WEIGHTS),
-        "epoch": checkpoint.epoch,
-        "step": checkpoint.step,
-        "tokens": checkpoint.tokens,
-        "train_loss_running": checkpoint.train_loss_running,
-        "train_accuracy_running": checkpoint.train_accuracy_running,
-        "last": checkpoint.last,
-    }
-    write_json(folder / RECORD, record)
+    files = {path.name: _file_digest(path) for path in folder.glob("[!.]*") if path.name != RECORD}
+    facts = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint) if field.name != "model"}
+    write_json(folder / RECORD, {"sha256": _digest(files, facts), "files": files, "facts": facts})
 
 
 def has_checkpoints(paths: RunPaths, training: str, epochs: Iterable[int]) -> bool:
@@ -50,7 +42,7 @@ def has_checkpoints(paths: RunPaths, training: str, epochs: Iterable[int]) -> bo
 
 
 def kept_checkpoints(
-    paths: RunPaths, training: Training, epochs: Iterable[int], data: Dataset, device: torch.device
+    paths: RunPaths, training: Training, epochs: Iterable[int], device: torch.device
 ) -> Iterator[Checkpoint] | None:
     """The kept checkpoints of these epochs, or None where one is missing or damaged."""
     folders = [paths.checkpoint(training.key, epoch) for epoch in epochs]
@@ -65,25 +57,32 @@ def _load(folders: list[Path], records: list[dict[str, Any]], device: torch.devi
     from study.train import Checkpoint
 
     for folder, record in zip(folders, records, strict=True):
-        fields = {name: value for name, value in record.items() if name != "sha256"}
-        yield Checkpoint(model=load_checkpoint(folder).to(device).eval(), **fields)
+        yield Checkpoint(model=load_checkpoint(folder).to(device).eval(), **record)
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
+    """What was noted of a checkpoint; None where it, or any of its files, is not as it was written."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        whole = _digest(folder / WEIGHTS) == record["sha256"]
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files, facts = record["files"], record["facts"]
+        whole = record["sha256"] == _digest(files, facts)
+        damaged = [name for name, digest in files.items() if _file_digest(folder / name) != digest]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         log.warning("%s is damaged (%s): the training runs again", folder / RECORD, error)
         return None
-    if not whole:
-        log.warning("%s is damaged: the training runs again", folder / WEIGHTS)
+    if damaged or not whole:
+        log.warning("%s is damaged (%s): the training runs again", folder, ", ".join(damaged) or RECORD)
         return None
-    return record
+    found: dict[str, Any] = facts
+    return found
 
 
-def _digest(path: Path) -> str:
+def _digest(files: dict[str, str], facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([files, facts], sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

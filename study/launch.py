@@ -3,55 +3,51 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import secrets
+import shlex
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from shutil import rmtree
+from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.live import Live
 
 from study.atomic import write_atomically
+from study.backlog import Backlog
 from study.config import StudyConfig, load_study, study_from
 from study.dryrun import data_size, show_plan
 from study.faults import Fault, StudyError
-from study.grid import Plan, Training, expand, plan
+from study.grid import Plan, expand, plan, trainings
 from study.kept import has_checkpoints
 from study.lease import Leases
-from study.progress import Watch, headline, render
+from study.progress import Watch
 from study.provenance import launch_record, now
+from study.stopping import Stopped, Stopping
 from study.store import RunPaths, Store, write_json
-from study.worker import Work, record_failure, stop_file, work
+from study.view import view
+from study.worker import stop_file, work
 from study.yamlfile import read_yaml
-
-CHUNK = 500  # trainings given to Tune at a time: its driver's memory grows with them
-WAIT = 2.0
-STOP_PATIENCE = 30.0
-
-
-class Stopped(BaseException):
-    """The user asked the launch to end (Ctrl-C or SIGTERM)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 all done, 1 something failed and is recorded or the launch was stopped, 2 the request is wrong."""
     options = _parser().parse_args(arguments)
-    console = Console()
+    console = Console(file=sys.stdout)  # this one, also while a training in this process prints elsewhere
     try:
         study, run_dir = open_study(options.study, Path(options.runs))
+        launch = Launch(study, run_dir, options, console)
+        if options.dry_run:
+            show_plan(launch.plan(), console, launch.paths.cache)
+            return 0
+        return launch.run()
     except StudyError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
-    launch = Launch(study, run_dir, options, console)
-    if options.dry_run:
-        show_plan(launch.plan(), console, launch.paths.cache)
-        return 0
-    return launch.run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,204 +94,170 @@ class Launch:
         self.paths = self.store.paths
         self.cells = expand(study)
         self.leases = Leases(self.paths.leases)
-        self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{id(self) % 10_000:04d}"
-        self.git_sha: str | None = None
-        self.attempts: dict[str, int] = {}
+        self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+        self.stop_file = stop_file(run_dir, self.name)
 
     def plan(self) -> Plan:
         """What is left, with its cost where the size of the data is known."""
         return plan(
             self.cells,
             done=self.store.keys(),
-            failed={path.stem for path in self.paths.failures.glob("[!.]*.json")},
+            failed=self.store.failed(),
             kept=lambda training: has_checkpoints(self.paths, training.key, training.epochs),
             size=lambda cell: data_size(cell, self.paths.cache),
         )
 
     def run(self) -> int:
-        """Run what is left; returns the exit code."""
+        """Run what is left; returns the exit code. Raises StudyError where a Ray cluster cannot be joined."""
         for path in self.store.verify():
-            self.console.print(f"[yellow]damaged[/] {path}: set aside, its cell runs again", soft_wrap=True)
+            self.say(f"damaged file set aside, its cell runs again: {path}")
         self._forget_failures()
+        self._tidy()
         first = self.plan()
         if not first.pending:
-            self.console.print(f"{len(first.done)} of {len(self.cells)} cells are done: nothing to run.")
+            self.say(f"{len(first.done)} of {len(self.cells)} cells are done: nothing to run.")
             return self._summary()
-        self._begin(first)
+        backlog = self._begin(first)
         try:
-            self._schedule()
+            self._work(backlog)
         except (Stopped, KeyboardInterrupt):
-            self.console.print("\nStopped. What was finished is stored; this resumes:")
-            self.console.print(f"  {self._command()}", soft_wrap=True, highlight=False)
+            self.say(f"\nStopped. What was finished is stored; this resumes:\n  {self._command()}")
             return 1
         finally:
-            stop_file(self.run_dir, self.name).unlink(missing_ok=True)
-        return self._summary()
+            self.stop_file.unlink(missing_ok=True)
+        return self._summary(backlog.ending)
+
+    def say(self, text: str) -> None:
+        """Tell the user."""
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def _forget_failures(self) -> None:
         wanted = self.options.retry_failed
         if wanted is not None:
-            for record in list(self.store.failures()):
+            for record in self._failures():
                 if wanted in ("all", record["cause"]):
                     self.store.forget_failure(record["cell"])
 
-    def _begin(self, first: Plan) -> None:
+    def _tidy(self) -> None:
+        """Delete what trainings needed that were killed after their rows were stored."""
+        done = self.store.keys()
+        finished = {t.key for t in trainings(self.cells) if all(cell.key in done for cell in t.cells)}
+        for pattern in ("*/state-*", "*/partial"):
+            for path in self.paths.trainings.glob(pattern):
+                if path.parent.name in finished and not self.leases.busy(path.parent.name):
+                    rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _begin(self, first: Plan) -> Backlog:
         """Leave a run that describes itself."""
         record = launch_record()
-        self.git_sha = record["git_sha"]
         content = {"folder": str(self.study.folder), **self.study.as_yaml()}
         text = "# The study as launched last; `python -m study.launch` of this folder runs what is missing.\n"
         write_atomically(self.paths.study, (text + yaml.safe_dump(content, sort_keys=False)).encode())
         write_json(self.paths.launches / f"{self.name}.json", record | {"cells": len(self.cells)})
         trained = len(first.pending) - len(first.measured_only)
-        self.console.print(
-            f"[bold]{self.study.name}[/]: {first.pending_cells} of {len(self.cells)} cells to run "
+        self.say(
+            f"{self.study.name}: {first.pending_cells} of {len(self.cells)} cells to run "
             f"({len(first.done)} done, {len(first.failed)} failed before): {trained} trainings, "
-            f"{len(first.measured_only)} measured from kept checkpoints. Results: {self.run_dir}",
-            soft_wrap=True,
+            f"{len(first.measured_only)} measured from kept checkpoints. Results: {self.run_dir}"
+        )
+        return Backlog(
+            self.run_dir,
+            first.pending,
+            self.name,
+            git_sha=record["git_sha"],
+            parallel=self.study.resources.parallel,
+            say=self.say,
         )
 
-    def _schedule(self) -> None:
-        """Give pending trainings to Ray (or run them here) until none is left that this launch can run."""
-        if not self.options.serial:
+    def _work(self, backlog: Backlog) -> None:
+        """Give pending trainings to Ray, or run them here, until none is left that this launch can run."""
+        stopping = Stopping(partial(self._ask_to_stop, backlog), self._any_worker)
+        costs = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)).costs
+        watch = Watch(self.run_dir, self.cells, {key: cost.flops for key, cost in costs.items() if cost.flops})
+        with stopping.waits(), view(watch, self.console):
+            if self.options.serial:
+                self._work_here(backlog)
+                return
             from study import sweep
 
-            sweep.connect(self.options.address)
-        try:
-            with self._stoppable(), self._view():  # Ray sets signal handlers of its own when it starts: ours come after
-                while pending := self.plan().pending:
-                    free = [training for training in pending if not self.leases.busy(training.key)]
-                    if free:
-                        self._run_chunk(free[:CHUNK])
-                    else:
-                        time.sleep(WAIT)  # another launch works on all that is left
-        finally:
-            if not self.options.serial:
-                sweep.disconnect()
+            try:
+                with (
+                    sweep.connected(self.options.address),
+                    stopping.waits(),
+                ):  # Ray sets handlers of its own: ours again
+                    self._check_resources(backlog, sweep.largest_node())
+                    backlog.nodes = sweep.nodes
+                    while not backlog.finished:
+                        try:
+                            sweep.run(backlog)
+                        except sweep.SweepError as error:
+                            backlog.abandoned(str(error))
+            except sweep.ClusterError as error:
+                fault = Fault("--address", str(error), "docs/cluster.md tells how to start a cluster")
+                raise StudyError([fault], source="command line") from error
 
-    def _run_chunk(self, chunk: list[Training]) -> None:
-        tasks = []
-        for training in chunk:
-            self.attempts[training.key] = self.attempts.get(training.key, 0) + 1
-            stale = self.leases.stale_owner(training.key)
-            tasks.append(Work(training, self.run_dir, self.name, self.git_sha, stale))
-        if self.options.serial:
-            for task in tasks:
-                if work(task) == "stopped":
-                    raise Stopped
-            return
-        from study import sweep
-
-        try:
-            sweep.run_trials(tasks, parallel=self.study.resources.parallel)
-            lost = "its worker was lost again and again (killed, or its node went away)"
-        except sweep.SweepError as error:
-            lost = f"Ray ended the sweep: {error}"
-        self._record_lost(chunk, lost)
-
-    def _record_lost(self, chunk: list[Training], reason: str) -> None:
-        """Record trainings whose workers went away more often than `resources.retries` allows."""
-        done = self.store.keys()
-        failed = {path.stem for path in self.paths.failures.glob("[!.]*.json")}
-        for training in chunk:
-            left = [cell for cell in training.cells if cell.key not in done | failed]
-            if left and self.attempts[training.key] > training.first.resources.retries:
-                for cell in left:
-                    record_failure(self.store, training.key, cell.key, reason, "node_lost")
-
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask the workers to save and free their leases, then raise Stopped here."""
-        asked = threading.Event()
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if asked.is_set():
-                raise Stopped
-            asked.set()
-            self.console.print("\nStopping: asking the trainings to save (again to stop at once) ...")
-            write_atomically(stop_file(self.run_dir, self.name), now().encode())
-            if not self.options.serial:
-                threading.Thread(target=self._interrupt_when_free, daemon=True).start()
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        except BaseException as error:  # Ray wraps what a handler raises below it
-            if asked.is_set():
-                raise Stopped from error
-            raise
-        else:
-            if asked.is_set():
-                raise Stopped
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _interrupt_when_free(self) -> None:
-        deadline = time.monotonic() + STOP_PATIENCE
-        while time.monotonic() < deadline:
-            if not any(lease.launch == self.name and not lease.dead() for lease in self.leases.all()):
-                break
-            time.sleep(0.2)
-        signal.raise_signal(signal.SIGINT)
-
-    @contextmanager
-    def _view(self) -> Iterator[None]:
-        """A live table on a terminal, a line now and then elsewhere."""
-        watch = Watch(self.run_dir, self.cells, self._weights())
-        done = threading.Event()
-        live = Live(console=self.console, refresh_per_second=2, transient=True) if self.console.is_terminal else None
-
-        def look() -> None:
-            said, at = "", time.monotonic() - 60
-            while not done.wait(1.0):
-                snapshot = watch.look()
-                if live is not None:
-                    live.update(render(watch, snapshot))
-                    continue
-                counts = f"{snapshot.done} {snapshot.failed}"
-                if (counts != said and time.monotonic() - at > 5) or time.monotonic() - at > 60:
-                    self.console.print(headline(snapshot, watch.seconds_left(snapshot)), highlight=False)
-                    said, at = counts, time.monotonic()
-
-        thread = threading.Thread(target=look, name="view", daemon=True)
-        thread.start()
-        try:
-            if live is None:
-                yield
+    def _work_here(self, backlog: Backlog) -> None:
+        while not backlog.finished:
+            if (task := backlog.next()) is None:
+                time.sleep(0.2)
             else:
-                with live:
-                    yield
-        finally:
-            done.set()
-            thread.join()
+                backlog.ended(task.training.key, work(task))
 
-    def _weights(self) -> dict[str, float]:
-        costs = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)).costs
-        return {key: cost.flops for key, cost in costs.items() if cost.flops is not None}
+    def _check_resources(self, backlog: Backlog, largest: dict[str, float]) -> None:
+        """Refuse trainings that fit no node of this computer; those of a cluster may come later."""
+        needs = Counter[str]()
+        for training in backlog.waiting:
+            wanted = training.first.resources
+            needs |= Counter({"cpus": wanted.cpus, "gpus": wanted.gpus})
+        lacking = [(name, needs[name], largest[name]) for name in needs if needs[name] > largest[name]]
+        if not lacking:
+            return
+        text = ", ".join(f"resources.{name} is {need:g}, the largest node has {have:g}" for name, need, have in lacking)
+        if self.options.address is not None:
+            self.say(f"Some trainings wait for a larger node to join: {text}")
+            return
+        faults = [
+            Fault(f"resources.{name}", f"is {need:g}, but this computer has {have:g}", "Ask for less, or for a cluster")
+            for name, need, have in lacking
+        ]
+        raise StudyError(faults, source=self.options.study)
+
+    def _ask_to_stop(self, backlog: Backlog) -> None:
+        self.say("\nStopping: asking the trainings to save (again to stop at once) ...")
+        backlog.end("the launch was stopped")
+        write_atomically(self.stop_file, now().encode())
+
+    def _any_worker(self) -> bool:
+        return any(lease.launch == self.name and not lease.dead() for lease in self.leases.all())
 
     def _command(self) -> str:
-        extra = " --serial" if self.options.serial else ""
-        return f"python -m study.launch {self.run_dir}{extra}"
+        options = ["--serial"] if self.options.serial else []
+        options += ["--address", self.options.address] if self.options.address else []
+        return shlex.join(["python", "-m", "study.launch", str(self.run_dir), *options])
 
-    def _summary(self) -> int:
+    def _failures(self) -> list[dict[str, Any]]:
+        """Records of the failures of this study's cells."""
+        keys = {cell.key for cell in self.cells}
+        return [record for record in self.store.failures() if record["cell"] in keys]
+
+    def _summary(self, ending: str | None = None) -> int:
         """Say how it ended and what to do next; the exit code."""
-        failures = [record for record in self.store.failures() if record["cell"] in {c.key for c in self.cells}]
-        if failures:
-            causes = sorted({record["cause"] for record in failures})
-            self.console.print(
-                f"[red]{len(failures)} cells failed[/] ({', '.join(causes)}); "
-                f"`python -m study.status {self.run_dir}` tells why, `--retry-failed` runs them again.",
-                soft_wrap=True,
+        if ending is not None:
+            self.say(ending)
+        failed = self._failures()
+        if failed:
+            causes = Counter(str(record["cause"]) for record in failed)
+            text = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
+            self.say(
+                f"{len(failed)} cells failed ({text}); `python -m study.status {self.run_dir}` tells why, "
+                "`--retry-failed` runs them again."
             )
         done = len(self.store.keys() & {cell.key for cell in self.cells})
         if done:
-            self.console.print(
-                f"{done} of {len(self.cells)} cells are in {self.paths.cells}. Next: python -m analysis {self.run_dir}",
-                soft_wrap=True,
-                highlight=False,
+            self.say(
+                f"{done} of {len(self.cells)} cells are in {self.paths.cells}. Next: python -m analysis {self.run_dir}"
             )
-        return 1 if failures else 0
+        return 1 if failed or ending is not None else 0
 
 
 if __name__ == "__main__":

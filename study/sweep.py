@@ -1,7 +1,7 @@
-"""Ray Tune as scheduler: one trial per training. The only module that imports Ray.
+"""Ray Tune as scheduler: one trial per attempt at a training. The only module that imports Ray.
 
-Tune decides where and when a training runs, and starts it again when its worker or node is lost. What is done is read from
-the store alone, so Tune's own state is thrown away.
+Tune decides where and when a training runs. What comes next and what is tried again is the backlog's to say, what is done
+is read from the store alone: Tune's own state is thrown away.
 """
 
 from __future__ import annotations
@@ -9,24 +9,41 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from study.grid import Cell, Training
-from study.worker import Work
+import ray
+from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.tune.search import Searcher
 
+from study.backlog import Backlog
+from study.grid import Cell, Training
+from study.worker import Ended, Work, work
+
+TRIALS = 500
+"""Trials in one run of Tune: its driver's memory grows with them."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_V2_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+
+class ClusterError(RuntimeError):
+    """The Ray cluster cannot be joined."""
 
 
 class SweepError(RuntimeError):
@@ -57,75 +74,163 @@ def read_description(text: str) -> Work:
 
 
 def _trainable(config: dict[str, Any]) -> dict[str, Any]:
-    from study.worker import work
+    node = ray.get_runtime_context().get_node_id()
+    ended = work(read_description(config["task"]), node=node, own_process=True)
+    return {"outcome": ended.outcome, "cause": ended.cause, "message": ended.message, "node": node, "done": True}
 
-    return {"outcome": work(read_description(config["task"])), "done": True}
 
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Within a Ray cluster (`address`, or the one RAY_ADDRESS names), or a Ray of our own on this computer.
 
-def connect(address: str | None) -> None:
-    """Join a Ray cluster (`address`, or the one RAY_ADDRESS names), or start Ray on this computer."""
+    Raises ClusterError where it cannot be joined.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    import ray
-
-    if not ray.is_initialized():
-        local: dict[str, Any] = {} if address or "RAY_ADDRESS" in os.environ else {"num_cpus": os.cpu_count()}
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            **local,
-        )
-
-
-def disconnect() -> None:
-    """Leave the cluster, or stop the Ray that `connect` started."""
-    import ray
-
-    ray.shutdown()
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"runtime_env": _code()}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, RayError) as error:
+        raise ClusterError(f"cannot join the Ray cluster at {address}: {error}") from error
+    session = Path(_own_node().get_session_dir_path()) if address == "local" else None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        if session is not None:
+            shutil.rmtree(session, ignore_errors=True)
 
 
-def capacity() -> dict[str, float]:
-    """CPUs and GPUs of the cluster."""
-    import ray
+def _own_node() -> Any:
+    from ray._private import worker
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return {"cpus": resources.get("CPU", 0.0), "gpus": resources.get("GPU", 0.0)}
+    return worker._global_node
 
 
-def run_trials(tasks: Sequence[Work], *, parallel: int | None = None) -> None:
-    """Run tasks as Tune trials; returns when all have ended, however they ended. Raises SweepError if Ray gave up."""
-    from ray import tune
-    from ray.tune.search.basic_variant import BasicVariantGenerator
+def _code() -> dict[str, Any]:
+    """The runtime environment that takes this code to the nodes of a cluster."""
+    return {"py_modules": [str(Path(__file__).parent)]}
 
-    resources = {describe(task): task.training.first.resources for task in tasks}
 
-    def placement(config: dict[str, Any]) -> Any:
-        wanted = resources[config["task"]]
-        bundle = {"CPU": float(wanted.cpus)}
-        if wanted.gpus:
-            bundle["GPU"] = wanted.gpus
-        if wanted.memory_gib:
-            bundle["memory"] = wanted.memory_gib * 2**30
-        return tune.PlacementGroupFactory([bundle])
+def nodes() -> set[str]:
+    """Nodes of the cluster that are alive."""
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"] for node in found if node["Alive"]}
 
-    generator = BasicVariantGenerator(
-        points_to_evaluate=[{"task": text} for text in resources], max_concurrent=parallel or 0
-    )
-    with tempfile.TemporaryDirectory(prefix="collapse-study-") as scratch:
+
+def largest_node() -> dict[str, float]:
+    """The most CPUs, and the most GPUs, that any node has."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    names = {"cpus": "CPU", "gpus": "GPU"}
+    return {ours: max((each.get(rays, 0.0) for each in found), default=0.0) for ours, rays in names.items()}
+
+
+def run(backlog: Backlog) -> None:
+    """Run what the backlog hands out as Tune trials, until it is finished or `TRIALS` have run.
+
+    Raises SweepError if Ray gave up.
+    """
+    _take_killed_for_lost()
+    with tempfile.TemporaryDirectory(prefix="collapse-study-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(_trainable, placement),
-            param_space={"task": None},
-            tune_config=tune.TuneConfig(search_alg=generator, num_samples=len(tasks), reuse_actors=False),
+            tune.with_resources(_trainable, _placement),
+            param_space={"task": None, "avoid": None},
+            tune_config=tune.TuneConfig(search_alg=_Tasks(backlog), num_samples=-1, reuse_actors=False),
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=max(t.training.first.resources.retries for t in tasks)),
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[_Listener(backlog)],
             ),
         )
         try:
             tuner.fit()
         except (RuntimeError, tune.TuneError) as error:
             raise SweepError(str(error)) from error
+
+
+def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial needs, and where it must not go."""
+    wanted = read_description(config["task"]).training.first.resources
+    bundle = {"CPU": float(wanted.cpus)}
+    if wanted.gpus:
+        bundle["GPU"] = wanted.gpus
+    if wanted.memory_gib:
+        bundle["memory"] = wanted.memory_gib * 2**30
+    if not config["avoid"]:
+        return tune.PlacementGroupFactory([bundle])
+    elsewhere = {"ray.io/node-id": f"!in({config['avoid']})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
+
+
+class _Tasks(Searcher):
+    """Tune's source of trials: the backlog."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        super().__init__()
+        self.backlog, self.handed_out = backlog, 0
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        full = self.handed_out >= TRIALS
+        if self.backlog.finished or (full and not self.backlog.out):
+            return Searcher.FINISHED
+        task = None if full else self.backlog.next()
+        if task is None:
+            return None
+        self.handed_out += 1
+        return {"task": describe(task), "avoid": ",".join(self.backlog.avoided)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The listener tells the backlog, with more to say."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: the store is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Listener(tune.Callback):
+    """Tells the backlog how each trial ended."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        ended = Ended(result["outcome"], result["cause"], result["message"])
+        self.backlog.ended(_key(trial), ended, result["node"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = trial.get_pickled_error()
+        if isinstance(error, RayTaskError):
+            self.backlog.ended(_key(trial), Ended("failed", "bug", str(error)))
+        else:
+            self.backlog.lost(_key(trial), str(error), out_of_memory=isinstance(error, OutOfMemoryError))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _key(trial: Any) -> str:
+    return str(json.loads(trial.config["task"])["key"])
+
+
+def _take_killed_for_lost() -> None:
+    """Let Tune take a worker that Ray's memory monitor killed for a lost one.
+
+    Tune (2.60) knows only RayActorError as the end of a worker and aborts all trials on OutOfMemoryError, which is none.
+    Where a later Tune has other modules this does nothing: the launch then starts another run after such an abort.
+    """
+    with suppress(ImportError, KeyError):
+        from ray.air.execution._internal import actor_manager
+        from ray.tune.execution import tune_controller
+
+        for module in (actor_manager, tune_controller):
+            names = vars(module)
+            if names["RayActorError"] is RayActorError:
+                names["RayActorError"] = (RayActorError, OutOfMemoryError)

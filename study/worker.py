@@ -6,30 +6,28 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shutil import rmtree
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
+from study.failure import HEADER, LOG, Cause, cause_of, record_failure
 from study.grid import Training
 from study.lease import Holding, LeaseLost, Leases
+from study.partial import Partial
 from study.provenance import hardware, now, versions
 from study.store import RunPaths, Store, write_json
+from study.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import torch
 
     from study.train import Checkpoint, Progress
-
-Outcome = Literal["done", "failed", "busy", "stopped"]
-Cause = Literal["config", "data", "diverged", "out_of_memory", "node_lost", "timeout", "disk_full", "bug"]
-RETRIED: tuple[Cause, ...] = ("node_lost", "out_of_memory", "timeout")
-"""Causes that another attempt may cure; all others are deterministic."""
 
 
 class StopRequested(Exception):
@@ -42,7 +40,7 @@ class DataChanged(DataError):
 
 @dataclass(frozen=True)
 class Work:
-    """A training to do in a run directory, for a launch."""
+    """A training to do in a run directory, for a launch. `stale` names an owner of its lease who is known to be gone."""
 
     training: Training
     run_dir: Path
@@ -61,161 +59,135 @@ def stop_file(run_dir: Path, launch: str) -> Path:
     return RunPaths(run_dir).launches / f"{launch}.stop"
 
 
-def work(task: Work) -> Outcome:
+@dataclass(frozen=True)
+class Ended:
+    """How work ended: `done` if rows were stored, `busy` where another process does it, `stopped` on request."""
+
+    outcome: Literal["done", "failed", "busy", "stopped"]
+    cause: Cause | None = None
+    message: str = ""
+
+
+def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
     """Train and measure what the cells of a training lack, and store their rows.
 
-    A deterministic error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`.
+    An error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`.
+
+    Args:
+        task: what to do.
+        node: the scheduler's name of this computer, for the lease.
+        own_process: this process is there for the task alone: all that it prints, from libraries too, goes to the
+            log of the training, and a watchdog ends it when it hangs.
     """
     store = Store(task.run_dir)
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
-        return "done"
-    with Leases(store.paths.leases).hold(todo.key, task.launch, stale=task.stale) as holding:
+        return Ended("done")
+    with Leases(store.paths.leases).hold(todo.key, task.launch, node=node, stale=task.stale) as holding:
         if holding is None:
-            return "busy"
+            return Ended("busy")
         folder = store.paths.training(todo.key)
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            (folder / "console.log").open("a", encoding="utf-8", buffering=1) as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
-            print(f"--- {now()} launch {task.launch} on {socket.gethostname()}, process {os.getpid()}")
+        with ExitStack() as stack:
+            log = stack.enter_context((folder / LOG).open("a", encoding="utf-8", buffering=1))
+            stack.enter_context(_logging(log, all_of_process=own_process))
+            watchdog = None
+            if own_process:
+                watchdog = stack.enter_context(Watchdog(folder, 60 * todo.first.resources.hang_minutes))
+            print(f"{HEADER}{now()} launch {task.launch} on {socket.gethostname()}, process {os.getpid()}")
             try:
-                return _Trial(task, todo, store, holding).run()
-            except (StopRequested, LeaseLost) as stop:
-                print(f"--- {now()} stopped: {str(stop) or 'the launch was asked to end'}")
-                return "stopped"
+                return _Trial(task, todo, store, holding, watchdog).run()
+            except StopRequested:
+                print(f"{HEADER}{now()} stopped: the launch was asked to end")
+                return Ended("stopped")
+            except LeaseLost as lost:
+                print(f"{HEADER}{now()} stopped: {lost}")
+                return Ended("busy")
             except Exception as error:
                 traceback.print_exc()
-                for cell in todo.cells:
-                    record_failure(store, todo.key, cell.key, error, cause_of(error))
-                return "failed"
+                return _failed(store, todo, error)
 
 
-def cause_of(error: BaseException) -> Cause:
-    """The kind of an error, by its type."""
+def _failed(store: Store, training: Training, error: Exception) -> Ended:
+    """Record the error for all cells of the training. A disk may be too full for the records: whoever waits for the
+    result writes them then.
+    """
+    cause = cause_of(error)
+    with suppress(OSError):
+        for cell in training.cells:
+            record_failure(store, training.key, cell.key, error, cause)
+    return Ended("failed", cause, f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _logging(log: TextIO, *, all_of_process: bool) -> Iterator[None]:
+    """Send what is printed to a log; `all_of_process`: also what libraries print past Python."""
+    with ExitStack() as stack:
+        if all_of_process:
+            for number in (1, 2):
+                stack.callback(os.close, before := os.dup(number))
+                stack.callback(os.dup2, before, number)
+                os.dup2(log.fileno(), number)
+        stack.callback(sys.stdout.flush)
+        stack.enter_context(redirect_stdout(log))
+        stack.enter_context(redirect_stderr(log))
+        yield
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads; the process has as many as before afterwards."""
     import torch
 
-    from study.models import ModelError
-    from study.precision import PrecisionError
-    from study.train import Diverged, TrainingError
-
-    if isinstance(error, Diverged):
-        return "diverged"
-    if isinstance(error, DataError):
-        return "data"
-    if isinstance(error, ModelError | PrecisionError | TrainingError):
-        return "config"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "out_of_memory"
-    if isinstance(error, OSError) and error.errno == 28:
-        return "disk_full"
-    return "bug"
-
-
-def record_failure(store: Store, training: str, cell: str, error: BaseException | str, cause: Cause) -> None:
-    """Record why a cell has no rows, with the traceback, the end of the log and what was measured before."""
-    folder = store.paths.training(training)
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    trace = None if isinstance(error, str) else "".join(traceback.format_exception(error))
-    log = folder / "console.log"
-    tail = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
-    partial = Partial(folder)
-    store.fail(
-        cell,
-        {
-            "training": training,
-            "cause": cause,
-            "message": text,
-            "traceback": trace,
-            "host": socket.gethostname(),
-            "failed_at": now(),
-            "log": str(log),
-            "log_tail": tail,
-            "rows_measured_before": [row for epoch in partial.epochs() for row in partial.read(epoch).get(cell, [])],
-        },
-    )
-
-
-class Partial:
-    """Rows of the checkpoints measured so far, kept until the training's cells are complete."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "partial"
-
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:05d}.json"
-
-    def epochs(self) -> list[int]:
-        """Epochs that have rows."""
-        return sorted(int(path.stem.removeprefix("epoch-")) for path in self.folder.glob("epoch-*.json"))
-
-    def read(self, epoch: int) -> dict[str, list[dict[str, Any]]]:
-        """Rows by cell; empty for an epoch not measured, or whose file is damaged (it is then measured again)."""
-        try:
-            content = json.loads(self._path(epoch).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        rows: dict[str, list[dict[str, Any]]] = (
-            content["rows"] if content.get("sha256") == _digest(content.get("rows")) else {}
-        )
-        return rows
-
-    def write(self, epoch: int, rows: dict[str, list[dict[str, Any]]]) -> None:
-        """Add rows of some cells at an epoch."""
-        merged = self.read(epoch) | rows
-        write_json(self._path(epoch), {"sha256": _digest(merged), "rows": merged})
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Trial:
     """The steps of `work`, under the lease."""
 
-    def __init__(self, task: Work, training: Training, store: Store, holding: Holding) -> None:
-        self.task, self.training, self.store, self.holding = task, training, store, holding
+    def __init__(
+        self, task: Work, training: Training, store: Store, holding: Holding, watchdog: Watchdog | None
+    ) -> None:
+        self.task, self.training, self.store, self.holding, self.watchdog = task, training, store, holding, watchdog
         self.folder = store.paths.training(training.key)
         self.partial = Partial(self.folder)
         self.first = training.first
         self.broken: dict[str, Exception] = {}
 
-    def run(self) -> Outcome:
-        import torch
-
+    def run(self) -> Ended:
+        """Measure all checkpoints, then store the rows of all cells."""
         from study.data import load_data
-        from study.metrics.table import METRICS
 
         started = now()
-        self.report("loading data")
-        threads = self.first.resources.cpus
-        torch.set_num_threads(threads)
-        with suppress(ImportError):
-            import faiss
-
-            faiss.omp_set_num_threads(threads)
-        device = choose_device(self.first.resources.device)
-        data = load_data(self.first.config.data, base=self.first.folder, cache=self.store.paths.cache)
-        self.check_content(data)
-        self.measure(self.checkpoints(data, device), data, device)
-        volatile = {"device": device_name(device), "host": socket.gethostname(), "git_sha": self.task.git_sha}
-        metadata = {name: asdict(metric) for name, metric in METRICS.items()}
-        for cell in self.training.cells:
-            if cell.key in self.broken:
-                error = self.broken[cell.key]
-                record_failure(self.store, self.training.key, cell.key, error, cause_of(error))
-            else:
-                rows = [row for epoch in self.partial.epochs() for row in self.partial.read(epoch).get(cell.key, [])]
-                finished = {**volatile, "finished_at": now()}
-                self.store.write(cell.key, [row | finished for row in rows], types=COLUMN_KINDS, metrics=metadata)
+        self.report("loading data", silent=True)
+        with _threads(self.first.resources.cpus):
+            device = choose_device(self.first.resources.device)
+            data = load_data(self.first.config.data, base=self.first.folder, cache=self.store.paths.cache)
+            self.check_content(data)
+            self.measure(self.checkpoints(data, device), data, device)
+            if self.unmeasured():  # a cell joined a training under way, or rows or states were damaged
+                self.delete_states()
+                self.measure(self.checkpoints(data, device), data, device)
         self.write_provenance(started, device, data)
-        self.clean()
-        return "failed" if self.broken else "done"
+        self.store_rows(device)
+        for key, error in self.broken.items():
+            record_failure(self.store, self.training.key, key, error, cause_of(error))
+        self.partial.delete()
+        self.delete_states()
+        if len(self.broken) == len(self.training.cells):
+            error = next(iter(self.broken.values()))
+            return Ended("failed", cause_of(error), str(error))
+        return Ended("done")
 
-    def report(self, doing: str, **progress: Any) -> None:
+    def report(self, doing: str, *, silent: bool = False, **progress: Any) -> None:
         """Publish progress; raises StopRequested once the launch was asked to end."""
+        if self.watchdog is not None:
+            self.watchdog.moved(silent=silent)
         self.holding.report(doing=doing, **progress)
         if self.task.stop_file.exists():
             raise StopRequested
@@ -223,17 +195,18 @@ class _Trial:
     def check_content(self, data: Dataset) -> None:
         """Refuse a corpus whose content changed since the run was begun."""
         source = self.first.config.data.model_dump_json()
-        path = self.store.paths.root / "data" / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.json"
-        if not path.exists():
-            write_json(
-                path, {"settings": json.loads(source), "fingerprint": data.fingerprint, "facts": dict(data.facts)}
-            )
-            return
-        known = json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
-        if known != data.fingerprint:
+        path = self.store.paths.data(hashlib.sha256(source.encode()).hexdigest()[:16])
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            known = {}
+        now_there = {"settings": json.loads(source), "fingerprint": data.fingerprint, "facts": dict(data.facts)}
+        if known.get("sha256") != _digest({name: value for name, value in known.items() if name != "sha256"}):
+            write_json(path, now_there | {"sha256": _digest(now_there)})
+        elif known["fingerprint"] != data.fingerprint:
             raise DataChanged(
-                f"the content of data.source changed since this run was begun (fingerprint {known[:12]} then, "
-                f"{data.fingerprint[:12]} now): restore the corpus, or launch under another `name`"
+                f"the content of data.source changed since this run was begun (fingerprint {known['fingerprint'][:12]} "
+                f"then, {data.fingerprint[:12]} now): restore the corpus, or launch under another `name`"
             )
 
     def checkpoints(self, data: Dataset, device: torch.device) -> Iterator[Checkpoint]:
@@ -241,8 +214,7 @@ class _Trial:
         from study.kept import kept_checkpoints
         from study.train import train
 
-        needed = [epoch for epoch in self.training.epochs if not self.has_rows(epoch)]
-        kept = kept_checkpoints(self.store.paths, self.training, needed, data, device)
+        kept = kept_checkpoints(self.store.paths, self.training, self.unmeasured(), device)
         if kept is not None:
             yield from kept
             return
@@ -258,9 +230,15 @@ class _Trial:
             beat=self.beat_training,
         )
 
+    def unmeasured(self) -> list[int]:
+        """Epochs of which a cell lacks its rows."""
+        return [epoch for epoch in self.training.epochs if not self.has_rows(epoch)]
+
     def has_rows(self, epoch: int) -> bool:
+        """Whether every cell that asks for an epoch, and could be measured so far, has its rows."""
         rows = self.partial.read(epoch)
-        return all(cell.key in rows for cell in self.training.cells if epoch in Training("", (cell,)).epochs)
+        sound = [cell for cell in self.training.cells if cell.key not in self.broken]
+        return all(cell.key in rows for cell in sound if epoch in Training("", (cell,)).epochs)
 
     def measure(self, checkpoints: Iterable[Checkpoint], data: Dataset, device: torch.device) -> None:
         """Measure each checkpoint, keep its rows (and its weights, if asked) before training goes on."""
@@ -271,48 +249,71 @@ class _Trial:
             self.training, checkpoints, data, device, measured=self.has_rows, beat=self.beat_measuring
         )
         for checkpoint, by_cell in results:
-            rows = {}
-            for key, found in by_cell.items():
-                if isinstance(found, Exception):
-                    self.broken[key] = found
-                else:
-                    rows[key] = found
-            if rows:
-                self.partial.write(checkpoint.epoch, rows)
             if self.first.keep == "all" or (self.first.keep == "last" and checkpoint.last):
                 keep_checkpoint(self.store.paths, self.training.key, checkpoint)
+            rows = {key: found for key, found in by_cell.items() if not isinstance(found, Exception)}
+            self.broken |= {key: found for key, found in by_cell.items() if isinstance(found, Exception)}
+            if rows:
+                self.partial.write(checkpoint.epoch, rows)
+            if len(self.broken) == len(self.training.cells):
+                return
+
+    def store_rows(self, device: torch.device) -> None:
+        """Write the rows of every cell that could be measured."""
+        from study.metrics.table import METRICS
+
+        volatile = {"device": device_name(device), "host": socket.gethostname(), "git_sha": self.task.git_sha}
+        metadata = {name: asdict(metric) for name, metric in METRICS.items()}
+        for cell in self.training.cells:
+            if cell.key not in self.broken:
+                epochs = Training("", (cell,)).epochs
+                rows = [
+                    row | volatile | {"finished_at": now()} for e in epochs for row in self.partial.read(e)[cell.key]
+                ]
+                self.store.write(cell.key, rows, types=COLUMN_KINDS, metrics=metadata)
 
     def beat_training(self, progress: Progress) -> None:
+        """Called by the training loop."""
         self.report("training", **asdict(progress))
 
     def beat_measuring(self, doing: str, share: float) -> None:
+        """Called while a checkpoint is measured."""
         self.report(f"measuring: {doing}", share=share)
 
     def write_provenance(self, started: str, device: torch.device, data: Dataset) -> None:
-        """Where this training's numbers come from; the launch's own record holds the command and the code."""
-        write_json(
-            self.folder / "provenance.json",
-            {
-                "training": self.training.key,
-                "cells": [cell.key for cell in self.training.cells],
-                "config": self.first.config.model_dump(mode="json"),
-                "launch": self.task.launch,
-                "git_sha": self.task.git_sha,
-                "data_fingerprint": data.fingerprint,
-                "device": device_name(device),
-                "threads": self.first.resources.cpus,
-                "started_at": started,
-                "finished_at": now(),
-                "versions": versions(),
-                "hardware": hardware(),
-            },
-        )
+        """Where this training's numbers come from, pass by pass; a launch's own record holds its command and code."""
+        path = self.folder / "provenance.json"
+        try:
+            passes = json.loads(path.read_text(encoding="utf-8"))["passes"]
+        except (FileNotFoundError, ValueError, KeyError):
+            passes = []
+        this = {
+            "cells": [cell.key for cell in self.training.cells],
+            "launch": self.task.launch,
+            "git_sha": self.task.git_sha,
+            "device": device_name(device),
+            "threads": self.first.resources.cpus,
+            "started_at": started,
+            "finished_at": now(),
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        record = {
+            "training": self.training.key,
+            "config": self.first.config.model_dump(mode="json"),
+            "data_fingerprint": data.fingerprint,
+            "passes": [*passes, this],
+        }
+        write_json(path, record)
 
-    def clean(self) -> None:
-        """Delete what only an unfinished training needs."""
-        rmtree(self.partial.folder, ignore_errors=True)
+    def delete_states(self) -> None:
+        """Let the training begin anew, should it be needed."""
         for path in self.folder.glob("state-*"):
             path.unlink()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def choose_device(wanted: str) -> torch.device:
