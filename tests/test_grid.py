@@ -160,3 +160,17 @@ def test_cost_counts_the_parameters_that_the_paper_states(width: int, depth: int
     # at each epoch 0, 1, 2: training subset 1,000, agreement 1,000, validation 100
     assert found.flops == pytest.approx(found.parameters * (6 * 2_000 + 2 * 3 * 2_100))
     assert found.disk == 4 * found.parameters * 3
+
+
+GOLDEN = {
+    "fp32": ("82800d365316f9538c0d2f95785fcded", "caecfcd4577010c15e9a7a0a605da02c"),
+    "int4-g32": ("3bab7b240deca5df752df42743ee8435", "caecfcd4577010c15e9a7a0a605da02c"),
+    "qat-int4": ("8de0bcd659589924b9acbe2c2306e45b", "caecfcd4577010c15e9a7a0a605da02c"),
+}
+
+
+@pytest.mark.parametrize("precision", sorted(GOLDEN))
+def test_keys_are_what_they_were(precision: str) -> None:
+    """Golden keys: computed once by this code. They change only with `DEFINITIONS`, or every store would be orphaned."""
+    cell = cells(grid={"precision": [precision], "seed": [3]}, measure={"at": "log", "min_count": 5})[0]
+    assert (cell.key, cell.training_key) == GOLDEN[precision]
