@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 
 from analysis.mapping import ColumnMap, KnownMissing, apply_map, read_map
-from analysis.planned import planned_points
 from analysis.roles import REFMEANS, AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
 
 RESPONSES: dict[str, Direction] = {
@@ -26,6 +25,7 @@ FAMILIES = ("NC", "GNC", "UNC")
 REFERENCE = "fp32"
 NO_AXES = ("precision", "seed", "init_seed", "shuffle_seed", "data_seed")  # these have roles of their own
 KNOWN_AXES = ("width", "depth", "epochs", "lr", "weight_decay", "batch_size", "train_precision", "data_train_tokens")
+KEYS = ("cell", "training")
 MISSING_SHOWN = 20
 
 
@@ -41,16 +41,13 @@ def load(
     """
     path = Path(source)
     known: list[KnownMissing] = []
-    planned: list[pl.DataFrame] | None = None
+    planned: pl.DataFrame | None = None
     about = ""
     if path.is_dir():
         if columns is not None:
             raise AnalysisError(f"{path} is a run directory, whose columns are known: leave --columns out")
-        frame, metrics = _read_run(path)
-        planned = planned_points(path / "study.yaml", frame)
-        frame = _asked_for(frame, planned)
-        names = dict.fromkeys(name for part in planned for name in part.columns)
-        roles = _own_roles(frame, metrics, response, str(path), axes=tuple(names))
+        frame, metrics, planned = _read_run(path)
+        roles = _own_roles(frame, metrics, response, str(path), axes=_varied(planned))
     else:
         frame, metrics = _read_file(path)
         if columns is None:
@@ -67,12 +64,15 @@ def load(
     return Table(frame, roles, str(path), about, tuple(missing), left_out)
 
 
-def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
+    """Rows of the cells that the study asks for now, in its order; metric metadata; and those cells' settings."""
     from study.store import Store, StoreError
 
     store = Store(path)
     try:
-        return store.read(), store.metrics()
+        planned = store.planned()
+        rows = store.read(planned["cell"])
+        return planned.select("cell").join(rows, on="cell", maintain_order="left"), store.metrics(), planned
     except StoreError as error:
         raise AnalysisError(str(error)) from None
 
@@ -92,16 +92,9 @@ def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
     raise AnalysisError(f"{path}: is neither a run directory nor a .csv or .parquet file")
 
 
-def _asked_for(frame: pl.DataFrame, planned: list[pl.DataFrame]) -> pl.DataFrame:
-    """Rows of the points that the study asks for now, in its order; a store keeps those of earlier versions as well."""
-    if not planned:
-        return frame
-    numbered = frame.with_row_index("_")
-    kept = [
-        part.join(numbered, on=part.columns, how="inner", nulls_equal=True, maintain_order="left_right")["_"]
-        for part in planned
-    ]
-    return frame[pl.concat(kept).unique(maintain_order=True)]
+def _varied(planned: pl.DataFrame) -> tuple[str, ...]:
+    """Settings that differ between the cells of a study."""
+    return tuple(name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1)
 
 
 def _own_roles(
@@ -195,18 +188,18 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
 
 
 def _missing(
-    frame: pl.DataFrame, roles: Roles, planned: list[pl.DataFrame] | None, known: list[KnownMissing]
+    frame: pl.DataFrame, roles: Roles, planned: pl.DataFrame | None, known: list[KnownMissing]
 ) -> list[Missing]:
-    """Points of the grid without rows: those of the study's YAML, else of all combinations of the axes' values."""
-    if planned is None:
-        names = [*roles.axes, *([roles.precision] if roles.precision else [])]
-        levels = [frame[name].unique().sort().to_list() for name in names]
-        schema = frame.select(names).schema
-        planned = [pl.DataFrame(list(itertools.product(*levels)), schema=schema, orient="row")] if names else []
-    found = []
-    for points in planned:
-        found += _absent(points.join(frame, on=points.columns, how="anti", nulls_equal=True), known)
-    return found
+    """Points of the grid without rows: cells of the study, else of all combinations of the axes' values."""
+    if planned is not None:
+        names = [name for name in _varied(planned) if name not in ("init_seed", "shuffle_seed")]
+        absent = planned.join(frame, on="cell", how="anti", maintain_order="left").select(names or ["cell"])
+        return _absent(absent, known)
+    names = [*roles.axes, *([roles.precision] if roles.precision else [])]
+    levels = [frame[name].unique().sort().to_list() for name in names]
+    schema = frame.select(names).schema
+    points = pl.DataFrame(list(itertools.product(*levels)), schema=schema, orient="row")
+    return _absent(points.join(frame, on=names, how="anti", nulls_equal=True), known) if names else []
 
 
 def _absent(absent: pl.DataFrame, known: list[KnownMissing]) -> list[Missing]:

@@ -19,12 +19,13 @@ from rich.console import Console
 
 from study.atomic import write_atomically
 from study.backlog import Backlog
-from study.config import StudyConfig, load_study, study_from
+from study.config import COLUMN_KINDS, StudyConfig, load_study, study_from
 from study.dryrun import data_size, show_plan
 from study.faults import Fault, StudyError
 from study.grid import Plan, expand, plan, trainings
 from study.kept import has_checkpoints
 from study.lease import Leases
+from study.leftovers import forget_dead_launches, note_session
 from study.progress import Watch
 from study.provenance import launch_record, now
 from study.stopping import Stopped, Stopping
@@ -96,6 +97,7 @@ class Launch:
         self.leases = Leases(self.paths.leases)
         self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         self.stop_file = stop_file(run_dir, self.name)
+        self.record = self.paths.launches / f"{self.name}.json"
 
     def plan(self) -> Plan:
         """What is left, with its cost where the size of the data is known."""
@@ -113,6 +115,8 @@ class Launch:
             self.say(f"damaged file set aside, its cell runs again: {path}")
         self._forget_failures()
         self._tidy()
+        forget_dead_launches(self.paths.launches)
+        self._describe()
         first = self.plan()
         if not first.pending:
             self.say(f"{len(first.done)} of {len(self.cells)} cells are done: nothing to run.")
@@ -147,13 +151,18 @@ class Launch:
                 if path.parent.name in finished and not self.leases.busy(path.parent.name):
                     rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _begin(self, first: Plan) -> Backlog:
-        """Leave a run that describes itself."""
-        record = launch_record()
+    def _describe(self) -> None:
+        """Leave a run that describes itself: the resolved study, and the cells that it asks for."""
         content = {"folder": str(self.study.folder), **self.study.as_yaml()}
         text = "# The study as launched last; `python -m study.launch` of this folder runs what is missing.\n"
         write_atomically(self.paths.study, (text + yaml.safe_dump(content, sort_keys=False)).encode())
-        write_json(self.paths.launches / f"{self.name}.json", record | {"cells": len(self.cells)})
+        rows = [{"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in self.cells]
+        self.store.plan(rows, types=COLUMN_KINDS)
+
+    def _begin(self, first: Plan) -> Backlog:
+        """Record the launch, and say what it will do."""
+        record = launch_record()
+        write_json(self.record, record | {"cells": len(self.cells)})
         trained = len(first.pending) - len(first.measured_only)
         self.say(
             f"{self.study.name}: {first.pending_cells} of {len(self.cells)} cells to run "

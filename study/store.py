@@ -3,6 +3,7 @@
 Layout of a run (`RunPaths` owns every path):
 
     runs/NAME/study.yaml                     the resolved study
+    runs/NAME/planned.parquet                keys and settings of its cells
     runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer)
     runs/NAME/failures/KEY.json              why a cell has no rows
     runs/NAME/damaged/                       files that failed their checksum, set aside
@@ -58,6 +59,10 @@ class RunPaths:
     @property
     def study(self) -> Path:
         return self.root / "study.yaml"
+
+    @property
+    def planned(self) -> Path:
+        return self.root / "planned.parquet"
 
     @property
     def cells(self) -> Path:
@@ -246,6 +251,27 @@ class Store:
         assert isinstance(frame, pl.DataFrame)
         order = [column for column in ("cell", "epoch", "layer") if column in frame.columns]
         return frame.sort(order, nulls_last=True)
+
+    def plan(self, cells: Sequence[Row], *, types: Mapping[str, type] | None = None) -> None:
+        """Record what the study asks for as launched last: `cell`, `training` and the settings of each of its cells."""
+        write_atomically(self.paths.planned, seal(cells, types or {}, {}))
+
+    def planned(self) -> pl.DataFrame:
+        """Cells of the study as launched last, in its order. A run keeps rows of earlier versions too; reports use these.
+
+        Raises StoreError where the record is missing or damaged; a relaunch writes it.
+        """
+        try:
+            content = self.paths.planned.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{self.paths.root} is no run directory: it has no {self.paths.planned.name}") from None
+        if not intact(content):
+            raise StoreError(
+                f"{self.paths.planned} is damaged; `python -m study.launch {self.paths.root}` writes it anew"
+            )
+        frame = pl.from_arrow(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
+        assert isinstance(frame, pl.DataFrame)
+        return frame
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Metadata of the metric columns: column -> family, direction, citation and so on, as stored with the rows."""

@@ -169,7 +169,7 @@ def test_unreadable_sources(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1]}).write_csv(tmp_path / "foreign.csv")
     with pytest.raises(AnalysisError, match=r"--columns MAP\.yaml"):
         load(tmp_path / "foreign.csv")
-    with pytest.raises(AnalysisError, match="no measured cells"):
+    with pytest.raises(AnalysisError, match="no run directory"):
         (tmp_path / "run").mkdir()
         load(tmp_path / "run")
 
@@ -203,14 +203,20 @@ METADATA = {
 }
 
 
-def write_run(folder: Path, rows: list[dict[str, Any]], study: dict[str, Any]) -> Path:
+def settings_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a launch records of the cells of some rows."""
+    results = ("epoch", "layer", *METADATA)
+    return list({row["cell"]: {k: v for k, v in row.items() if k not in results} for row in rows}.values())
+
+
+def write_run(folder: Path, rows: list[dict[str, Any]], planned: list[dict[str, Any]] | None = None) -> Path:
     from study.store import Store
 
     store = Store(folder)
     for key in dict.fromkeys(row["cell"] for row in rows):
         types = {"layer": str, "nc2_equinorm": float}
         store.write(key, [row for row in rows if row["cell"] == key], types=types, metrics=METADATA)
-    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    store.plan(settings_of(rows) if planned is None else planned)
     return folder
 
 
@@ -218,9 +224,7 @@ GRID_OF_RUN: dict[str, list[Any]] = {"width": [8, 16], "precision": ["fp32", "in
 
 
 def test_a_run_directory_has_roles_from_its_study_and_metadata(tmp_path: Path) -> None:
-    run = write_run(
-        tmp_path, own_rows(GRID_OF_RUN, lr=1e-3), {"name": "x", "grid": GRID_OF_RUN, "train": {"lr": "1e-3"}}
-    )
+    run = write_run(tmp_path, own_rows(GRID_OF_RUN, lr=1e-3))
     table = load(run)
     assert table.roles.axes == ("width",)
     assert table.roles.architecture == ("width",)
@@ -235,53 +239,38 @@ def test_a_run_directory_has_roles_from_its_study_and_metadata(tmp_path: Path) -
 
 
 def test_a_report_uses_the_rows_that_its_study_asks_for_now(tmp_path: Path) -> None:
-    fewer = {**GRID_OF_RUN, "seed": [1]}
-    run = write_run(tmp_path, own_rows(GRID_OF_RUN), {"name": "x", "grid": fewer})
-    assert load(run).frame["seed"].unique().to_list() == [1]
+    rows = own_rows(GRID_OF_RUN, lr=1e-3)
+    others = [{**row, "cell": "f" + row["cell"][1:], "training": row["training"] + "'", "lr": 1e-2} for row in rows]
+    planned = [cell for cell in settings_of(rows) if cell["seed"] == 1]
+    table = load(write_run(tmp_path, rows + others, planned))
+    assert table.frame["seed"].unique().to_list() == [1]
+    assert table.frame["lr"].unique().to_list() == [1e-3]  # a setting that is no axis and was changed since
+    assert table.roles.axes == ("width",)
 
 
 def test_missing_cells_of_a_run_are_listed(tmp_path: Path) -> None:
-    more = {**GRID_OF_RUN, "width": [8, 16, 32]}
-    run = write_run(tmp_path, own_rows(GRID_OF_RUN), {"name": "x", "grid": more})
+    more = own_rows({**GRID_OF_RUN, "width": [8, 16, 32]})
+    run = write_run(tmp_path, [row for row in more if row["width"] < 32], settings_of(more))
     with pytest.raises(AnalysisError, match=r"4 points have no rows: .*width 32, precision fp32, seed 0"):
         load(run)
     assert len(load(run, allow_missing=True).missing[0].points) == 4
 
 
-def test_a_list_of_grids_and_dotted_axes(tmp_path: Path) -> None:
-    first = own_rows({"width": [8], "lr": [1e-3, 1e-2], "train_schedule_kind": ["linear", "cosine"]}, precision="fp32")
-    second = own_rows({"width": [16]}, lr=5e-4, train_schedule_kind="linear", precision="fp32")
-    for row in second:
-        row["cell"] = "f" * 32
-    study = {
-        "name": "x",
-        "train": {"lr": "5e-4", "schedule": "linear"},
-        "grid": [
-            {"width": [8], "train.lr": ["1e-3", "1e-2"], "train.schedule": ["linear", {"kind": "cosine"}]},
-            {"width": [16]},
-        ],
-    }
-    table = load(write_run(tmp_path, first + second, study))
-    assert len(table.frame) == 10
-    assert set(table.roles.axes) == {"width", "lr", "train_schedule_kind"}
-    study["train"]["lr"] = "7e-4"  # the second grid now asks for another learning rate
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    with pytest.raises(
-        AnalysisError, match=r"1 points have no rows: \(width 16, lr 0.0007, train_schedule_kind linear\)"
-    ):
+def test_a_folder_without_a_study_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="no run directory"):
         load(tmp_path)
 
 
 def test_rows_of_layers_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = own_rows(GRID_OF_RUN)
     layers = [{**row, "layer": "block0", "nc1_cdnv": 99.0} for row in rows]
-    table = load(write_run(tmp_path, rows + layers, {"name": "x", "grid": GRID_OF_RUN}))
+    table = load(write_run(tmp_path, rows + layers))
     assert len(table.frame) == len(rows)
     assert table.left_out == {"rows of single layers": len(rows)}
 
 
 def test_a_parquet_file_of_rows_keeps_its_metadata(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", own_rows({"width": [8]}), {"name": "x", "grid": {"width": [8]}})
+    run = write_run(tmp_path / "run", own_rows({"width": [8]}))
     cell = next(run.glob("cells/*/*.parquet"))
     table = load(cell)
     assert table.roles.metrics["nc1_cdnv"].direction == "lower"
@@ -315,4 +304,4 @@ def test_precisions_stand_in_the_order_of_the_study(tmp_path: Path) -> None:
     rows = own_rows(grid)
     for row in rows:
         row["cell"] = f"{['int8', 'bf16', 'int4', 'fp32'].index(row['precision']):032x}"  # the store sorts by key
-    assert precisions(load(write_run(tmp_path, rows, {"name": "x", "grid": grid}))) == ["fp32", "int4", "bf16", "int8"]
+    assert precisions(load(write_run(tmp_path, rows))) == ["fp32", "int4", "bf16", "int8"]
