@@ -6,23 +6,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.models.config import (
+    AnyModel,
     GPTNeoModel,
     ModelConfig,
     ModelError,
     NanoGPTModel,
     PretrainedModel,
     parameter_count,
+    shape_of,
+)
+from study.models.vision_config import (
+    ConvNeXt,
+    HeadSettings,
+    MobileNetV3,
+    ResNet18,
+    SimpleCNN,
+    UnconstrainedFeatures,
 )
 
 if TYPE_CHECKING:
     from study.models.base import FeatureModel
 
 __all__ = [
+    "ConvNeXt",
     "GPTNeoModel",
+    "MobileNetV3",
     "ModelConfig",
     "ModelError",
     "NanoGPTModel",
     "PretrainedModel",
+    "ResNet18",
+    "SimpleCNN",
+    "UnconstrainedFeatures",
     "build_model",
     "load_checkpoint",
     "load_pretrained",
@@ -32,53 +47,69 @@ __all__ = [
 
 
 def build_model(
-    config: GPTNeoModel | NanoGPTModel | PretrainedModel,
+    config: AnyModel,
     *,
     classes: int,
-    context: int,
     seed: int,
+    context: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
 ) -> FeatureModel:
     """The model of `config` on the CPU in float32, initialised from its own generator; the global one is untouched.
 
-    `context` is the number of tokens of a chunk, `base` the folder that relative paths start from.
+    Args:
+        config: its settings.
+        classes: rows of the head.
+        seed: of the initialisation.
+        context: number of tokens of a chunk of text, instead of
+        input_shape: shape of one input, as `Dataset.input_shape` gives it.
+        base: the folder that relative paths start from.
+
     Raises ModelError when the settings do not fit the data or a checkpoint cannot be read.
     """
     import torch
 
+    from study.models.own import build_own
     from study.models.transformer import Architecture, Transformer, initialise
 
+    shape = shape_of(context, input_shape)
+    if isinstance(config, HeadSettings):
+        return build_own(config, classes=classes, input_shape=shape, seed=seed)
     if isinstance(config, PretrainedModel):
-        return load_pretrained(config.path, classes=classes, context=context, base=base)
-    model = Transformer(Architecture.of(config, classes=classes, context=context))
+        return load_pretrained(config.path, classes=classes, input_shape=shape, base=base)
+    if len(shape) != 1:
+        raise ModelError(f"model.kind {config.kind} reads tokens, not inputs of shape {shape}")
+    model = Transformer(Architecture.of(config, classes=classes, context=shape[0] + 1))
     init = "gpt_neo" if isinstance(config, GPTNeoModel) else config.init
     initialise(model, init, torch.Generator().manual_seed(seed))
     return model
 
 
 def load_pretrained(
-    path: str, *, classes: int | None = None, context: int | None = None, base: Path = Path()
+    path: str, *, classes: int | None = None, input_shape: tuple[int, ...] | None = None, base: Path = Path()
 ) -> FeatureModel:
-    """Read a checkpoint in the Hugging Face layout: GPT-Neo, GPT-2, Llama and what else has a plain linear head.
+    """Read what `save_checkpoint` wrote, or a checkpoint in the Hugging Face layout: GPT-Neo, GPT-2, Llama and what
+    else has a plain linear head.
 
     Args:
         path: a folder, relative to `base`, or `hub:NAME` or `hub:NAME@REVISION`.
         classes: what the head must have, if given.
-        context: tokens of a chunk that the model must take, if given.
+        input_shape: shape of one input that the model must take, if given.
         base: the folder that relative paths start from.
 
     Raises ModelError when nothing can be read there, the head is not linear, or it does not
-    fit `classes` or `context`.
+    fit `classes` or `input_shape`.
     """
     from study.models import hub
 
-    return hub.load_pretrained(path, classes=classes, context=context, base=base)
+    return hub.load_pretrained(path, classes=classes, input_shape=input_shape, base=base)
 
 
 def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     """Write `config.json` and `model.safetensors`, each atomically, the former last.
 
-    GPT-Neo and models that came from Hugging Face are laid out as `transformers` reads them. No pickle, no code.
+    GPT-Neo and models that came from Hugging Face are laid out as `transformers` reads them, all others as our own
+    settings and tensors. No pickle, no code.
     """
     from study.models import hub
 

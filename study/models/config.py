@@ -6,10 +6,19 @@ import json
 import struct
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from study.models.vision_config import (
+    ConvNeXt,
+    HeadSettings,
+    MobileNetV3,
+    ResNet18,
+    SimpleCNN,
+    UnconstrainedFeatures,
+    count_parameters,
+)
 from study.settings import PositiveInt, Settings
 
 
@@ -20,6 +29,7 @@ class ModelError(ValueError):
 class GPTNeoModel(Settings):
     """GPT-Neo as in Wu & Papyan, Table 2: alternating global and local attention, tied head without bias."""
 
+    reads: ClassVar[str] = "tokens"
     kind: Literal["gpt_neo"] = "gpt_neo"
     width: PositiveInt
     depth: PositiveInt
@@ -41,6 +51,7 @@ class NanoGPTModel(Settings):
     embedding, `init` between nanoGPT's normal(0, 0.02) and Kaiming's normal(0, sqrt(2 / fan_in)).
     """
 
+    reads: ClassVar[str] = "tokens"
     kind: Literal["nanogpt"] = "nanogpt"
     width: PositiveInt
     depth: PositiveInt
@@ -60,24 +71,37 @@ class PretrainedModel(Settings):
     `hub:NAME@REVISION`.
     """
 
+    reads: ClassVar[str | None] = None  # known once it is read
     kind: Literal["pretrained"] = "pretrained"
     path: Annotated[str, Field(min_length=1)]
 
 
-ModelConfig = Annotated[GPTNeoModel | NanoGPTModel | PretrainedModel, Field(discriminator="kind")]
+AnyModel = (
+    GPTNeoModel | NanoGPTModel | PretrainedModel | SimpleCNN | ResNet18 | MobileNetV3 | ConvNeXt | UnconstrainedFeatures
+)
+ModelConfig = Annotated[AnyModel, Field(discriminator="kind")]
 
 
 def parameter_count(
-    model: GPTNeoModel | NanoGPTModel | PretrainedModel, *, classes: int, context: int, base: Path = Path()
+    model: AnyModel,
+    *,
+    classes: int,
+    context: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    base: Path = Path(),
 ) -> int | None:
-    """Number of distinct parameters of `model` with `classes` classes and `context` tokens; a tied head counts once.
+    """Number of distinct parameters of `model` with `classes` classes and inputs as for `build_model`; a tied head
+    counts once.
 
     None where it cannot be known without loading: checkpoints of the hub, and folders without safetensors files.
     Raises ModelError when the model has too few positions for `context`, or its folder does not exist.
     """
+    shape = shape_of(context, input_shape)
     if isinstance(model, PretrainedModel):
         return _stored_parameters(base / model.path) if not model.path.startswith("hub:") else None
-    width, depth = model.width, model.depth
+    if isinstance(model, HeadSettings):
+        return count_parameters(model, classes=classes, input_shape=shape)
+    width, depth, context = model.width, model.depth, shape[0] + 1
     matrices = 12 * width**2
     if isinstance(model, GPTNeoModel):
         check_context(model, context)
@@ -88,6 +112,13 @@ def parameter_count(
     norm = 2 * width if model.bias else width
     embeddings = (classes if model.tied else 2 * classes) + context
     return embeddings * width + depth * (matrices + biases + 2 * norm) + norm
+
+
+def shape_of(context: int | None, input_shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of one input: as given, or that of a chunk of `context` tokens, whose last is no input."""
+    if (context is None) == (input_shape is None):
+        raise ModelError("give either context (text) or input_shape (any data)")
+    return (context - 1,) if context is not None else input_shape or ()
 
 
 def check_context(model: GPTNeoModel, context: int) -> None:

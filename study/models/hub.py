@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from study.atomic import replacing, write_atomically
 from study.models.base import FeatureModel
 from study.models.config import ModelError
+from study.models.own import FAMILY, OwnModel, rebuilt
 from study.models.transformer import Architecture, Transformer
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -83,7 +84,7 @@ class HubModel(FeatureModel):
 
 
 def load_pretrained(
-    path: str, *, classes: int | None = None, context: int | None = None, base: Path = Path()
+    path: str, *, classes: int | None = None, input_shape: tuple[int, ...] | None = None, base: Path = Path()
 ) -> FeatureModel:
     """See `study.models.load_pretrained`."""
     if path.startswith("hub:"):
@@ -96,17 +97,31 @@ def load_pretrained(
             f"the head of {path} has {model.head.out_features} classes, the data have {classes}: "
             "use the tokenizer of the checkpoint and data.vocabulary full"
         )
-    if context is not None and model.positions is not None and context - 1 > model.positions:
-        raise ModelError(f"{path} has only {model.positions} positions: shorten data.context {context}")
+    if input_shape is not None:
+        _check_takes(model, input_shape, path)
     return model
 
 
 def load_checkpoint(folder: Path) -> FeatureModel:
     """See `study.models.load_checkpoint`."""
+def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> None:
+    """Raise ModelError unless `model` takes inputs of this shape."""
+    if isinstance(model, OwnModel):
+        # Images may be of another size, but not of other channels.
+        if len(input_shape) != len(model.input_shape) or input_shape[0] != model.input_shape[0]:
+            raise ModelError(f"{path} takes inputs of shape {model.input_shape}, the data have {input_shape}")
+    elif len(input_shape) != 1:
+        raise ModelError(f"{path} reads tokens, the data have inputs of shape {input_shape}")
+    elif model.positions is not None and input_shape[0] > model.positions:
+        raise ModelError(f"{path} has only {model.positions} positions: shorten data.context {input_shape[0] + 1}")
+
+
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         architecture = _architecture(config)
         if architecture is None or not (folder / WEIGHTS).exists():
+        if config.get("model_type") == FAMILY:
+            return rebuilt(config, load_file(folder / WEIGHTS))
             return _through_transformers(str(folder), None)
         tensors = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
@@ -125,6 +140,8 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
             tensors = _to_hugging_face(tensors)
     elif isinstance(model, HubModel):
         tensors = {f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()}
+    elif isinstance(model, OwnModel):
+        config, tensors = model.description(), model.state_dict()
         if not model.tied:
             tensors |= {f"{model.head_name}.{name}": value for name, value in model.head.named_parameters()}
         config = model.config.to_dict() | {"architectures": model.config.architectures}
