@@ -92,7 +92,7 @@ def finetune(
     options = config.precision_options
     settings = config.train.model_copy(update={"epochs": options.qat.epochs, "lr": options.qat.lr})
     measure = config.measure.model_copy(update={"at": "last"})
-    tuned = deepcopy(model).requires_grad_(True).to(device)
+    tuned = deepcopy(model).to(device)
     weights: list[Weight] = []
     if precision.tuning != "ft":
         weights = covered_weights(tuned, precision)
@@ -113,7 +113,8 @@ def _parametrize(weight: Weight, precision: Precision, share: float | None) -> N
     rows = None if share is None else LargestRows(weight.parameter, share, weight.transposed)
     for place in weight.places:
         # A parameter of its own first: registration writes into the one it finds.
-        setattr(place.module, place.attribute, nn.Parameter(weight.parameter.detach().clone()))
+        copied = nn.Parameter(weight.parameter.detach().clone(), requires_grad=weight.parameter.requires_grad)
+        setattr(place.module, place.attribute, copied)
         if rows is not None:
             parametrize.register_parametrization(place.module, place.attribute, rows)
         fake = FakeQuantized(precision, weight.transposed)

@@ -49,7 +49,8 @@ class Checkpoint:
 
     `tokens` counts targets trained on so far (ignored positions included). `train_loss_running` and
     `train_accuracy_running` are means over the samples of the epoch while it was trained; both are None for epoch 0,
-    the untrained model.
+    the untrained model. `zero_error_epoch` is the first epoch after which the model, in evaluation mode, had no error on
+    the whole training split: the start of the terminal phase (Papyan et al. 2020); None as long as there is none.
     """
 
     epoch: int
@@ -58,6 +59,7 @@ class Checkpoint:
     model: FeatureModel
     train_loss_running: float | None
     train_accuracy_running: float | None
+    zero_error_epoch: int | None
     last: bool
 
 
@@ -77,12 +79,15 @@ class Progress:
 
 @dataclass
 class _Position:
-    """Where a training stands: epochs completed, optimizer steps done in all and in the current epoch, targets seen."""
+    """Where a training stands: epochs completed, optimizer steps done in all and in the current epoch, targets seen,
+    the first epoch without an error.
+    """
 
     epoch: int = 0
     step: int = 0
     step_in_epoch: int = 0
     tokens: int = 0
+    zero_error_epoch: int | None = None
 
 
 def train(
@@ -156,9 +161,9 @@ class _Training:
         self.position = _Position()
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # this epoch: loss, correct, samples
         if model is None:
-            context = data.input_shape[0] + 1
-            init_seed = _seed(config.train.init_seed, config.seed)
-            model = build_model(config.model, classes=data.classes, context=context, seed=init_seed, base=base)
+            seed = _seed(config.train.init_seed, config.seed)
+            shape = data.input_shape
+            model = build_model(config.model, classes=data.classes, input_shape=shape, seed=seed, base=base)
         self.model = model.to(device)
         self.features = torch.compile(self.model.features) if self.config.compile else self.model.features
         self.optimizer = make_optimizer(self.model, self.config)
@@ -184,6 +189,7 @@ class _Training:
             model=self.model,
             train_loss_running=loss / samples if samples else None,
             train_accuracy_running=correct / samples if samples else None,
+            zero_error_epoch=position.zero_error_epoch,
             last=position.epoch == self.config.epochs,
         )
 
@@ -206,7 +212,24 @@ class _Training:
             ):
                 self._save()
         position.epoch, position.step_in_epoch = position.epoch + 1, 0
+        if position.zero_error_epoch is None and self._without_error():
+            position.zero_error_epoch = position.epoch
         self._save()
+
+    @torch.no_grad()
+    def _without_error(self) -> bool:
+        """Whether the model has no error on the training split. Ends at the first batch with one, which is the first
+        of all until there are few.
+        """
+        self.model.eval()
+        rows = np.arange(len(self.data.train))
+        for start in range(0, len(rows), self.config.batch_size):
+            inputs, targets = self.data.train.batch(rows[start : start + self.config.batch_size])
+            features = self.model.features(inputs.to(self.device))
+            correct = head_loss(features, self.model.head, targets, self.loss).correct
+            if int(correct) < int((targets != IGNORE).sum()):
+                return False
+        return True
 
     def _step(self, rows: Ints) -> None:
         """One optimizer step on `rows`, without waiting for the device."""

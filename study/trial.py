@@ -94,6 +94,7 @@ def _measure_group(
         "n_params": sum(parameter.numel() for parameter in checkpoint.model.parameters()),
         "train_loss_running": checkpoint.train_loss_running,
         "train_accuracy_running": checkpoint.train_accuracy_running,
+        "zero_error_epoch": checkpoint.zero_error_epoch,
         "seconds": (time.monotonic() - started) / len(cells),
     }
     for cell in cells:

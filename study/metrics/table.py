@@ -131,6 +131,9 @@ METRICS: dict[str, Metric] = {
     "generalization_gap": Metric("loss", None, "cross-entropy", "val_loss - train_loss"),
     "train_loss_running": Metric("loss", None, "cross-entropy", "running loss of the training pass"),
     "train_accuracy_running": Metric("accuracy", None, "top-1", "running accuracy of the training pass"),
+    "zero_error_epoch": Metric(
+        "accuracy", None, PAPYAN, "first epoch without an error on the training split: the start of the terminal phase"
+    ),
     # what was measured
     "classes_measured": Metric("measured", None, OURS, "classes with at least min_count samples"),
     "samples_measured": Metric("measured", None, OURS, "samples of the measured classes"),
