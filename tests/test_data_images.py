@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
-from study.data import DataError, estimate, load_data
+from study.data import DataError, check_data, estimate, load_data
 from study.data.base import Dataset, Split
 from study.data.config import ImagesData
 
@@ -332,6 +332,13 @@ def test_missing_images_are_reported(tmp_path: Path, source: str, message: str) 
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=message):
         load(tmp_path, source=source)
+
+
+def test_check_data_finds_missing_image_folders(tmp_path: Path) -> None:
+    for source in ("digits", "cifar10", "hub:owner/name"):
+        check_data(ImagesData(source=source), base=tmp_path)  # nothing to look for here
+    with pytest.raises(DataError, match="no file or folder"):
+        check_data(ImagesData(source="./missing"), base=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from study.data.base import IGNORE, DataError, Dataset, Split
 from study.data.config import BalancedData, DataConfig, ImagesData, StoriesData, TextData
 from study.data.estimate import Estimate, estimate
+from study.data.image_sources import image_folder
 from study.data.token_files import check_readable
 
 __all__ = ["IGNORE", "DataConfig", "DataError", "Dataset", "Estimate", "Split", "check_data", "estimate", "load_data"]
@@ -18,8 +19,11 @@ def check_data(config: DataConfig, *, base: Path) -> None:
     Raises:
         DataError: something is missing or not of its format.
     """
-    if isinstance(config, TextData | BalancedData):
-        check_readable(config, base)
+    match config:
+        case TextData() | BalancedData():
+            check_readable(config, base)
+        case ImagesData():
+            image_folder(config, base)
 
 
 def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:

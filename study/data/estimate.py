@@ -9,9 +9,10 @@ import numpy as np
 
 from study.data.balancing import window_quotas
 from study.data.base import Ints
-from study.data.config import HUB_IMAGES, BalancedData, DataConfig, ImagesData, StoriesData, TextData
+from study.data.config import BalancedData, DataConfig, ImagesData, StoriesData, TextData
 from study.data.grammar import Grammar
 from study.data.image_choice import choose_images
+from study.data.image_sources import image_folder
 from study.data.token_files import token_counts
 
 
@@ -74,7 +75,7 @@ def _of_stories(config: StoriesData) -> Estimate:
 
 
 def _of_images(config: ImagesData, base: Path, cache: Path) -> Estimate | None:
-    if config.source in HUB_IMAGES or config.source.startswith("hub:"):
+    if config.source != "digits" and image_folder(config, base) is None:
         return None
     chosen = choose_images(config, base, cache)
     rows = len(chosen.train.labels)

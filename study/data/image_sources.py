@@ -29,13 +29,11 @@ def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
     """
     if config.source == "digits":
         return _digits()
-    source = HUB_IMAGES.get(config.source, config.source)
-    if source.startswith("hub:"):
-        splits = load_splits(source, streaming=False, instead=_INSTEAD)
-        return _from_tables(splits, source, _content_of(splits), config.label_column, cache)
-    folder = base / Path(source).expanduser()
-    if not folder.is_dir():
-        raise DataError(no_path(folder))
+    folder = image_folder(config, base)
+    if folder is None:
+        name = HUB_IMAGES.get(config.source, config.source)
+        splits = load_splits(name, streaming=False, instead=_INSTEAD)
+        return _from_tables(splits, name, _content_of(splits), config.label_column, cache)
     for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
         found = read_idx_folder(place) or read_python_batches(place, config.label_column)
         if found is not None:
@@ -44,6 +42,20 @@ def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
         raise DataError(f"data.source: {folder} has no idx files, python batches or parquet files")
     splits = load_splits(str(folder), streaming=True, instead=_INSTEAD)
     return _from_tables(splits, str(folder), folder_digest(folder), config.label_column, cache)
+
+
+def image_folder(config: ImagesData, base: Path) -> Path | None:
+    """The folder that holds the images; None if they come with a library or from the hub.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if config.source == "digits" or config.source in HUB_IMAGES or config.source.startswith("hub:"):
+        return None
+    folder = base / Path(config.source).expanduser()
+    if not folder.is_dir():
+        raise DataError(no_path(folder))
+    return folder
 
 
 def _digits() -> ImageSet:

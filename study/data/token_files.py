@@ -67,7 +67,7 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
         repr(config.val_fraction if corpus.val is None else None),
         config.text_column,
         repr(config.select),
-        given.identity if given else config.tokenizer + _library_version(),
+        given.identity if given else _recipe(config.tokenizer),
     )[:32]
 
     def build(folder: Path) -> dict[str, Any]:
@@ -122,10 +122,13 @@ def _made_for(tokenizer: str, train: Documents, val: Documents) -> Tokenizer:
     return train_byte_pairs(train(), int(tokenizer.removeprefix("bpe:")))
 
 
-def _library_version() -> str:
+def _recipe(tokenizer: str) -> str:
+    """What determines a tokenizer made here, given the text: for trained ones also who trains them."""
+    if tokenizer == "char":
+        return tokenizer
     import tokenizers
 
-    return str(tokenizers.__version__)
+    return f"{tokenizer} tokenizers {tokenizers.__version__}"
 
 
 class _Counted:
