@@ -151,6 +151,8 @@ def test_what_cannot_be_decided_has_a_reason() -> None:
     assert good.undefined is None
     with pytest.raises(MomentsError, match="there are no centres: no class has"):
         NearestCentre(moments_with(means), 11).nearest(features)
+    with pytest.raises(MomentsError, match="infinite or NaN"):
+        centre.nearest(broken_features)
 
 
 def test_bad_requests() -> None:

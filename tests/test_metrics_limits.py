@@ -97,7 +97,7 @@ def test_two_classes_without_spread_leave_only_the_mean_logarithm_undefined() ->
     moments, weight = gaussian_moments()
     moments.deviations[:2] = 0
     found = collapse_metrics(moments, weight)
-    assert_undefined(found, "nc1_cdnv_log", reason="2 measured classes have no spread")
+    assert_undefined(found, "nc1_cdnv_log", reason="without any spread: 2;")
     assert found["nc1_cdnv_log10"] is not None
 
 
@@ -122,7 +122,7 @@ def test_coincident_means() -> None:
         "nc1_cdnv_galanti",
         "nc1_cdnv_log10",
         "nc1_cdnv_log",
-        reason="1 pairs of classes have the same",
+        reason="pairs of classes with the same mean: 1;",
     )
     assert_undefined(found, *LOG_DISTANCE, reason="same direction")
     assert found["nc1_ratio"] is not None
@@ -132,7 +132,7 @@ def test_coincident_means() -> None:
 def test_parallel_means_of_different_norm_leave_the_log_distance_undefined() -> None:
     means = torch.tensor([[1.0, 0], [3, 0], [-2, 5], [-2, -5]], dtype=torch.float64)
     found = collapse_metrics(moments_of(means, torch.arange(4), 4), torch.ones(4, 2), min_count=1)
-    assert_undefined(found, *LOG_DISTANCE, reason="1 pairs of centred class means have the same direction")
+    assert_undefined(found, *LOG_DISTANCE, reason="with the same direction: 1;")
     assert found["coincident_pairs"] == 0
     assert found["nc1_cdnv_galanti"] is not None
 
@@ -152,9 +152,7 @@ def test_equal_means_have_no_geometry() -> None:
 def test_a_class_at_the_global_mean_has_no_direction() -> None:
     means = torch.tensor([[1.0, 0], [-1, 0], [0, 0]], dtype=torch.float64)
     found = collapse_metrics(moments_of(means + 0.1, torch.arange(3), 3), torch.ones(3, 2), min_count=1)
-    assert_undefined(
-        found, "nc2_interference_std", "nc2_coherence", *LOG_DISTANCE, reason="the mean of 1 classes is the global"
-    )
+    assert_undefined(found, "nc2_interference_std", "nc2_coherence", *LOG_DISTANCE, reason="equal the global mean: 1;")
     assert_undefined(
         found, "nc2_log_norm_mean", "nc3_cosine_mean", "nc3_centred_error", "nc3_distance", reason="global mean"
     )
@@ -174,7 +172,7 @@ def test_a_zero_head_row_has_no_cosine() -> None:
     weight[3] = 0
     found = collapse_metrics(moments, weight)
     assert_undefined(
-        found, "nc3_cosine_mean", "unc3_cosine_std", "nc3_distance", reason="1 measured classes have a zero head"
+        found, "nc3_cosine_mean", "unc3_cosine_std", "nc3_distance", reason="zero head rows of measured classes: 1;"
     )
     assert found["nc3_centred_error"] is not None
     assert found["nc3_dual_error"] is not None
@@ -184,7 +182,7 @@ def test_a_head_of_equal_rows_has_no_geometry() -> None:
     moments, weight = gaussian_moments()
     found = collapse_metrics(moments, weight[:1].expand(12, 6))
     assert_undefined(found, *HEAD_COLUMNS, reason="equal")
-    assert_undefined(found, "nc3_centred_error", "unc3_centred_variance", reason="equal to the mean row")
+    assert_undefined(found, "nc3_centred_error", "unc3_centred_variance", reason="equal the mean row")
     zero = collapse_metrics(moments, torch.zeros(12, 6))
     assert_undefined(zero, "nc3_frobenius", "nc3_dual_error", reason="zero")
 

@@ -120,9 +120,14 @@ class NearestCentre:
             self.decide = FaissCentres(scores) if engine == "faiss" else scores
 
     def nearest(self, features: Tensor) -> Tensor:
-        """(B,) class, in [0, V), of the centre nearest to each finite feature row (B, d)."""
+        """(B,) class, in [0, V), of the centre nearest to each feature row (B, d).
+
+        Raises MomentsError if there is no centre (see `reason`) or a feature is infinite or NaN.
+        """
         if self.reason is not None:
             raise MomentsError(f"there are no centres: {self.reason}")
+        if not bool(features.isfinite().all()):
+            raise MomentsError("features are infinite or NaN: no centre is nearest to them")
         return self.indices[self.decide.argmax(features.to(self.device).to(torch.float64) - self.centre)]
 
     @torch.no_grad()

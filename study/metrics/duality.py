@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from study.metrics.measured import no_direction
 from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
 from study.metrics.spectra import centred_gram, cosine_mean_std, etf_error
 from study.metrics.vectors import Vectors, inverse_or_zero
@@ -33,7 +34,10 @@ def put_head(out: CollapseMetrics, head: Vectors) -> Tensor:
     out.put("nc2_w_equinorm", std / mean)
     out.put("nc2_w_etf_error", etf_error(torch.linalg.eigvalsh(head_gram), len(head)))
     if head.vanishing:
-        out.undefine(f"{head.vanishing} head rows equal the mean row and have no direction", "nc2_w_interference_std")
+        out.undefine(
+            f"head rows that equal the mean row: {head.vanishing}; a zero vector has no direction",
+            "nc2_w_interference_std",
+        )
     else:
         out.put("nc2_w_interference_std", cosine_mean_std(head, centred=True)[1])
     return head_gram
@@ -72,9 +76,9 @@ def put_duality(out: CollapseMetrics, means: Vectors, head: Vectors, means_gram:
 def undirected(means: Vectors, row_norms: Tensor) -> str | None:
     """Why the angles between centred means and head rows (of the given norms) do not exist, or None if they do."""
     if means.vanishing:
-        return f"the mean of {means.vanishing} classes is the global mean: a zero vector has no direction"
+        return no_direction(means)
     zero_rows = int((row_norms == 0).sum())
-    return f"{zero_rows} measured classes have a zero head row, which has no direction" if zero_rows else None
+    return f"zero head rows of measured classes: {zero_rows}; they have no direction" if zero_rows else None
 
 
 def _put_cosines(out: CollapseMetrics, squares_C: Tensor, reason: str | None) -> None:
@@ -92,7 +96,7 @@ def _put_cosines(out: CollapseMetrics, squares_C: Tensor, reason: str | None) ->
 def _put_centred(out: CollapseMetrics, squares_C: Tensor, reason: str | None) -> None:
     """Mean and variance over c of 1 - cos(w_c - mean w, m_c)."""
     if reason:
-        out.undefine(reason.replace("a zero head row", "a head row equal to the mean row"), *CENTRED)
+        out.undefine(reason.replace("zero head rows", "head rows that equal the mean row,"), *CENTRED)
         return
     mean, std = mean_std(squares_C / 2)
     out.put("nc3_centred_error", mean)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from study.metrics.measured import MeasuredClasses
+from study.metrics.measured import MeasuredClasses, no_direction
 from study.metrics.pairs import pair_statistics
 from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
 from study.metrics.spectra import centred_gram, cosine_mean_std, etf_error, etf_floor, frame_rank
@@ -123,7 +123,7 @@ def _put_frame(out: CollapseMetrics, vectors: Vectors, eigenvalues_d: Tensor) ->
 def _put_uncentred(out: CollapseMetrics, vectors: Vectors) -> None:
     zeros = int((vectors.sizes == 0).sum())
     if zeros:
-        out.undefine(f"the mean of {zeros} classes is the zero vector, which has no direction", *UNCENTRED)
+        out.undefine(f"class means that are the zero vector: {zeros}; they have no direction", *UNCENTRED)
         return
     mean, std = cosine_mean_std(vectors, centred=False)
     out.put("nc2_uncentred_cos_mean", mean)
@@ -134,7 +134,7 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     statistics = pair_statistics(measured)
     out.put("coincident_pairs", statistics.coincident)
     if statistics.coincident:
-        out.undefine(f"{statistics.coincident} pairs of classes have the same mean: their distance is zero", *CDNV)
+        out.undefine(f"pairs of classes with the same mean: {statistics.coincident}; their distance is zero", *CDNV)
     else:
         out.put("nc1_cdnv", statistics.cdnv)
         out.put("nc1_cdnv_galanti", statistics.galanti)
@@ -144,7 +144,9 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
         else:
             out.put("nc1_cdnv_log10", statistics.cdnv.log10())
         if without_spread > 1:
-            out.undefine(f"{without_spread} measured classes have no spread: the logarithm of zero", "nc1_cdnv_log")
+            out.undefine(
+                f"measured classes without any spread: {without_spread}; the logarithm of zero", "nc1_cdnv_log"
+            )
         else:
             out.put("nc1_cdnv_log", statistics.log10_cdnv)
     vectors = measured.means
@@ -157,13 +159,12 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     out.put_ratio("nc2_interference_cov", std, mean.abs(), ROUNDING, "the mean interference is zero")
     out.put("nc2_coherence", statistics.coherence)
     if statistics.parallel:
-        out.undefine(f"{statistics.parallel} pairs of centred class means have the same direction", *LOG_DISTANCE)
+        out.undefine(
+            f"pairs of centred class means with the same direction: {statistics.parallel}; their distance is zero",
+            *LOG_DISTANCE,
+        )
         return
     mean, std = statistics.log_distance_mean, statistics.log_distance_std
     out.put("gnc2_log_distance_mean", mean)
     out.put("gnc2_log_distance_std", std)
     out.put_ratio("gnc2_log_distance_cov", std, mean.abs(), ROUNDING, "the mean log-distance is zero")
-
-
-def no_direction(vectors: Vectors) -> str:
-    return f"the mean of {vectors.vanishing} classes is the global mean: a zero vector has no direction"

@@ -59,6 +59,11 @@ class MeasuredClasses:
         return self.means.norms.square().mean()
 
 
+def no_direction(means: Vectors) -> str:
+    """Why angles between centred class means do not exist."""
+    return f"class means that equal the global mean: {means.vanishing}; a zero vector has no direction"
+
+
 def check_head(weight: Tensor, classes: int, dim: int) -> None:
     """Raise MomentsError unless the head has one row of d entries for every class."""
     if tuple(weight.shape) != (classes, dim) or not weight.is_floating_point():

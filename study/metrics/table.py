@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["lower", "higher"]
@@ -28,10 +28,6 @@ class Metric:
     citation: str
     description: str
     heavy_tailed: bool = False
-
-    def as_dict(self) -> dict[str, str | bool | None]:
-        """For JSON."""
-        return asdict(self)
 
 
 METRICS: dict[str, Metric] = {
@@ -117,12 +113,17 @@ METRICS: dict[str, Metric] = {
     "nc3_cosine_mean_refmeans": Metric(
         "NC3", "higher", OURS, "nc3_cosine_mean with the reference precision's class means"
     ),
+    "logits_error": Metric("drift", None, OURS, "relative error of the logits against the reference precision's", True),
     "mean_drift": Metric(
         "drift", "lower", OURS, "mean squared shift of class means over the reference's tr Sigma_B", True
     ),
     # losses and accuracies
     "val_loss": Metric("loss", None, "cross-entropy", "validation cross-entropy, nats per sample"),
     "val_accuracy": Metric("accuracy", None, "top-1", "share of validation samples classified correctly"),
+    "val_top5_accuracy": Metric(
+        "accuracy", None, "top-5", "share of validation samples with the class among the five first"
+    ),
+    "val_calibration_error": Metric("loss", None, "Guo et al. 2017, eq. 3", "expected calibration error over 15 bins"),
     "perplexity": Metric("loss", None, "cross-entropy", "exp of val_loss", True),
     "train_loss": Metric(
         "loss", None, "cross-entropy", "cross-entropy of the measured training samples, evaluation mode"
