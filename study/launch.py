@@ -190,10 +190,8 @@ class Launch:
             from study import sweep
 
             try:
-                with (
-                    sweep.connected(self.options.address),
-                    stopping.waits(),
-                ):  # Ray sets handlers of its own: ours again
+                with sweep.connected(self.options.address) as session, stopping.waits():  # ours after Ray's handlers
+                    note_session(self.record, session)
                     self._check_resources(backlog, sweep.largest_node())
                     backlog.nodes = sweep.nodes
                     while not backlog.finished:

@@ -80,22 +80,24 @@ def _trainable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Within a Ray cluster (`address`, or the one RAY_ADDRESS names), or a Ray of our own on this computer.
+def connected(address: str | None) -> Iterator[Path | None]:
+    """Within a Ray cluster (`address`, or the one RAY_ADDRESS names), or within a Ray of our own on this computer, whose
+    session folder is given, and is deleted in the end.
 
     Raises ClusterError where it cannot be joined.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"runtime_env": _code()}
+    own = address == "local"
+    options: dict[str, Any] = {"include_dashboard": False} if own else {"runtime_env": _code()}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, RayError) as error:
         raise ClusterError(f"cannot join the Ray cluster at {address}: {error}") from error
-    session = Path(_own_node().get_session_dir_path()) if address == "local" else None
+    session = Path(_own_node().get_session_dir_path()) if own else None
     try:
-        yield
+        yield session
     finally:
         ray.shutdown()
         if session is not None:

@@ -83,6 +83,8 @@ def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
         return Ended("done")
+    if task.stop_file.exists():
+        return Ended("stopped")
     with Leases(store.paths.leases).hold(todo.key, task.launch, node=node, stale=task.stale) as holding:
         if holding is None:
             return Ended("busy")

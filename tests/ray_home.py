@@ -1,0 +1,108 @@
+"""Launches in processes of their own, with a Ray of their own, of which nothing is left after the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tiny_study import write_study
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class RayHome:
+    """A folder for Ray's sessions (its path must be short) and the processes that were started in it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        self.environment = {
+            **os.environ,
+            "RAY_TMPDIR": str(self.folder),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        }
+        self.environment.pop("RAY_ADDRESS", None)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def run(self, *command: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own; its output can be read with `output`."""
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=self.environment | variables,
+            cwd=self.folder,
+        )
+        self.started.append(process)
+        return process
+
+    def launch(self, folder: Path, study: dict[str, Any], *options: str, **variables: str) -> subprocess.Popen[str]:
+        """Start `python -m study.launch` of a study in a folder."""
+        path = write_study(folder, study)
+        command = (sys.executable, "-m", "study.launch", str(path), "--runs", str(folder / "runs"), *options)
+        return self.run(*command, **variables)
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """Everything that runs in this home: what has its folder in the environment."""
+        for process in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+                if process.environ().get("RAY_TMPDIR") == str(self.folder):
+                    yield process
+
+    def workers(self) -> list[psutil.Process]:
+        """Processes that run a trial."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if "ImplicitFunc" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def close(self) -> None:
+        """End all that still runs."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        for started in self.started:
+            with suppress(ProcessLookupError):
+                started.kill()
+            started.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def ray_home() -> Iterator[RayHome]:
+    """A home that is closed in the end."""
+    home = RayHome()
+    try:
+        yield home
+    finally:
+        home.close()
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 240.0) -> tuple[int, str]:
+    """Exit code and output of a process that ends by itself."""
+    output, _ = process.communicate(timeout=seconds)
+    return process.returncode, output
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """The first true value of a condition."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return value
