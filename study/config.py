@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from study.checks import validation_faults
 from study.data.config import DataConfig
@@ -96,6 +96,16 @@ class CellConfig(Settings):
     @classmethod
     def _known_precision(cls, value: str) -> str:
         return parse_precision(value).name
+
+    @field_validator("model")
+    @classmethod
+    def _model_reads_the_data(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        data = info.data.get("data")
+        if data is not None and model.reads not in (None, data.gives):
+            raise ValueError(
+                f"{model.kind} reads {model.reads}, but data.kind {data.kind} gives {data.gives}: change one of the two"
+            )
+        return model
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.data.base import IGNORE, DataError, Dataset, Split
-from study.data.config import BalancedData, DataConfig, ImagesData, StoriesData, TextData
+from study.data.config import BalancedData, DataConfig, FreeData, ImagesData, StoriesData, TextData
 from study.data.estimate import Estimate, estimate
 from study.data.image_sources import image_folder
 from study.data.token_files import check_readable
@@ -54,3 +54,7 @@ def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
             from study.data.images import load_images
 
             return load_images(config, base, cache)
+        case FreeData():
+            from study.data.free import load_free
+
+            return load_free(config)

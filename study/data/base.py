@@ -40,7 +40,7 @@ class Split(Protocol):
             rows: (B,) row numbers in [0, len).
 
         Returns:
-            inputs, int64 (B, T-1) tokens or float32 (B, channels, height, width) images, and
+            inputs, int64 (B, T-1) tokens, float32 (B, channels, height, width) images or int64 (B,) sample numbers, and
             targets, int64 (B, T-1) or (B,); `IGNORE` marks positions that are no sample.
         """
 
@@ -54,7 +54,8 @@ class Dataset:
     classes: int
     """Size of the head, V. For text it is also the number of input tokens."""
     input_shape: tuple[int, ...]
-    """Shape of one row's input: (T-1,) tokens or (channels, height, width)."""
+    """Shape of one row's input: (T-1,) tokens or (channels, height, width); for samples without content, whose input
+    is their number, (samples,): that of the unit vector with this number."""
     fingerprint: str
     """Hash of the content (tokens and tokenizer, or images and labels), whatever it was read from."""
     class_counts: Ints
@@ -63,6 +64,8 @@ class Dataset:
     """(V,) names of the classes, for reports."""
     facts: Mapping[str, Fact]
     """Counts and statistics of the data, to print and to store beside a run."""
+    ood: Split | None = None
+    """Other data of the same shape, whose labels mean nothing, or None."""
 
 
 def class_facts(counts: Ints) -> dict[str, Fact]:

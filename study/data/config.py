@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +22,7 @@ LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 class Corpus(Settings):
     """Where a text comes from, how it becomes tokens, and which share of it is used."""
 
+    gives: ClassVar[str] = "tokens"
     source: str = "python-docs"
     """`python-docs`, a .txt, .jsonl or .parquet file, a folder of such parquet files, or `hub:NAME[@REVISION]`."""
     text_column: str = "text"
@@ -130,6 +131,7 @@ class BalancedData(Corpus, Imbalance):
 class StoriesData(Settings):
     """Stories written by a probabilistic grammar, whose entropy per token is known exactly."""
 
+    gives: ClassVar[str] = "tokens"
     kind: Literal["stories"] = "stories"
     words_per_list: Annotated[int, Field(ge=2, le=LONGEST_WORD_LIST)] = 20
     """Words in each of the lists (names, animals, ...) that stories draw from: the dial for the number of classes."""
@@ -152,6 +154,7 @@ class StoriesData(Settings):
 class ImagesData(Imbalance):
     """Labelled images; inputs are standardised with the mean and deviation of each channel of the training images."""
 
+    gives: ClassVar[str] = "images"
     kind: Literal["images"] = "images"
     source: str = "digits"
     """`digits` (8 x 8, of scikit-learn), `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `hub:NAME[@REVISION]`, or a
@@ -165,8 +168,16 @@ class ImagesData(Imbalance):
     rarest class has."""
     label_noise: Annotated[Float, Field(ge=0, lt=1)] = 0.0
     """Share of the training images that are given a wrong class, any other being equally likely."""
+    ood: str | None = Field(default=None, json_schema_extra={"neutral": None})
+    """Other images, whose features are compared with the class means: a source as above, or `photos` (patches of two
+    photographs of scikit-learn); resized and scaled to fit."""
     seed: NonNegativeInt = 0
     """Seed of the split, of the images left out and of the noise."""
+
+    @field_validator("ood")
+    @classmethod
+    def _known_ood(cls, source: str | None) -> str | None:
+        return source if source in (None, "photos") else cls._known_images(source)
 
     @field_validator("source")
     @classmethod
@@ -181,4 +192,16 @@ class ImagesData(Imbalance):
         )
 
 
-DataConfig = Annotated[TextData | BalancedData | StoriesData | ImagesData, Field(discriminator="kind")]
+class FreeData(Imbalance):
+    """Samples without content, for the unconstrained-features model; validation samples are the training samples."""
+
+    gives: ClassVar[str] = "samples"
+    kind: Literal["free"] = "free"
+    classes: Annotated[int, Field(ge=2)] = 10
+    quota: PositiveInt = 20
+    """Samples of a class (of the largest, under imbalance)."""
+    seed: NonNegativeInt = 0
+    """Seed of the subset that is measured."""
+
+
+DataConfig = Annotated[TextData | BalancedData | StoriesData | ImagesData | FreeData, Field(discriminator="kind")]

@@ -9,10 +9,11 @@ import numpy as np
 
 from study.data.balancing import window_quotas
 from study.data.base import Ints
-from study.data.config import BalancedData, DataConfig, ImagesData, StoriesData, TextData
+from study.data.config import BalancedData, DataConfig, FreeData, ImagesData, StoriesData, TextData
 from study.data.grammar import Grammar
 from study.data.image_choice import choose_images
 from study.data.image_sources import image_folder
+from study.data.imbalance import class_sizes
 from study.data.token_files import token_counts
 
 
@@ -25,7 +26,7 @@ class Estimate:
     val_samples: int
     classes: int
     input_shape: tuple[int, ...]
-    """Shape of one row's input: (T-1,) tokens or (channels, height, width)."""
+    """Shape of one row's input, as in `Dataset`."""
 
 
 def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
@@ -42,6 +43,9 @@ def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
             return _of_stories(config)
         case ImagesData():
             return _of_images(config, base, cache)
+        case FreeData():
+            rows = int(class_sizes(config, config.quota, config.classes).sum())
+            return Estimate(rows, rows, rows, config.classes, (rows,))
     counts = token_counts(config, base, cache)
     if counts is None:
         return None

@@ -13,6 +13,7 @@ from study.data.cache import digest
 from study.data.config import ImagesData
 from study.data.image_choice import choose_images
 from study.data.image_files import Labelled
+from study.data.ood import load_ood
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
     mean, deviation = _channel_moments(chosen.train)
     train, val = (Images(part, mean, deviation) for part in (chosen.train, chosen.val))
     counts = np.bincount(chosen.train.labels, minlength=len(chosen.source.names))
-    original = [part for part in (chosen.source.train, chosen.source.val) if part is not None]
+    ood = None if config.ood is None else load_ood(config, base, cache, chosen.train.images)
+    original = [part for part in (chosen.source.train, chosen.source.val, ood) if part is not None]
     return Dataset(
         train=train,
         val=val,
@@ -63,6 +65,7 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
             "wrong_labels": chosen.wrong,
             **class_facts(counts),
         },
+        ood=None if ood is None else Images(ood, mean, deviation),
     )
 
 
