@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Ints, Split
-from study.metrics import Agreement, ClassMoments, NearestCentre, collapse_metrics, reference_drift
+from study.metrics import (
+    Agreement,
+    ClassMoments,
+    CollapseMetrics,
+    NearestCentre,
+    collapse_metrics,
+    minority_collapse,
+    ood_orthogonality,
+    reference_drift,
+)
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.precision import RelativeError
@@ -50,6 +59,11 @@ class Measurement:
         else:
             self.values[column], self.reasons[column] = None, reason
 
+    def add(self, found: CollapseMetrics) -> None:
+        """Take over columns with their reasons."""
+        self.values |= found
+        self.reasons |= found.reasons
+
     def put_agreement(self, found: Agreement, columns: dict[str, str]) -> None:
         """Record shares of decisions: column -> attribute of the agreement."""
         for column, attribute in columns.items():
@@ -79,6 +93,7 @@ class _Collector:
     moments: dict[str, ClassMoments] = field(default_factory=dict)
     train_scores: Scores = field(init=False)
     val_scores: HeldOutScores = field(init=False)
+    ood: ClassMoments | None = None
     agreements: dict[str, Agreement] = field(default_factory=dict)
     layer_hits: dict[str, int] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
@@ -103,6 +118,12 @@ class _Collector:
             if name not in self.moments:
                 self.moments[name] = ClassMoments(self.classes, h.shape[1], self.device, scatter=True)
             self.moments[name].update(h, targets)
+
+    def add_ood(self, h: Tensor) -> None:
+        """Add features of other data, whatever their labels."""
+        if self.ood is None:
+            self.ood = ClassMoments(1, h.shape[1], self.device)
+        self.ood.update(h, torch.zeros(len(h), dtype=torch.int64, device=h.device))
 
     def decide(self, column: str, h: Tensor, targets: Tensor, means: _Collector | None = None) -> None:
         """Add the decisions on a batch, with the class means of this model or those of another."""
@@ -190,7 +211,15 @@ def collect(
                 collector.val_scores.update(logits, targets[part])
                 if known is not None and expected is not None and collector is not known:
                     collector.logits_error.update(logits, known.model.head(expected[HEAD_INPUT][part]))
-    return {name: _measurement(collector, known, measure.min_count) for name, collector in collectors.items()}
+    if data.ood is not None:
+        others = measured_rows(data.ood, measure.agreement_samples, seed)
+        for inputs, _, wanted in _batches(data.ood, others, device, "other data", beat):
+            for collector in collectors.values():
+                collector.add_ood(collector.features(inputs, wanted)[HEAD_INPUT])
+    return {
+        name: _measurement(collector, known, data.class_counts, measure.min_count)
+        for name, collector in collectors.items()
+    }
 
 
 def _batches(
@@ -216,7 +245,7 @@ def _blocks(samples: int, classes: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _measurement(collector: _Collector, known: _Collector | None, min_count: int) -> Measurement:
+def _measurement(collector: _Collector, known: _Collector | None, class_counts: Ints, min_count: int) -> Measurement:
     """All columns of a model."""
     head = collector.model.head
     metrics = collapse_metrics(collector.moments[HEAD_INPUT], head.weight, min_count=min_count)
@@ -229,12 +258,11 @@ def _measurement(collector: _Collector, known: _Collector | None, min_count: int
         "nc4_unmeasured_share": "unmeasured_share",
     }
     result.put_agreement(collector.agreements["val"], names)
+    result.add(minority_collapse(moments, head.weight, torch.from_numpy(class_counts), min_count=min_count))
+    if collector.ood is not None:
+        result.add(ood_orthogonality(moments, collector.ood, min_count=min_count))
     if known is not None and collector is not known:
-        drift = reference_drift(
-            collector.moments[HEAD_INPUT], known.moments[HEAD_INPUT], head.weight, min_count=min_count
-        )
-        result.values |= drift
-        result.reasons |= drift.reasons
+        result.add(reference_drift(moments, known.moments[HEAD_INPUT], head.weight, min_count=min_count))
         names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
         result.put_agreement(collector.agreements["refmeans"], names)
         result.put("logits_error", collector.logits_error.value, "the logits are zero or not finite")

@@ -3,7 +3,9 @@
 from study.metrics.agreement import Agreement, NearestCentre
 from study.metrics.classes import ClassTable, per_class
 from study.metrics.collapse import collapse_metrics
+from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
+from study.metrics.ood import ood_orthogonality
 from study.metrics.reference import reference_drift
 from study.metrics.result import CollapseMetrics
 from study.metrics.table import METRICS, Metric
@@ -18,6 +20,8 @@ __all__ = [
     "MomentsError",
     "NearestCentre",
     "collapse_metrics",
+    "minority_collapse",
+    "ood_orthogonality",
     "per_class",
     "reference_drift",
 ]

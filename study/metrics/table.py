@@ -13,6 +13,8 @@ KOTHAPALLI = "Kothapalli 2023"
 GALANTI = "Galanti, Gyorgy & Hutter 2021"
 TIRER = "Tirer, Huang & Niles-Weed 2023"
 LIU = "Liu et al. 2023"
+AMMAR = "Ammar et al. 2024 (NECO)"
+FANG = "Fang et al. 2021"
 OURS = "this project"
 
 
@@ -116,6 +118,19 @@ METRICS: dict[str, Metric] = {
     "logits_error": Metric("drift", None, OURS, "relative error of the logits against the reference precision's", True),
     "mean_drift": Metric(
         "drift", "lower", OURS, "mean squared shift of class means over the reference's tr Sigma_B", True
+    ),
+    # other data, and imbalance
+    "nc5_ood_orthogonality": Metric(
+        "NC5", "lower", AMMAR, "mean |cosine| of class means and the mean feature of other data (data.ood)"
+    ),
+    "minority_classes": Metric(
+        "minority", None, OURS, "classes with fewer training samples than the geometric mean of largest and smallest"
+    ),
+    "minority_means_cos": Metric(
+        "minority", "lower", FANG, "mean cosine of centred means of minority classes; 1: they have merged"
+    ),
+    "minority_head_cos": Metric(
+        "minority", "lower", FANG, "mean cosine of centred head rows of minority classes; 1: they have merged"
     ),
     # losses and accuracies
     "val_loss": Metric("loss", None, "cross-entropy", "validation cross-entropy, nats per sample"),
