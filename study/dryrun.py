@@ -33,7 +33,9 @@ def _size(cell: Cell, cache: Path) -> DataSize | DataError:
     if key not in _SIZES:
         try:
             data = load_data(cell.config.data, base=cell.folder, cache=cache)
-            _SIZES[key] = DataSize(data.classes, data.train.samples, len(data.train), data.val.samples)
+            _SIZES[key] = DataSize(
+                data.classes, data.train.samples, len(data.train), data.val.samples, data.input_shape
+            )
         except DataError as error:
             _SIZES[key] = error
     return _SIZES[key]

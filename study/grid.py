@@ -125,12 +125,13 @@ def trainings(cells: Iterable[Cell]) -> tuple[Training, ...]:
 
 @dataclass(frozen=True)
 class DataSize:
-    """How large a data set is: classes of the head, samples and sequences of the training split."""
+    """How large a data set is: classes of the head, samples and sequences of the training split, shape of an input."""
 
     classes: int
     train_samples: int
     train_sequences: int
     val_samples: int
+    input_shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -201,11 +202,11 @@ def cost(training: Training, size: DataSize, *, trained: bool = True) -> Cost:
     """Cost of a training: tokens seen, FLOPs by 6 N per token trained and 2 N per token measured, bytes kept.
 
     N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside embeddings; the head of a model with
-    a large vocabulary is most of its arithmetic here, so it is counted). Attention products are left out.
+    a large vocabulary is most of its arithmetic here, so it is counted). Attention products are left out, and so are
+    the positions of an image that a convolution visits: its FLOPs are a lower bound.
     """
-    config, cells = training.first.config, training.cells
-    context = getattr(config.data, "context", 1)
-    parameters = parameter_count(config.model, classes=size.classes, context=context, base=training.first.folder)
+    config, cells, folder = training.first.config, training.cells, training.first.folder
+    parameters = parameter_count(config.model, classes=size.classes, input_shape=size.input_shape, base=folder)
     tokens = config.train.epochs * size.train_samples if trained else 0
     measured = 0
     for cell in cells:

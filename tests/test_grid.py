@@ -132,7 +132,7 @@ def test_a_cell_survives_the_way_to_a_worker() -> None:
     assert again.key == cell.key
 
 
-SIZE = DataSize(classes=50_257, train_samples=1_000, train_sequences=10, val_samples=100)
+SIZE = DataSize(classes=50_257, train_samples=1_000, train_sequences=10, val_samples=100, input_shape=(127,))
 
 
 def test_plan_leaves_out_what_is_done_or_failed() -> None:
