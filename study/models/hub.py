@@ -64,8 +64,10 @@ class HubModel(FeatureModel):
     @property
     def layers(self) -> dict[str, nn.Module]:
         depth = self.config.num_hidden_layers
-        blocks = next(m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth)
-        return {f"block{number}": block for number, block in enumerate(blocks, start=1)}
+        lists = [m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth]
+        if not lists:
+            raise ModelError(f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers last works")
+        return {f"block{number}": block for number, block in enumerate(lists[0], start=1)}
 
     def features(self, x: Tensor) -> Tensor:
         hidden: Tensor = self.body(input_ids=x, use_cache=False).last_hidden_state
@@ -102,8 +104,6 @@ def load_pretrained(
     return model
 
 
-def load_checkpoint(folder: Path) -> FeatureModel:
-    """See `study.models.load_checkpoint`."""
 def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> None:
     """Raise ModelError unless `model` takes inputs of this shape."""
     if isinstance(model, OwnModel):
@@ -116,12 +116,14 @@ def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -
         raise ModelError(f"{path} has only {model.positions} positions: shorten data.context {input_shape[0] + 1}")
 
 
+def load_checkpoint(folder: Path) -> FeatureModel:
+    """See `study.models.load_checkpoint`."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
-        architecture = _architecture(config)
-        if architecture is None or not (folder / WEIGHTS).exists():
         if config.get("model_type") == FAMILY:
             return rebuilt(config, load_file(folder / WEIGHTS))
+        architecture = _architecture(config)
+        if architecture is None or not (folder / WEIGHTS).exists():
             return _through_transformers(str(folder), None)
         tensors = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
@@ -138,10 +140,10 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
         tensors: dict[str, Tensor] = dict(model.named_parameters())
         if model.architecture.family == "gpt_neo":
             tensors = _to_hugging_face(tensors)
-    elif isinstance(model, HubModel):
-        tensors = {f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()}
     elif isinstance(model, OwnModel):
         config, tensors = model.description(), model.state_dict()
+    elif isinstance(model, HubModel):
+        tensors = {f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()}
         if not model.tied:
             tensors |= {f"{model.head_name}.{name}": value for name, value in model.head.named_parameters()}
         config = model.config.to_dict() | {"architectures": model.config.architectures}
