@@ -8,37 +8,47 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from study.data import DataError, load_data
-from study.grid import Cell, Cost, DataSize, Plan, trainings
+from study.data import DataConfig, DataError, Estimate, estimate, load_data
+from study.data.config import HUB_IMAGES
+from study.grid import Cell, Cost, Plan, trainings
 from study.progress import training_name
 
-_SIZES: dict[tuple[str, str], DataSize | DataError] = {}
+_SIZES: dict[tuple[str, str], Estimate | DataError] = {}
 SHOWN = 40
 
 
-def data_size(cell: Cell, cache: Path) -> DataSize | None:
-    """Size of a cell's data, which is built and cached if need be; None where it cannot be read (`data_problem`)."""
+def data_size(cell: Cell, cache: Path) -> Estimate | None:
+    """Size of a cell's data; None where it cannot be known (`data_problem`)."""
     found = _size(cell, cache)
     return None if isinstance(found, DataError) else found
 
 
 def data_problem(cell: Cell, cache: Path) -> str | None:
-    """Why a cell's data cannot be read, or None."""
+    """Why the size of a cell's data is not known, or None."""
     found = _size(cell, cache)
     return str(found) if isinstance(found, DataError) else None
 
 
-def _size(cell: Cell, cache: Path) -> DataSize | DataError:
+def _size(cell: Cell, cache: Path) -> Estimate | DataError:
     key = (cell.config.data.model_dump_json(), str(cell.folder))
     if key not in _SIZES:
         try:
-            data = load_data(cell.config.data, base=cell.folder, cache=cache)
-            _SIZES[key] = DataSize(
-                data.classes, data.train.samples, len(data.train), data.val.samples, data.input_shape
-            )
+            _SIZES[key] = _find_size(cell.config.data, cell.folder, cache)
         except DataError as error:
             _SIZES[key] = error
     return _SIZES[key]
+
+
+def _find_size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
+    """What is known at once, else the data are built and cached; a plan fetches nothing from the hub."""
+    if (known := estimate(config, base=folder, cache=cache)) is not None:
+        return known
+    if str(getattr(config, "source", "")).startswith("hub:") or getattr(config, "source", "") in HUB_IMAGES:
+        raise DataError(
+            f"{getattr(config, 'source', '')} has not been fetched yet: its size is known once a launch did"
+        )
+    data = load_data(config, base=folder, cache=cache)
+    return Estimate(len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape)
 
 
 def show_plan(plan: Plan, console: Console, cache: Path) -> None:
@@ -73,8 +83,10 @@ def _show_data(plan: Plan, console: Console, cache: Path) -> None:
             table.add_row(cell.config.data.kind, name, "?", "?", "?", "?")
             console.print(f"[yellow]data[/] {problem}", soft_wrap=True)
         else:
-            numbers = (size.classes, size.train_sequences, size.train_samples, size.val_samples)
-            table.add_row(cell.config.data.kind, name, *(f"{number:,}" for number in numbers))
+            numbers = (size.classes, size.train_rows, size.train_samples, size.val_samples)
+            table.add_row(cell.config.data.kind, name, *("?" if n is None else f"{n:,}" for n in numbers))
+            if size.origin:
+                console.print(f"[dim]{name}: {size.origin}[/]", soft_wrap=True)
     console.print(table)
 
 
@@ -101,16 +113,28 @@ def _show_trainings(plan: Plan, console: Console) -> None:
         parameters = [cost.parameters for cost in known if cost.parameters is not None]
         console.print(
             f"Parameters {quantity(min(parameters))} to {quantity(max(parameters))}; "
-            f"{quantity(sum(cost.tokens for cost in known))} tokens, {sum(cost.flops or 0 for cost in known):.2g} FLOPs; "
+            f"{quantity(sum(cost.tokens for cost in known))} tokens, {_flops(known)}; "
             f"{size_text(sum(cost.disk or 0 for cost in known))} of kept checkpoints.",
             soft_wrap=True,
         )
 
 
+def _flops(costs: list[Cost]) -> str:
+    known = [cost.flops for cost in costs if cost.flops is not None]
+    if len(known) < len(costs):
+        return "FLOPs not known without the number of validation samples"
+    return f"{sum(known):.2g} FLOPs"
+
+
 def _cost_columns(cost: Cost | None) -> tuple[str, str, str, str]:
     if cost is None or cost.parameters is None:
         return ("?", "?" if cost is None else quantity(cost.tokens), "?", "?")
-    return (quantity(cost.parameters), quantity(cost.tokens), f"{cost.flops:.2g}", size_text(cost.disk or 0))
+    return (
+        quantity(cost.parameters),
+        quantity(cost.tokens),
+        "?" if cost.flops is None else f"{cost.flops:.2g}",
+        size_text(cost.disk or 0),
+    )
 
 
 def quantity(number: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import COLUMNS, CellConfig, Resources, StudyConfig, measured_epochs
+from study.data.estimate import Estimate
 from study.models.config import parameter_count
 from study.precision import options_used, parse_precision
 from study.schema import Scalar, canonical, flat, plain
@@ -124,19 +125,9 @@ def trainings(cells: Iterable[Cell]) -> tuple[Training, ...]:
 
 
 @dataclass(frozen=True)
-class DataSize:
-    """How large a data set is: classes of the head, samples and sequences of the training split, shape of an input."""
-
-    classes: int
-    train_samples: int
-    train_sequences: int
-    val_samples: int
-    input_shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Cost:
-    """What a training costs. `parameters` and `flops` are None where the model is known only after loading it."""
+    """What a training costs. None is what cannot be known yet: parameters of a model that must be fetched, FLOPs without
+    the number of validation samples."""
 
     parameters: int | None
     tokens: int
@@ -168,7 +159,7 @@ def plan(
     done: Collection[str] = (),
     failed: Collection[str] = (),
     kept: Callable[[Training], bool] = lambda training: False,
-    size: Callable[[Cell], DataSize | None] = lambda cell: None,
+    size: Callable[[Cell], Estimate | None] = lambda cell: None,
 ) -> Plan:
     """What is left of `cells`: neither done nor failed, grouped by training, with its cost.
 
@@ -198,7 +189,7 @@ def plan(
     )
 
 
-def cost(training: Training, size: DataSize, *, trained: bool = True) -> Cost:
+def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     """Cost of a training: tokens seen, FLOPs by 6 N per token trained and 2 N per token measured, bytes kept.
 
     N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside embeddings; the head of a model with
@@ -208,16 +199,19 @@ def cost(training: Training, size: DataSize, *, trained: bool = True) -> Cost:
     config, cells, folder = training.first.config, training.cells, training.first.folder
     parameters = parameter_count(config.model, classes=size.classes, input_shape=size.input_shape, base=folder)
     tokens = config.train.epochs * size.train_samples if trained else 0
-    measured = 0
-    for cell in cells:
-        asked = cell.config.measure
-        sample = min(asked.train_tokens or size.train_samples, size.train_samples)
-        passes = sample + size.val_samples + min(asked.agreement_samples, size.train_samples)
-        measured += passes * len(measured_epochs(asked.at, config.train.epochs))
+    measured = None if size.val_samples is None else sum(_passes(cell, size, size.val_samples) for cell in cells)
     kept = {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
     return Cost(
         parameters=parameters,
         tokens=tokens,
-        flops=None if parameters is None else float(parameters) * (6 * tokens + 2 * measured),
+        flops=None if parameters is None or measured is None else float(parameters) * (6 * tokens + 2 * measured),
         disk=None if parameters is None else 4 * parameters * kept,
     )
+
+
+def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
+    """Samples that a cell's checkpoints are measured on."""
+    asked = cell.config.measure
+    sample = min(asked.train_tokens or size.train_samples, size.train_samples)
+    at_once = sample + val_samples + min(asked.agreement_samples, size.train_samples)
+    return at_once * len(measured_epochs(asked.at, cell.config.train.epochs))

@@ -10,7 +10,8 @@ import yaml
 from pydantic import Field
 
 from study.config import COLUMNS, study_from
-from study.grid import Cell, DataSize, cost, expand, plan, trainings
+from study.data import Estimate
+from study.grid import Cell, cost, expand, plan, trainings
 from study.schema import plain
 from study.settings import Settings
 
@@ -132,7 +133,7 @@ def test_a_cell_survives_the_way_to_a_worker() -> None:
     assert again.key == cell.key
 
 
-SIZE = DataSize(classes=50_257, train_samples=1_000, train_sequences=10, val_samples=100, input_shape=(127,))
+SIZE = Estimate(train_rows=10, train_samples=1_000, val_samples=100, classes=50_257, input_shape=(127,))
 
 
 def test_plan_leaves_out_what_is_done_or_failed() -> None:

@@ -23,17 +23,24 @@ class Estimate:
 
     train_rows: int
     train_samples: int
-    val_samples: int
+    val_samples: int | None
+    """None where only the training split's size was published."""
     classes: int
     input_shape: tuple[int, ...]
     """Shape of one row's input, as in `Dataset`."""
+    origin: str = ""
+    """Where numbers come from that were not counted here."""
+
+
+GPT2_TOKENIZERS = ("hub:EleutherAI/gpt-neo-125M", "hub:openai-community/gpt2", "hub:gpt2")
+TINY_STORIES = "hub:roneneldan/TinyStories"
 
 
 def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
     """Size of the data as far as it is known at once; None where it must be read or fetched first.
 
-    Text: what was last built from the same settings, if it was. Stories: the expectation. Images: what local files
-    hold; the hub is not asked.
+    Text: what was last built from the same settings, if it was, else what is published. Stories: the expectation.
+    Images: what local files hold; the hub is not asked.
 
     Raises:
         DataError: the settings cannot be met by the data.
@@ -48,11 +55,22 @@ def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
             return Estimate(rows, rows, rows, config.classes, (rows,))
     counts = token_counts(config, base, cache)
     if counts is None:
-        return None
+        return _published(config) if isinstance(config, TextData) else None
     train, val = counts
     classes = len(train) if config.vocabulary == "full" else int((train + val > 0).sum())
     of_kind = _of_windows if isinstance(config, BalancedData) else _of_chunks
     return Estimate(*of_kind(config, train, val), classes, (config.context - 1,))  # type: ignore[arg-type]
+
+
+def _published(config: TextData) -> Estimate | None:
+    """TinyStories in chunks of 2,048 GPT-2 tokens: S = 229,367 training chunks (Wu & Papyan 2024, appendix A)."""
+    whole = config.model_copy(update={"seed": 0, "val_fraction": 0.1, "val_tokens": None})
+    of_the_paper = [TextData(source=TINY_STORIES, tokenizer=tokenizer, context=2048) for tokenizer in GPT2_TOKENIZERS]
+    if whole not in of_the_paper:
+        return None
+    chunks, context, classes = 229_367, 2048, 50_257
+    origin = "as published (Wu & Papyan 2024, appendix A); counted once the corpus is fetched"
+    return Estimate(chunks, chunks * (context - 1), None, classes, (context - 1,), origin)
 
 
 def _of_chunks(config: TextData, train: Ints, val: Ints) -> tuple[int, int, int]:
