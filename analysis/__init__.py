@@ -1,0 +1,40 @@
+"""From the rows of a study, or anybody's table, to how collapse and an outcome are related, and how sure that is.
+
+In a notebook: `report = analysis.report("runs/quickstart")`, then `report.summary`, `report.frames["association"]`,
+`report.figures["association"]`, `report.write(Path("out"))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.page import Report
+
+__all__ = ["report"]
+
+
+def report(
+    source: str | Path,
+    *,
+    columns: str | Path | None = None,
+    response: str | None = None,
+    permutations: int = 10_000,
+    bootstrap: int = 2_000,
+    seed: int = 0,
+    allow_missing: bool = False,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Report:
+    """The report of a run directory or table, not yet written: its summary, frames and figures; see `page.Report`.
+
+    The arguments are those of `python -m analysis`. Raises analysis.roles.AnalysisError for a wrong request or table.
+    """
+    from analysis.load import load
+    from analysis.page import build_report
+    from analysis.roles import Choices
+
+    table = load(source, columns=columns, response=response, allow_missing=allow_missing)
+    return build_report(table, Choices(permutations, bootstrap, seed), only=only, say=say)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+SECTIONS = "association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision"
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
 
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--bootstrap", type=_positive, default=2_000, metavar="N", help="replicates (2000)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)")
     made.add_argument("--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)")
+    made.add_argument("--only", default="", metavar="LIST", help=f"sections to build: {SECTIONS} (all)")
     made.add_argument("--allow-missing", action="store_true", help="analyse an incomplete grid and list what it lacks")
     return made
 
@@ -51,31 +53,38 @@ def main(arguments: list[str] | None = None) -> int:
     if options.seed < 0:
         return _refuse(f"--seed: {options.seed} is negative")
 
-    from analysis.load import load
-    from analysis.roles import AnalysisError, Choices
+    from analysis import report
+    from analysis.roles import AnalysisError
 
     try:
-        table = load(
+        made = report(
             options.source,
             columns=options.columns,
             response=options.response,
+            permutations=options.permutations,
+            bootstrap=options.bootstrap,
+            seed=options.seed,
             allow_missing=options.allow_missing,
+            only=tuple(part.strip() for part in options.only.split(",") if part.strip()),
+            say=_say,
         )
     except AnalysisError as error:
         return _refuse(str(error))
-
-    from analysis.report import build_report, write_report
-
-    report = build_report(table, Choices(options.permutations, options.bootstrap, options.seed))
+    _say("writing")
     try:
-        page = write_report(report, options.out or _default_folder(Path(options.source)), formats=formats)
+        page = made.write(options.out or _default_folder(Path(options.source)), formats=formats)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for paragraph in report.summary:
-        print(paragraph)
+    for paragraph in made.summary:
+        print(f"{paragraph.title}: {paragraph.text}")
     print(f"report: {page}")
     return 0
+
+
+def _say(text: str) -> None:
+    """Progress; apart from the results, so that these can be piped."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _default_folder(source: Path) -> Path:

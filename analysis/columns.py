@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from analysis.tables import Column, estimate, named, number, p_value, share, sign, signed, whole, yes_no
+from analysis.tables import (
+    Column,
+    estimate,
+    named,
+    number,
+    number_or_whole,
+    p_value,
+    share,
+    short,
+    sign,
+    signed,
+    signed_number,
+    whole,
+    yes_no,
+)
 
 NAMES = (Column("metric", "metric", of_row=named, hint="| what is given: the line is a partial r"),)
 SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
@@ -35,7 +49,7 @@ ROBUSTNESS = (
     Column("Kendall τ", "kendall", signed),
     Column("distance corr.", "distance", share),
     Column("r leaving one out", "loo_low", signed, "loo_high"),
-    Column("most influential training", "influential"),
+    Column("most influential training", "influential", short),
     Column("r without it", "r_without", signed),
     Column("p b/n", "p_paper", estimate, hint="the estimate of Wu & Papyan"),
     Column("95% interval of p", "p_low", p_value, "p_high", hint="Monte-Carlo error (Clopper-Pearson)"),
@@ -113,3 +127,60 @@ LINKS = (
     Column("p partial", "partial_p", p_value),
     *NOTE,
 )
+OVERVIEW = (
+    Column("precision", "precision"),
+    Column("against", "baseline"),
+    Column("trainings", "n", whole),
+    Column("bits per weight", "bits", number, hint="scales included; median over trainings"),
+    Column("MiB", "mib", number),
+    Column("share quantized", "share", share, hint="of the parameters"),
+    Column("weight error", "weight_error", number, hint="relative"),
+    Column("logits error", "logits_error", number, hint="relative"),
+    Column("baseline", "before", number, hint="median of the response at the baseline"),
+    Column("here", "after", number, hint="median of the response at this precision"),
+    Column("median change", "change", signed_number),
+    Column("95% CI", "low", signed_number, "high", hint="bootstrap over trainings"),
+    Column("p (sign flips)", "p", p_value),
+    Column("got worse", "worse", whole, hint="trainings"),
+)
+COURSE = (
+    Column("metric", "metric"),
+    Column("trainings", "n", whole),
+    Column("first checkpoint", "first", number, hint="median over trainings"),
+    Column("last checkpoint", "last", number, hint="median over trainings"),
+    Column("last / first", "ratio", number, hint="median over trainings of the quotient, where all are positive"),
+    Column("more collapse is", "direction"),
+    Column("moved that way", "towards", whole, hint="trainings"),
+)
+METRICS = (
+    Column("metric", "metric"),
+    Column("family", "family"),
+    Column("more collapse is", "direction"),
+    Column("heavy tails", "heavy_tailed", yes_no, hint="also tested as logarithm"),
+    Column("what it is", "description"),
+    Column("source", "citation"),
+)
+
+
+def overfitting(axes: tuple[str, ...], seed: str | None) -> tuple[Column, ...]:
+    """Columns of the table of trainings, with the axes that tell them apart."""
+    return (
+        Column("training", "training", short),
+        *(Column(name, name) for name in (*axes, *([seed] if seed else []))),
+        Column("best epoch", "best_epoch", number_or_whole),
+        Column("best val_loss", "best_loss", number),
+        Column("last epoch", "last_epoch", number_or_whole),
+        Column("last val_loss", "last_loss", number),
+        Column("excess", "excess", number),
+        Column("flagged", "flagged", yes_no, hint="an earlier checkpoint was better"),
+    )
+
+
+def layers(metrics: tuple[str, ...]) -> tuple[Column, ...]:
+    """Columns of the table of layers."""
+    return (
+        Column("place", "place", whole),
+        Column("layer", "layer"),
+        Column("trainings", "trainings", whole),
+        *(Column(name, name, number) for name in metrics),
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from analysis.mapping import ColumnMap, KnownMissing, apply_map, read_map
-from analysis.roles import REFMEANS, AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
+from analysis.roles import HEADLINE, REFMEANS, AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -56,12 +57,22 @@ def load(
             mapping: ColumnMap = read_map(Path(columns))
             frame, roles = apply_map(frame, mapping, response, str(path))
             known, about = mapping.known_missing, mapping.about
+    layers = None
+    if "layer" in frame.columns:
+        single = frame.filter(pl.col("layer").is_not_null())
+        layers = None if single.is_empty() else single
+        frame = frame.filter(pl.col("layer").is_null())
     frame, left_out = _checked(frame, roles, str(path))
     missing = _missing(frame, roles, planned, known)
     unknown = [part for part in missing if not part.reason]
     if unknown and not allow_missing:
         raise AnalysisError(f"{path}: the grid is incomplete: {_listing(unknown[0].points)}; pass --allow-missing")
-    return Table(frame, roles, str(path), about, tuple(missing), left_out)
+    order = {name: place for place, name in enumerate(HEADLINE)}
+    ordered = dict(sorted(roles.metrics.items(), key=lambda entry: order.get(entry[0], len(order))))
+    data = _data_facts(path) if path.is_dir() else {}
+    return Table(
+        frame, replace(roles, metrics=ordered), str(path), about, tuple(missing), left_out, layers=layers, data=data
+    )
 
 
 def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
@@ -75,6 +86,18 @@ def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.D
         return planned.select("cell").join(rows, on="cell", maintain_order="left"), store.metrics(), planned
     except StoreError as error:
         raise AnalysisError(str(error)) from None
+
+
+def _data_facts(path: Path) -> dict[str, object]:
+    """Facts that the run recorded of its data, one of them per name; those of several corpora are numbered."""
+    from study.store import RunPaths
+
+    found: dict[str, object] = {}
+    files = sorted(RunPaths(path).data("*").parent.glob("*.json"))
+    for number, file in enumerate(files, start=1):
+        facts = json.loads(file.read_text(encoding="utf-8")).get("facts", {})
+        found |= {name if len(files) == 1 else f"{name} ({number})": value for name, value in facts.items()}
+    return found
 
 
 def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
@@ -148,13 +171,8 @@ def _own_roles(
 
 
 def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows of whole models only, without rows that lack the response; infinite metrics become null."""
+    """Rows (of whole models) without those that lack the response; infinite metrics become null."""
     left_out: dict[str, int] = {}
-    if "layer" in frame.columns:
-        layers = frame["layer"].is_not_null().sum()
-        if layers:
-            left_out["rows of single layers"] = int(layers)
-        frame = frame.filter(pl.col("layer").is_null())
     kept_means = [name for name in frame.columns if name.endswith(REFMEANS)]
     numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response, *kept_means]))
     text = [name for name in numbers if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null]

@@ -15,6 +15,20 @@ CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two c
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
 CDNV_SCALE_FREE = "nc1_cdnv_galanti"
 CDNV_NORM = "nc2_log_norm_mean"
+# What the report shows first, the quantities of Wu & Papyan 2024 and what they must be read beside, then their kin.
+CORE = (
+    "nc1_cdnv",
+    "nc1_cdnv_galanti",
+    "nc2_log_norm_mean",
+    "nc2_log_norm_std",
+    "nc2_interference_std",
+    "gnc2_log_distance_std",
+    "nc3_cosine_mean",
+    "unc3_cosine_std",
+    "nc4_agreement",
+)
+HEADLINE = (*CORE, "nc1_ratio", "nc2_etf_error", "nc3_dual_error", "nc4_agreement_train")
+SHORT = 15  # metrics of a table that is shown whole
 REFMEANS = "_refmeans"  # a metric at a precision with the class means of the reference precision kept
 
 
@@ -82,6 +96,8 @@ class Table:
     about: str = ""
     missing: tuple[Missing, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    layers: pl.DataFrame | None = None  # rows of single layers, where the run measured them
+    data: Mapping[str, object] = field(default_factory=dict)  # facts of the data that the run was measured on
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,17 @@ def expected_sign(metric: Metric, better: Direction | None) -> int | None:
     if metric.direction is None or better is None:
         return None
     return 1 if metric.direction == better else -1
+
+
+def headline(roles: Roles) -> tuple[str, ...]:
+    """Metrics that are shown at once, the others being folded: all of a short list, else those of `HEADLINE`."""
+    known = tuple(name for name in HEADLINE if name in roles.metrics)
+    return known if known and len(roles.metrics) > SHORT else tuple(roles.metrics)
+
+
+def core(roles: Roles) -> tuple[str, ...]:
+    """The fewest metrics that stand for all, for figures with several panels a metric."""
+    return tuple(name for name in CORE if name in roles.metrics) or headline(roles)
 
 
 def with_companions(metrics: Mapping[str, Metric]) -> list[tuple[str, str | None]]:

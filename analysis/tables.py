@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import polars as pl
 
 DASH = "–"
+KEY = re.compile("[0-9a-f]{32}")
 
 
 def number(value: float | None) -> str:
@@ -22,6 +24,16 @@ def number(value: float | None) -> str:
         digits = 3 - (math.floor(math.log10(abs(value))) if value else 0)
         return f"{value:.{max(digits, 0)}f}".replace("-", "−")
     return f"{value:.2e}".replace("-", "−")
+
+
+def number_or_whole(value: float | None) -> str:
+    """Integers whole, others by four significant digits."""
+    return DASH if value is None else (f"{value:,.0f}" if float(value).is_integer() else number(value))
+
+
+def signed_number(value: float | None) -> str:
+    """A change: four significant digits and its sign."""
+    return number(value) if value is None or value <= 0 else f"+{number(value)}"
 
 
 def signed(value: float | None) -> str:
@@ -77,6 +89,11 @@ def text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def short(value: Any) -> str:
+    """A key (32 hexadecimal digits) by its first eight; other names as they are."""
+    return value[:8] if isinstance(value, str) and KEY.fullmatch(value) else text(value)
+
+
 Show = Callable[[Any], str]
 
 
@@ -104,12 +121,15 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether it is set flush right and sorted by value."""
-        return self.show is not text
+        return self.show not in (text, short)
 
 
 @dataclass(frozen=True)
 class TableExhibit:
-    """A table of the report. `caption` says which rows and how many trainings it used, and every seed."""
+    """A table of the report. `caption` says which rows and how many trainings it used, and every seed.
+
+    `muted` rows are subordinate ones; `more` rows and a `folded` table are hidden on the page until asked for.
+    """
 
     name: str
     title: str
@@ -117,6 +137,8 @@ class TableExhibit:
     frame: pl.DataFrame
     columns: tuple[Column, ...]
     muted: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
+    more: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
+    folded: bool = False
 
     def printed(self) -> tuple[Column, ...]:
         """Columns with a value in some row: a table prints no empty column."""
@@ -132,12 +154,13 @@ class TableExhibit:
         return [
             {
                 "muted": self.muted(row),
+                "more": self.more(row),
                 "cells": [
                     {
                         "text": column.cell(row),
                         "sort": _sortable(row[column.source]),
                         "numeric": column.numeric,
-                        "note": column.source == "note",
+                        "note": column.source in ("note", "description"),
                     }
                     for column in columns
                 ],

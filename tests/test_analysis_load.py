@@ -261,12 +261,14 @@ def test_a_folder_without_a_study_is_no_run(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_rows_of_layers_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_rows_of_layers_stand_apart(tmp_path: Path) -> None:
     rows = own_rows(GRID_OF_RUN)
     layers = [{**row, "layer": "block0", "nc1_cdnv": 99.0} for row in rows]
     table = load(write_run(tmp_path, rows + layers))
     assert len(table.frame) == len(rows)
-    assert table.left_out == {"rows of single layers": len(rows)}
+    assert table.layers is not None
+    assert table.layers["layer"].to_list() == ["block0"] * len(rows)
+    assert load(write_run(tmp_path / "whole", rows)).layers is None
 
 
 def test_a_parquet_file_of_rows_keeps_its_metadata(tmp_path: Path) -> None:

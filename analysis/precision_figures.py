@@ -1,0 +1,143 @@
+"""Figures of what a precision changes: by precision, against bits, change against change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
+from analysis.curves import finish
+from analysis.degradation import CONTROL, TUNED
+from analysis.figures import RASTER_ABOVE, STYLE, label, panels, plain_ticks, rows_of, share_y, spans_decades
+from analysis.groups import colour_of, medians
+from analysis.load import final_rows, precisions
+from analysis.roles import Table
+
+BITS = "bits_per_weight"
+
+
+def by_precision(lines: pl.DataFrame, response: str) -> Figure:
+    """Median change of the response at each precision with its bootstrap interval."""
+    shown = lines.filter((pl.col("column") == response) & pl.col("median").is_not_null())
+    names = [f"{precision} − {baseline}" for precision, baseline in shown.select("precision", "baseline").rows()]
+    with mpl.rc_context(STYLE):
+        figure, axis = rows_of(names, wide=5.2, below=0.6)
+        for row, line in enumerate(shown.to_dicts()):
+            if line["low"] is not None:
+                axis.plot([line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.6)
+            axis.plot(line["median"], row, marker="o", color=OKABE_ITO[0], markersize=5)
+        axis.axvline(0, color="#333333", linewidth=0.8)
+        axis.set_xlabel(f"change of {label(response)}: median, 95% interval")
+        sizes = np.abs(shown["median"].to_numpy())
+        if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
+            axis.set_xscale("symlog", linthresh=float(sizes.min()))
+            axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{sizes.min():.0e}".replace("-", "−"))
+            axis.minorticks_off()
+    return figure
+
+
+def has_bits(table: Table) -> bool:
+    """Whether rows say how many bits a weight takes."""
+    return BITS in table.frame.columns and table.frame[BITS].drop_nulls().n_unique() > 1
+
+
+def at_all_precisions(table: Table) -> pl.DataFrame:
+    """Last checkpoints at every precision, with `tuned`: whether weights were fine-tuned after the training."""
+    tuned = pl.col(str(table.roles.precision)).str.contains(f"^({TUNED.pattern}|{CONTROL}$)")
+    rows = pl.concat([final_rows(table, name) for name in precisions(table)])
+    return rows.drop_nulls(BITS).with_columns(tuned.alias("tuned"))
+
+
+def against_bits(table: Table, columns: Sequence[str]) -> Figure:
+    """Each column against bits per weight at the last checkpoint: a line per configuration, medians over its seeds.
+
+    Precisions whose weights were fine-tuned stand apart as hollow diamonds.
+    """
+    rows = at_all_precisions(table)
+    plain, tuned = rows.filter(~pl.col("tuned")), rows.filter("tuned")
+    with mpl.rc_context(STYLE):
+        colours = Colours(rows, colour_of(table))
+        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
+        styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = (
+            (plain, {"linewidth": 1.1, "marker": "o", "markersize": 3}),
+            (tuned, {"linestyle": "", "marker": "D", "markersize": 4.5, "fillstyle": "none"}),
+        )
+        for part, style in styles:
+            for settings, line in medians(part, table.roles.axes, BITS, columns):
+                colour = colours.of([settings.get(colours.axis or "")])[0]
+                for axis, name in zip(axes, columns, strict=True):
+                    kept = line.drop_nulls(name)
+                    axis.plot(kept[BITS], kept[name], color=colour, alpha=0.85, **style)
+        for axis, name in zip(axes, columns, strict=True):
+            finish(axis, rows[name], name)
+            _bits(axis)
+        colours.key(figure)
+    return figure
+
+
+def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
+    """The response against bits per weight, a line per training, coloured by its metric at the reference precision.
+
+    One panel for each metric; fine-tuned precisions are left out.
+    """
+    response, unit = table.roles.response, table.roles.unit
+    rows = at_all_precisions(table).filter(~pl.col("tuned")).sort(unit, BITS)
+    before = final_rows(table)
+    with mpl.rc_context(STYLE):
+        figure, axes = panels(len(metrics), label(response))
+        for axis, name in zip(axes, metrics, strict=True):
+            known = before.drop_nulls(name)
+            low, high = float(known[name].to_numpy().min()), float(known[name].to_numpy().max())
+            norm = (LogNorm if spans_decades([low, high], 10) else Normalize)(low, high)
+            colours = dict(zip(known[unit], mpl.colormaps["viridis"](norm(known[name].to_numpy())), strict=True))
+            for (training,), line in rows.partition_by(unit, as_dict=True).items():
+                if training in colours:
+                    axis.plot(line[BITS], line[response], color=colours[training], linewidth=1.0, alpha=0.9)
+            if spans_decades(rows[response].to_numpy()):
+                axis.set_yscale("log")
+            axis.set_title(f"colour: {name}\n{low:.3g} (dark) to {high:.3g} (light)".replace("-", "−"), loc="left")
+            _bits(axis)
+        share_y(axes)
+    return figure
+
+
+def _bits(axis: Axes) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_xticks([2, 4, 8, 16, 32], labels=["2", "4", "8", "16", "32"])
+    axis.minorticks_off()
+    axis.set_xlabel(label(BITS))
+
+
+def change_scatter(changes: list[tuple[str, pl.DataFrame]], metrics: Sequence[str], response: str) -> Figure:
+    """Change of the response against change of each metric, one colour and marker per precision."""
+    with mpl.rc_context(STYLE):
+        above = 0.1 + 0.2 * -(-len(changes) // 6)
+        figure, axes = panels(len(metrics), f"change of {response}", above=above, titled=0.05)
+        for axis, name in zip(axes, metrics, strict=True):
+            for number, (precision, rows) in enumerate(changes):
+                axis.scatter(
+                    rows[f"{name}_q"] - rows[name],
+                    rows[f"{response}_q"] - rows[response],
+                    s=16,
+                    marker=MARKERS[number % len(MARKERS)],
+                    color=OKABE_ITO[(number + number // len(OKABE_ITO)) % len(OKABE_ITO)],
+                    alpha=0.85,
+                    linewidths=0,
+                    label=precision,
+                    rasterized=len(rows) > RASTER_ABOVE,
+                )
+            axis.axhline(0, color="#999999", linewidth=0.6)
+            axis.axvline(0, color="#999999", linewidth=0.6)
+            axis.set_xlabel(f"change of {name}")
+            plain_ticks(axis)
+        share_y(axes)
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="upper left", ncol=6, frameon=False)
+    return figure

@@ -1,0 +1,215 @@
+"""Sections about the association of metrics and response over trainings, and what of it is the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from analysis import figures
+from analysis.association import associations
+from analysis.columns import ASSOCIATION, CONFOUNDERS, MUNDLAK, POOLED, ROBUSTNESS
+from analysis.confounders import axis_covariates, confounders
+from analysis.exhibits import Context, Exhibit, Section, muted, rows_used
+from analysis.figures import FigureExhibit
+from analysis.groups import colour_of
+from analysis.layers import reference
+from analysis.load import replicates
+from analysis.pooled import pooled
+from analysis.roles import CDNV_NORM, CDNV_VARIANTS, core
+from analysis.sweeps import against_axis, facet_of, swept
+from analysis.tables import TableExhibit, p_value, signed
+
+LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
+MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
+
+
+def association(context: Context) -> Section:
+    """Every metric against the response over all trainings."""
+    table, rows = context.table, context.rows
+    lines = associations(rows, table.roles, context.choices)
+    used = context.used(rows)
+    others = tuple(name for name in table.roles.metrics if name not in context.headline)
+    caption = f"{rows_used(table, rows)}."
+    exhibits: list[Exhibit] = [
+        TableExhibit("association", "Association", used, lines, ASSOCIATION, muted, context.more),
+        FigureExhibit(
+            "association",
+            "The response against each metric",
+            f"{caption}{norm_remark(lines, context.headline)}",
+            figures.scatter(rows, table.roles, lines, context.headline, colour=colour_of(table)),
+        ),
+        TableExhibit(
+            "association_robust", "Robustness of the association", used, lines, ROBUSTNESS, muted, folded=True
+        ),
+    ]
+    if others:
+        figure = figures.scatter(rows, table.roles, lines, others, colour=colour_of(table))
+        exhibits.append(
+            FigureExhibit(
+                "association_more",
+                "The response against the other metrics",
+                f"{caption}{norm_remark(lines, others)}",
+                figure,
+                True,
+            )
+        )
+    return Section(
+        "association",
+        f"Collapse and {table.roles.response}, over all trainings",
+        (
+            "Each metric against the response over all trainings of the table. Larger models trained for longer have "
+            "a lower loss and other geometry for reasons of their own: read this beside the section on the grid.",
+        ),
+        tuple(exhibits),
+    )
+
+
+def norm_remark(lines: pl.DataFrame, shown: Sequence[str]) -> str:
+    """What a figure that shows a CDNV must say beside it: its partial r given the norm."""
+    variants = [name for name in CDNV_VARIANTS if name in shown]
+    found = lines.filter(pl.col("metric").is_in(variants) & (pl.col("given") == CDNV_NORM))
+    remarks = [
+        f" {line['metric']} scales with the feature norm: given {CDNV_NORM} its partial r is "
+        + (signed(line["r"]) + f", p {p_value(line['p'])}" if line["r"] is not None else f"unknown ({line['note']})")
+        + "."
+        for line in found.to_dicts()
+    ]
+    return "".join(remarks)
+
+
+def fixed(context: Context) -> Section | None:
+    """Table 1 of Wu & Papyan: one configuration, many seeds."""
+    table, rows = context.table, context.rows
+    groups = sorted(replicates(table, rows, LEAST_SEEDS), key=lambda group: -len(group[1]))
+    if not groups or len(groups[0][1]) == len(rows):
+        return None
+    exhibits: list[Exhibit] = []
+    for place, (settings, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
+        point = ", ".join(f"{name} {value}" for name, value in settings.items())
+        lines = associations(part, table.roles, context.choices)
+        used = f"{point}: {context.used(part)}"
+        suffix = "" if place == 0 else f"_{place + 1}"
+        exhibits += [
+            TableExhibit(
+                f"fixed{suffix}",
+                f"Association at {point}",
+                used,
+                lines,
+                ASSOCIATION,
+                muted,
+                context.more,
+                folded=place > 0,
+            ),
+            FigureExhibit(
+                f"fixed{suffix}",
+                f"The response against each metric at {point}",
+                f"{rows_used(table, part)}.{norm_remark(lines, context.headline)}",
+                figures.scatter(part, table.roles, lines, context.headline, colour=None),
+                folded=place > 0,
+            ),
+            TableExhibit(
+                f"fixed_robust{suffix}", f"Robustness at {point}", used, lines, ROBUSTNESS, muted, folded=True
+            ),
+        ]
+    more = len(groups) - MOST_CONFIGURATIONS
+    note = f" {more} more configurations have {LEAST_SEEDS} trainings or more." if more > 0 else ""
+    return Section(
+        "fixed",
+        "One configuration, many seeds",
+        (
+            "Trainings that differ in nothing but their seed: no size, no schedule can stand behind an "
+            f"association here.{note}",
+        ),
+        tuple(exhibits),
+    )
+
+
+def grid(context: Context) -> Section | None:
+    """What is left of the association when the axes are taken out."""
+    table, rows = context.table, context.rows
+    names, _ = axis_covariates(rows, table.roles)
+    if not names:
+        return None
+    lines = confounders(rows, table.roles, context.choices)
+    used = f"{rows_used(table, rows)}; response {table.roles.response}; axes: {', '.join(names)}. {context.seeds}."
+    shown = lines.filter(pl.col("metric").is_in(context.headline))
+    return Section(
+        "grid",
+        "How much of it is the grid",
+        (
+            f"The same trainings, with what the grid itself explains taken out: linear in {', '.join(names)}, or "
+            "by comparing only trainings of one architecture. What is left is no proof of a cause; what vanishes "
+            "was no evidence of one.",
+            "Signs: `same sign` where r has one sign overall, between and within architectures; anything else is "
+            "Simpson's paradox.",
+        ),
+        (
+            FigureExhibit(
+                "grid",
+                "Correlation with the response under each control",
+                f"{rows_used(table, rows)}.",
+                figures.controls(shown),
+            ),
+            TableExhibit("grid", "Association with the grid taken out", used, lines, CONFOUNDERS, muted, context.more),
+            TableExhibit(
+                "grid_slopes",
+                "Slopes within and between architectures",
+                used,
+                lines,
+                MUNDLAK,
+                muted,
+                context.more,
+                folded=True,
+            ),
+        ),
+    )
+
+
+def axes(context: Context) -> Section | None:
+    """Metrics against width, depth, epochs and the other axes of numbers."""
+    table, rows = context.table, context.rows
+    names = swept(table, rows)
+    if not names:
+        return None
+    columns = (table.roles.response, *core(table.roles))
+    facet = facet_of(table, rows)
+    apart = f", {facet} apart" if facet else ""
+    exhibits = [
+        FigureExhibit(
+            f"axis_{name}",
+            f"The metrics against {name}{apart}",
+            f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in {name} and seed alone.",
+            against_axis(table, rows, name, columns),
+            folded=place > 0,
+        )
+        for place, name in enumerate(names)
+    ]
+    return Section(
+        "axes",
+        "What the axes of the grid do",
+        (f"The response and the metrics against {', '.join(names)}{apart}.",),
+        tuple(exhibits),
+    )
+
+
+def checkpoints(context: Context) -> Section | None:
+    """All checkpoints as rows, whole trainings as units."""
+    table = context.table
+    lines = pooled(table, context.choices)
+    if lines.is_empty():
+        return None
+    used = (
+        f"All checkpoints{reference(table)}: {max(lines['n'])} rows of {max(lines['trainings'])} trainings; "
+        f"response {table.roles.response}. Whole trainings are permuted and drawn. {context.seeds}."
+    )
+    return Section(
+        "checkpoints",
+        "All checkpoints",
+        (
+            "Every checkpoint as a row. Checkpoints of one training resemble each other, so the rows say less than "
+            "their number; p and interval count trainings. Both change as a training goes on, which alone makes "
+            "them correlate.",
+        ),
+        (TableExhibit("checkpoints", "Association over all checkpoints", used, lines, POOLED, muted, context.more),),
+    )

@@ -1,0 +1,154 @@
+"""Sections about the course of training: curves, overfitting, layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.association import LEAST_ROWS, associations
+from analysis.columns import ASSOCIATION, COURSE, layers, overfitting
+from analysis.curves import collapse_curves, course, first_and_last, several_checkpoints, zero_error
+from analysis.exhibits import Context, Exhibit, Section, muted, rows_used
+from analysis.figures import FigureExhibit
+from analysis.layers import depth_profile, layer_rows, layer_table, reference
+from analysis.overfitting import GAP, can_tell, overfitted, without_flagged
+from analysis.tables import TableExhibit
+
+BESIDE = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+
+
+def training(context: Context) -> Section | None:
+    """Collapse curves: every metric over epochs, loss and accuracy beside."""
+    table = context.table
+    if not several_checkpoints(table):
+        return None
+    beside = tuple(name for name in BESIDE if name in table.frame.columns)
+    if table.roles.response not in beside:
+        beside = (table.roles.response, *beside)
+    others = tuple(name for name in table.roles.metrics if name not in context.headline)
+    trainings = table.frame[table.roles.unit].n_unique()
+    reached = zero_error(table)
+    if reached is None:
+        terminal = "The table does not say when a training reached zero training error."
+    elif reached.is_empty():
+        terminal = "No training reached zero training error, where the terminal phase would begin."
+    else:
+        terminal = (
+            f"A star marks the first epoch without an error on the training split: {len(reached)} of {trainings} "
+            f"trainings reached it, after {float(np.median(reached['epoch'].to_numpy())):g} epochs (median)."
+        )
+    caption = (
+        f"All checkpoints of {trainings} trainings{reference(table)}; a line per configuration, the median of the "
+        f"trainings that differ in their seed alone. {terminal}"
+    )
+    ends = first_and_last(table)
+    exhibits: list[Exhibit] = [
+        FigureExhibit(
+            "curves",
+            "Loss, accuracy and collapse over training",
+            caption,
+            collapse_curves(table, (*beside, *context.headline)),
+        ),
+        TableExhibit(
+            "training",
+            "How far each metric went",
+            f"{len(ends)} trainings with several checkpoints{reference(table)}; first against last checkpoint.",
+            course(table),
+            COURSE,
+            more=context.more,
+        ),
+    ]
+    if others:
+        figure = collapse_curves(table, others)
+        exhibits.append(FigureExhibit("curves_more", "The other metrics over training", caption, figure, folded=True))
+    return Section(
+        "training",
+        "Collapse over training",
+        ("The metrics at every checkpoint measured, from the untrained model on where it was measured.", terminal),
+        tuple(exhibits),
+    )
+
+
+def overfit(context: Context) -> Section | None:
+    """Trainings with a better checkpoint before the last, and the main table without them and for the gap."""
+    table, rows, roles = context.table, context.rows, context.table.roles
+    exhibits: list[Exhibit] = []
+    text: list[str] = []
+    if can_tell(table):
+        told = overfitted(table)
+        kept = without_flagged(rows, roles, told)
+        flagged = int(told["flagged"].sum())
+        text.append(
+            f"{flagged} of {len(told)} trainings had a lower val_loss at an earlier checkpoint: they are flagged as "
+            "overfitted."
+        )
+        exhibits.append(
+            TableExhibit(
+                "overfitting",
+                "Best and last checkpoint of each training",
+                f"{len(told)} trainings{reference(table)}, those with the largest excess first.",
+                told,
+                overfitting(roles.axes, roles.seed),
+                folded=True,
+            )
+        )
+        if flagged and len(kept) >= LEAST_ROWS:
+            exhibits.append(
+                TableExhibit(
+                    "association_without",
+                    "Association without the overfitted trainings",
+                    context.used(kept),
+                    associations(kept, roles, context.choices),
+                    ASSOCIATION,
+                    muted,
+                    context.more,
+                )
+            )
+        elif flagged:
+            text.append(f"{len(kept)} trainings are left without them, too few for a table; {LEAST_ROWS} are needed.")
+        else:
+            text.append("So the main table is also the one without overfitted trainings.")
+    if GAP in rows.columns and roles.response != GAP and rows[GAP].drop_nulls().n_unique() > 1:
+        gap = replace(roles, response=GAP)
+        caption = f"{rows_used(table, rows)}; response {GAP} = val_loss − train_loss. {context.seeds}."
+        exhibits.append(
+            TableExhibit(
+                "association_gap",
+                f"Association with {GAP}",
+                caption,
+                associations(rows.drop_nulls(GAP), gap, context.choices),
+                ASSOCIATION,
+                muted,
+                context.more,
+            )
+        )
+    if not exhibits:
+        return None
+    return Section("overfitting", "Overfitting and the generalization gap", tuple(text), tuple(exhibits))
+
+
+def layer(context: Context) -> Section | None:
+    """The metrics of every layer, where the run measured them."""
+    table = context.table
+    if table.layers is None:
+        return None
+    rows = layer_rows(table)
+    columns = tuple(name for name in context.headline if rows.filter(rows["layer"] != "")[name].drop_nulls().len())
+    inner = tuple(name for name in columns if rows[name].null_count() < len(rows) - rows[table.roles.unit].n_unique())
+    columns = inner or columns
+    used = f"{rows[table.roles.unit].n_unique()} trainings, last checkpoint{reference(table)}; medians over trainings."
+    return Section(
+        "layers",
+        "Collapse through the layers",
+        ("The same metrics of the features of each layer, from the first block to the input of the head.",),
+        (
+            FigureExhibit(
+                "layers",
+                "Depth profile",
+                f"{used} A line per configuration.",
+                depth_profile(table, rows, columns),
+            ),
+            TableExhibit("layers", "Layer by layer", used, layer_table(rows, columns), layers(columns), folded=True),
+        ),
+    )

@@ -1,0 +1,97 @@
+"""Metrics against one axis of the grid, for each weight decay apart: figures 6 to 19, 23 to 26, 29, 30 of Wu & Papyan.
+
+One line per point of the other axes, the median over its seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.colours import KEY_HEIGHT, Colours
+from analysis.confounders import LOGGED
+from analysis.figures import STYLE, label, panels, spans_decades
+from analysis.groups import medians
+from analysis.roles import Table
+
+FACET = "weight_decay"
+
+
+def swept(table: Table, rows: pl.DataFrame) -> list[str]:
+    """Axes of numbers that vary, without the one that tells the panels apart."""
+    return [
+        axis
+        for axis in table.roles.axes
+        if rows[axis].dtype.is_numeric() and rows[axis].n_unique() > 1 and axis != facet_of(table, rows)
+    ]
+
+
+def facet_of(table: Table, rows: pl.DataFrame) -> str | None:
+    """weight_decay where it varies beside another axis of numbers: each of its values gets panels of its own."""
+    numbers = [axis for axis in table.roles.axes if rows[axis].dtype.is_numeric() and rows[axis].n_unique() > 1]
+    return FACET if FACET in numbers and len(numbers) > 1 else None
+
+
+def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequence[str]) -> Figure:
+    """`columns` against an axis, panels in pairs or more by weight decay; a panel of an incomplete grid says so."""
+    facet = facet_of(table, rows)
+    levels: list[Any] = rows[facet].unique().sort().to_list() if facet else [None]
+    others = [axis for axis in table.roles.axes if axis not in (axis_name, facet) and rows[axis].n_unique() > 1]
+    colour = next((axis for axis in (*table.roles.architecture, *others) if axis in others), None)
+    with mpl.rc_context(STYLE):
+        colours = Colours(rows, colour)
+        figure, axes = panels(
+            len(columns) * len(levels), above=KEY_HEIGHT if colours else 0.1, titled=0.32 if facet else 0.18, gap=0.6
+        )
+        for place, axis in enumerate(axes):
+            name, level = columns[place // len(levels)], levels[place % len(levels)]
+            part = rows if facet is None else rows.filter(pl.col(facet) == level)
+            for settings, line in medians(part, others, axis_name, [name]):
+                kept = line.drop_nulls(name)
+                shade = colours.of([settings.get(colours.axis or "")])[0]
+                axis.plot(kept[axis_name], kept[name], color=shade, linewidth=1.1, marker="o", markersize=3, alpha=0.85)
+            _dress(axis, rows, axis_name, name)
+            title = label(name) if facet is None else f"{label(name)}\n{facet} {level:g}"
+            axis.set_title(title, loc="left", pad=3)
+            if lacking := missing_points(table, facet, level):
+                axis.text(0.02, 0.01, f"incomplete: {lacking} points missing", transform=axis.transAxes, fontsize=7)
+        colours.key(figure)
+    return figure
+
+
+def missing_points(table: Table, facet: str | None, level: Any) -> int:
+    """Points of the grid without rows that belong to a panel."""
+    return sum(
+        len(
+            part.points
+            if facet is None or facet not in part.points.columns
+            else part.points.filter(pl.col(facet) == level)
+        )
+        for part in table.missing
+    )
+
+
+def _dress(axis: Axes, rows: pl.DataFrame, axis_name: str, name: str) -> None:
+    """Scales and limits that all panels of a metric share."""
+    values = rows[name].drop_nulls().to_numpy()
+    if spans_decades(values):
+        axis.set_yscale("log")
+        axis.set_ylim(values.min() / 1.15, values.max() * 1.15)
+    elif values.size:
+        room = 0.06 * (values.max() - values.min()) or 0.5
+        axis.set_ylim(values.min() - room, values.max() + room)
+        axis.locator_params(axis="y", nbins=5)
+    ticks = rows[axis_name].unique().sort().cast(pl.Float64).to_list()
+    if (axis_name in LOGGED or spans_decades(ticks, 8)) and ticks[0] > 0:
+        axis.set_xscale("log")
+    if len(ticks) > 6:
+        ticks = [ticks[place] for place in np.unique(np.linspace(0, len(ticks) - 1, 5).astype(int))]
+    axis.set_xticks(ticks, labels=[f"{value:g}" for value in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel(label(axis_name))
