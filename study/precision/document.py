@@ -46,6 +46,7 @@ two that divides their number in layers too small for that. A block of zeros sta
 * `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time. `int8-dynamic` is
   torchao's Int8DynamicActivationInt8Weight (symmetric, integer product), the others its
   Int8DynamicActivationIntxWeight (asymmetric). Embeddings have no activations: their weights alone are rounded.
+  Losses and accuracies come from the rounded product; metrics that read the head's rows see its dequantized weights.
 * `qat-` fine-tunes the checkpoint with straight-through fake quantization for `precision_options.qat.epochs`, then
   rounds. `ft-fp32` is the same fine-tuning without quantization: compare `qat-` with it, not with the checkpoint.
   `efqat-` updates only the share `precision_options.efqat.share` of each weight's rows, those of largest mean
