@@ -121,14 +121,23 @@ class Backlog:
             clear_stacks(folder)
         self._failed(training, cause, message, lease.node if lease is not None and mine else "")
 
-    def abandoned(self, message: str) -> None:
-        """The scheduler gave up and took with it all that was handed out."""
-        for training in self.out.values():
-            self._postpone(training, POLL)
-        self.out.clear()
-        self.streak["node_lost"] += 1
-        self.say(f"Ray ended the sweep ({message}); what is missing goes to it again")
-        self._give_up_if_hopeless("node_lost", message)
+    def abandoned(self, message: str, *, killed: Collection[int] = ()) -> None:
+        """The scheduler gave up and took with it all that was handed out.
+
+        `killed`: process numbers of workers that it says were killed for want of memory; they alone used an attempt.
+        """
+        self.say(f"Ray ended the sweep ({message.splitlines()[0]}); what is missing goes to it again")
+        blamed = False
+        for training in list(self.out.values()):
+            lease = self.leases.get(training.key)
+            if lease is not None and lease.launch == self.launch and lease.pid in killed:
+                blamed = True
+                self.lost(training.key, message, out_of_memory=True)
+            else:
+                self._postpone(self.out.pop(training.key), POLL)
+        if not blamed:
+            self.streak["node_lost"] += 1
+            self._give_up_if_hopeless("node_lost", message)
 
     def _settled(self, cell: str) -> bool:
         return self.store.has(cell) or self.store.paths.failure(cell).exists()

@@ -198,7 +198,7 @@ class Launch:
                         try:
                             sweep.run(backlog)
                         except sweep.SweepError as error:
-                            backlog.abandoned(str(error))
+                            backlog.abandoned(str(error), killed=error.killed)
             except sweep.ClusterError as error:
                 fault = Fault("--address", str(error), "docs/cluster.md tells how to start a cluster")
                 raise StudyError([fault], source="command line") from error

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from study.worker import Ended, Work, work
 
 TRIALS = 500
 """Trials in one run of Tune: its driver's memory grows with them."""
+LOW_ON_MEMORY = "due to the node running low on memory"
+"""In the text of Ray's memory monitor; Tune keeps the type of this error to itself."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -48,6 +52,11 @@ class ClusterError(RuntimeError):
 
 class SweepError(RuntimeError):
     """Ray ended the sweep before its trials were through; the store has what they finished."""
+
+    @property
+    def killed(self) -> set[int]:
+        """Process numbers of the workers that Ray's memory monitor killed, if that is why."""
+        return {int(number) for number in re.findall(r"Selected to kill: .*?\bpid=(\d+)", str(self))}
 
 
 def describe(task: Work) -> str:
@@ -92,7 +101,7 @@ def connected(address: str | None) -> Iterator[Path | None]:
     own = address == "local"
     options: dict[str, Any] = {"include_dashboard": False} if own else {"runtime_env": _code()}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, RayError) as error:
         raise ClusterError(f"cannot join the Ray cluster at {address}: {error}") from error
     session = Path(_own_node().get_session_dir_path()) if own else None
@@ -208,11 +217,12 @@ class _Listener(tune.Callback):
         self.backlog.ended(_key(trial), ended, result["node"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error()
-        if isinstance(error, RayTaskError):
-            self.backlog.ended(_key(trial), Ended("failed", "bug", str(error)))
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").partition("\n")[2].strip()
+        pickled = trial.pickled_error_file and Path(trial.pickled_error_file)
+        if pickled and isinstance(pickle.loads(pickled.read_bytes()), RayTaskError):
+            self.backlog.ended(_key(trial), Ended("failed", "bug", text))
         else:
-            self.backlog.lost(_key(trial), str(error), out_of_memory=isinstance(error, OutOfMemoryError))
+            self.backlog.lost(_key(trial), text, out_of_memory=LOW_ON_MEMORY in text)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
