@@ -100,7 +100,8 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
     out["nc1_ratio"] = pooled / counts.sum() / trace
     if counts.min() > 1:
         bias = (classes - 1) / classes**2 * (spreads / (counts - 1)).sum()
-        out["nc1_ratio_debiased"] = pooled / (counts.sum() - classes) / (trace - bias)
+        if trace > bias:
+            out["nc1_ratio_debiased"] = pooled / (counts.sum() - classes) / (trace - bias)
     out["nc1_pinv"] = pinv_trace(within, mu)
 
     logs = np.log(norms)

@@ -6,6 +6,8 @@ import metrics_brute_force as brute
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from study.metrics import METRICS, ClassMoments, collapse_metrics, per_class
@@ -120,6 +122,30 @@ def test_every_column_equals_brute_force(name: str, dtype: torch.dtype) -> None:
     assert_close(ours, expected)
     undefined = set(ours) - set(expected)
     assert undefined == set(ours.reasons) <= {"nc2_log_equinorm"}
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(data=st.data())
+def test_small_shapes_empty_and_one_sample_classes(data: st.DataObject) -> None:
+    """Every value equals brute force, and what is undefined is undefined there, too: infinite, NaN or 0 / 0 to rounding."""
+    counts = data.draw(st.lists(st.integers(0, 4), min_size=2, max_size=8), "counts")
+    dim, min_count = data.draw(st.integers(1, 5), "dim"), data.draw(st.integers(1, 3), "min_count")
+    seed = data.draw(st.integers(0, 10**6), "seed")
+    features, labels, weight = case_of(gaussian(len(counts), dim, seed), counts, seed + 1)
+    moments = ClassMoments(len(counts), dim, scatter=True)
+    moments.update(features, labels)
+
+    ours = collapse_metrics(moments, weight, min_count=min_count)
+
+    assert {name for name, value in ours.items() if value is None} == ours.reasons.keys()
+    if sum(count >= min_count for count in counts) < 2:
+        assert ours["nc1_cdnv"] is None
+        return
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = brute.metrics(features.numpy(), labels.numpy(), weight.numpy(), min_count)
+    assert_close(ours, {name: value for name, value in expected.items() if ours[name] is not None})
+    for name in ours.reasons.keys() & expected.keys():
+        assert not np.isfinite(expected[name]) or "cov" in name, (name, expected[name], ours.reasons[name])
 
 
 def test_every_column_has_an_entry_in_the_metric_table() -> None:
