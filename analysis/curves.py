@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis.association import schema
 from analysis.colours import KEY_HEIGHT, Colours
-from analysis.figures import STYLE, label, panels, spans_decades
+from analysis.figures import STYLE, Lines, label, panels, spans_decades
 from analysis.groups import at_reference, colour_of, medians
 from analysis.roles import Table
 
@@ -95,14 +95,17 @@ def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
         colours = Colours(rows, colour_of(table))
         figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
         wanted = [*columns, *([ZERO_ERROR] if marked else [])]
+        drawn, stars = [Lines() for _ in columns], [Lines() for _ in columns]
         for settings, part in medians(rows, table.roles.axes, order, wanted):
             colour = colours.of([settings.get(colours.axis or "")])[0]
             start = part[ZERO_ERROR].min() if marked else None
-            for axis, name in zip(axes, columns, strict=True):
-                kept = part.drop_nulls(name)
-                axis.plot(kept[order], kept[name], color=colour, linewidth=1.1, marker=".", markersize=4, alpha=0.85)
-                at = kept.filter(pl.col(order) >= start).head(1) if start is not None else kept.clear()
-                axis.plot(at[order], at[name], color=colour, marker="*", markersize=10, linestyle="")
+            after = part.clear() if start is None else part.filter(pl.col(order) >= start).head(1)
+            for place, name in enumerate(columns):
+                drawn[place].add(part[order], part[name], colour)
+                stars[place].add(after[order], after[name], colour)
+        for place, axis in enumerate(axes):
+            drawn[place].draw(axis)
+            stars[place].draw(axis, width=0, size=80, marker="*")
         longest = rows[order].cast(pl.Float64).max()
         for axis, name in zip(axes, columns, strict=True):
             finish(axis, rows[name], name)

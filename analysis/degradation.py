@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.association import LEAST_ROWS, schema
 from analysis.linear import finite_columns
@@ -84,16 +85,12 @@ def sign_flip_test(differences: ArrayLike, *, permutations: int = 10_000, seed: 
     threshold = abs(float(d.sum())) - TIE
     exact = 2**n <= permutations
     total = 2**n if exact else permutations
-    rng = np.random.default_rng(seed)
+    signs = _flips(n, permutations, seed)
     rows = max(1, CHUNK_DOUBLES // n)
-    count = 0
-    for start in range(0, total, rows):
-        size = min(rows, total - start)
-        if exact:
-            bits = (np.arange(start, start + size)[:, None] >> np.arange(n)) & 1
-        else:
-            bits = rng.integers(0, 2, size=(size, n), dtype=np.int8)
-        count += int(np.count_nonzero(np.abs((1.0 - 2.0 * bits) @ d) >= threshold))
+    count = sum(
+        int(np.count_nonzero(np.abs(signs[start : start + rows].astype(np.float64) @ d) >= threshold))
+        for start in range(0, total, rows)
+    )
     extra = 0 if exact else 1
     return SignFlip(float(values.mean()), (count + extra) / (total + extra), total, exact)
 
@@ -103,16 +100,34 @@ def median_interval(differences: ArrayLike, *, replicates: int = 2_000, seed: in
     d = finite_columns("differences", differences)[:, 0]
     if len(d) < LEAST_ROWS:
         return None
-    rng = np.random.default_rng(seed)
-    rows = max(1, CHUNK_DOUBLES // len(d))
-    medians = np.concatenate(
-        [
-            np.median(d[rng.integers(0, len(d), size=(min(rows, replicates - start), len(d)))], axis=1)
-            for start in range(0, replicates, rows)
-        ]
-    )
-    low, high = np.quantile(medians, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    middle = np.sort(d)[_middle_places(len(d), replicates, seed)].mean(axis=1)
+    low, high = np.quantile(middle, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _middle_places(n: int, replicates: int, seed: int) -> NDArray[np.intp]:
+    """Places (replicates, 2), among n sorted values, of the two middle ones of each draw with replacement.
+
+    The draws are places in the sorted values, so that columns of the same length share them.
+    """
+    rng = np.random.default_rng(seed)
+    middle = [(n - 1) // 2, n // 2]
+    rows = max(1, CHUNK_DOUBLES // n)
+    parts = []
+    for start in range(0, replicates, rows):
+        drawn = rng.integers(0, n, size=(min(rows, replicates - start), n))
+        parts.append(np.partition(drawn, middle, axis=1)[:, middle])
+    return np.concatenate(parts)
+
+
+@lru_cache(maxsize=4)
+def _flips(n: int, permutations: int, seed: int) -> NDArray[np.float32]:
+    """Signs (patterns, n): all of them when there are no more than `permutations`, else drawn."""
+    if 2**n <= permutations:
+        return (1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    return (1 - 2 * rng.integers(0, 2, size=(permutations, n), dtype=np.int8)).astype(np.float32)
 
 
 def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float | None:

@@ -18,6 +18,8 @@ import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
@@ -145,6 +147,48 @@ def share_y(axes: list[Axes]) -> None:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
         for axis in axes:
             axis.set_ylim(low, high)
+
+
+class Lines:
+    """Lines with points, gathered for a panel and drawn as two artists: hundreds cost as little as one."""
+
+    def __init__(self) -> None:
+        self._paths: list[Any] = []
+        self._colours: list[Any] = []
+
+    def add(self, x: pl.Series, y: pl.Series, colour: Any) -> None:
+        """A line; pairs with a null are left out."""
+        points = np.column_stack([x.cast(pl.Float64).to_numpy(), y.cast(pl.Float64).to_numpy()])
+        points = points[~np.isnan(points).any(axis=1)]
+        if len(points):
+            self._paths.append(points)
+            self._colours.append(colour)
+
+    def draw(
+        self, axis: Axes, *, width: float = 1.1, size: float = 9.0, marker: str = "o", hollow: bool = False
+    ) -> None:
+        """Lines unless `width` is 0, points unless `size` is 0."""
+        if not self._paths:
+            return
+        if width:
+            axis.add_collection(LineCollection(self._paths, colors=self._colours, linewidths=width, alpha=0.85))
+        points = np.concatenate(self._paths)
+        if size:
+            counts = [len(path) for path in self._paths]
+            colours = np.repeat(np.array([to_rgba(colour) for colour in self._colours]), counts, axis=0)
+            axis.scatter(
+                points[:, 0],
+                points[:, 1],
+                s=size,
+                marker=marker,
+                facecolors="none" if hollow else colours,
+                edgecolors=[tuple(colour) for colour in colours] if hollow else "none",
+                linewidths=1.0 if hollow else 0,
+                alpha=0.85,
+                rasterized=len(points) > RASTER_ABOVE,
+            )
+        axis.update_datalim(points)
+        axis.autoscale_view()
 
 
 def scatter(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, Colours
 from analysis.curves import finish
-from analysis.figures import STYLE, panels
+from analysis.figures import STYLE, Lines, panels
 from analysis.groups import colour_of, medians
 from analysis.load import final_rows, precisions
 from analysis.roles import Table
@@ -60,12 +60,13 @@ def depth_profile(table: Table, rows: pl.DataFrame, columns: Sequence[str]) -> F
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour_of(table))
         figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
+        drawn = [Lines() for _ in columns]
         for settings, part in medians(rows, table.roles.axes, "place", columns):
             colour = colours.of([settings.get(colours.axis or "")])[0]
-            for axis, name in zip(axes, columns, strict=True):
-                kept = part.drop_nulls(name)
-                axis.plot(kept["place"], kept[name], color=colour, linewidth=1.1, marker="o", markersize=3, alpha=0.85)
-        for axis, name in zip(axes, columns, strict=True):
+            for lines, name in zip(drawn, columns, strict=True):
+                lines.add(part["place"], part[name], colour)
+        for axis, lines, name in zip(axes, drawn, columns, strict=True):
+            lines.draw(axis)
             finish(axis, rows[name], name)
             axis.set_xlabel("layer (last: input of the head)")
             axis.set_xlim(0.8, deepest + 0.2)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
 from analysis.curves import finish
 from analysis.degradation import CONTROL, TUNED
-from analysis.figures import RASTER_ABOVE, STYLE, label, panels, plain_ticks, rows_of, share_y, spans_decades
+from analysis.figures import RASTER_ABOVE, STYLE, Lines, label, panels, plain_ticks, rows_of, share_y, spans_decades
 from analysis.groups import colour_of, medians
 from analysis.load import final_rows, precisions
 from analysis.roles import Table
@@ -65,16 +65,16 @@ def against_bits(table: Table, columns: Sequence[str]) -> Figure:
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour_of(table))
         figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
-        styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = (
-            (plain, {"linewidth": 1.1, "marker": "o", "markersize": 3}),
-            (tuned, {"linestyle": "", "marker": "D", "markersize": 4.5, "fillstyle": "none"}),
-        )
+        diamonds = {"width": 0, "size": 22, "marker": "D", "hollow": True}
+        styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = ((plain, {}), (tuned, diamonds))
         for part, style in styles:
+            drawn = [Lines() for _ in columns]
             for settings, line in medians(part, table.roles.axes, BITS, columns):
                 colour = colours.of([settings.get(colours.axis or "")])[0]
-                for axis, name in zip(axes, columns, strict=True):
-                    kept = line.drop_nulls(name)
-                    axis.plot(kept[BITS], kept[name], color=colour, alpha=0.85, **style)
+                for lines, name in zip(drawn, columns, strict=True):
+                    lines.add(line[BITS], line[name], colour)
+            for axis, lines in zip(axes, drawn, strict=True):
+                lines.draw(axis, **style)
         for axis, name in zip(axes, columns, strict=True):
             finish(axis, rows[name], name)
             _bits(axis)
@@ -89,6 +89,7 @@ def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
     """
     response, unit = table.roles.response, table.roles.unit
     rows = at_all_precisions(table).filter(~pl.col("tuned")).sort(unit, BITS)
+    trainings = {key[0]: part for key, part in rows.partition_by(unit, as_dict=True).items()}
     before = final_rows(table)
     with mpl.rc_context(STYLE):
         figure, axes = panels(len(metrics), label(response))
@@ -97,9 +98,11 @@ def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
             low, high = float(known[name].to_numpy().min()), float(known[name].to_numpy().max())
             norm = (LogNorm if spans_decades([low, high], 10) else Normalize)(low, high)
             colours = dict(zip(known[unit], mpl.colormaps["viridis"](norm(known[name].to_numpy())), strict=True))
-            for (training,), line in rows.partition_by(unit, as_dict=True).items():
+            lines = Lines()
+            for training, line in trainings.items():
                 if training in colours:
-                    axis.plot(line[BITS], line[response], color=colours[training], linewidth=1.0, alpha=0.9)
+                    lines.add(line[BITS], line[response], colours[training])
+            lines.draw(axis, width=1.0, size=0)
             if spans_decades(rows[response].to_numpy()):
                 axis.set_yscale("log")
             axis.set_title(f"colour: {name}\n{low:.3g} (dark) to {high:.3g} (light)".replace("-", "−"), loc="left")

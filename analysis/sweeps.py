@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, Colours
 from analysis.confounders import LOGGED
-from analysis.figures import STYLE, label, panels, spans_decades
+from analysis.figures import STYLE, Lines, label, panels, spans_decades
 from analysis.groups import medians
 from analysis.roles import Table
 
@@ -52,10 +52,10 @@ def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequ
         for place, axis in enumerate(axes):
             name, level = columns[place // len(levels)], levels[place % len(levels)]
             part = rows if facet is None else rows.filter(pl.col(facet) == level)
+            drawn = Lines()
             for settings, line in medians(part, others, axis_name, [name]):
-                kept = line.drop_nulls(name)
-                shade = colours.of([settings.get(colours.axis or "")])[0]
-                axis.plot(kept[axis_name], kept[name], color=shade, linewidth=1.1, marker="o", markersize=3, alpha=0.85)
+                drawn.add(line[axis_name], line[name], colours.of([settings.get(colours.axis or "")])[0])
+            drawn.draw(axis)
             _dress(axis, rows, axis_name, name)
             title = label(name) if facet is None else f"{label(name)}\n{facet} {level:g}"
             axis.set_title(title, loc="left", pad=3)
