@@ -40,10 +40,12 @@ def test_every_cell_has_a_row_for_every_checkpoint(finished: Path) -> None:
 
 def test_launching_again_runs_nothing_and_says_so(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished / "runs" / "tiny"
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    written = {path: path.stat().st_mtime_ns for path in run.rglob("cells/*/*")}
     assert launch(finished, tiny()) == 0
     assert "4 of 4 cells are done: nothing to run" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("cells/*/*")} == written
 
 
 def test_a_run_directory_can_be_launched(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
