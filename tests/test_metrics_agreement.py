@@ -88,6 +88,16 @@ def test_ties_go_to_the_lowest_index(engine: Engine, distance: int) -> None:
     assert torch.equal(AffineScores(weight).argmax(features), linear)
 
 
+def test_ties_that_rounding_breaks_go_to_the_lowest_index() -> None:
+    """Rows that are permutations of one another tie for equal features; in floating point their sums differ."""
+    row = drawn(50, seed=25)
+    generator = torch.Generator().manual_seed(26)
+    weight = torch.stack([row[torch.randperm(50, generator=generator)] for _ in range(CLASSES + 100)])
+    features = torch.full((3, 50), 0.1, dtype=torch.float64) * torch.tensor([[1.0], [3], [7]])
+    assert len((weight @ features[0]).unique()) > 1
+    assert AffineScores(weight).argmax(features).tolist() == [0, 0, 0]
+
+
 def test_equal_logits_go_to_the_lowest_index() -> None:
     """Rows of a coarse quantization repeat; a zero head ties all classes."""
     features = drawn(20, 6, seed=9)
@@ -97,11 +107,11 @@ def test_equal_logits_go_to_the_lowest_index() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_differences_that_float32_cannot_see_decide(engine: Engine) -> None:
-    """Centres 1e-5 apart behind an offset of 1e3; reference: which side of the bisecting plane the sample lies on."""
-    direction, base = drawn(1, 6, seed=10), drawn(1, 6, seed=11) + 1e3
+    """Centres 2e-6 apart behind an offset of 1e3; reference: which side of the bisecting plane the sample lies on."""
+    direction, base = drawn(1, 30, seed=10), 30 * drawn(1, 30, seed=11) + 1e3
     direction = direction / direction.norm()
-    far = drawn(40, 6, seed=12) * 50 + 1e3
-    means = torch.cat([base + 1e-5 * direction, far, base - 1e-5 * direction])
+    far = drawn(40, 30, seed=12) * 50 + 1e3
+    means = torch.cat([base + 1e-6 * direction, far, base - 1e-6 * direction])
     side = torch.where(torch.arange(64) % 2 == 0, 1.0, -1.0).to(torch.float64)
     features = base + 1e-2 * side[:, None] * direction
     nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)

@@ -56,9 +56,9 @@ def common_offset() -> Case:
     return case_of(gaussian(40, 16, 9) + 1e3, [20] * 40, 10)
 
 
-def near_means(relative_distance: float = 1e-4) -> Case:
+def near_means(relative_distance: float = 1e-4, classes: int = 40) -> Case:
     """Two classes whose measured means are so near, relative to their norm; the samples are shifted copies."""
-    features, labels, weight = case_of(gaussian(40, 16, 11), [20] * 40, 12)
+    features, labels, weight = case_of(gaussian(classes, 16, 11), [20] * classes, 12)
     first, second = (labels == 3).nonzero().squeeze(1), (labels == 7).nonzero().squeeze(1)
     shift = gaussian(1, 16, 13)
     distance = relative_distance * features[first].mean(dim=0).norm()
@@ -69,6 +69,11 @@ def near_means(relative_distance: float = 1e-4) -> Case:
 def nearer_means() -> Case:
     """So near that products of float64 keep no digit of the distance."""
     return near_means(1e-8)
+
+
+def near_means_of_few_classes() -> Case:
+    """Without other classes to span the dimension between the two, pinv inverts the eigenvalue of their distance."""
+    return near_means(1e-5, classes=9)
 
 
 def near_means_with_offset() -> Case:
@@ -84,8 +89,8 @@ def tight() -> Case:
 CASES = {
     function.__name__: function
     for function in (
-        many_classes, few_classes, as_many_as_a_simplex_takes, two_classes, power_law, common_offset, near_means, nearer_means,
-        near_means_with_offset, tight,
+        many_classes, few_classes, as_many_as_a_simplex_takes, two_classes, power_law, common_offset, near_means,
+        nearer_means, near_means_of_few_classes, near_means_with_offset, tight,
     )
 }  # fmt: skip
 
