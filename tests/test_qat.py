@@ -246,18 +246,19 @@ def test_what_cannot_be_finetuned_is_an_error(short: Trained) -> None:
 
 
 @pytest.mark.long
-def test_qat_beats_both_at_width_128_over_seeds(tmp_path: Path) -> None:
-    for seed in (0, 1, 2):
-        settings = SETTINGS | {
-            "seed": seed,
-            "data": {"kind": "text", "context": 128},
-            "model": {"kind": "gpt_neo", "width": 128, "depth": 4, "heads": 4, "positions": 128},
-            "train": {"epochs": 3, "lr": 2e-3, "batch_size": 16},
-        }
-        point = trained(settings, tmp_path)
-        control = point.finetuned("ft-fp32")
-        for bits in ("int3", "int2"):
-            tuned = point.val_loss(point.finetuned(f"qat-{bits}"))
-            others = [point.val_loss(quantize(model, bits)) for model in (point.model, control)]
-            print(f"seed {seed} {bits}: qat {tuned:.4f}, of the checkpoint {others[0]:.4f}, of ft-fp32 {others[1]:.4f}")
-            assert tuned < min(others)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_qat_wins_by_more_after_a_longer_training(seed: int, tmp_path: Path) -> None:
+    settings = SETTINGS | {
+        "seed": seed,
+        "data": {"kind": "text", "context": 64, "train_tokens": 200_000},
+        "model": {"kind": "gpt_neo", "width": 64, "depth": 2, "heads": 4, "positions": 64},
+        "train": {"epochs": 3, "lr": 2e-3, "batch_size": 16},
+    }
+    point = trained(settings, tmp_path)
+    control = point.finetuned("ft-fp32")
+    print(f"seed {seed}: checkpoint {point.val_loss(point.model):.4f}, ft-fp32 {point.val_loss(control):.4f}")
+    for bits in ("int3", "int2"):
+        tuned = point.val_loss(point.finetuned(f"qat-{bits}"))
+        others = [point.val_loss(quantize(model, bits)) for model in (point.model, control)]
+        print(f"{bits}: qat {tuned:.4f}, of the checkpoint {others[0]:.4f}, of ft-fp32 {others[1]:.4f}")
+        assert tuned < min(others) - 0.05
