@@ -1,0 +1,49 @@
+"""The grids of images: what they hold, and that each can be planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from study.config import load_study
+from study.data import load_data
+from study.grid import expand, trainings
+from study.models import parameter_count
+
+FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
+
+
+@pytest.mark.parametrize(("name", "cells", "trained"), [("digits", 36, 6), ("vision", 528, 66), ("imbalance", 126, 42)])
+def test_sizes_and_the_precision_axis(name: str, cells: int, trained: int) -> None:
+    found = expand(load_study(FOLDER / f"{name}.yaml"))
+    assert (len(found), len(trainings(found))) == (cells, trained)
+    assert {"fp32", "int8", "int4"} <= {cell.config.precision for cell in found}
+
+
+def test_the_grid_of_cifar_has_every_architecture() -> None:
+    cells = expand(load_study(FOLDER / "vision.yaml"))
+    kinds = Counter(
+        (c.config.model.kind, c.config.data.source, c.config.data.ood, c.config.train.optimizer) for c in cells
+    )
+    each = 8 * 3  # precisions x seeds
+    for source, ood in (("cifar10", "cifar100"), ("cifar100", "cifar10")):
+        assert kinds["simple_cnn", source, ood, "sgd"] == 4 * each
+        assert kinds["resnet18", source, ood, "sgd"] == each
+        assert kinds["mobilenet_v3", source, ood, "sgd"] == 2 * each
+        assert kinds["convnext", source, ood, "adamw"] == 4 * each
+    assert sum(kinds.values()) == len(cells)
+    counts = {parameter_count(c.config.model, classes=10, input_shape=(3, 32, 32)) for c in cells}
+    assert len(counts) == 4 + 1 + 2 + 4
+    assert 0.4e6 < min(counts) < max(counts) < 90e6
+
+
+def test_digits_hold_the_imbalance_that_is_asked_for(tmp_path: Path) -> None:
+    cells = expand(load_study(FOLDER / "imbalance.yaml"))
+    configs = {cell.config.data.model_dump_json(): cell.config.data for cell in cells}
+    assert len(configs) == 7
+    for config in configs.values():
+        counts = load_data(config, base=tmp_path, cache=tmp_path).class_counts
+        assert counts[0] == 128
+        assert counts[-1] == 128 // config.imbalance_ratio
