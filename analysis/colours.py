@@ -8,11 +8,13 @@ import numpy as np
 import polars as pl
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+# The middle of viridis: its ends vanish on a white page, or on a dark one, where the page inverts its figures.
+SIZES = ListedColormap(colormaps["viridis"](np.linspace(0.08, 0.8, 256)), name="sizes")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 KEY_HEIGHT = 0.45  # inches above the panels that the key needs
 
@@ -36,7 +38,7 @@ class Colours:
         if self.axis is None:
             return [OKABE_ITO[0]] * len(values)
         if self.norm is not None:
-            return list(colormaps["viridis"](self.norm(np.asarray(values, dtype=np.float64))))
+            return list(SIZES(self.norm(np.asarray(values, dtype=np.float64))))
         return [OKABE_ITO[self.values.index(value) % len(OKABE_ITO)] for value in values]
 
     def key(self, figure: Figure) -> None:
@@ -50,7 +52,7 @@ class Colours:
             figure.legend(handles, names, loc="upper left", ncol=4, frameon=False)
             return
         bar = figure.add_axes((0.75 / width, 1 - 0.2 / height, min(3.0, width - 2) / width, 0.1 / height))
-        drawn = ScalarMappable(self.norm, colormaps["viridis"])
+        drawn = ScalarMappable(self.norm, SIZES)
         made = figure.colorbar(drawn, cax=bar, orientation="horizontal")
         if len(self.values) <= 8:
             made.set_ticks(self.values, labels=[f"{value:g}" for value in self.values])

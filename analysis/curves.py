@@ -21,6 +21,7 @@ from analysis.groups import at_reference, colour_of, medians
 from analysis.roles import Table
 
 ZERO_ERROR = "zero_error_epoch"  # first epoch after which the training split had no error
+EPOCHS = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)  # ticks of a long training
 LONG = 30  # epochs beyond which the first ones would be squeezed: logarithmic from 1
 
 
@@ -86,14 +87,14 @@ def zero_error(table: Table) -> pl.DataFrame | None:
 
 
 def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
-    """Each column over the checkpoints; a star marks the first epoch of zero training error of a configuration."""
+    """Each column over the checkpoints; a star marks the first one at or after zero training error."""
     order = table.roles.order
     assert order is not None
     rows = at_reference(table)
     marked = ZERO_ERROR in rows.columns and rows[ZERO_ERROR].dtype.is_numeric()
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour_of(table))
-        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
+        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6)
         wanted = [*columns, *([ZERO_ERROR] if marked else [])]
         drawn, stars = [Lines() for _ in columns], [Lines() for _ in columns]
         for settings, part in medians(rows, table.roles.axes, order, wanted):
@@ -112,6 +113,10 @@ def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
             axis.set_xlabel(label(order))
             if isinstance(longest, float) and longest > LONG:
                 axis.set_xscale("symlog", linthresh=1)
+                ticks = [tick for tick in EPOCHS if tick <= longest]
+                axis.set_xticks(ticks, labels=[f"{tick}" for tick in ticks])
+                axis.set_xlim(-0.15, 1.25 * longest)
+                axis.minorticks_off()
             else:
                 axis.locator_params(axis="x", nbins=5, integer=True)
         colours.key(figure)

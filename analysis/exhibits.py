@@ -82,6 +82,11 @@ def muted(row: Mapping[str, Any]) -> bool:
     return bool(row.get("given") or row.get("scale") == "log10")
 
 
+def counted(trainings: int) -> str:
+    """'1 training', '2 trainings'."""
+    return f"{trainings} training{'' if trainings == 1 else 's'}"
+
+
 def seeds_used(choices: Choices) -> str:
     """How chance entered: permutations, bootstrap replicates and their seed."""
     return f"{choices.permutations:,} permutations and {choices.bootstrap:,} bootstrap replicates, seed {choices.seed}"
@@ -90,7 +95,7 @@ def seeds_used(choices: Choices) -> str:
 def rows_used(table: Table, rows: pl.DataFrame) -> str:
     """One training a row: which checkpoint, which precision, how many; and that the grid is incomplete, if it is."""
     roles = table.roles
-    parts = [f"{len(rows)} rows, one per training"]
+    parts = [f"{len(rows)} row{'' if len(rows) == 1 else 's'}, one per training"]
     if roles.order is not None:
         parts.append(f"its last checkpoint (by {roles.order})")
     if roles.precision is not None:

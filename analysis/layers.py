@@ -59,7 +59,7 @@ def depth_profile(table: Table, rows: pl.DataFrame, columns: Sequence[str]) -> F
     deepest = int(str(rows["place"].max()))
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour_of(table))
-        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
+        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6)
         drawn = [Lines() for _ in columns]
         for settings, part in medians(rows, table.roles.axes, "place", columns):
             colour = colours.of([settings.get(colours.axis or "")])[0]

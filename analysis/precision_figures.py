@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
+from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
 from analysis.curves import finish
 from analysis.degradation import CONTROL, TUNED
 from analysis.figures import RASTER_ABOVE, STYLE, Lines, label, panels, plain_ticks, rows_of, share_y, spans_decades
@@ -64,7 +64,7 @@ def against_bits(table: Table, columns: Sequence[str]) -> Figure:
     plain, tuned = rows.filter(~pl.col("tuned")), rows.filter("tuned")
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour_of(table))
-        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.15, gap=0.6)
+        figure, axes = panels(len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6)
         diamonds = {"width": 0, "size": 22, "marker": "D", "hollow": True}
         styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = ((plain, {}), (tuned, diamonds))
         for part, style in styles:
@@ -97,7 +97,7 @@ def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
             known = before.drop_nulls(name)
             low, high = float(known[name].to_numpy().min()), float(known[name].to_numpy().max())
             norm = (LogNorm if spans_decades([low, high], 10) else Normalize)(low, high)
-            colours = dict(zip(known[unit], mpl.colormaps["viridis"](norm(known[name].to_numpy())), strict=True))
+            colours = dict(zip(known[unit], SIZES(norm(known[name].to_numpy())), strict=True))
             lines = Lines()
             for training, line in trainings.items():
                 if training in colours:

@@ -30,30 +30,15 @@ def association(context: Context) -> Section:
     lines = associations(rows, table.roles, context.choices)
     used = context.used(rows)
     others = tuple(name for name in table.roles.metrics if name not in context.headline)
-    caption = f"{rows_used(table, rows)}."
     exhibits: list[Exhibit] = [
         TableExhibit("association", "Association", used, lines, ASSOCIATION, muted, context.more),
-        FigureExhibit(
-            "association",
-            "The response against each metric",
-            f"{caption}{norm_remark(lines, context.headline)}",
-            figures.scatter(rows, table.roles, lines, context.headline, colour=colour_of(table)),
-        ),
+        *_scatter(context, lines, context.headline, "association", "The response against each metric"),
         TableExhibit(
             "association_robust", "Robustness of the association", used, lines, ROBUSTNESS, muted, folded=True
         ),
     ]
-    if others:
-        figure = figures.scatter(rows, table.roles, lines, others, colour=colour_of(table))
-        exhibits.append(
-            FigureExhibit(
-                "association_more",
-                "The response against the other metrics",
-                f"{caption}{norm_remark(lines, others)}",
-                figure,
-                True,
-            )
-        )
+    more = "The response against the other metrics"
+    exhibits += _scatter(context, lines, others, "association_more", more, folded=True)
     return Section(
         "association",
         f"Collapse and {table.roles.response}, over all trainings",
@@ -63,6 +48,19 @@ def association(context: Context) -> Section:
         ),
         tuple(exhibits),
     )
+
+
+def _scatter(
+    context: Context, lines: pl.DataFrame, metrics: Sequence[str], name: str, title: str, *, folded: bool = False
+) -> list[Exhibit]:
+    """The figure of those metrics that have an r; none where no metric has."""
+    shown = lines.filter(pl.col("metric").is_in(list(metrics)) & pl.col("r").is_not_null())
+    if shown.is_empty():
+        return []
+    rows, roles = context.rows, context.table.roles
+    caption = f"{rows_used(context.table, rows)}.{norm_remark(lines, metrics)}"
+    figure = figures.scatter(rows, roles, lines, metrics, colour=colour_of(context.table))
+    return [FigureExhibit(name, title, caption, figure, folded)]
 
 
 def norm_remark(lines: pl.DataFrame, shown: Sequence[str]) -> str:
@@ -197,7 +195,7 @@ def checkpoints(context: Context) -> Section | None:
     """All checkpoints as rows, whole trainings as units."""
     table = context.table
     lines = pooled(table, context.choices)
-    if lines.is_empty():
+    if lines.is_empty() or lines["r"].null_count() == len(lines):
         return None
     used = (
         f"All checkpoints{reference(table)}: {max(lines['n'])} rows of {max(lines['trainings'])} trainings; "

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.association import LEAST_ROWS, associations
 from analysis.columns import ASSOCIATION, COURSE, layers, overfitting
 from analysis.curves import collapse_curves, course, first_and_last, several_checkpoints, zero_error
-from analysis.exhibits import Context, Exhibit, Section, muted, rows_used
+from analysis.exhibits import Context, Exhibit, Section, counted, muted, rows_used
 from analysis.figures import FigureExhibit
 from analysis.layers import depth_profile, layer_rows, layer_table, reference
 from analysis.overfitting import GAP, can_tell, overfitted, without_flagged
@@ -34,12 +34,13 @@ def training(context: Context) -> Section | None:
     elif reached.is_empty():
         terminal = "No training reached zero training error, where the terminal phase would begin."
     else:
+        median = float(np.median(reached["epoch"].to_numpy()))
         terminal = (
-            f"A star marks the first epoch without an error on the training split: {len(reached)} of {trainings} "
-            f"trainings reached it, after {float(np.median(reached['epoch'].to_numpy())):g} epochs (median)."
+            f"{len(reached)} of {counted(trainings)} reached zero error on the training split, where the terminal phase "
+            f"begins (a star at the first checkpoint at or after it): after {median:g} epochs (median)."
         )
     caption = (
-        f"All checkpoints of {trainings} trainings{reference(table)}; a line per configuration, the median of the "
+        f"All checkpoints of {counted(trainings)}{reference(table)}; a line per configuration, the median of the "
         f"trainings that differ in their seed alone. {terminal}"
     )
     ends = first_and_last(table)
@@ -53,7 +54,7 @@ def training(context: Context) -> Section | None:
         TableExhibit(
             "training",
             "How far each metric went",
-            f"{len(ends)} trainings with several checkpoints{reference(table)}; first against last checkpoint.",
+            f"{counted(len(ends))} with several checkpoints{reference(table)}; first against last checkpoint.",
             course(table),
             COURSE,
             more=context.more,
@@ -80,14 +81,14 @@ def overfit(context: Context) -> Section | None:
         kept = without_flagged(rows, roles, told)
         flagged = int(told["flagged"].sum())
         text.append(
-            f"{flagged} of {len(told)} trainings had a lower val_loss at an earlier checkpoint: they are flagged as "
+            f"{flagged} of {counted(len(told))} had a lower val_loss at an earlier checkpoint: they are flagged as "
             "overfitted."
         )
         exhibits.append(
             TableExhibit(
                 "overfitting",
                 "Best and last checkpoint of each training",
-                f"{len(told)} trainings{reference(table)}, those with the largest excess first.",
+                f"{counted(len(told))}{reference(table)}, those with the largest excess first.",
                 told,
                 overfitting(roles.axes, roles.seed),
                 folded=True,
@@ -106,7 +107,9 @@ def overfit(context: Context) -> Section | None:
                 )
             )
         elif flagged:
-            text.append(f"{len(kept)} trainings are left without them, too few for a table; {LEAST_ROWS} are needed.")
+            text.append(
+                f"Without them {counted(len(kept))} would be left, too few for a table; {LEAST_ROWS} are needed."
+            )
         else:
             text.append("So the main table is also the one without overfitted trainings.")
     if GAP in rows.columns and roles.response != GAP and rows[GAP].drop_nulls().n_unique() > 1:
@@ -137,7 +140,7 @@ def layer(context: Context) -> Section | None:
     columns = tuple(name for name in context.headline if rows.filter(rows["layer"] != "")[name].drop_nulls().len())
     inner = tuple(name for name in columns if rows[name].null_count() < len(rows) - rows[table.roles.unit].n_unique())
     columns = inner or columns
-    used = f"{rows[table.roles.unit].n_unique()} trainings, last checkpoint{reference(table)}; medians over trainings."
+    used = f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{reference(table)}; medians over trainings."
     return Section(
         "layers",
         "Collapse through the layers",

@@ -47,7 +47,7 @@ def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequ
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour)
         figure, axes = panels(
-            len(columns) * len(levels), above=KEY_HEIGHT if colours else 0.1, titled=0.32 if facet else 0.18, gap=0.6
+            len(columns) * len(levels), above=KEY_HEIGHT if colours else 0.1, titled=0.42 if facet else 0.27, gap=0.6
         )
         for place, axis in enumerate(axes):
             name, level = columns[place // len(levels)], levels[place % len(levels)]
