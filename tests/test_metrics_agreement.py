@@ -107,15 +107,15 @@ def test_equal_logits_go_to_the_lowest_index() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_differences_that_float32_cannot_see_decide(engine: Engine) -> None:
-    """Centres 2e-6 apart behind an offset of 1e3; reference: which side of the bisecting plane the sample lies on."""
-    direction, base = drawn(1, 30, seed=10), 30 * drawn(1, 30, seed=11) + 1e3
-    direction = direction / direction.norm()
-    far = drawn(40, 30, seed=12) * 50 + 1e3
-    means = torch.cat([base + 1e-6 * direction, far, base - 1e-6 * direction])
-    side = torch.where(torch.arange(64) % 2 == 0, 1.0, -1.0).to(torch.float64)
-    features = base + 1e-2 * side[:, None] * direction
+    """Pairs of centres 2e-7 apart behind an offset of 1e3; reference: the side of its pair that a sample lies on."""
+    pairs = 600
+    direction, middle = drawn(pairs, 30, seed=10), 30 * drawn(pairs, 30, seed=11) + 1e3
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    means = torch.cat([middle + 1e-7 * direction, middle - 1e-7 * direction])
+    side = torch.where(drawn(pairs, seed=12) > 0, 1.0, -1.0).to(torch.float64)
+    features = middle + 1e-2 * side[:, None] * direction
     nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)
-    assert torch.equal(nearest, torch.where(side > 0, 0, 41))
+    assert torch.equal(nearest, torch.arange(pairs) + torch.where(side > 0, 0, pairs))
 
 
 def test_scores_beyond_float32_are_decided_all_the_same() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from study.metrics.measured import MeasuredClasses, no_direction
 from study.metrics.pairs import pair_statistics
 from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
-from study.metrics.spectra import centred_gram, cosine_mean_std, etf_error, etf_floor, frame_rank
+from study.metrics.spectra import centred_gram, cosine_mean_std, etf_error, etf_floor
 from study.metrics.vectors import Vectors
 
 CDNV = ("nc1_cdnv", "nc1_cdnv_galanti", "nc1_cdnv_log10", "nc1_cdnv_log")
@@ -65,8 +65,9 @@ def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
 def _put_pinv(out: CollapseMetrics, measured: MeasuredClasses, eigenvalues_d: Tensor, axes_dxd: Tensor) -> None:
     """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020), Sigma_W over all classes collected.
 
-    pinv keeps those of the min(C-1, d) leading eigenvalues that exceed d * eps * largest. Small eigenvalues weigh most
-    but carry the error of the largest, so they are taken again as Rayleigh quotients ||M v||^2 / C of their vectors.
+    pinv keeps the eigenvalues above d * eps * largest. Small eigenvalues weigh most but carry the error of the largest,
+    so they are taken again as Rayleigh quotients ||M v||^2 / C of their vectors; those beyond the rank min(C-1, d) of M
+    then fall below the threshold.
     """
     scatter = measured.moments.scatter
     if scatter is None:
@@ -81,7 +82,6 @@ def _put_pinv(out: CollapseMetrics, measured: MeasuredClasses, eigenvalues_d: Te
     if small:
         values[:small] = _projected(measured.means, axes_dxd[:, :small]) / classes
     kept = values > dim * torch.finfo(values.dtype).eps * values[-1]
-    kept[: dim - frame_rank(classes, dim)] = False
     axes = axes_dxd[:, kept]
     within = torch.linalg.vecdot(axes, scatter @ axes, dim=0) / measured.moments.counts.sum()
     out.put("nc1_pinv", (within / values[kept]).sum() / classes)
