@@ -11,7 +11,8 @@ from rich.table import Table
 from study.data import DataConfig, DataError, Estimate, estimate, load_data
 from study.data.config import HUB_IMAGES
 from study.grid import Cell, Cost, Plan, trainings
-from study.progress import training_name
+from study.progress import duration, training_name
+from study.speed import Speeds, at_once
 
 _SIZES: dict[tuple[str, str], Estimate | DataError] = {}
 SHOWN = 40
@@ -68,7 +69,7 @@ def show_plan(plan: Plan, console: Console, cache: Path) -> None:
             soft_wrap=True,
         )
     _show_data(plan, console, cache)
-    _show_trainings(plan, console)
+    _show_trainings(plan, console, cache)
 
 
 def _show_data(plan: Plan, console: Console, cache: Path) -> None:
@@ -90,14 +91,17 @@ def _show_data(plan: Plan, console: Console, cache: Path) -> None:
     console.print(table)
 
 
-def _show_trainings(plan: Plan, console: Console) -> None:
+def _show_trainings(plan: Plan, console: Console, cache: Path) -> None:
     table = Table(title="trainings to run", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("training", "cells", "parameters", "tokens", "FLOPs", "kept"):
-        table.add_column(column, justify="left" if column == "training" else "right")
+    for column in ("training", "cells", "parameters", "tokens", "FLOPs", "time each", "kept"):
+        table.add_column(column, justify="left" if column == "training" else "right", no_wrap=True)
     rows: Counter[tuple[str, ...]] = Counter()
+    speeds = Speeds(cache)
+    times = {t.key: speeds.seconds(t, plan.costs[t.key]) for t in plan.pending if t.key in plan.costs}
     for training in plan.pending:
         name = training_name(training.first).rpartition(" seed ")[0]
-        rows[(name, str(len(training.cells)), *_cost_columns(plan.costs.get(training.key)))] += 1
+        columns = _cost_columns(plan.costs.get(training.key), times.get(training.key))
+        rows[(name, str(len(training.cells)), *columns)] += 1
     for (name, *numbers), count in list(rows.items())[:SHOWN]:
         table.add_row(f"{count} x {name}", *numbers)
     if not rows:
@@ -117,6 +121,17 @@ def _show_trainings(plan: Plan, console: Console) -> None:
             f"{size_text(sum(cost.disk or 0 for cost in known))} of kept checkpoints.",
             soft_wrap=True,
         )
+    console.print(_total_time(plan, times), soft_wrap=True)
+
+
+def _total_time(plan: Plan, times: dict[str, float | None]) -> str:
+    """How long all trainings take on this computer, as many at a time as fit."""
+    known = [time / at_once(t) for t in plan.pending if (time := times.get(t.key)) is not None]
+    if not known:
+        return "Time is not known: `--calibrate` measures a few steps on this computer."
+    missing = len(plan.pending) - len(known)
+    rest = f" and {missing} trainings of unknown time (`--calibrate` measures them)" if missing else ""
+    return f"Time on this computer: about {duration(sum(known))}{rest}; metrics between classes are not counted."
 
 
 def _flops(costs: list[Cost]) -> str:
@@ -126,13 +141,14 @@ def _flops(costs: list[Cost]) -> str:
     return f"{sum(known):.2g} FLOPs"
 
 
-def _cost_columns(cost: Cost | None) -> tuple[str, str, str, str]:
+def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, str, str, str]:
     if cost is None or cost.parameters is None:
-        return ("?", "?" if cost is None else quantity(cost.tokens), "?", "?")
+        return ("?", "?" if cost is None else quantity(cost.tokens), "?", "?", "?")
     return (
         quantity(cost.parameters),
         quantity(cost.tokens),
         "?" if cost.flops is None else f"{cost.flops:.2g}",
+        duration(seconds),
         size_text(cost.disk or 0),
     )
 

@@ -28,6 +28,8 @@ from study.lease import Leases
 from study.leftovers import forget_dead_launches, note_session
 from study.progress import Watch
 from study.provenance import launch_record, now
+from study.ray_environment import prepare_environment
+from study.speed import calibrate
 from study.stopping import Stopped, Stopping
 from study.store import RunPaths, Store, write_json
 from study.view import view
@@ -42,8 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         study, run_dir = open_study(options.study, Path(options.runs))
         launch = Launch(study, run_dir, options, console)
-        if options.dry_run:
-            show_plan(launch.plan(), console, launch.paths.cache)
+        if options.dry_run or options.calibrate:
+            wanted = launch.plan()
+            if options.calibrate:
+                calibrate(wanted, launch.paths.cache, launch.say)
+            show_plan(wanted, console, launch.paths.cache)
             return 0
         return launch.run()
     except StudyError as error:
@@ -59,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("study", help="a study's YAML file, or the folder of a run to relaunch")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)")
     parser.add_argument("--dry-run", action="store_true", help="show what would run and what it costs; run nothing")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="as --dry-run, with times measured on a few steps here"
+    )
     parser.add_argument("--serial", action="store_true", help="run in this process, one training after another, no Ray")
     parser.add_argument("--address", metavar="ADDR", help="address of a Ray cluster (default: this computer alone)")
     parser.add_argument(
@@ -187,10 +195,11 @@ class Launch:
             if self.options.serial:
                 self._work_here(backlog)
                 return
+            address = prepare_environment(self.options.address)
             from study import sweep
 
             try:
-                with sweep.connected(self.options.address) as session, stopping.waits():  # ours after Ray's handlers
+                with sweep.connected(address) as session, stopping.waits():  # ours after Ray's handlers
                     note_session(self.record, session)
                     self._check_resources(backlog, sweep.largest_node())
                     backlog.nodes = sweep.nodes
@@ -200,7 +209,7 @@ class Launch:
                         except sweep.SweepError as error:
                             backlog.abandoned(str(error), killed=error.killed)
             except sweep.ClusterError as error:
-                fault = Fault("--address", str(error), "docs/cluster.md tells how to start a cluster")
+                fault = Fault("--address", str(error), "docs/cluster.md tells how to start and join a cluster")
                 raise StudyError([fault], source="command line") from error
 
     def _work_here(self, backlog: Backlog) -> None:

@@ -29,7 +29,7 @@ class LossLog:
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.path = folder / FILE
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [row for row in read_losses(self.path) if row["step"] <= keep] if self.path.exists() else []
+        rows = [row for row in _whole_rows(self.path) if row["step"] <= keep] if self.path.exists() else []
         write_atomically(self.path, _lines(rows))
 
     def append(self, rows: list[LossRow]) -> None:
@@ -43,6 +43,18 @@ class LossLog:
 def read_losses(path: Path) -> list[LossRow]:
     """Rows of a loss log; a last line that a kill left unfinished is no row."""
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _whole_rows(path: Path) -> list[LossRow]:
+    """Rows of a log that may be damaged: a training does not fail over what it once wrote about itself."""
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+            rows.append(LossRow(step=int(row["step"]), epoch=row["epoch"], lr=row["lr"], loss=row["loss"]))
+        except (ValueError, TypeError, KeyError):
+            continue
+    return rows
 
 
 def _lines(rows: list[LossRow]) -> bytes:

@@ -83,7 +83,7 @@ def measure_command(options: argparse.Namespace, console: Console) -> None:
     import torch
 
     from study.collect import collect
-    from study.worker import choose_device, device_name
+    from study.devices import choose_device, device_name
 
     if options.threads:
         torch.set_num_threads(options.threads)

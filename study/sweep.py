@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pickle
 import re
 import shutil
@@ -31,19 +30,6 @@ TRIALS = 500
 """Trials in one run of Tune: its driver's memory grows with them."""
 LOW_ON_MEMORY = "due to the node running low on memory"
 """In the text of Ray's memory monitor; Tune keeps the type of this error to itself."""
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_THRESHOLD_S": "60",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_TRAIN_V2_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 class ClusterError(RuntimeError):
@@ -89,21 +75,20 @@ def _trainable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[Path | None]:
-    """Within a Ray cluster (`address`, or the one RAY_ADDRESS names), or within a Ray of our own on this computer, whose
-    session folder is given, and is deleted in the end.
+def connected(address: str) -> Iterator[Path | None]:
+    """Within the Ray cluster at an address, or for `local` within a Ray of our own on this computer, whose session folder
+    is given, and is deleted in the end. The environment must have been prepared before this module was imported.
 
-    Raises ClusterError where it cannot be joined.
+    Raises ClusterError where the cluster cannot be joined.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = address == "local"
     options: dict[str, Any] = {"include_dashboard": False} if own else {"runtime_env": _code()}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, RayError) as error:
-        raise ClusterError(f"cannot join the Ray cluster at {address}: {error}") from error
+        raise ClusterError(
+            f"cannot join the Ray cluster at {address}: {error}" if not own else f"Ray does not start: {error}"
+        ) from error
     session = Path(_own_node().get_session_dir_path()) if own else None
     try:
         yield session

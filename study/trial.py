@@ -19,11 +19,13 @@ from study.grid import Cell, Training
 from study.models.base import FeatureModel
 from study.precision import PrecisionError, parse_precision, quantization_record, quantize
 from study.store import SCHEMA_VERSION
-from study.train import Checkpoint
+from study.train import Checkpoint, Diverged, Progress
 
 REFERENCE = "fp32"
 
 Row = dict[str, Any]
+Found = dict[str, list[Row] | PrecisionError | Diverged]
+"""By cell: its rows, or why it has none."""
 Beat = Callable[[str, float], None]
 
 
@@ -35,7 +37,7 @@ def run_training(
     *,
     measured: Callable[[int], bool] = lambda epoch: False,
     beat: Beat | None = None,
-) -> Iterator[tuple[Checkpoint, dict[str, list[Row] | PrecisionError]]]:
+) -> Iterator[tuple[Checkpoint, Found]]:
     """Measure every checkpoint that a cell of the training asks for.
 
     Args:
@@ -61,12 +63,12 @@ def _epochs(config: CellConfig) -> tuple[int, ...]:
 
 def measure_checkpoint(
     checkpoint: Checkpoint, cells: Iterable[Cell], data: Dataset, device: torch.device, *, beat: Beat | None = None
-) -> dict[str, list[Row] | PrecisionError]:
+) -> Found:
     """Rows of each cell at one checkpoint. Cells that are measured alike see the same samples, read once."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.config.measure.model_dump_json(exclude={"at"}), []).append(cell)
-    results: dict[str, list[Row] | PrecisionError] = {}
+    results: Found = {}
     for group in groups.values():
         results |= _measure_group(checkpoint, group, data, device, beat)
     return results
@@ -74,15 +76,15 @@ def measure_checkpoint(
 
 def _measure_group(
     checkpoint: Checkpoint, cells: list[Cell], data: Dataset, device: torch.device, beat: Beat | None
-) -> dict[str, list[Row] | PrecisionError]:
+) -> Found:
     started = time.monotonic()
     models = {REFERENCE: checkpoint.model}
-    results: dict[str, list[Row] | PrecisionError] = {}
+    results: Found = {}
     for cell in cells:
         try:
             if cell.config.precision != REFERENCE:
-                models[cell.key] = at_precision(checkpoint.model, cell.config, data, device)
-        except PrecisionError as error:
+                models[cell.key] = at_precision(checkpoint.model, cell.config, data, device, beat=beat)
+        except (PrecisionError, Diverged) as error:
             results[cell.key] = error
     measure, seed = cells[0].config.measure, cells[0].config.data.seed
     measurements = collect(models, data, measure, seed=seed, device=device, reference=REFERENCE, beat=beat)
@@ -105,13 +107,19 @@ def _measure_group(
     return results
 
 
-def at_precision(model: FeatureModel, config: CellConfig, data: Dataset, device: torch.device) -> FeatureModel:
+def at_precision(
+    model: FeatureModel, config: CellConfig, data: Dataset, device: torch.device, *, beat: Beat | None = None
+) -> FeatureModel:
     """A copy of the model at the precision of a cell, fine-tuned first where the precision says so."""
     precision = parse_precision(config.precision)
     if precision.tuning is not None:
         from study.qat import finetune
 
-        return finetune(model, precision, config, data, device).eval()
+        def tuning(progress: Progress) -> None:
+            if beat is not None:
+                beat(f"fine-tuning {precision.name}", progress.step / progress.steps)
+
+        return finetune(model, precision, config, data, device, beat=tuning).eval()
     return quantize(model, precision).eval()
 
 

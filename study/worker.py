@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
+from study.devices import choose_device, device_name, threads
 from study.failure import HEADER, LOG, Cause, cause_of, record_failure
 from study.grid import Training
 from study.lease import Holding, LeaseLost, Leases
@@ -136,19 +137,6 @@ def _logging(log: TextIO, *, all_of_process: bool) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute with so many threads; the process has as many as before afterwards."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Trial:
     """The steps of `work`, under the lease."""
 
@@ -167,7 +155,7 @@ class _Trial:
 
         started = now()
         self.report("loading data", silent=True)
-        with _threads(self.first.resources.cpus):
+        with threads(self.first.resources.cpus):
             device = choose_device(self.first.resources.device)
             data = load_data(self.first.config.data, base=self.first.folder, cache=self.store.paths.cache)
             self.check_content(data)
@@ -316,21 +304,3 @@ class _Trial:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto`: a CUDA device where there is one, else the CPU. Raises ModelError for a device that is not there."""
-    import torch
-
-    from study.models import ModelError
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("resources.device is cuda, but this machine has no CUDA device: use auto or cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """`cpu`, or the name of the GPU."""
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

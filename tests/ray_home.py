@@ -35,10 +35,11 @@ class RayHome:
         self.environment.pop("RAY_ADDRESS", None)
         self.started: list[subprocess.Popen[str]] = []
 
-    def run(self, *command: str, **variables: str) -> subprocess.Popen[str]:
+    def run(self, *command: str, stdin: int | None = None, **variables: str) -> subprocess.Popen[str]:
         """Start a command in a process group of its own; its output can be read with `output`."""
         process = subprocess.Popen(
             command,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

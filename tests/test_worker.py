@@ -161,9 +161,10 @@ def test_a_precision_that_joins_a_training_under_way_gets_all_its_rows(
 
 
 @pytest.mark.parametrize("keep", ["all", "none"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
 @pytest.mark.parametrize("what", ["partial/epoch-00001.json", "state-*.json", "state-*.safetensors", "loss_log.jsonl"])
 def test_what_an_unfinished_training_left_may_be_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, keep: str, what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, keep: str, what: str, damage: str
 ) -> None:
     study = ONE | {"keep": keep, "grid": ONE["grid"] | {"precision": ["fp32", "int8"]}}
     run = tmp_path / "runs" / "tiny"
@@ -171,8 +172,9 @@ def test_what_an_unfinished_training_left_may_be_damaged(
         interrupt_after(patch, 2)
         assert launch(tmp_path, study) == 1
     newest = max((run / "trainings").glob(f"*/{what}"))
-    content = newest.read_bytes()
-    newest.write_bytes(content[: len(content) // 2])
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0x80
+    newest.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
     assert launch(tmp_path, study) == 0
     assert rows(run).equals(rows(whole))
 
