@@ -199,18 +199,22 @@ def collect(
             collector.decide("train", collector.features(inputs, wanted)[HEAD_INPUT], targets)
     known = None if reference is None else collectors[reference]
     for inputs, targets, wanted in _batches(data.val, np.arange(len(data.val)), device, "validation", beat):
-        expected = None if known is None else known.features(inputs, wanted)
-        for collector in collectors.values():
-            features = expected if expected and collector is known else collector.features(inputs, wanted)
-            collector.decide("val", features[HEAD_INPUT], targets)
-            collector.decide_layers(features, targets)
+        found = {name: collector.features(inputs, wanted) for name, collector in collectors.items()}
+        for name, collector in collectors.items():
+            collector.decide("val", found[name][HEAD_INPUT], targets)
+            collector.decide_layers(found[name], targets)
             if known is not None and collector is not known:
-                collector.decide("refmeans", features[HEAD_INPUT], targets, known)
-            for part in _blocks(len(targets), data.classes):
-                logits = collector.model.head(features[HEAD_INPUT][part])
+                collector.decide("refmeans", found[name][HEAD_INPUT], targets, known)
+        for part in _blocks(len(targets), data.classes):
+            expected = (
+                None if reference is None else collectors[reference].model.head(found[reference][HEAD_INPUT][part])
+            )
+            for name, collector in collectors.items():
+                same = collector is known and expected is not None
+                logits = expected if same else collector.model.head(found[name][HEAD_INPUT][part])
                 collector.val_scores.update(logits, targets[part])
-                if known is not None and expected is not None and collector is not known:
-                    collector.logits_error.update(logits, known.model.head(expected[HEAD_INPUT][part]))
+                if expected is not None and not same:
+                    collector.logits_error.update(logits, expected)
     if data.ood is not None:
         others = measured_rows(data.ood, measure.agreement_samples, seed)
         for inputs, _, wanted in _batches(data.ood, others, device, "other data", beat):

@@ -66,7 +66,9 @@ class HubModel(FeatureModel):
         depth = self.config.num_hidden_layers
         lists = [m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth]
         if not lists:
-            raise ModelError(f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers last works")
+            raise ModelError(
+                f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers last works"
+            )
         return {f"block{number}": block for number, block in enumerate(lists[0], start=1)}
 
     def features(self, x: Tensor) -> Tensor:
