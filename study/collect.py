@@ -206,15 +206,11 @@ def collect(
             if known is not None and collector is not known:
                 collector.decide("refmeans", found[name][HEAD_INPUT], targets, known)
         for part in _blocks(len(targets), data.classes):
-            expected = (
-                None if reference is None else collectors[reference].model.head(found[reference][HEAD_INPUT][part])
-            )
+            logits = {name: c.model.head(found[name][HEAD_INPUT][part]) for name, c in collectors.items()}
             for name, collector in collectors.items():
-                same = collector is known and expected is not None
-                logits = expected if same else collector.model.head(found[name][HEAD_INPUT][part])
-                collector.val_scores.update(logits, targets[part])
-                if expected is not None and not same:
-                    collector.logits_error.update(logits, expected)
+                collector.val_scores.update(logits[name], targets[part])
+                if reference is not None and name != reference:
+                    collector.logits_error.update(logits[name], logits[reference])
     if data.ood is not None:
         others = measured_rows(data.ood, measure.agreement_samples, seed)
         for inputs, _, wanted in _batches(data.ood, others, device, "other data", beat):
