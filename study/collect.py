@@ -96,6 +96,7 @@ class _Collector:
     ood: ClassMoments | None = None
     agreements: dict[str, Agreement] = field(default_factory=dict)
     layer_hits: dict[str, int] = field(default_factory=dict)
+    layer_reasons: dict[str, str] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
     centres: dict[str, NearestCentre] = field(default_factory=dict)
 
@@ -134,7 +135,9 @@ class _Collector:
     def decide_layers(self, features: dict[str, Tensor], targets: Tensor) -> None:
         """Count how often the nearest centre of an inner layer is the sample's class."""
         for name, h in features.items():
-            if name != HEAD_INPUT and self.centres[name].reason is None:
+            if not bool(h.isfinite().all()):
+                self.layer_reasons[name] = "validation features are infinite or NaN"
+            elif name != HEAD_INPUT and self.centres[name].reason is None:
                 hits = int((self.centres[name].nearest(h) == targets).sum())
                 self.layer_hits[name] = self.layer_hits.get(name, 0) + hits
 
@@ -294,6 +297,6 @@ def _layer(collector: _Collector, name: str, moments: ClassMoments, min_count: i
         if column.startswith(("nc3_", "unc3_", "nc2_w_")):
             result.put(column, None, "an inner layer has no head of its own")
     hits, samples = collector.layer_hits.get(name, 0), collector.val_scores.samples
-    reason = collector.centres[name].reason
+    reason = collector.centres[name].reason or collector.layer_reasons.get(name)
     result.put("ncc_accuracy", None if reason else hits / samples, reason or "")
     return result
