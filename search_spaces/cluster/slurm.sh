@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# A study on all nodes of a SLURM allocation: one Ray head, a worker on every other node, then the launch.
+#
+#   sbatch --nodes 2 --gpus-per-node 4 search_spaces/cluster/slurm.sh GRID.yaml RUNS_FOLDER_ON_SHARED_STORAGE
+#
+# Resubmit the same line to go on where the allocation ended: SIGTERM comes two minutes before, and trainings save.
+#SBATCH --job-name=collapse-study
+#SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
+#SBATCH --signal=B:TERM@120
+set -euo pipefail
+
+grid=${1:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER}
+runs=${2:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER}
+export RAY_AUTH_MODE=token # the head writes the token to ~/.ray, which nodes of a cluster share
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes[0]}
+port=$((20000 + SLURM_JOB_ID % 20000))
+
+srun --nodes 1 --ntasks 1 --nodelist "$head" ray start --head --port "$port" --include-dashboard=false --block &
+sleep 20 # the head must answer before others join
+for node in "${nodes[@]:1}"; do
+    srun --nodes 1 --ntasks 1 --nodelist "$node" ray start --address "$head:$port" --block &
+done
+
+python -m study.launch "$grid" --runs "$runs" --address "$head:$port" &
+launch=$!
+trap 'kill -TERM "$launch"' TERM
+wait "$launch" || wait "$launch"
