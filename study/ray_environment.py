@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,17 +21,11 @@ SETTINGS = {
 def prepare_environment(address: str | None) -> str:
     """Set what the user has not set; the address to join: `local`, or that of a cluster (argument, else RAY_ADDRESS).
 
-    A cluster that Ray started asks for the token that its head wrote to ~/.ray/auth_token, but a client shows its token
-    only where RAY_AUTH_MODE says so; one that asks for none does not mind.
+    RAY_AUTH_MODE is left to the user: client and cluster must agree, else workers die as soon as they start.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # a cluster that is not there is reported once, by us
-        token_at_hand = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or (
-            Path.home() / ".ray" / "auth_token"
-        ).exists()
-        if token_at_hand:
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
     return address

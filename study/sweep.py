@@ -30,6 +30,10 @@ TRIALS = 500
 """Trials in one run of Tune: its driver's memory grows with them."""
 LOW_ON_MEMORY = "due to the node running low on memory"
 """In the text of Ray's memory monitor; Tune keeps the type of this error to itself."""
+NOT_JOINED = (
+    "cannot join the Ray cluster at {}: {}. If it is up, it asks for its token: copy ~/.ray/auth_token of its head node "
+    "to the same place here and set RAY_AUTH_MODE=token"
+)
 
 
 class ClusterError(RuntimeError):
@@ -86,9 +90,7 @@ def connected(address: str) -> Iterator[Path | None]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, RayError) as error:
-        raise ClusterError(
-            f"cannot join the Ray cluster at {address}: {error}" if not own else f"Ray does not start: {error}"
-        ) from error
+        raise ClusterError(f"Ray does not start: {error}" if own else NOT_JOINED.format(address, error)) from error
     session = Path(_own_node().get_session_dir_path()) if own else None
     try:
         yield session

@@ -80,7 +80,7 @@ class RayHome:
         for started in self.started:
             with suppress(ProcessLookupError):
                 started.kill()
-            started.communicate()
+            started.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
