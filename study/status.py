@@ -48,15 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     watch = Watch(run_dir, expand(study))
     if options.delete_checkpoints:
-        freed = folder_size(watch.store.paths.root / "checkpoints")
-        rmtree(watch.store.paths.root / "checkpoints", ignore_errors=True)
-        console.print(f"Deleted {size_text(freed)} of checkpoints.")
+        if watch.look().running:
+            Console(stderr=True).print(
+                "Trainings of this run are running: stop their launch before deleting checkpoints."
+            )
+            return 2
+        console.print(f"Deleted {size_text(delete_checkpoints(watch.store.paths))} of checkpoints.")
     if options.json:
         print(json.dumps(as_json(watch, study), indent=1))
     elif options.watch:
         with Live(console=console, refresh_per_second=1) as live:
-            while watch.look().left:
-                live.update(render(watch, watch.look()))
+            while (now := watch.look()).left:
+                live.update(render(watch, now))
                 time.sleep(2)
         console.print(tables(watch, study))
     else:
@@ -71,10 +74,11 @@ def failure_records(watch: Watch) -> list[dict[str, Any]]:
 
 
 def state_by_axis(watch: Watch, study: StudyConfig) -> dict[str, dict[str, Counter[str]]]:
-    """axis -> value -> how many cells are done, failed, left."""
+    """axis -> value -> how many cells are done, failed, left; axes with one value alone are left out."""
     keys = watch.store.keys()
     failed = {record["cell"] for record in failure_records(watch)}
-    axes = list(dict.fromkeys(axis for grid in study.grid for axis in grid))
+    named = dict.fromkeys(axis for grid in study.grid for axis in grid)
+    axes = [axis for axis in named if len({str(_value(cell, axis)) for cell in watch.cells}) > 1]
     found: dict[str, dict[str, Counter[str]]] = {axis: {} for axis in axes}
     for cell in watch.cells:
         state = "done" if cell.key in keys else "failed" if cell.key in failed else "left"
@@ -93,6 +97,15 @@ def _value(cell: Cell, axis: str) -> Scalar:
 def disk_use(paths: RunPaths) -> dict[str, int]:
     """Bytes by folder of the run."""
     return {path.name: folder_size(path) for path in sorted(paths.root.iterdir()) if path.is_dir()}
+
+
+def delete_checkpoints(paths: RunPaths) -> int:
+    """Delete the kept weights of a run; the bytes that were freed."""
+    folder = paths.root / "checkpoints"
+    freed = folder_size(folder)
+    if folder.exists():
+        rmtree(folder)
+    return freed
 
 
 def folder_size(folder: Path) -> int:
@@ -135,9 +148,9 @@ def tables(watch: Watch, study: StudyConfig) -> Group:
     for cause, records in by_cause.items():
         example = records[0]
         parts.append(Text(f"\n{len(records)} cells failed: {cause}", style="red"))
-        parts.append(
-            Text(f"  {example['message']}\n  cell {example['cell']} on {example['host']}\n  log {example['log']}")
-        )
+        told = {"": example["message"].strip().partition("\n")[0], "cell": example["cell"]}
+        told |= {name: example[name] for name in ("host", "log") if name in example}
+        parts.append(Text("\n".join(f"  {name} {value}".replace("   ", "  ") for name, value in told.items())))
     disk = disk_use(watch.store.paths)
     sizes = ", ".join(f"{name} {size_text(size)}" for name, size in disk.items() if size)
     parts.append(Text(f"\ndisk: {size_text(sum(disk.values()))} ({sizes})"))
