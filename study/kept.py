@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def keep_checkpoint(paths: RunPaths, training: str, checkpoint: Checkpoint) -> N
         return
     save_checkpoint(checkpoint.model, folder)
     files = {path.name: _file_digest(path) for path in folder.glob("[!.]*") if path.name != RECORD}
-    facts = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint) if field.name != "model"}
+    facts = {field.name: getattr(checkpoint, field.name) for field in _fields()}
     write_json(folder / RECORD, {"sha256": _digest(files, facts), "files": files, "facts": facts})
 
 
@@ -75,8 +75,18 @@ def _record(folder: Path) -> dict[str, Any] | None:
     if damaged or not whole:
         log.warning("%s is damaged (%s): the training runs again", folder, ", ".join(damaged) or RECORD)
         return None
+    if facts.keys() != {field.name for field in _fields()}:
+        log.warning("%s was kept by another version of this code: the training runs again", folder)
+        return None
     found: dict[str, Any] = facts
     return found
+
+
+def _fields() -> list[Field[Any]]:
+    """What is noted of a checkpoint besides its model."""
+    from study.train import Checkpoint
+
+    return [field for field in fields(Checkpoint) if field.name != "model"]
 
 
 def _digest(files: dict[str, str], facts: dict[str, Any]) -> str:

@@ -287,6 +287,20 @@ def test_a_scheduler_that_gives_up_does_not_end_the_launch(tmp_path: Path) -> No
     assert failures(tmp_path) == {}
 
 
+def test_of_trainings_that_an_abort_took_along_the_killed_one_used_an_attempt(tmp_path: Path) -> None:
+    killed, other = pending(2)
+    backlog = Backlog(tmp_path, [killed, other], "launch")
+    for _ in range(killed.first.resources.retries + 1):
+        while backlog.next() is not None:
+            pass
+        with Leases(Store(tmp_path).paths.leases).hold(killed.key, "launch") as holding:
+            assert holding is not None
+            backlog.abandoned("low on memory", killed={holding.lease.pid})
+    assert {record["cause"] for record in failures(tmp_path).values()} == {"out_of_memory"}
+    assert set(failures(tmp_path)) == {cell.key for cell in killed.cells}
+    assert backlog.attempts[other.key] == 0
+
+
 def test_a_scheduler_that_always_gives_up_does(tmp_path: Path) -> None:
     backlog = Backlog(tmp_path, pending(2), "launch")
     for _ in range(GIVE_UP):
