@@ -83,7 +83,6 @@ def test_a_stopped_launch_saves_and_frees_its_leases(
     assert f"python -m study.launch {run}" in output
     assert "Traceback" not in output
     assert list((run / "leases").iterdir()) == []
-    wait_for(lambda: not list(home.processes()))  # Ray's own take a moment to end
     steps = training_steps(run)
     assert launch(tmp_path, study) == 0
     assert rows(run).equals(rows(undisturbed))
