@@ -136,6 +136,7 @@ def one_round(
     assert rows(run).equals(rows(undisturbed))
 
 
+@pytest.mark.long
 def test_three_rounds(home: RayHome, nodes: Nodes, undisturbed: Path, tmp_path: Path) -> None:
     """Every kind of disturbance on one run."""
     kinds = ["launcher", "file", "node", "worker"]
