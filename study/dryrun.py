@@ -92,8 +92,8 @@ def _show_data(plan: Plan, console: Console, cache: Path) -> None:
 
 
 def _show_trainings(plan: Plan, console: Console, cache: Path) -> None:
-    table = Table(title="trainings to run", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("training", "cells", "parameters", "tokens", "FLOPs", "time each", "kept"):
+    table = Table(title="trainings to run", title_justify="left", box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for column in ("training", "cells", "params", "tokens", "FLOPs", "time each", "kept"):
         table.add_column(column, justify="left" if column == "training" else "right", no_wrap=True)
     rows: Counter[tuple[str, ...]] = Counter()
     speeds = Speeds(cache)
@@ -138,7 +138,7 @@ def _flops(costs: list[Cost]) -> str:
     known = [cost.flops for cost in costs if cost.flops is not None]
     if len(known) < len(costs):
         return "FLOPs not known without the number of validation samples"
-    return f"{sum(known):.2g} FLOPs"
+    return f"{quantity(sum(known))}FLOPs"
 
 
 def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, str, str, str]:
@@ -147,15 +147,15 @@ def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, s
     return (
         quantity(cost.parameters),
         quantity(cost.tokens),
-        "?" if cost.flops is None else f"{cost.flops:.2g}",
+        "?" if cost.flops is None else quantity(cost.flops),
         duration(seconds),
         size_text(cost.disk or 0),
     )
 
 
 def quantity(number: float) -> str:
-    """`3.4 M`, `205 M`, `12.9 k`."""
-    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    """`3.4 M`, `205 M`, `12.9 k`, `1.2 P`."""
+    for factor, unit in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if number >= factor:
             return f"{number / factor:.3g}{unit}"
     return f"{number:g}"
