@@ -29,7 +29,7 @@ from study.yamlfile import merge, read_extended
 
 SHORT_NAMES = {"width": "model.width", "depth": "model.depth", "epochs": "train.epochs"}
 SECTIONS = ("data", "model", "train", "measure", "precision", "precision_options", "seed")
-TOP_LEVEL = ("name", *SECTIONS, "resources", "keep", "grid", "rules", "extends")
+TOP_LEVEL = ("name", *SECTIONS, "resources", "keep", "grid", "rules", "tuned", "extends")
 KEEP = ("all", "last", "none")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -79,6 +79,14 @@ class Resources(Settings):
     checkpoint_minutes: PositiveFloat = 10.0
     hang_minutes: PositiveFloat = 30.0
     retries: NonNegativeInt = 2
+
+
+class Tuned(Settings):
+    """What a search notes in the settings that it found: its file, the trial, the seeds on which they were chosen."""
+
+    search: str
+    trial: NonNegativeInt
+    seeds: list[NonNegativeInt]
 
 
 class CellConfig(Settings):
@@ -160,6 +168,7 @@ class StudyConfig(Settings):
     rules: list[Rule] = []
     resources: Resources = Resources()
     keep: Literal["all", "last", "none"] = "all"
+    tuned: Tuned | None = None
     folder: Path = Field(default=Path(), exclude=True)
 
     def points(self) -> Iterator[Point]:
@@ -172,13 +181,13 @@ class StudyConfig(Settings):
                 tree = merge(self.settings, execution)
                 origins: dict[str, str] = {}
                 for (axis, values), index in zip(axes.items(), indices, strict=True):
-                    _put(tree, _path(axis), values[index])
-                    origins[_path(axis)] = f"{place}.{axis}[{index}]"
+                    put(tree, full_path(axis), values[index])
+                    origins[full_path(axis)] = f"{place}.{axis}[{index}]"
                 for position, rule in enumerate(self.rules):
                     if _matches(tree, rule.when):
                         for path, value in rule.set.items():
-                            _put(tree, _path(path), value)
-                            origins[_path(path)] = f"rules[{position}].set.{path}"
+                            put(tree, full_path(path), value)
+                            origins[full_path(path)] = f"rules[{position}].set.{path}"
                 resources, keep = tree.pop("resources"), tree.pop("keep")
                 identity = json.dumps(tree, sort_keys=True, default=repr)
                 if identity not in seen:
@@ -190,7 +199,8 @@ class StudyConfig(Settings):
         grid = self.grid[0] if len(self.grid) == 1 else self.grid
         rules = [rule.model_dump() for rule in self.rules]
         values = {"name": self.name, **self.settings, "resources": self.resources.model_dump(exclude_none=True)}
-        return {**values, "keep": self.keep, "grid": grid, **({"rules": rules} if rules else {})}
+        rest = {"rules": rules, "tuned": self.tuned and self.tuned.model_dump()}
+        return {**values, "keep": self.keep, "grid": grid, **{name: value for name, value in rest.items() if value}}
 
 
 def load_study(path: str | Path) -> StudyConfig:
@@ -203,7 +213,7 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
     """As `load_study`, from the mapping itself; relative paths in it resolve against `folder`."""
     faults = list(_structure_faults(content))
     grid = _read_grid(content.get("grid", {}), faults)
-    rules = _read_rules(content.get("rules") or [], {_path(axis) for axes in grid for axis in axes}, faults)
+    rules = _read_rules(content.get("rules") or [], {full_path(axis) for axes in grid for axis in axes}, faults)
     resources = content.get("resources", {})
     unsound = bool(faults)
     sound_resources = isinstance(resources, dict) and not any(fault.path.startswith("resources") for fault in faults)
@@ -215,6 +225,7 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
         folder=folder,
         keep=content["keep"] if content.get("keep") in KEEP else "all",
         resources=Resources(**resources) if sound_resources else Resources(),
+        tuned=Tuned(**content["tuned"]) if "tuned" in content and not unsound else None,
     )
     for point in study.points():
         # An axis that could not be read leaves its setting out: that it is missing would be an echo of the same fault.
@@ -224,11 +235,12 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
     return study
 
 
-def _path(name: str) -> str:
+def full_path(name: str) -> str:
+    """The dotted path that a short name stands for; other names are paths already."""
     return SHORT_NAMES.get(name, name)
 
 
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+def put(tree: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted path, copying the mappings on the way so that points share nothing."""
     *parents, leaf = path.split(".")
     for parent in parents:
@@ -246,11 +258,12 @@ def _get(tree: Any, path: str) -> Any:
 
 def _matches(tree: dict[str, Any], when: dict[str, Any]) -> bool:
     return all(
-        _get(tree, _path(path)) in (wanted if isinstance(wanted, list) else [wanted]) for path, wanted in when.items()
+        _get(tree, full_path(path)) in (wanted if isinstance(wanted, list) else [wanted])
+        for path, wanted in when.items()
     )
 
 
-def _known_paths(*, execution: bool) -> dict[str, None]:
+def known_paths(*, execution: bool) -> dict[str, None]:
     """Dotted paths that an axis (or, with `execution`, a rule) may set: leaves and groups with a short form."""
     paths = dict.fromkeys([*COLUMNS, "train.schedule"])
     if execution:
@@ -267,18 +280,20 @@ def _structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
         yield Fault("name", "is missing", "Give the study a name, such as `name: my-study`")
     elif not isinstance(name, str) or not NAME.fullmatch(name):
         yield Fault("name", f"{name!r} is no name for a folder", "Use letters, digits, `.`, `_` and `-`; no path")
-    for key in ("data", "model", "train", "measure", "precision_options", "resources"):
+    for key in ("data", "model", "train", "measure", "precision_options", "resources", "tuned"):
         if key in content and not isinstance(content[key], dict):
             yield Fault(key, f"is {content[key]!r}, not settings by name", f"Write `{key}: {{setting: value}}`")
     if isinstance(content.get("resources", {}), dict):
         yield from validation_faults(Resources, content.get("resources", {}), prefix="resources")
+    if isinstance(content.get("tuned"), dict):
+        yield from validation_faults(Tuned, content["tuned"], prefix="tuned")
     if content.get("keep", "all") not in KEEP:
         yield Fault("keep", f"is {content['keep']!r}", "Use `all`, `last` or `none`")
 
 
 def _read_grid(grid: Any, faults: list[Fault]) -> list[dict[str, list[Any]]]:
     """The axes that can be used; what cannot goes to `faults`."""
-    known = _known_paths(execution=False)
+    known = known_paths(execution=False)
     sound: list[dict[str, list[Any]]] = []
     for number, mapping in enumerate(grid if isinstance(grid, list) else [grid]):
         place = "grid" if not isinstance(grid, list) else f"grid[{number}]"
@@ -289,8 +304,8 @@ def _read_grid(grid: Any, faults: list[Fault]) -> list[dict[str, list[Any]]]:
             continue
         axes: dict[str, list[Any]] = {}
         for axis, values in mapping.items():
-            twin = next((other for other in axes if _path(other) == _path(axis)), None)
-            if _path(axis) not in known:
+            twin = next((other for other in axes if full_path(other) == full_path(axis)), None)
+            if full_path(axis) not in known:
                 faults.append(Fault(f"{place}.{axis}", "unknown axis", nearest(axis, [*SHORT_NAMES, *known])))
             elif not isinstance(values, list):
                 faults.append(Fault(f"{place}.{axis}", f"is {values!r}, not a list", f"Write `{axis}: [{values}]`"))
@@ -326,13 +341,13 @@ def _rule_faults(rule: Any, place: str, axes: set[str]) -> Iterator[Fault]:
     ):
         yield Fault(place, f"is {rule!r}", "Write `{when: {depth: [8, 12]}, set: {train.batch_size: 4}}`")
         return
-    known = _known_paths(execution=True)
+    known = known_paths(execution=True)
     for part in ("when", "set"):
         for path in rule[part]:
-            if _path(str(path)) not in known:
+            if full_path(str(path)) not in known:
                 yield Fault(f"{place}.{part}.{path}", "unknown setting", nearest(str(path), [*SHORT_NAMES, *known]))
     for path in rule["set"]:
-        target = _path(str(path))
+        target = full_path(str(path))
         if any(target == axis or target.startswith(f"{axis}.") or axis.startswith(f"{target}.") for axis in axes):
             yield Fault(f"{place}.set.{path}", "is an axis of the grid", "List the values in the grid instead")
         if "precision" in rule["when"] and not target.startswith("precision_options."):

@@ -125,6 +125,7 @@ class Launch:
         self._tidy()
         forget_dead_launches(self.paths.launches)
         self._describe()
+        self._warn_of_tuning_seeds()
         first = self.plan()
         if not first.pending:
             self.say(f"{len(first.done)} of {len(self.cells)} cells are done: nothing to run.")
@@ -142,6 +143,17 @@ class Launch:
     def say(self, text: str) -> None:
         """Tell the user."""
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def _warn_of_tuning_seeds(self) -> None:
+        """Seeds on which settings were chosen say nothing of how these settings do elsewhere."""
+        tuned = self.study.tuned
+        if tuned is not None:
+            used = sorted({cell.config.seed for cell in self.cells} & set(tuned.seeds))
+            if used:
+                self.say(
+                    f"Warning: the settings were tuned on seed {', '.join(map(str, used))} (trial {tuned.trial} of "
+                    f"{tuned.search}): what these seeds give is too good; leave them out of what you conclude"
+                )
 
     def _forget_failures(self) -> None:
         wanted = self.options.retry_failed
@@ -189,9 +201,7 @@ class Launch:
     def _work(self, backlog: Backlog) -> None:
         """Give pending trainings to Ray, or run them here, until none is left that this launch can run."""
         stopping = Stopping(partial(self._ask_to_stop, backlog), self._any_worker)
-        costs = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)).costs
-        watch = Watch(self.run_dir, self.cells, {key: cost.flops for key, cost in costs.items() if cost.flops})
-        with stopping.waits(), view(watch, self.console):
+        with stopping.waits(), view(self._watch(), self.console):
             if self.options.serial:
                 self._work_here(backlog)
                 return
@@ -211,6 +221,10 @@ class Launch:
             except sweep.ClusterError as error:
                 fault = Fault("--address", str(error), "docs/cluster.md tells how to start and join a cluster")
                 raise StudyError([fault], source="command line") from error
+
+    def _watch(self) -> Watch:
+        costs = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)).costs
+        return Watch(self.run_dir, self.cells, {key: cost.flops for key, cost in costs.items() if cost.flops})
 
     def _work_here(self, backlog: Backlog) -> None:
         while not backlog.finished:

@@ -12,6 +12,8 @@ Layout of a run (`RunPaths` owns every path):
     runs/NAME/data/SETTINGS.json             fingerprint of the data that the run is measured on
     runs/NAME/leases/KEY.json                who works on a training, and how far it is
     runs/NAME/launches/TIME.json             provenance of each launch
+    runs/NAME/search/journal.log             trials of a search (Optuna's journal), beside search.yaml, its file
+    runs/NAME/best.yaml                      settings that a search found
     runs/NAME/report/                        what `python -m analysis` writes
 """
 
@@ -105,6 +107,19 @@ class RunPaths:
     @property
     def launches(self) -> Path:
         return self.root / "launches"
+
+    @property
+    def search(self) -> Path:
+        return self.root / "search"
+
+    @property
+    def journal(self) -> Path:
+        """The state of a search; a run that is no search has none."""
+        return self.search / "journal.log"
+
+    def best(self, trial: int | None = None) -> Path:
+        """Settings that a search found; of several objectives, those of one trial on the front."""
+        return self.root / ("best.yaml" if trial is None else f"best-trial-{trial:04d}.yaml")
 
     @property
     def cache(self) -> Path:
