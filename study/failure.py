@@ -18,6 +18,7 @@ RETRIED: tuple[Cause, ...] = ("node_lost", "out_of_memory", "timeout")
 """Causes that another attempt may cure; all others are deterministic."""
 
 _BY_TYPE: dict[str, Cause] = {
+    "study.watchdog.Hung": "timeout",
     "study.train.Diverged": "diverged",
     "study.data.base.DataError": "data",
     "study.models.config.ModelError": "config",

@@ -23,7 +23,7 @@ from study.lease import Holding, LeaseLost, Leases
 from study.partial import Partial
 from study.provenance import hardware, now, versions
 from study.store import RunPaths, Store, write_json
-from study.watchdog import Watchdog
+from study.watchdog import Interrupter, Patience, Watchdog
 
 if TYPE_CHECKING:
     import torch
@@ -72,15 +72,24 @@ class Ended:
 def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
     """Train and measure what the cells of a training lack, and store their rows.
 
-    An error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`.
+    An error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`; none is raised.
 
     Args:
         task: what to do.
         node: the scheduler's name of this computer, for the lease.
         own_process: this process is there for the task alone: all that it prints, from libraries too, goes to the
-            log of the training, and a watchdog ends it when it hangs.
+            log of the training, and a watchdog ends it when it hangs. Any other process is interrupted where it
+            hangs, and must call this in its main thread.
     """
     store = Store(task.run_dir)
+    try:
+        return _attempt(task, node, own_process)
+    except Exception as error:  # where no log could be opened, or not be closed
+        trace = "".join(traceback.format_exception(error))
+        return Ended("failed", cause_of(error), f"{type(error).__name__}: {error}\n{trace}")
+
+
+def _attempt(task: Work, node: str, own_process: bool) -> Ended:
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
         return Ended("done")
@@ -94,9 +103,8 @@ def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
         with ExitStack() as stack:
             log = stack.enter_context((folder / LOG).open("a", encoding="utf-8", buffering=1))
             stack.enter_context(_logging(log, all_of_process=own_process))
-            watchdog = None
-            if own_process:
-                watchdog = stack.enter_context(Watchdog(folder, 60 * todo.first.resources.hang_minutes))
+            seconds = 60 * todo.first.resources.hang_minutes
+            watchdog = stack.enter_context(Watchdog(folder, seconds) if own_process else Interrupter(seconds))
             print(f"{HEADER}{now()} launch {task.launch} on {socket.gethostname()}, process {os.getpid()}")
             try:
                 return _Trial(task, todo, store, holding, watchdog).run()
@@ -140,9 +148,7 @@ def _logging(log: TextIO, *, all_of_process: bool) -> Iterator[None]:
 class _Trial:
     """The steps of `work`, under the lease."""
 
-    def __init__(
-        self, task: Work, training: Training, store: Store, holding: Holding, watchdog: Watchdog | None
-    ) -> None:
+    def __init__(self, task: Work, training: Training, store: Store, holding: Holding, watchdog: Patience) -> None:
         self.task, self.training, self.store, self.holding, self.watchdog = task, training, store, holding, watchdog
         self.folder = store.paths.training(training.key)
         self.partial = Partial(self.folder)
@@ -176,8 +182,7 @@ class _Trial:
 
     def report(self, doing: str, *, silent: bool = False, **progress: Any) -> None:
         """Publish progress; raises StopRequested once the launch was asked to end."""
-        if self.watchdog is not None:
-            self.watchdog.moved(silent=silent)
+        self.watchdog.moved(silent=silent)
         self.holding.report(doing=doing, **progress)
         if self.task.stop_file.exists():
             raise StopRequested

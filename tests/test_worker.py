@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +30,8 @@ from study.models import ModelError
 from study.partial import Partial
 from study.precision import PrecisionError
 from study.store import Store
-from study.train import Diverged, TrainingError
+from study.train import Checkpoint, Diverged, TrainingError
+from study.watchdog import Hung
 from study.worker import Ended, Work, work
 
 
@@ -49,6 +52,7 @@ def raised_from(error: Exception, below: Exception) -> Exception:
         (ModelError("heads"), "config"),
         (PrecisionError("int0"), "config"),
         (TrainingError("fp16"), "config"),
+        (Hung("nothing moved"), "timeout"),
         (MemoryError(), "out_of_memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"), "out_of_memory"),
@@ -110,6 +114,38 @@ def test_progress_and_work_that_reports_none_are_no_hang(tmp_path: Path, body: s
 
 def test_silent_work_that_uses_no_processor_is_a_hang(tmp_path: Path) -> None:
     assert hang(tmp_path, "dog.moved(silent=True); time.sleep(30)").returncode == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_hang_without_ray_is_interrupted_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, retries: int
+) -> None:
+    """The first measurement after the second epoch sleeps for ever."""
+    monkeypatch.setattr("study.backlog.BACK_OFF", 0.0)
+    measure, hung = study.trial.measure_checkpoint, []
+
+    def hang_once(checkpoint: Checkpoint, *arguments: Any, **options: Any) -> Any:
+        if checkpoint.epoch == 2 and not hung:
+            hung.append(checkpoint)
+            threading.Event().wait()
+        return measure(checkpoint, *arguments, **options)
+
+    monkeypatch.setattr(study.trial, "measure_checkpoint", hang_once)
+    grid = ONE["grid"] | {"precision": ["fp32", "int8"]}
+    study_ = ONE | {"grid": grid, "resources": {"hang_minutes": 0.02, "retries": retries}}
+    run = tmp_path / "runs" / "tiny"
+    assert launch(tmp_path, study_) == 1 - retries
+    assert list(starts(run).values()) == [1 + retries]
+    if retries:
+        assert failures(run) == {}
+    else:
+        for record in failures(run).values():
+            assert record["cause"] == "timeout"
+            assert "in hang_once" in record["traceback"]
+            assert [row["epoch"] for row in record["rows_measured_before"]] == [0, 1]
+        monkeypatch.undo()
+        assert launch(tmp_path, study_, "--retry-failed", "timeout") == 0
+    assert rows(run).equals(rows(whole))
 
 
 def test_partial_rows_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
@@ -294,3 +330,13 @@ def test_a_disk_too_full_for_the_record_is_reported_to_whoever_waits(
     todo = task(tmp_path)
     ended = work(todo)
     assert (ended.outcome, ended.cause) == ("failed", "disk_full")
+
+
+def test_a_disk_too_full_for_the_lease_is_a_failure_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("study.lease.create", full)
+    ended = work(task(tmp_path))
+    assert (ended.outcome, ended.cause) == ("failed", "disk_full")
+    assert "in _attempt" in ended.message
