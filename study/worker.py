@@ -81,7 +81,6 @@ def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
             log of the training, and a watchdog ends it when it hangs. Any other process is interrupted where it
             hangs, and must call this in its main thread.
     """
-    store = Store(task.run_dir)
     try:
         return _attempt(task, node, own_process)
     except Exception as error:  # where no log could be opened, or not be closed
@@ -90,6 +89,7 @@ def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
 
 
 def _attempt(task: Work, node: str, own_process: bool) -> Ended:
+    store = Store(task.run_dir)
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
         return Ended("done")
