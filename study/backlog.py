@@ -69,6 +69,11 @@ class Backlog:
         bad = [node for node, failed in self.suspects.items() if len(failed) >= BAD_NODE]
         return tuple(bad) if set(self.nodes()) - set(bad) else ()
 
+    @property
+    def upcoming(self) -> Collection[Training]:
+        """Trainings that will be handed out, to see beforehand whether they fit a computer."""
+        return self.waiting
+
     def end(self, reason: str) -> None:
         """Hand out nothing more."""
         self.ending = self.ending or reason

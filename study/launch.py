@@ -236,7 +236,7 @@ class Launch:
     def _check_resources(self, backlog: Backlog, largest: dict[str, float]) -> None:
         """Refuse trainings that fit no node of this computer; those of a cluster may come later."""
         needs = Counter[str]()
-        for training in backlog.waiting:
+        for training in backlog.upcoming:
             wanted = training.first.resources
             needs |= Counter({"cpus": wanted.cpus, "gpus": wanted.gpus})
         lacking = [(name, needs[name], largest[name]) for name in needs if needs[name] > largest[name]]

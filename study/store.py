@@ -91,6 +91,10 @@ class RunPaths:
     def training(self, key: str) -> Path:
         return self.trainings / key
 
+    def stop(self, key: str) -> Path:
+        """Exists once a training was asked to end and its launch was not: a search has given it up."""
+        return self.training(key) / "stop"
+
     def checkpoints(self, key: str) -> Path:
         return self.root / "checkpoints" / key
 

@@ -181,10 +181,10 @@ class _Trial:
         return Ended("done")
 
     def report(self, doing: str, *, silent: bool = False, **progress: Any) -> None:
-        """Publish progress; raises StopRequested once the launch was asked to end."""
+        """Publish progress; raises StopRequested once the launch, or this training alone, was asked to end."""
         self.watchdog.moved(silent=silent)
         self.holding.report(doing=doing, **progress)
-        if self.task.stop_file.exists():
+        if self.task.stop_file.exists() or self.store.paths.stop(self.training.key).exists():
             raise StopRequested
 
     def check_content(self, data: Dataset) -> None:
