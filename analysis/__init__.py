@@ -26,6 +26,7 @@ def report(
     seed: int = 0,
     allow_missing: bool = False,
     only: Sequence[str] = (),
+    classes: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report:
     """The report of a run directory or table, not yet written: its summary, frames and figures; see `page.Report`.
@@ -37,4 +38,4 @@ def report(
     from analysis.roles import Choices
 
     table = load(source, columns=columns, response=response, allow_missing=allow_missing)
-    return build_report(table, Choices(permutations, bootstrap, seed), only=only, say=say)
+    return build_report(table, Choices(permutations, bootstrap, seed, tuple(classes)), only=only, say=say)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-SECTIONS = "association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision"
+SECTIONS = "association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision,data,classes"
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
 
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)")
     made.add_argument("--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)")
     made.add_argument("--only", default="", metavar="LIST", help=f"sections to build: {SECTIONS} (all)")
+    made.add_argument("--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list")
     made.add_argument("--allow-missing", action="store_true", help="analyse an incomplete grid and list what it lacks")
     return made
 
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=options.seed,
             allow_missing=options.allow_missing,
             only=tuple(part.strip() for part in options.only.split(",") if part.strip()),
+            classes=tuple(part for part in options.classes.split(",") if part),
             say=_say,
         )
     except AnalysisError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from analysis.tables import (
     Column,
     estimate,
@@ -9,11 +11,13 @@ from analysis.tables import (
     number,
     number_or_whole,
     p_value,
+    quoted,
     share,
     short,
     sign,
     signed,
     signed_number,
+    text,
     whole,
     yes_no,
 )
@@ -100,6 +104,18 @@ MUNDLAK = (
     Column("architecture share", "mixed_group_share", share, hint="share of the variance left"),
     *NOTE,
 )
+EFFECTS = (
+    Column("axis", "axis"),
+    Column("column", "metric"),
+    Column("scale", "scale"),
+    Column("trainings", "n", whole),
+    Column("effect (SD)", "effect", signed, hint="from the least to the greatest value of the axis"),
+    Column("95% CI", "low", signed, "high", hint="HC3"),
+    Column("partial R²", "partial_r2", share, hint="given the other axes"),
+    Column("p", "p", p_value, hint="Freedman-Lane"),
+    Column("p max-T", "p_maxt", p_value, hint="step-down over the columns"),
+    *NOTE,
+)
 CHANGES = (
     Column("precision", "precision"),
     Column("against", "baseline"),
@@ -152,6 +168,24 @@ COURSE = (
     Column("more collapse is", "direction"),
     Column("moved that way", "towards", whole, hint="trainings"),
 )
+CLASSES = (
+    Column("precision", "precision"),
+    Column("why", "why"),
+    Column("class", "name", quoted),
+    Column("classes", "classes", whole),
+    Column("samples", "count", number_or_whole),
+    Column("norm", "norm", number, hint="of the centred class mean"),
+    Column("times", "norm_times", number, hint="the average"),
+    Column("variance", "variance_norm", number),
+    Column("CDNV", "cdnv", number, hint="mean over the other classes"),
+    Column("times ", "cdnv_times", number, hint="the average"),
+    Column("CDNV (Galanti)", "cdnv_galanti", number),
+    Column("interference", "interference", signed, hint="mean cosine to the other class means"),
+    Column("cosine to head", "head_cosine", signed),
+    Column("agreement", "agreement", share, hint="NC4, on the validation samples of the class"),
+    Column("nearest-centre accuracy", "ncc_accuracy", share),
+    Column("accuracy", "accuracy", share),
+)
 METRICS = (
     Column("metric", "metric"),
     Column("family", "family"),
@@ -160,6 +194,14 @@ METRICS = (
     Column("what it is", "description"),
     Column("source", "citation"),
 )
+
+
+def data_columns(frame: pl.DataFrame) -> tuple[Column, ...]:
+    """Columns of the table of data sets: the name and whatever facts there are."""
+    return tuple(
+        Column(name.replace("_", " "), name, text if kind == pl.String else number_or_whole)
+        for name, kind in frame.schema.items()
+    )
 
 
 def overfitting(axes: tuple[str, ...], seed: str | None) -> tuple[Column, ...]:
@@ -173,6 +215,18 @@ def overfitting(axes: tuple[str, ...], seed: str | None) -> tuple[Column, ...]:
         Column("last val_loss", "last_loss", number),
         Column("excess", "excess", number),
         Column("flagged", "flagged", yes_no, hint="an earlier checkpoint was better"),
+    )
+
+
+def floor_columns(axes: tuple[str, ...], seed: str | None) -> tuple[Column, ...]:
+    """Columns of the table of trainings against the least possible loss."""
+    return (
+        Column("training", "training", short),
+        *(Column(name, name) for name in (*axes, *([seed] if seed else []))),
+        Column("entropy floor", "entropy_floor", number, hint="least expected loss of any model"),
+        Column("val_loss", "val_loss", number),
+        Column("above", "val_loss_above_floor", signed_number),
+        Column("above / floor", "share", share),
     )
 
 

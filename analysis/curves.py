@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, replace
 import matplotlib as mpl
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.association import schema
 from analysis.colours import KEY_HEIGHT, Colours
-from analysis.figures import STYLE, Lines, label, panels, spans_decades
+from analysis.figures import STYLE, Lines, finish, label, panels
 from analysis.groups import at_reference, colour_of, medians
-from analysis.roles import Table
+from analysis.roles import FLOOR, Table
 
 ZERO_ERROR = "zero_error_epoch"  # first epoch after which the training split had no error
 EPOCHS = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)  # ticks of a long training
@@ -86,8 +85,16 @@ def zero_error(table: Table) -> pl.DataFrame | None:
     return found.drop_nulls("epoch").sort(table.roles.unit)
 
 
+def floors(rows: pl.DataFrame) -> list[float]:
+    """The values of the least possible loss that are known of some rows, in order."""
+    found: list[float] = rows[FLOOR].drop_nulls().unique().sort().to_list() if FLOOR in rows.columns else []
+    return found
+
+
 def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
-    """Each column over the checkpoints; a star marks the first one at or after zero training error."""
+    """Each column over the checkpoints; a star marks the first one at or after zero training error, a dashed line the
+    least possible loss where one is known of all rows.
+    """
     order = table.roles.order
     assert order is not None
     rows = at_reference(table)
@@ -108,7 +115,10 @@ def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
             drawn[place].draw(axis)
             stars[place].draw(axis, width=0, size=80, marker="*")
         longest = rows[order].cast(pl.Float64).max()
+        floor = floors(rows)
         for axis, name in zip(axes, columns, strict=True):
+            if name in ("val_loss", "train_loss") and len(floor) == 1:
+                axis.axhline(floor[0], color="#333333", linewidth=0.8, linestyle="--")
             finish(axis, rows[name], name)
             axis.set_xlabel(label(order))
             if isinstance(longest, float) and longest > LONG:
@@ -121,12 +131,3 @@ def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
                 axis.locator_params(axis="x", nbins=5, integer=True)
         colours.key(figure)
     return figure
-
-
-def finish(axis: Axes, values: pl.Series, name: str) -> None:
-    """Scale and label of a y axis that is this column's own."""
-    if spans_decades(values.drop_nulls().to_numpy()):
-        axis.set_yscale("log")
-    else:
-        axis.locator_params(axis="y", nbins=5)
-    axis.set_title(label(name), loc="left", pad=3)

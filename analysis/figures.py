@@ -42,6 +42,7 @@ STYLE: Any = {
 UNITS = {
     "val_loss": "val_loss (nats per sample)",
     "train_loss": "train_loss (nats per sample)",
+    "val_loss_above_floor": "val_loss_above_floor (nats per sample)",
     "generalization_gap": "generalization_gap (nats per sample)",
     "val_accuracy": "val_accuracy (share)",
     "train_accuracy": "train_accuracy (share)",
@@ -114,17 +115,26 @@ def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float 
 
 
 def panels(
-    count: int, ylabel: str = "", *, above: float = 0.1, titled: float = 0.4, gap: float = 0.22, high: float = 1.75
+    count: int,
+    ylabel: str = "",
+    *,
+    above: float = 0.1,
+    titled: float = 0.4,
+    gap: float = 0.22,
+    high: float = 1.75,
+    wide: float | None = None,
+    beside: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, four across; sizes in inches, `above` free at the top, `titled` over each panel.
+    """A figure of `count` panels, four across; sizes in inches, `above` free at the top, `titled` over each panel,
+    `beside` free at the right. A panel is `wide` across, or a quarter of the page.
 
     With a `ylabel` the panels share their y axis by `share_y`, and `gap` may be small. Fixed sizes, not a layout
     engine: that takes seconds for forty panels.
     """
     across, down = min(4, max(count, 1)), max(1, math.ceil(count / 4))
     left, right, bottom = 0.75, 0.15, 0.5
-    wide = (9.2 - 3 * gap) / 4
-    width = left + across * wide + (across - 1) * gap + right
+    wide = wide or (9.2 - 3 * gap) / 4
+    width = left + across * wide + (across - 1) * gap + right + beside
     height = above + down * (titled + high + bottom)
     figure = Figure(figsize=(width, height))
     axes: list[Axes] = []
@@ -147,6 +157,15 @@ def share_y(axes: list[Axes]) -> None:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
         for axis in axes:
             axis.set_ylim(low, high)
+
+
+def finish(axis: Axes, values: pl.Series, name: str) -> None:
+    """Scale and label of a y axis that is this column's own."""
+    if spans_decades(values.drop_nulls().to_numpy()):
+        axis.set_yscale("log")
+    else:
+        axis.locator_params(axis="y", nbins=5)
+    axis.set_title(label(name), loc="left", pad=3)
 
 
 class Lines:
@@ -240,7 +259,7 @@ def controls(lines: pl.DataFrame) -> Figure:
     shown = lines.filter((pl.col("given") == "") & pl.col("r").is_not_null())
     names = shown["metric"].to_list()
     with mpl.rc_context(STYLE):
-        figure, axis = rows_of(names, wide=5.2, below=0.85)
+        figure, (axis,) = rows_of(names, wide=5.2, below=0.85)
         rows = np.arange(len(names))
         for offset, (column, text) in enumerate(kinds):
             if shown[column].null_count() == len(shown):
@@ -259,14 +278,23 @@ def controls(lines: pl.DataFrame) -> Figure:
     return figure
 
 
-def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:
-    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below` inches under it."""
-    left, top, high = 2.3, 0.15, 0.3 * len(names)
-    width, height = left + wide + 0.2, top + high + below
+def rows_of(
+    names: list[str], *, wide: float, below: float, columns: int = 1, above: float = 0.15
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a labelled, banded row for each name, in `columns` axes side by side, each `wide` inches across.
+
+    `above` and `below` are the inches over and under the rows.
+    """
+    left, gap, high = 2.3, 0.15, 0.3 * len(names)
+    width, height = left + columns * (wide + gap) + 0.05, above + high + below
     figure = Figure(figsize=(width, height))
-    axis = figure.add_axes((left / width, below / height, wide / width, high / height))
-    for row in range(1, len(names), 2):
-        axis.axhspan(row - 0.5, row + 0.5, color="#000000", alpha=0.05, linewidth=0)
-    axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    return figure, axis
+    axes = []
+    for column in range(columns):
+        x = left + column * (wide + gap)
+        axis = figure.add_axes((x / width, below / height, wide / width, high / height))
+        for row in range(1, len(names), 2):
+            axis.axhspan(row - 0.5, row + 0.5, color="#000000", alpha=0.05, linewidth=0)
+        axis.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axes.append(axis)
+    return figure, axes

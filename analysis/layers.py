@@ -10,8 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, Colours
-from analysis.curves import finish
-from analysis.figures import STYLE, Lines, panels
+from analysis.figures import STYLE, Lines, finish, panels
 from analysis.groups import colour_of, medians
 from analysis.load import final_rows, precisions
 from analysis.roles import Table

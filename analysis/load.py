@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,20 @@ from typing import Any
 import polars as pl
 
 from analysis.mapping import ColumnMap, KnownMissing, apply_map, read_map
-from analysis.roles import HEADLINE, REFMEANS, AnalysisError, Direction, Metric, Missing, Roles, Table, nearest
+from analysis.roles import (
+    ABOVE_FLOOR,
+    FLOOR,
+    HEADLINE,
+    REFMEANS,
+    AnalysisError,
+    DataSet,
+    Direction,
+    Metric,
+    Missing,
+    Roles,
+    Table,
+    nearest,
+)
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -48,10 +62,12 @@ def load(
         if columns is not None:
             raise AnalysisError(f"{path} is a run directory, whose columns are known: leave --columns out")
         frame, metrics, planned = _read_run(path)
+        frame = _above_floor(frame)
         roles = _own_roles(frame, metrics, response, str(path), axes=_varied(planned))
     else:
         frame, metrics = _read_file(path)
         if columns is None:
+            frame = _above_floor(frame)
             roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
         else:
             mapping: ColumnMap = read_map(Path(columns))
@@ -69,9 +85,17 @@ def load(
         raise AnalysisError(f"{path}: the grid is incomplete: {_listing(unknown[0].points)}; pass --allow-missing")
     order = {name: place for place, name in enumerate(HEADLINE)}
     ordered = dict(sorted(roles.metrics.items(), key=lambda entry: order.get(entry[0], len(order))))
-    data = _data_facts(path) if path.is_dir() else {}
+    data, classes = _read_data(path) if path.is_dir() else ((), {})
     return Table(
-        frame, replace(roles, metrics=ordered), str(path), about, tuple(missing), left_out, layers=layers, data=data
+        frame,
+        replace(roles, metrics=ordered),
+        str(path),
+        about,
+        tuple(missing),
+        left_out,
+        layers=layers,
+        data=data,
+        classes=classes,
     )
 
 
@@ -88,16 +112,36 @@ def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.D
         raise AnalysisError(str(error)) from None
 
 
-def _data_facts(path: Path) -> dict[str, object]:
-    """Facts that the run recorded of its data, one of them per name; those of several corpora are numbered."""
-    from study.store import RunPaths
+def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:
+    """With the column `ABOVE_FLOOR` where the least possible loss of some row is known."""
+    if FLOOR not in frame.columns or frame[FLOOR].null_count() == len(frame):
+        return frame
+    return frame.with_columns((pl.col("val_loss") - pl.col(FLOOR)).alias(ABOVE_FLOOR))
 
-    found: dict[str, object] = {}
-    files = sorted(RunPaths(path).data("*").parent.glob("*.json"))
-    for number, file in enumerate(files, start=1):
-        facts = json.loads(file.read_text(encoding="utf-8")).get("facts", {})
-        found |= {name if len(files) == 1 else f"{name} ({number})": value for name, value in facts.items()}
-    return found
+
+def _read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]:
+    """The data sets of a run, each named by the settings in which it differs from the others, and its class tables."""
+    from study.store import Store, StoreError
+
+    store = Store(path)
+    try:
+        records = store.data()
+    except StoreError as error:
+        raise AnalysisError(str(error)) from None
+    names = dict.fromkeys(name for record in records for name in record.settings)
+    differing = [name for name in names if len({repr(record.settings.get(name)) for record in records}) > 1]
+    found = []
+    for record in records:
+        told = ", ".join(f"{name} {record.settings[name]}" for name in differing if name in record.settings)
+        alone = str(record.settings.get("source", record.settings["kind"]))
+        found.append(DataSet(told or alone, record.settings, record.facts, record.classes))
+    found.sort(key=lambda data: [_order(data.settings.get(name)) for name in differing])
+    return tuple(found), store.class_tables()
+
+
+def _order(value: object) -> tuple[float, str]:
+    """Sort key of settings: numbers by value, then all others by their text."""
+    return (float(value), "") if isinstance(value, int | float) else (math.inf, str(value))
 
 
 def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
@@ -133,8 +177,10 @@ def _own_roles(
             f"{source}: has no column `training`, so it is no table of this project; describe it with --columns MAP.yaml "
             "(examples in search_spaces/columns/)"
         )
-    responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
     chosen = response or "val_loss"
+    responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
+    if chosen == ABOVE_FLOOR:
+        responses = {ABOVE_FLOOR: "lower", **responses}
     if chosen not in frame.columns:
         raise AnalysisError(f"{source}: has no column {chosen!r}.{nearest(chosen, frame.columns)}")
     found = {name: entry for name, entry in metadata.items() if name in frame.columns} or {

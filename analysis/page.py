@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 from matplotlib.figure import Figure
 
-from analysis import sections_association, sections_precision, sections_training
+from analysis import sections_association, sections_data, sections_precision, sections_training
 from analysis.columns import METRICS
 from analysis.confounders import axis_covariates
 from analysis.exhibits import Builder, Context, Section, seeds_used
@@ -35,6 +35,8 @@ SECTIONS: dict[str, Builder] = {
     "overfitting": sections_training.overfit,
     "layers": sections_training.layer,
     "precision": sections_precision.precision,
+    "data": sections_data.data,
+    "classes": sections_data.classes,
 }
 
 
@@ -182,9 +184,6 @@ def _provenance(table: Table) -> list[tuple[str, str]]:
     told += [(title, _values(table.frame[name])) for name, title in named.items() if name in table.frame.columns]
     if "finished_at" in table.frame.columns:
         told.append(("Measured", _span(table.frame["finished_at"])))
-    if table.data:
-        listed = "; ".join(f"{name} {_shown(value)}" for name, value in table.data.items())
-        told.append(("Data", listed))
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
     told.append(("Computed with", f"Python {platform.python_version()}, {versions}"))
     return told
@@ -193,7 +192,3 @@ def _provenance(table: Table) -> list[tuple[str, str]]:
 def _span(column: pl.Series) -> str:
     values = column.drop_nulls().sort().to_list()
     return f"{values[0]} to {values[-1]}" if values else "unknown"
-
-
-def _shown(value: object) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

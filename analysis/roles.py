@@ -29,6 +29,8 @@ CORE = (
 )
 HEADLINE = (*CORE, "nc1_ratio", "nc2_etf_error", "nc3_dual_error", "nc4_agreement_train")
 SHORT = 15  # metrics of a table that is shown whole
+FLOOR = "entropy_floor"  # least expected loss of any model, where it is known
+ABOVE_FLOOR = "val_loss_above_floor"  # val_loss - entropy_floor
 REFMEANS = "_refmeans"  # a metric at a precision with the class means of the reference precision kept
 
 
@@ -87,6 +89,16 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """A data set of the run: its name in tables, settings, facts, and one row per class (class, name, samples)."""
+
+    name: str
+    settings: Mapping[str, object]
+    facts: Mapping[str, str | int | float | None]
+    classes: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
 class Table:
     """A tidy table: one row per training, checkpoint and precision; roles; what it lacks; where it came from."""
 
@@ -97,16 +109,20 @@ class Table:
     missing: tuple[Missing, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     layers: pl.DataFrame | None = None  # rows of single layers, where the run measured them
-    data: Mapping[str, object] = field(default_factory=dict)  # facts of the data that the run was measured on
+    data: tuple[DataSet, ...] = ()  # what the run was measured on
+    classes: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # measured class by class, by name of the file
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of both."""
+    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of both, and the
+    classes (tokens) that tables of classes list.
+    """
 
     permutations: int = 10_000
     bootstrap: int = 2_000
     seed: int = 0
+    classes: tuple[str, ...] = ()
 
 
 def expected_sign(metric: Metric, better: Direction | None) -> int | None:

@@ -8,19 +8,21 @@ import polars as pl
 
 from analysis import figures
 from analysis.association import associations
-from analysis.columns import ASSOCIATION, CONFOUNDERS, MUNDLAK, POOLED, ROBUSTNESS
+from analysis.columns import ASSOCIATION, CONFOUNDERS, EFFECTS, MUNDLAK, POOLED, ROBUSTNESS
 from analysis.confounders import axis_covariates, confounders
+from analysis.effects import effect_figure, effects
 from analysis.exhibits import Context, Exhibit, Section, muted, rows_used
 from analysis.figures import FigureExhibit
 from analysis.groups import colour_of
 from analysis.layers import reference
 from analysis.load import replicates
 from analysis.pooled import pooled
-from analysis.roles import CDNV_NORM, CDNV_VARIANTS, core
+from analysis.roles import ABOVE_FLOOR, CDNV_NORM, CDNV_VARIANTS, core
 from analysis.sweeps import against_axis, facet_of, swept
 from analysis.tables import TableExhibit, p_value, signed
 
 LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
+OUTCOMES = (ABOVE_FLOOR, "val_accuracy")  # beside the response where axes are told apart
 MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
 
 
@@ -165,28 +167,53 @@ def grid(context: Context) -> Section | None:
 
 
 def axes(context: Context) -> Section | None:
-    """Metrics against width, depth, epochs and the other axes of numbers."""
+    """What each axis does to response and metrics: effects with intervals, and curves along axes of numbers."""
     table, rows = context.table, context.rows
-    names = swept(table, rows)
-    if not names:
+    if not axis_covariates(rows, table.roles)[0]:
         return None
-    columns = (table.roles.response, *core(table.roles))
+    names = swept(table, rows)
     facet = facet_of(table, rows)
     apart = f", {facet} apart" if facet else ""
-    exhibits = [
+    outcomes = tuple(dict.fromkeys([table.roles.response, *(name for name in OUTCOMES if name in rows.columns)]))
+    shown = (*outcomes, *core(table.roles))
+    lines = effects(rows, table.roles, (*outcomes, *table.roles.metrics), context.choices)
+    columns = (table.roles.response, *core(table.roles))
+    exhibits: list[Exhibit] = [
+        FigureExhibit(
+            "effects",
+            "What each axis does, the others held",
+            f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a filled dot has p max-T of at "
+            "most .05.",
+            effect_figure(lines.filter(pl.col("metric").is_in(shown))),
+        ),
+        TableExhibit(
+            "effects",
+            "Effects of the axes",
+            f"{rows_used(table, rows)}. {context.seeds}.",
+            lines,
+            EFFECTS,
+            more=context.more,
+            folded=True,
+        ),
+    ]
+    exhibits += [
         FigureExhibit(
             f"axis_{name}",
             f"The metrics against {name}{apart}",
             f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in {name} and seed alone.",
             against_axis(table, rows, name, columns),
-            folded=place > 0,
+            folded=True,
         )
-        for place, name in enumerate(names)
+        for name in names
     ]
     return Section(
         "axes",
         "What the axes of the grid do",
-        (f"The response and the metrics against {', '.join(names)}{apart}.",),
+        (
+            "Which setting matters for which metric: the response and the metrics regressed on all axes at once. An "
+            "effect of 1 is one standard deviation of the column over these trainings; interactions are not in it, the "
+            "curves show them.",
+        ),
         tuple(exhibits),
     )
 

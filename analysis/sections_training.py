@@ -8,14 +8,15 @@ import numpy as np
 
 from analysis.association import LEAST_ROWS, associations
 from analysis.columns import ASSOCIATION, COURSE, layers, overfitting
-from analysis.curves import collapse_curves, course, first_and_last, several_checkpoints, zero_error
+from analysis.curves import collapse_curves, course, first_and_last, floors, several_checkpoints, zero_error
 from analysis.exhibits import Context, Exhibit, Section, counted, muted, rows_used
 from analysis.figures import FigureExhibit
 from analysis.layers import depth_profile, layer_rows, layer_table, reference
 from analysis.overfitting import GAP, can_tell, overfitted, without_flagged
-from analysis.tables import TableExhibit
+from analysis.roles import ABOVE_FLOOR
+from analysis.tables import TableExhibit, number
 
-BESIDE = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+BESIDE = ("train_loss", "val_loss", ABOVE_FLOOR, "train_accuracy", "val_accuracy")
 
 
 def training(context: Context) -> Section | None:
@@ -43,6 +44,9 @@ def training(context: Context) -> Section | None:
         f"All checkpoints of {counted(trainings)}{reference(table)}; a line per configuration, the median of the "
         f"trainings that differ in their seed alone. {terminal}"
     )
+    floor = floors(context.rows)
+    if len(floor) == 1:
+        caption += f" The dashed line is the least expected loss of any model, {number(floor[0])} nats."
     ends = first_and_last(table)
     exhibits: list[Exhibit] = [
         FigureExhibit(

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from analysis.confounders import minimum_detectable_r2
 from analysis.roles import CDNV_NORM, CDNV_VARIANTS
-from analysis.tables import p_value, share, signed, signed_number
+from analysis.tables import number, p_value, share, signed, signed_number
 
 LEVEL = 0.05
 NAMED = 3  # metrics that a sentence describes
@@ -41,10 +42,14 @@ def summarise(frames: Mapping[str, pl.DataFrame], response: str, axes: Sequence[
         parts.append(_fixed(tested(frames["fixed"]), response))
     if "grid" in frames and found:
         parts.append(_grid(frames["grid"], found, axes))
+    if "effects" in frames:
+        parts += _axes(frames["effects"], response)
     if "overfitting" in frames or "association_gap" in frames:
         parts.append(_overfitting(frames))
     if "training" in frames:
         parts += _course(frames["training"])
+    if "floor" in frames:
+        parts.append(_floor(frames["floor"]))
     if "precision" in frames:
         parts.append(_precision(frames["precision"], response))
     if "association" in frames:
@@ -162,6 +167,43 @@ def _grid(lines: pl.DataFrame, found: list[str], axes: Sequence[str]) -> Paragra
     if turned:
         text += f" The sign differs within, between or over all architectures for {listing(turned)}."
     return Paragraph("Controlled for the grid", text)
+
+
+def _axes(lines: pl.DataFrame, response: str) -> Iterator[Paragraph]:
+    """Which axis of the grid matters for what."""
+    told = lines.filter(pl.col("p_maxt").is_not_null()).to_dicts()
+    text = []
+    for axis in dict.fromkeys(line["axis"] for line in told):
+        of_axis = [line for line in told if line["axis"] == axis]
+        metrics = [line for line in of_axis if line["metric"] != response]
+        sure = sorted((line for line in metrics if line["p_maxt"] <= LEVEL), key=lambda line: -line["partial_r2"])
+        part = f"{axis}: {len(sure)} of {len(metrics)} other columns differ"
+        if sure:
+            part += f" (most of all {sure[0]['metric']}, by {signed(sure[0]['effect'])} SD)"
+        outcome = next((line for line in of_axis if line["metric"] == response), None)
+        if outcome is not None and outcome["low"] is not None:
+            part += f", {response} by {signed(outcome['effect'])} SD"
+            part += f" (95% interval {signed(outcome['low'])} to {signed(outcome['high'])})"
+        text.append(part)
+    if text:
+        yield Paragraph(
+            "What the axes do",
+            f"From the least to the greatest value of an axis, the others held (5%). {'; '.join(text)}.",
+        )
+
+
+def _floor(lines: pl.DataFrame) -> Paragraph:
+    """How near the trainings came to the least possible loss."""
+    floors, above = lines["entropy_floor"], lines["val_loss_above_floor"]
+    least, most = float(floors.to_numpy().min()), float(floors.to_numpy().max())
+    known = (
+        f"{number(least)} nats per sample" if least == most else f"{number(least)} to {number(most)} nats per sample"
+    )
+    closest, median = lines.sort("val_loss_above_floor").row(0, named=True), float(np.median(above.to_numpy()))
+    text = f"The least expected val_loss of any model is known: {known}. {len(lines)} trainings end "
+    text += f"{signed_number(median)} nats from it (median); the closest has {number(closest['val_loss'])} where "
+    text += f"{number(closest['entropy_floor'])} is possible."
+    return Paragraph("Entropy floor", text)
 
 
 def _overfitting(frames: Mapping[str, pl.DataFrame]) -> Paragraph:

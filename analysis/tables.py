@@ -89,6 +89,11 @@ def text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def quoted(value: str | None) -> str:
+    """The name of a class, whose spaces must be seen."""
+    return f"“{value}”" if value else ""
+
+
 def short(value: Any) -> str:
     """A key (32 hexadecimal digits) by its first eight; other names as they are."""
     return value[:8] if isinstance(value, str) and KEY.fullmatch(value) else text(value)
@@ -121,7 +126,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether it is set flush right and sorted by value."""
-        return self.show not in (text, short)
+        return self.show not in (text, short, quoted)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def measure_command(options: argparse.Namespace, console: Console) -> None:
         "model": options.model,
         **{f"data_{path}": value for path, value in flat(config).items()},
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "entropy_floor": data.facts.get("entropy_floor"),
         "device": device_name(device),
         "seconds": time.monotonic() - started,
     }
@@ -120,6 +121,7 @@ def measure_command(options: argparse.Namespace, console: Console) -> None:
             undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
             row = {"precision": precision.name, "layer": layer, **values.values, "undefined": undefined}
             rows.append(common | record | row)
+    console.print("data: " + ", ".join(f"{name} {value}" for name, value in data.facts.items()), soft_wrap=True)
     _show(rows, console)
     _write(options, rows, found, models, [p.name for p in precisions], data, measure, console)
 

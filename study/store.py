@@ -9,7 +9,9 @@ Layout of a run (`RunPaths` owns every path):
     runs/NAME/damaged/                       files that failed their checksum, set aside
     runs/NAME/trainings/KEY/                 provenance, loss log, console log, resume states of one training
     runs/NAME/checkpoints/KEY/epoch-00003/   kept weights
-    runs/NAME/data/SETTINGS.json             fingerprint of the data that the run is measured on
+    runs/NAME/data/SETTINGS.json             fingerprint and facts of the data that the run is measured on
+    runs/NAME/data/SETTINGS.parquet          their classes: name and samples of each
+    runs/NAME/classes/                       tables of single classes that `python -m study.measure --classes` writes
     runs/NAME/leases/KEY.json                who works on a training, and how far it is
     runs/NAME/launches/TIME.json             provenance of each launch
     runs/NAME/search/journal.log             trials of a search (Optuna's journal), beside search.yaml, its file
@@ -104,6 +106,13 @@ class RunPaths:
     def data(self, settings: str) -> Path:
         return self.root / "data" / f"{settings}.json"
 
+    def data_classes(self, settings: str) -> Path:
+        return self.data(settings).with_suffix(".parquet")
+
+    @property
+    def class_tables(self) -> Path:
+        return self.root / "classes"
+
     @property
     def leases(self) -> Path:
         return self.root / "leases"
@@ -133,6 +142,19 @@ class RunPaths:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """A data set of a run: the settings and facts that were recorded, and one row per class: class, name, samples.
+
+    `classes` is None where a run was begun before they were recorded, or the file is damaged; a relaunch that trains or
+    measures on the data writes it.
+    """
+
+    settings: Mapping[str, Any]
+    facts: Mapping[str, str | int | float | None]
+    classes: pl.DataFrame | None
 
 
 def seal(rows: Sequence[Row], types: Mapping[str, type], metrics: Mapping[str, Any]) -> bytes:
@@ -291,6 +313,27 @@ class Store:
         frame = pl.from_arrow(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+    def data(self) -> list[DataRecord]:
+        """What was recorded of each data set of the run, in a fixed order. Raises StoreError for a damaged record."""
+        found = []
+        for path in sorted(self.paths.data("*").parent.glob("[!.]*.json")):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                settings, facts = record["settings"], record["facts"]
+            except (ValueError, KeyError, TypeError):
+                raise StoreError(f"{path} is damaged: delete it; a relaunch writes it when it uses the data") from None
+            found.append(DataRecord(settings, facts, self._classes(path.stem)))
+        return found
+
+    def _classes(self, settings: str) -> pl.DataFrame | None:
+        path = self.paths.data_classes(settings)
+        content = path.read_bytes() if path.exists() else b""
+        return pl.read_parquet(BytesIO(content)) if intact(content) else None
+
+    def class_tables(self) -> dict[str, pl.DataFrame]:
+        """Tables of single classes that were measured into the run, by the names of their files."""
+        return {path.stem: pl.read_parquet(path) for path in sorted(self.paths.class_tables.glob("[!.]*.parquet"))}
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Metadata of the metric columns: column -> family, direction, citation and so on, as stored with the rows."""

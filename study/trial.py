@@ -97,6 +97,7 @@ def _measure_group(
         "train_loss_running": checkpoint.train_loss_running,
         "train_accuracy_running": checkpoint.train_accuracy_running,
         "zero_error_epoch": checkpoint.zero_error_epoch,
+        "entropy_floor": data.facts.get("entropy_floor"),
         "seconds": (time.monotonic() - started) / len(cells),
     }
     for cell in cells:

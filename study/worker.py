@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from study.atomic import write_atomically
 from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
 from study.devices import choose_device, device_name, threads
@@ -22,7 +23,7 @@ from study.grid import Training
 from study.lease import Holding, LeaseLost, Leases
 from study.partial import Partial
 from study.provenance import hardware, now, versions
-from study.store import RunPaths, Store, write_json
+from study.store import RunPaths, Store, intact, seal, write_json
 from study.watchdog import Interrupter, Patience, Watchdog
 
 if TYPE_CHECKING:
@@ -188,9 +189,10 @@ class _Trial:
             raise StopRequested
 
     def check_content(self, data: Dataset) -> None:
-        """Refuse a corpus whose content changed since the run was begun."""
+        """Refuse a corpus whose content changed since the run was begun; else print and record what is known of it."""
         source = self.first.config.data.model_dump_json()
-        path = self.store.paths.data(hashlib.sha256(source.encode()).hexdigest()[:16])
+        settings = hashlib.sha256(source.encode()).hexdigest()[:16]
+        path, classes = self.store.paths.data(settings), self.store.paths.data_classes(settings)
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -203,6 +205,11 @@ class _Trial:
                 f"the content of data.source changed since this run was begun (fingerprint {known['fingerprint'][:12]} "
                 f"then, {data.fingerprint[:12]} now): restore the corpus, or launch under another `name`"
             )
+        if not (classes.exists() and intact(classes.read_bytes())):
+            counted = enumerate(zip(data.class_names, data.class_counts.tolist(), strict=True))
+            rows = [{"class": number, "name": name, "samples": samples} for number, (name, samples) in counted]
+            write_atomically(classes, seal(rows, {"name": str}, {}))
+        print("data: " + ", ".join(f"{name} {value}" for name, value in data.facts.items()))
 
     def checkpoints(self, data: Dataset, device: torch.device) -> Iterator[Checkpoint]:
         """Kept checkpoints where all that is needed lies there, else those of the training itself."""

@@ -16,11 +16,12 @@ import polars as pl
 import pytest
 import scipy.stats
 
+from analysis.__main__ import SECTIONS as SECTION_NAMES
 from analysis.__main__ import main
 from analysis.association import associations
 from analysis.load import load
 from analysis.multiplicity import benjamini_hochberg
-from analysis.page import build_report
+from analysis.page import SECTIONS, build_report
 from analysis.permutation import permutation_test
 from analysis.pooled import pooled
 from analysis.roles import Choices, Metric, Roles, Table
@@ -252,6 +253,8 @@ def test_the_response_can_be_any_column(tmp_path: Path) -> None:
         (["rows.csv", "--seed", "-1"], "negative"),
         (["rows.csv", "--response", "val_los"], "Did you mean `val_loss`"),
         (["rows.csv", "--columns", "absent.yaml"], "cannot be read"),
+        (["rows.csv", "--only", "grid,precison"], "unknown section 'precison'. Did you mean `precision`"),
+        (["rows.csv", "--only", "layers"], "has no rows for the section layers"),
     ],
 )
 def test_wrong_requests_end_with_2_and_one_line(
@@ -264,7 +267,7 @@ def test_wrong_requests_end_with_2_and_one_line(
     monkeypatch.chdir(tmp_path)
     rows_of_a_study(2).write_csv("rows.csv")
     assert main(arguments) == 2
-    error = capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
     assert "Traceback" not in error
@@ -287,6 +290,10 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert done.stdout.strip() == "[]"
     assert time.perf_counter() - start < 5  # .1 s where nothing else runs; the bound is for a busy machine
+
+
+def test_help_names_every_section() -> None:
+    assert SECTION_NAMES.split(",") == list(SECTIONS)
 
 
 def test_numbers_in_print() -> None:

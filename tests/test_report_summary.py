@@ -176,6 +176,32 @@ def test_the_grid(made: Made) -> None:
     assert ("Not so:" in text) == bool(gone)
 
 
+def test_what_the_axes_do(made: Made) -> None:
+    report, tables = made
+    rows = report.table.frame.filter((pl.col("precision") == "fp32") & (pl.col("epoch") == 2))
+    expected: list[object] = ["5%"]
+    text = text_of(report, "What the axes do")
+    for axis, column in (("log width", "width"), ("log depth", "depth")):
+        lines = [line for line in tables["effects"] if line["axis"] == axis]
+        others = [line for line in lines if line["metric"] != "val_loss"]
+        sure = [line for line in others if line["p_maxt"] <= 0.05]
+        expected += [len(sure), len(others)]
+        assert f"{axis}: " in text
+        if sure:
+            expected.append(f"{max(sure, key=lambda line: line['partial_r2'])['effect']:+.3f}")
+        loss = next(line for line in lines if line["metric"] == "val_loss")
+        # a balanced design of two levels each: the effect is the difference of the means
+        means = [
+            rows.filter(pl.col(column) == level)["val_loss"].to_numpy().mean()
+            for level in sorted(rows[column].unique())
+        ]
+        assert loss["effect"] == pytest.approx(
+            (means[1] - means[0]) / rows["val_loss"].to_numpy().std(ddof=1), rel=1e-9
+        )
+        expected += [f"{loss['effect']:+.3f}", "95%", f"{loss['low']:+.3f}", f"{loss['high']:+.3f}"]
+    assert numbers(text) == list(shown(*expected))
+
+
 def test_overfitting_and_the_gap(made: Made) -> None:
     report, tables = made
     rows = report.table.frame.filter(pl.col("precision") == "fp32")
@@ -258,6 +284,7 @@ def test_every_paragraph_is_checked_here(made: Made) -> None:
     titles = ["Associated", "Direction", "Did not hold", "Feature norm", "One configuration", "Controlled for the grid"]
     assert [part.title for part in report.summary] == [
         *titles,
+        "What the axes do",
         "Overfitting",
         "Over training",
         "Precision",

@@ -150,6 +150,12 @@ METRICS: dict[str, Metric] = {
     "zero_error_epoch": Metric(
         "accuracy", None, PAPYAN, "first epoch without an error on the training split: the start of the terminal phase"
     ),
+    "entropy_floor": Metric(
+        "loss",
+        None,
+        "entropy",
+        "least expected loss of any model, nats per sample; known where a grammar wrote the data",
+    ),
     # what was measured
     "classes_measured": Metric("measured", None, OURS, "classes with at least min_count samples"),
     "samples_measured": Metric("measured", None, OURS, "samples of the measured classes"),
