@@ -1,0 +1,91 @@
+"""What a search leaves: the settings that it found as a file, and the cells that put them to the test on fresh seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.trial import FrozenTrial
+
+from study.atomic import write_atomically
+from study.config import study_from
+from study.grid import Cell
+from study.search_config import REFERENCE, Search
+from study.search_space import Assignment
+from study.store import RunPaths
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The winner and the study as it is, each on the same fresh seeds; cells at the reference precision by seed."""
+
+    trial: int
+    seeds: tuple[int, ...]
+    tuned: tuple[Cell, ...]
+    default: tuple[Cell, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Cells of both arms; those of a winner that is the default come once."""
+        return tuple({cell.key: cell for cell in (*self.tuned, *self.default)}.values())
+
+    def record(self) -> dict[str, Any]:
+        """What a report needs to know."""
+        arms = {"tuned": [cell.key for cell in self.tuned], "default": [cell.key for cell in self.default]}
+        return {"trial": self.trial, "seeds": list(self.seeds), **arms}
+
+
+def confirmation(search: Search, winner: FrozenTrial) -> Confirmation:
+    """The comparison of a search's winner with its default, on the seeds that follow the one it was tuned on."""
+    first = search.default.first.config.seed + 1
+    seeds = list(range(first, first + search.config.confirm))
+    tuned, default = (
+        tuple(cell for cell in search.cells(values, seeds=seeds) if cell.config.precision == _precision(search))
+        for values in (_settings(winner), {})
+    )
+    return Confirmation(winner.number, tuple(seeds), tuned, default)
+
+
+def _settings(trial: FrozenTrial) -> Assignment:
+    settings: Assignment = trial.user_attrs["settings"]
+    return settings
+
+
+def _precision(search: Search) -> str:
+    names = [cell.config.precision for cell in search.default.cells]
+    return REFERENCE if REFERENCE in names else names[0]
+
+
+def write_best(search: Search, trials: list[FrozenTrial], paths: RunPaths) -> list[Path]:
+    """Write the settings of each best trial as a file that a grid may extend; files of earlier launches go."""
+    for path in paths.root.glob("best*.yaml"):
+        path.unlink()
+    written = []
+    for trial in trials:
+        path = paths.best(None if len(search.columns) == 1 else trial.number)
+        write_atomically(path, _text(search, trial).encode())
+        written.append(path)
+    return written
+
+
+def _text(search: Search, trial: FrozenTrial) -> str:
+    content = search.with_settings(_settings(trial))
+    point = next(study_from(content, folder=search.study.folder, source=search.source).points())
+    settings = {name: value for name, value in point.settings.items() if name not in ("precision", "seed")}
+    used = {cell.config.seed for cell in search.default.cells}
+    found = {
+        "name": f"{search.study.name}_best",
+        **settings,
+        "resources": point.resources,
+        "keep": point.keep,
+        "tuned": {"search": search.source, "trial": trial.number, "seeds": sorted(used)},
+    }
+    values = ", ".join(f"{name} {value:.6g}" for name, value in zip(search.columns, trial.values, strict=True))
+    head = (
+        f"# Found by {search.source}: trial {trial.number}, {values}.\n"
+        "# Extend it: `extends: this-file.yaml`, a `name`, and `grid: {seed: [...]}` with seeds that are not in `tuned`.\n"
+        f"# Relative paths of data start from the file that extends it; here they started from {search.study.folder}.\n"
+    )
+    return head + yaml.safe_dump(found, sort_keys=False)
