@@ -24,6 +24,7 @@ from study.metrics import (
     CollapseMetrics,
     NearestCentre,
     collapse_metrics,
+    linear_decisions,
     minority_collapse,
     ood_orthogonality,
     reference_drift,
@@ -126,11 +127,13 @@ class _Collector:
             self.ood = ClassMoments(1, h.shape[1], self.device)
         self.ood.update(h, torch.zeros(len(h), dtype=torch.int64, device=h.device))
 
-    def decide(self, column: str, h: Tensor, targets: Tensor, means: _Collector | None = None) -> None:
-        """Add the decisions on a batch, with the class means of this model or those of another."""
-        centres = (means or self).centres[HEAD_INPUT]
-        found = centres.agreement(h, targets, self.model.head.weight, self.model.head.bias)
-        self.agreements[column] = self.agreements[column] + found if column in self.agreements else found
+    def decide(self, h: Tensor, targets: Tensor, means: Mapping[str, _Collector]) -> None:
+        """Add the decisions on a batch to the agreements, by name of them with the class means to use."""
+        weight, bias = self.model.head.weight, self.model.head.bias
+        linear = linear_decisions(h, weight, bias)
+        for column, owner in means.items():
+            found = owner.centres[HEAD_INPUT].agreement(h, targets, weight, bias, linear=linear)
+            self.agreements[column] = self.agreements[column] + found if column in self.agreements else found
 
     def decide_layers(self, features: dict[str, Tensor], targets: Tensor) -> None:
         """Count how often the nearest centre of an inner layer is the sample's class."""
@@ -199,15 +202,14 @@ def collect(
     again = measured_rows(data.train, min(measure.agreement_samples, measure.train_tokens or data.train.samples), seed)
     for inputs, targets, wanted in _batches(data.train, again, device, "training agreement", beat):
         for collector in collectors.values():
-            collector.decide("train", collector.features(inputs, wanted)[HEAD_INPUT], targets)
+            collector.decide(collector.features(inputs, wanted)[HEAD_INPUT], targets, {"train": collector})
     known = None if reference is None else collectors[reference]
     for inputs, targets, wanted in _batches(data.val, np.arange(len(data.val)), device, "validation", beat):
         found = {name: collector.features(inputs, wanted) for name, collector in collectors.items()}
         for name, collector in collectors.items():
-            collector.decide("val", found[name][HEAD_INPUT], targets)
+            others = {} if known is None or collector is known else {"refmeans": known}
+            collector.decide(found[name][HEAD_INPUT], targets, {"val": collector, **others})
             collector.decide_layers(found[name], targets)
-            if known is not None and collector is not known:
-                collector.decide("refmeans", found[name][HEAD_INPUT], targets, known)
         for part in _blocks(len(targets), data.classes):
             logits = {name: c.model.head(found[name][HEAD_INPUT][part]) for name, c in collectors.items()}
             for name, collector in collectors.items():
@@ -215,8 +217,8 @@ def collect(
                 if reference is not None and name != reference:
                     collector.logits_error.update(logits[name], logits[reference])
     if data.ood is not None:
-        others = measured_rows(data.ood, measure.agreement_samples, seed)
-        for inputs, _, wanted in _batches(data.ood, others, device, "other data", beat):
+        rows = measured_rows(data.ood, measure.agreement_samples, seed)
+        for inputs, _, wanted in _batches(data.ood, rows, device, "other data", beat):
             for collector in collectors.values():
                 collector.add_ood(collector.features(inputs, wanted)[HEAD_INPUT])
     return {

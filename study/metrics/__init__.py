@@ -1,6 +1,6 @@
 """Neural-collapse metrics: one-pass moments, closed forms, one fused pass over pairs, nearest-centre decisions."""
 
-from study.metrics.agreement import Agreement, NearestCentre
+from study.metrics.agreement import Agreement, NearestCentre, linear_decisions
 from study.metrics.classes import ClassTable, per_class
 from study.metrics.collapse import collapse_metrics
 from study.metrics.minority import minority_collapse
@@ -20,6 +20,7 @@ __all__ = [
     "MomentsError",
     "NearestCentre",
     "collapse_metrics",
+    "linear_decisions",
     "minority_collapse",
     "ood_orthogonality",
     "per_class",

@@ -91,6 +91,16 @@ class Agreement:
         return self._share(int(self.correct.sum()))
 
 
+@torch.no_grad()
+def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(B,) class of the largest score <w_c, h> + b_c of each feature row (B, d), decided as `NearestCentre` does.
+
+    On the device of the features; without meaning for features or a head that are not finite.
+    """
+    head = AffineScores(weight.to(features.device), None if bias is None else bias.to(features.device))
+    return head.argmax(features)
+
+
 class NearestCentre:
     """The nearest-class-centre decision by the means of the classes with at least `min_count` samples.
 
@@ -131,11 +141,20 @@ class NearestCentre:
         return self.indices[self.decide.argmax(features.to(self.device).to(torch.float64) - self.centre)]
 
     @torch.no_grad()
-    def agreement(self, features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Agreement:
+    def agreement(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *,
+        linear: Tensor | None = None,
+    ) -> Agreement:
         """Decide a batch: features (B, d), labels (B,) in [0, V), head weight (V, d) and bias (V,) or None.
 
-        A batch with a non-finite feature, weight or bias has no decisions, and any sum with it is undefined with a
-        reason. Raises MomentsError for shapes or labels that do not fit.
+        `linear`: (B,) `linear_decisions` of this head on these features, where they are known already. A batch with a
+        non-finite feature, weight or bias has no decisions, and any sum with it is undefined with a reason.
+        Raises MomentsError for shapes or labels that do not fit.
         """
         classes, dim = self.moments_shape
         check_head(weight, classes, dim)
@@ -151,8 +170,8 @@ class NearestCentre:
         if reason is not None or not len(labels):
             return result
         labels = labels.to(self.device, torch.int64)
-        head = AffineScores(weight.to(self.device), None if bias is None else bias.to(self.device))
-        linear = head.argmax(features.to(self.device))
+        if linear is None:
+            linear = linear_decisions(features.to(self.device), weight, bias)
         nearest = self.nearest(features)
         for counts, chosen in (
             (result.samples, labels),

@@ -31,16 +31,17 @@ class Scores:
 
     def _add(self, z_NxV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the target's logit, whether it was predicted, and the largest log-probability, each (N,)."""
-        log_p_NxV = torch.log_softmax(z_NxV, dim=1)
+        log_p_y_N = torch.log_softmax(z_NxV, dim=1).gather(1, targets_N[:, None]).squeeze(1)
         z_y_N = z_NxV.gather(1, targets_N[:, None]).squeeze(1)
+        top_N = z_NxV.amax(dim=1)
         # argmax reads slowly, so it is asked only of rows whose target has the largest logit, where ties decide
-        hit_N = z_y_N == z_NxV.amax(dim=1)
+        hit_N = z_y_N == top_N
         candidates = hit_N.nonzero().squeeze(1)
         hit_N[candidates] = z_NxV[candidates].argmax(dim=1) == targets_N[candidates]
         self.samples += len(targets_N)
-        self._loss -= log_p_NxV.gather(1, targets_N[:, None]).double().sum()
+        self._loss -= log_p_y_N.double().sum()
         self._hits += hit_N.sum()
-        return z_y_N, hit_N, log_p_NxV.amax(dim=1)
+        return z_y_N, hit_N, top_N - z_y_N + log_p_y_N
 
     @property
     def loss(self) -> float:
