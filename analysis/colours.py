@@ -12,6 +12,8 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.ticks import apart
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 # The middle of viridis: its ends vanish on a white page, or on a dark one, where the page inverts its figures.
 SIZES = ListedColormap(colormaps["viridis"](np.linspace(0.08, 0.8, 256)), name="sizes")
@@ -55,6 +57,7 @@ class Colours:
         drawn = ScalarMappable(self.norm, SIZES)
         made = figure.colorbar(drawn, cax=bar, orientation="horizontal")
         if len(self.values) <= 8:
-            made.set_ticks(self.values, labels=[f"{value:g}" for value in self.values])
+            shown = apart([float(value) for value in self.values], log=isinstance(self.norm, LogNorm))
+            made.set_ticks(shown, labels=[f"{value:g}" for value in shown])
             made.minorticks_off()
         bar.text(1.03, 0.5, self.axis, transform=bar.transAxes, va="center")

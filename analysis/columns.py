@@ -35,7 +35,7 @@ ASSOCIATION = (
     Column("95% CI of r (Fisher)", "r_low", signed, "r_high"),
     Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
     Column("p", "p", p_value, hint="two-sided permutation, (b+1)/(n+1)"),
-    Column("p max-T", "p_maxt", p_value, hint="step-down over the metrics of the family"),
+    Column("p maxT", "p_maxt", p_value, hint="step-down over the metrics of the family"),
     Column("p Holm", "p_holm", p_value),
     Column("p BH", "p_bh", p_value),
     Column("p BY", "p_by", p_value),
@@ -80,7 +80,7 @@ CONFOUNDERS = (
     Column("partial r", "partial_r", signed, hint="given the axes"),
     Column("partial R²", "partial_r2", share),
     Column("p partial", "partial_p", p_value, hint="Freedman-Lane"),
-    Column("p max-T", "partial_p_maxt", p_value, hint="step-down over the metrics"),
+    Column("p maxT", "partial_p_maxt", p_value, hint="step-down over the metrics"),
     Column("r within", "within_r", signed),
     Column("p within", "within_p", p_value, hint="rows permuted inside their architecture"),
     Column("r between", "between_r", signed),
@@ -113,7 +113,7 @@ EFFECTS = (
     Column("95% CI", "low", signed, "high", hint="HC3"),
     Column("partial R²", "partial_r2", share, hint="given the other axes"),
     Column("p", "p", p_value, hint="Freedman-Lane"),
-    Column("p max-T", "p_maxt", p_value, hint="step-down over the columns"),
+    Column("p maxT", "p_maxt", p_value, hint="step-down over the columns"),
     *NOTE,
 )
 CHANGES = (
@@ -237,4 +237,40 @@ def layers(metrics: tuple[str, ...]) -> tuple[Column, ...]:
         Column("layer", "layer"),
         Column("trainings", "trainings", whole),
         *(Column(name, name, number) for name in metrics),
+    )
+
+
+CONFIRMATION = (
+    Column("metric", "metric"),
+    Column("scale", "scale"),
+    Column("seeds tuned", "tuned_n", whole),
+    Column("seeds default", "default_n", whole),
+    Column("mean tuned", "tuned_mean", number, hint="geometric on the log scale"),
+    Column("mean default", "default_mean", number, hint="geometric on the log scale"),
+    Column("difference", "difference", signed_number, hint="tuned - default, on the scale named"),
+    Column("95% interval", "low", signed_number, "high", hint="shifts that the exact test does not reject"),
+    Column("ratio", "ratio", number, hint="tuned / default"),
+    Column("95% interval ", "ratio_low", number, "ratio_high"),
+    Column("p", "p", p_value, hint="two-sided, exact"),
+    Column("partitions", "partitions", whole),
+    Column("default is beaten", "beats", yes_no, hint="the interval lies on the better side; no seed left out"),
+    *NOTE,
+)
+IMPORTANCE = (
+    Column("objective", "objective"),
+    Column("parameter", "parameter"),
+    Column("importance", "importance", share),
+    Column("trials", "n", whole, hint="that had the parameter"),
+)
+
+
+def trial_columns(objectives: tuple[str, ...]) -> tuple[Column, ...]:
+    """Columns of the table of a search's trials."""
+    return (
+        Column("trial", "trial", whole),
+        Column("state", "state"),
+        *(Column(name, name, number) for name in objectives),
+        Column("constraints hold", "holds", yes_no),
+        Column("settings", "settings"),
+        *NOTE,
     )

@@ -18,7 +18,7 @@ from analysis.association import LEAST_ROWS, schema
 from analysis.batch import Batch, Outcome
 from analysis.colours import OKABE_ITO
 from analysis.confounders import axis_covariates
-from analysis.figures import STYLE, rows_of
+from analysis.figures import STYLE, columns_of_rows
 from analysis.regression import regress
 from analysis.roles import Choices, Roles
 
@@ -104,7 +104,7 @@ def effect_figure(lines: pl.DataFrame) -> Figure:
     axes = shown["axis"].unique(maintain_order=True).to_list()
     reach = 1.08 * max(float(shown[name].abs().max() or 0.0) for name in ("effect", "low", "high"))  # type: ignore[arg-type]
     with mpl.rc_context(STYLE):
-        figure, panels = rows_of(names, wide=min(5.2, 6.9 / len(axes)), below=0.65, columns=len(axes), above=0.3)
+        figure, panels = columns_of_rows(names, len(axes), wide=min(5.2, 6.9 / len(axes)), above=0.3, below=0.65)
         for panel, axis in zip(panels, axes, strict=True):
             for line in shown.filter(pl.col("axis") == axis).to_dicts():
                 row, sure = names.index(line["metric"]), line["p_maxt"] is not None and line["p_maxt"] <= SURE

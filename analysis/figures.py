@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
 from analysis.roles import Roles
+from analysis.ticks import plain_ticks, spans_decades
 
 RASTER_ABOVE = 2_000
 INCH = 72.0  # points, the unit of an svg
@@ -100,18 +101,6 @@ class FigureExhibit:
 def label(column: str) -> str:
     """Axis label of a column, with its unit where it has one."""
     return UNITS.get(column, column)
-
-
-def plain_ticks(axis: Axes) -> None:
-    """A few ticks along x, each with its whole value: no offset or power of ten set apart."""
-    axis.locator_params(axis="x", nbins=4)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
-
-
-def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float = 30.0) -> bool:
-    """Whether a logarithmic axis reads better: all positive, the largest more than `factor` times the least."""
-    found = np.asarray(values, dtype=np.float64)
-    return bool(found.size) and float(found.min()) > 0 and float(found.max()) > factor * float(found.min())
 
 
 def panels(
@@ -259,7 +248,7 @@ def controls(lines: pl.DataFrame) -> Figure:
     shown = lines.filter((pl.col("given") == "") & pl.col("r").is_not_null())
     names = shown["metric"].to_list()
     with mpl.rc_context(STYLE):
-        figure, (axis,) = rows_of(names, wide=5.2, below=0.85)
+        figure, axis = rows_of(names, wide=5.2, below=0.85)
         rows = np.arange(len(names))
         for offset, (column, text) in enumerate(kinds):
             if shown[column].null_count() == len(shown):
@@ -278,8 +267,14 @@ def controls(lines: pl.DataFrame) -> Figure:
     return figure
 
 
-def rows_of(
-    names: list[str], *, wide: float, below: float, columns: int = 1, above: float = 0.15
+def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:
+    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below` inches under it."""
+    figure, (axis,) = columns_of_rows(names, 1, wide=wide, above=0.15, below=below)
+    return figure, axis
+
+
+def columns_of_rows(
+    names: list[str], columns: int, *, wide: float, above: float, below: float
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a labelled, banded row for each name, in `columns` axes side by side, each `wide` inches across.
 

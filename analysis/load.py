@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,6 @@ from analysis.roles import (
     HEADLINE,
     REFMEANS,
     AnalysisError,
-    DataSet,
     Direction,
     Metric,
     Missing,
@@ -27,6 +24,7 @@ from analysis.roles import (
     Table,
     nearest,
 )
+from analysis.sources import read_data, read_file, read_run
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -61,11 +59,11 @@ def load(
     if path.is_dir():
         if columns is not None:
             raise AnalysisError(f"{path} is a run directory, whose columns are known: leave --columns out")
-        frame, metrics, planned = _read_run(path)
+        frame, metrics, planned = read_run(path)
         frame = _above_floor(frame)
         roles = _own_roles(frame, metrics, response, str(path), axes=_varied(planned))
     else:
-        frame, metrics = _read_file(path)
+        frame, metrics = read_file(path)
         if columns is None:
             frame = _above_floor(frame)
             roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
@@ -85,7 +83,7 @@ def load(
         raise AnalysisError(f"{path}: the grid is incomplete: {_listing(unknown[0].points)}; pass --allow-missing")
     order = {name: place for place, name in enumerate(HEADLINE)}
     ordered = dict(sorted(roles.metrics.items(), key=lambda entry: order.get(entry[0], len(order))))
-    data, classes = _read_data(path) if path.is_dir() else ((), {})
+    data, classes = read_data(path) if path.is_dir() else ((), {})
     return Table(
         frame,
         replace(roles, metrics=ordered),
@@ -99,19 +97,6 @@ def load(
     )
 
 
-def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
-    """Rows of the cells that the study asks for now, in its order; metric metadata; and those cells' settings."""
-    from study.store import Store, StoreError
-
-    store = Store(path)
-    try:
-        planned = store.planned()
-        rows = store.read(planned["cell"])
-        return planned.select("cell").join(rows, on="cell", maintain_order="left"), store.metrics(), planned
-    except StoreError as error:
-        raise AnalysisError(str(error)) from None
-
-
 def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:
     """With the column `ABOVE_FLOOR` where the least possible loss of some row is known."""
     if FLOOR not in frame.columns or frame[FLOOR].null_count() == len(frame):
@@ -119,49 +104,10 @@ def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns((pl.col("val_loss") - pl.col(FLOOR)).alias(ABOVE_FLOOR))
 
 
-def _read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]:
-    """The data sets of a run, each named by the settings in which it differs from the others, and its class tables."""
-    from study.store import Store, StoreError
-
-    store = Store(path)
-    try:
-        records = store.data()
-    except StoreError as error:
-        raise AnalysisError(str(error)) from None
-    names = dict.fromkeys(name for record in records for name in record.settings)
-    differing = [name for name in names if len({repr(record.settings.get(name)) for record in records}) > 1]
-    found = []
-    for record in records:
-        told = ", ".join(f"{name} {record.settings[name]}" for name in differing if name in record.settings)
-        alone = str(record.settings.get("source", record.settings["kind"]))
-        found.append(DataSet(told or alone, record.settings, record.facts, record.classes))
-    found.sort(key=lambda data: [_order(data.settings.get(name)) for name in differing])
-    return tuple(found), store.class_tables()
-
-
-def _order(value: object) -> tuple[float, str]:
-    """Sort key of settings: numbers by value, then all others by their text."""
-    return (float(value), "") if isinstance(value, int | float) else (math.inf, str(value))
-
-
-def _read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """A csv or parquet file and the metric metadata that the latter may carry."""
-    if not path.exists():
-        raise AnalysisError(f"{path}: no such file or run directory")
-    try:
-        if path.suffix == ".csv":
-            return pl.read_csv(path, infer_schema_length=None), {}
-        if path.suffix == ".parquet":
-            metadata = pl.read_parquet_metadata(path)
-            return pl.read_parquet(path), json.loads(metadata.get("metrics", "{}"))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise AnalysisError(f"{path}: cannot be read: {error}") from None
-    raise AnalysisError(f"{path}: is neither a run directory nor a .csv or .parquet file")
-
-
 def _varied(planned: pl.DataFrame) -> tuple[str, ...]:
-    """Settings that differ between the cells of a study."""
-    return tuple(name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1)
+    """Settings that differ between the cells of a study; not those that only some kinds of model or schedule have."""
+    found = [name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1]
+    return tuple(name for name in found if not planned[name].null_count())
 
 
 def _own_roles(

@@ -14,21 +14,11 @@ from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
 from analysis.degradation import CONTROL, TUNED
-from analysis.figures import (
-    RASTER_ABOVE,
-    STYLE,
-    Lines,
-    finish,
-    label,
-    panels,
-    plain_ticks,
-    rows_of,
-    share_y,
-    spans_decades,
-)
+from analysis.figures import RASTER_ABOVE, STYLE, Lines, finish, label, panels, rows_of, share_y
 from analysis.groups import colour_of, medians
 from analysis.load import final_rows, precisions
 from analysis.roles import Table
+from analysis.ticks import plain_ticks, spans_decades
 
 BITS = "bits_per_weight"
 
@@ -38,7 +28,7 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
     shown = lines.filter((pl.col("column") == response) & pl.col("median").is_not_null())
     names = [f"{precision} − {baseline}" for precision, baseline in shown.select("precision", "baseline").rows()]
     with mpl.rc_context(STYLE):
-        figure, (axis,) = rows_of(names, wide=5.2, below=0.6)
+        figure, axis = rows_of(names, wide=5.2, below=0.6)
         for row, line in enumerate(shown.to_dicts()):
             if line["low"] is not None:
                 axis.plot([line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.6)

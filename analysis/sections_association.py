@@ -141,7 +141,7 @@ def grid(context: Context) -> Section | None:
             f"The same trainings, with what the grid itself explains taken out: linear in {', '.join(names)}, or "
             "by comparing only trainings of one architecture. What is left is no proof of a cause; what vanishes "
             "was no evidence of one.",
-            "Signs: `same sign` where r has one sign overall, between and within architectures; anything else is "
+            "Signs: “same sign” where r has one sign overall, between and within architectures; anything else is "
             "Simpson's paradox.",
         ),
         (
@@ -182,7 +182,7 @@ def axes(context: Context) -> Section | None:
         FigureExhibit(
             "effects",
             "What each axis does, the others held",
-            f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a filled dot has p max-T of at "
+            f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a filled dot has p maxT of at "
             "most .05.",
             effect_figure(lines.filter(pl.col("metric").is_in(shown))),
         ),

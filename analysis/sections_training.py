@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 
 from analysis.association import LEAST_ROWS, associations
 from analysis.columns import ASSOCIATION, COURSE, layers, overfitting
@@ -84,9 +85,10 @@ def overfit(context: Context) -> Section | None:
         told = overfitted(table)
         kept = without_flagged(rows, roles, told)
         flagged = int(told["flagged"].sum())
+        several = counted(len(told.filter(pl.col("checkpoints") > 1)))
         text.append(
-            f"{flagged} of {counted(len(told))} had a lower val_loss at an earlier checkpoint: they are flagged as "
-            "overfitted."
+            f"{flagged or 'None'} of {several} with several checkpoints had a lower val_loss at an earlier one"
+            f"{' and are flagged as overfitted' if flagged else ''}."
         )
         exhibits.append(
             TableExhibit(

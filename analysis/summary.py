@@ -33,6 +33,8 @@ def summarise(frames: Mapping[str, pl.DataFrame], response: str, axes: Sequence[
     """Paragraphs for the tables that the report has (`frames` by their names). `axes` are what `grid` is given."""
     parts: list[Paragraph] = []
     found: list[str] = []
+    if "trials" in frames:
+        parts += _search(frames)
     if "association" in frames:
         family = tested(frames["association"])
         found = [line["metric"] for line in associated(family)]
@@ -55,6 +57,37 @@ def summarise(frames: Mapping[str, pl.DataFrame], response: str, axes: Sequence[
     if "association" in frames:
         parts += _n(frames, response)
     return tuple(parts)
+
+
+def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
+    trials = frames["trials"]
+    complete = trials.filter(pl.col("state") == "complete")
+    text = f"{len(trials)} trials, {len(complete)} complete, of which {complete['holds'].sum()} hold the constraints."
+    if complete["holds"].any():
+        best = complete.filter("holds").row(0, named=True)
+        text += f" Best: trial {best['trial']} ({best['settings']})."
+    yield Paragraph("Search", text)
+    if "confirmation" not in frames:
+        yield Paragraph("Not confirmed", "What the search found was not yet put to the test on fresh seeds.")
+        return
+    (told,) = frames["confirmation"].to_dicts()
+    sizes = f"{told['tuned_n']} fresh seeds of trial {told['trial']} and {told['default_n']} of the untuned default"
+    if told["p"] is None:
+        yield Paragraph("Not confirmed", f"{sizes} are left, too few to compare. {told['note']}.")
+        return
+    if told["scale"] == "log":
+        change = f"{told['metric']} is {number(told['ratio'])} times that of the default"
+        interval = f"{number(told['ratio_low'])} to {number(told['ratio_high'])}"
+    else:
+        change = f"{told['metric']} differs by {signed_number(told['difference'])} from the default"
+        interval = f"{signed_number(told['low'])} to {signed_number(told['high'])}"
+    text = f"Over {sizes}, {change} (95% interval {interval}; exact permutation test, p {p_value(told['p'])})."
+    if not told["beats"]:
+        text += " The default is not shown to be beaten."
+    yield Paragraph(
+        "Confirmed" if told["beats"] else "Not confirmed",
+        f"{text} {told['note'] + '.' if told['note'] else ''}".strip(),
+    )
 
 
 def tested(lines: pl.DataFrame) -> Lines:
@@ -179,7 +212,7 @@ def _axes(lines: pl.DataFrame, response: str) -> Iterator[Paragraph]:
         sure = sorted((line for line in metrics if line["p_maxt"] <= LEVEL), key=lambda line: -line["partial_r2"])
         part = f"{axis}: {len(sure)} of {len(metrics)} other columns differ"
         if sure:
-            part += f" (most of all {sure[0]['metric']}, by {signed(sure[0]['effect'])} SD)"
+            part += f" (most clearly {sure[0]['metric']}, by {signed(sure[0]['effect'])} SD)"
         outcome = next((line for line in of_axis if line["metric"] == response), None)
         if outcome is not None and outcome["low"] is not None:
             part += f", {response} by {signed(outcome['effect'])} SD"
@@ -210,7 +243,10 @@ def _overfitting(frames: Mapping[str, pl.DataFrame]) -> Paragraph:
     text = []
     if "overfitting" in frames:
         told = frames["overfitting"]
-        text.append(f"{told['flagged'].sum()} of {len(told)} trainings had a lower val_loss at an earlier checkpoint.")
+        several = len(told.filter(pl.col("checkpoints") > 1))
+        text.append(
+            f"{told['flagged'].sum()} of {several} trainings with several checkpoints had a lower val_loss at an earlier one."
+        )
     if "association_without" in frames:
         family = tested(frames["association_without"])
         if family:

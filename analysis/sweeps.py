@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, Colours
 from analysis.confounders import LOGGED
-from analysis.figures import STYLE, Lines, label, panels, spans_decades
+from analysis.figures import STYLE, Lines, label, panels
 from analysis.groups import medians
 from analysis.roles import Table
+from analysis.ticks import apart, spans_decades
 
 FACET = "weight_decay"
 
@@ -47,7 +47,10 @@ def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequ
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour)
         figure, axes = panels(
-            len(columns) * len(levels), above=KEY_HEIGHT if colours else 0.1, titled=0.42 if facet else 0.27, gap=0.6
+            len(columns) * len(levels),
+            above=KEY_HEIGHT if colours else 0.1,
+            titled=0.42 if facet or table.missing else 0.27,
+            gap=0.6,
         )
         for place, axis in enumerate(axes):
             name, level = columns[place // len(levels)], levels[place % len(levels)]
@@ -57,10 +60,10 @@ def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequ
                 drawn.add(line[axis_name], line[name], colours.of([settings.get(colours.axis or "")])[0])
             drawn.draw(axis)
             _dress(axis, rows, axis_name, name)
-            title = label(name) if facet is None else f"{label(name)}\n{facet} {level:g}"
-            axis.set_title(title, loc="left", pad=3)
+            told = [] if facet is None else [f"{facet} {level:g}"]
             if lacking := missing_points(table, facet, level):
-                axis.text(0.02, 0.01, f"incomplete: {lacking} points missing", transform=axis.transAxes, fontsize=7)
+                told.append(f"{lacking} points missing")
+            axis.set_title("\n".join([label(name), *([", ".join(told)] if told else [])]), loc="left", pad=3)
         colours.key(figure)
     return figure
 
@@ -87,11 +90,11 @@ def _dress(axis: Axes, rows: pl.DataFrame, axis_name: str, name: str) -> None:
         room = 0.06 * (values.max() - values.min()) or 0.5
         axis.set_ylim(values.min() - room, values.max() + room)
         axis.locator_params(axis="y", nbins=5)
-    ticks = rows[axis_name].unique().sort().cast(pl.Float64).to_list()
-    if (axis_name in LOGGED or spans_decades(ticks, 8)) and ticks[0] > 0:
+    ticks: list[float] = rows[axis_name].unique().sort().cast(pl.Float64).to_list()
+    log = (axis_name in LOGGED or spans_decades(ticks, 8)) and ticks[0] > 0
+    if log:
         axis.set_xscale("log")
-    if len(ticks) > 6:
-        ticks = [ticks[place] for place in np.unique(np.linspace(0, len(ticks) - 1, 5).astype(int))]
+    ticks = apart(ticks, log=log)
     axis.set_xticks(ticks, labels=[f"{value:g}" for value in ticks])
     axis.minorticks_off()
     axis.set_xlabel(label(axis_name))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from markupsafe import Markup, escape
 
 DASH = "–"
 KEY = re.compile("[0-9a-f]{32}")
@@ -162,7 +163,7 @@ class TableExhibit:
                 "more": self.more(row),
                 "cells": [
                     {
-                        "text": column.cell(row),
+                        "html": escape(column.cell(row)).replace("_", Markup("_<wbr>")),
                         "sort": _sortable(row[column.source]),
                         "numeric": column.numeric,
                         "note": column.source in ("note", "description"),

@@ -267,8 +267,8 @@ def test_wrong_requests_end_with_2_and_one_line(
     monkeypatch.chdir(tmp_path)
     rows_of_a_study(2).write_csv("rows.csv")
     assert main(arguments) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: ")
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("error: ")
     assert message in error
     assert "Traceback" not in error
 
