@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-SECTIONS = "association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision,data,classes"
+SECTIONS = "tuning,association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision,data,classes"
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
 

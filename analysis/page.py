@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 from matplotlib.figure import Figure
 
-from analysis import sections_association, sections_data, sections_precision, sections_training
+from analysis import sections_association, sections_data, sections_precision, sections_training, sections_tuning
 from analysis.columns import METRICS
 from analysis.confounders import axis_covariates
 from analysis.exhibits import Builder, Context, Section, seeds_used
@@ -21,11 +21,14 @@ from analysis.load import final_rows, precisions
 from analysis.roles import AnalysisError, Choices, Table, nearest
 from analysis.summary import Paragraph, summarise
 from analysis.tables import TableExhibit
+from study.store import RunPaths
 
+OF_A_SEARCH = ("tuning", "data")  # its trials are no sample: what the other sections test does not apply to them
 LIBRARIES = ("numpy", "scipy", "statsmodels", "polars", "matplotlib")
 VALUES_SHOWN = 12
 
 SECTIONS: dict[str, Builder] = {
+    "tuning": sections_tuning.tuning,
     "association": sections_association.association,
     "fixed": sections_association.fixed,
     "grid": sections_association.grid,
@@ -109,7 +112,8 @@ def build_report(
         if name not in SECTIONS:
             raise AnalysisError(f"unknown section {name!r}.{nearest(name, SECTIONS)}")
     context = Context(table, choices)
-    asked = [name for name in SECTIONS if name in only or not only]
+    wanted = only or (OF_A_SEARCH if RunPaths(Path(table.source)).journal.exists() else tuple(SECTIONS))
+    asked = [name for name in SECTIONS if name in wanted]
     parts = []
     for number, name in enumerate(asked, start=1):
         if say is not None:
