@@ -274,39 +274,3 @@ def trial_columns(objectives: tuple[str, ...]) -> tuple[Column, ...]:
         Column("settings", "settings"),
         *NOTE,
     )
-
-
-CONFIRMATION = (
-    Column("metric", "metric"),
-    Column("scale", "scale"),
-    Column("seeds tuned", "tuned_n", whole),
-    Column("seeds default", "default_n", whole),
-    Column("mean tuned", "tuned_mean", number, hint="geometric on the log scale"),
-    Column("mean default", "default_mean", number, hint="geometric on the log scale"),
-    Column("difference", "difference", signed_number, hint="tuned - default, on the scale named"),
-    Column("95% interval", "low", signed_number, "high", hint="shifts that the exact test does not reject"),
-    Column("ratio", "ratio", number, hint="tuned / default"),
-    Column("95% interval ", "ratio_low", number, "ratio_high"),
-    Column("p", "p", p_value, hint="two-sided, exact"),
-    Column("partitions", "partitions", whole),
-    Column("default is beaten", "beats", yes_no, hint="the interval lies on the better side; no seed left out"),
-    *NOTE,
-)
-IMPORTANCE = (
-    Column("objective", "objective"),
-    Column("parameter", "parameter"),
-    Column("importance", "importance", share),
-    Column("trials", "n", whole, hint="that had the parameter"),
-)
-
-
-def trial_columns(objectives: tuple[str, ...]) -> tuple[Column, ...]:
-    """Columns of the table of a search's trials."""
-    return (
-        Column("trial", "trial", whole),
-        Column("state", "state"),
-        *(Column(name, name, number) for name in objectives),
-        Column("constraints hold", "holds", yes_no),
-        Column("settings", "settings"),
-        *NOTE,
-    )

@@ -90,37 +90,6 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     )
 
 
-def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
-    trials = frames["trials"]
-    complete = trials.filter(pl.col("state") == "complete")
-    text = f"{len(trials)} trials, {len(complete)} complete, of which {complete['holds'].sum()} hold the constraints."
-    if complete["holds"].any():
-        best = complete.filter("holds").row(0, named=True)
-        text += f" Best: trial {best['trial']} ({best['settings']})."
-    yield Paragraph("Search", text)
-    if "confirmation" not in frames:
-        yield Paragraph("Not confirmed", "What the search found was not yet put to the test on fresh seeds.")
-        return
-    (told,) = frames["confirmation"].to_dicts()
-    sizes = f"{told['tuned_n']} fresh seeds of trial {told['trial']} and {told['default_n']} of the untuned default"
-    if told["p"] is None:
-        yield Paragraph("Not confirmed", f"{sizes} are left, too few to compare. {told['note']}.")
-        return
-    if told["scale"] == "log":
-        change = f"{told['metric']} is {number(told['ratio'])} times that of the default"
-        interval = f"{number(told['ratio_low'])} to {number(told['ratio_high'])}"
-    else:
-        change = f"{told['metric']} differs by {signed_number(told['difference'])} from the default"
-        interval = f"{signed_number(told['low'])} to {signed_number(told['high'])}"
-    text = f"Over {sizes}, {change} (95% interval {interval}; exact permutation test, p {p_value(told['p'])})."
-    if not told["beats"]:
-        text += " The default is not shown to be beaten."
-    yield Paragraph(
-        "Confirmed" if told["beats"] else "Not confirmed",
-        f"{text} {told['note'] + '.' if told['note'] else ''}".strip(),
-    )
-
-
 def tested(lines: pl.DataFrame) -> Lines:
     """Lines of the family: one for each metric that was tested together with the others."""
     return lines.filter(pl.col("p_maxt").is_not_null()).to_dicts()

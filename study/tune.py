@@ -21,7 +21,6 @@ from study.faults import Fault, StudyError
 from study.grid import Cell, Training, plan, trainings
 from study.launch import Launch
 from study.lease import Leases
-from study.leftovers import forget_dead_launches
 from study.progress import Snapshot, Watch
 from study.provenance import launch_record
 from study.search_config import Search, load_search, search_from
@@ -123,10 +122,8 @@ class Tune(Launch):
             for path in files:
                 self.say(f"Found: {path}")
             if not best:
-                self._describe()
                 return self._summary(ending or "No trial is complete and holds the constraints: there is no best.yaml.")
             if ending is not None or not self.search.config.confirm:
-                self._describe()
                 return self._summary(ending)
             self.confirmation = confirmation(self.search, best[0])
             self.searcher.study.set_user_attr("confirmation", self.confirmation.record())
@@ -150,7 +147,6 @@ class Tune(Launch):
             self.say(f"damaged file set aside, its cell runs again: {path}")
         self._forget_failures()
         self._tidy()
-        forget_dead_launches(self.paths.launches)
         content = {"folder": str(self.study.folder), "source": self.search.source, **self.search.content}
         content["search"] = self.search.config.model_dump(exclude_unset=True)
         text = "# The search as launched last; `python -m study.tune` of this run's folder goes on with it.\n"
@@ -164,7 +160,7 @@ class Tune(Launch):
             self.say(f"{self.searcher.finished} trials of {config.trials} are done.")
             return True, None
         record = launch_record()
-        write_json(self.record, record | {"trials": config.trials})
+        write_json(self.paths.launches / f"{self.name}.json", record | {"trials": config.trials})
         self.say(f"{self.study.name}: {self.searcher.finished} of {config.trials} trials done. Results: {self.run_dir}")
         backlog = Trials(
             self.search,
@@ -206,14 +202,13 @@ class Tune(Launch):
         return TrialWatch(self, self.search.config.trials, len(self.search.default.cells))
 
     def _describe(self) -> None:
-        """Record the cells that a report uses: of trials that have rows, and of the confirmation."""
+        """Record the cells that a report uses: those of trials and of the confirmation that have rows."""
         stored = self.store.keys()
-        cells = [cell for cell in self._known_cells() if cell.key in stored]
-        cells += [] if self.confirmation is None else list(self.confirmation.cells)
-        rows = [{"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in cells]
+        confirmed = () if self.confirmation is None else self.confirmation.cells
+        cells = {cell.key: cell for cell in (*self._known_cells(), *confirmed) if cell.key in stored}
+        rows = [{"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in cells.values()]
         if rows:
-            unique = list({str(row["cell"]): row for row in rows}.values())
-            self.store.plan(unique, types=COLUMN_KINDS)
+            self.store.plan(rows, types=COLUMN_KINDS)
 
     def _command(self) -> str:
         options = ["--serial"] if self.options.serial else []
@@ -222,6 +217,7 @@ class Tune(Launch):
 
     def _summary(self, ending: str | None = None) -> int:
         """Say how it ended and what to do next; the exit code."""
+        self._describe()
         if ending is not None:
             self.say(ending)
         failed = self._failures() if self.confirmation is not None else []
