@@ -105,8 +105,8 @@ MUNDLAK = (
     *NOTE,
 )
 EFFECTS = (
-    Column("axis", "axis"),
     Column("column", "metric"),
+    Column("axis", "axis"),
     Column("scale", "scale"),
     Column("trainings", "n", whole),
     Column("effect (SD)", "effect", signed, hint="from the least to the greatest value of the axis"),

@@ -49,12 +49,12 @@ class Effect:
 
 
 def effects(rows: pl.DataFrame, roles: Roles, columns: Sequence[str], choices: Choices) -> pl.DataFrame:
-    """Table of `Effect` lines, by axis and then by column, over rows that are one per training."""
+    """Table of `Effect` lines, by column and then by axis, over rows that are one per training."""
     batch = Batch(choices)
     lines = [
         _effect(Effect(axis, column, "raw", 0), rows, roles, batch)
-        for axis in axis_covariates(rows, roles)[0]
         for column in columns
+        for axis in axis_covariates(rows, roles)[0]
     ]
     outcomes = batch.run()
     return pl.DataFrame([asdict(_tested(line, outcomes)) for line in lines], schema=schema(Effect))
