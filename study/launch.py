@@ -25,7 +25,7 @@ from study.faults import Fault, StudyError
 from study.grid import Plan, expand, plan, trainings
 from study.kept import has_checkpoints
 from study.lease import Leases
-from study.leftovers import forget_dead_launches, note_session
+from study.leftovers import forget_dead_launches, scratch
 from study.progress import Watch
 from study.provenance import launch_record, now
 from study.ray_environment import prepare_environment
@@ -105,7 +105,6 @@ class Launch:
         self.leases = Leases(self.paths.leases)
         self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         self.stop_file = stop_file(run_dir, self.name)
-        self.record = self.paths.launches / f"{self.name}.json"
 
     def plan(self) -> Plan:
         """What is left, with its cost where the size of the data is known."""
@@ -123,7 +122,6 @@ class Launch:
             self.say(f"damaged file set aside, its cell runs again: {path}")
         self._forget_failures()
         self._tidy()
-        forget_dead_launches(self.paths.launches)
         self._describe()
         self._warn_of_tuning_seeds()
         first = self.plan()
@@ -163,7 +161,8 @@ class Launch:
                     self.store.forget_failure(record["cell"])
 
     def _tidy(self) -> None:
-        """Delete what trainings needed that were killed after their rows were stored."""
+        """Delete what killed launches left, and what trainings needed that were killed after their rows were stored."""
+        forget_dead_launches()
         done = self.store.keys()
         finished = {t.key for t in trainings(self.cells) if all(cell.key in done for cell in t.cells)}
         for pattern in ("*/state-*", "*/partial"):
@@ -182,7 +181,7 @@ class Launch:
     def _begin(self, first: Plan) -> Backlog:
         """Record the launch, and say what it will do."""
         record = launch_record()
-        write_json(self.record, record | {"cells": len(self.cells)})
+        write_json(self.paths.launches / f"{self.name}.json", record | {"cells": len(self.cells)})
         trained = len(first.pending) - len(first.measured_only)
         self.say(
             f"{self.study.name}: {first.pending_cells} of {len(self.cells)} cells to run "
@@ -209,13 +208,16 @@ class Launch:
             from study import sweep
 
             try:
-                with sweep.connected(address) as session, stopping.waits():  # ours after Ray's handlers
-                    note_session(self.record, session)
+                with (
+                    scratch(self.stop_file) as folder,
+                    sweep.connected(address, folder),
+                    stopping.waits(),  # ours after Ray's handlers
+                ):
                     self._check_resources(backlog, sweep.largest_node())
                     backlog.nodes = sweep.nodes
                     while not backlog.finished:
                         try:
-                            sweep.run(backlog)
+                            sweep.run(backlog, folder)
                         except sweep.SweepError as error:
                             backlog.abandoned(str(error), killed=error.killed)
             except sweep.ClusterError as error:

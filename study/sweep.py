@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.search import Searcher
 
 from study.backlog import Backlog
@@ -79,31 +77,22 @@ def _trainable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Path | None]:
-    """Within the Ray cluster at an address, or for `local` within a Ray of our own on this computer, whose session folder
-    is given, and is deleted in the end. The environment must have been prepared before this module was imported.
+def connected(address: str, scratch: Path) -> Iterator[None]:
+    """Within the Ray cluster at an address, or for `local` within a Ray of our own on this computer, which puts all that
+    it writes into `scratch`. The environment must have been prepared before this module was imported.
 
     Raises ClusterError where the cluster cannot be joined.
     """
     own = address == "local"
-    options: dict[str, Any] = {"include_dashboard": False} if own else {"runtime_env": _code()}
+    options = {"include_dashboard": False, "_temp_dir": str(scratch)} if own else {"runtime_env": _code()}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, RayError) as error:
         raise ClusterError(f"Ray does not start: {error}" if own else NOT_JOINED.format(address, error)) from error
-    session = Path(_own_node().get_session_dir_path()) if own else None
     try:
-        yield session
+        yield
     finally:
         ray.shutdown()
-        if session is not None:
-            shutil.rmtree(session, ignore_errors=True)
-
-
-def _own_node() -> Any:
-    from ray._private import worker
-
-    return worker._global_node
 
 
 def _code() -> dict[str, Any]:
@@ -124,19 +113,19 @@ def largest_node() -> dict[str, float]:
     return {ours: max((each.get(rays, 0.0) for each in found), default=0.0) for ours, rays in names.items()}
 
 
-def run(backlog: Backlog) -> None:
+def run(backlog: Backlog, scratch: Path) -> None:
     """Run what the backlog hands out as Tune trials, until it is finished or `TRIALS` have run.
 
-    Raises SweepError if Ray gave up.
+    Tune writes into `scratch`. Raises SweepError if Ray gave up.
     """
     _take_killed_for_lost()
-    with tempfile.TemporaryDirectory(prefix="collapse-study-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix="tune-", dir=scratch, ignore_cleanup_errors=True) as storage:
         tuner = tune.Tuner(
             tune.with_resources(_trainable, _placement),
             param_space={"task": None, "avoid": None},
             tune_config=tune.TuneConfig(search_alg=_Tasks(backlog), num_samples=-1, reuse_actors=False),
             run_config=tune.RunConfig(
-                storage_path=scratch,
+                storage_path=storage,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
                 callbacks=[_Listener(backlog)],
@@ -204,12 +193,9 @@ class _Listener(tune.Callback):
         self.backlog.ended(_key(trial), ended, result["node"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The worker is gone: what `work` raised would have been its result."""
         text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").partition("\n")[2].strip()
-        pickled = trial.pickled_error_file and Path(trial.pickled_error_file)
-        if pickled and isinstance(pickle.loads(pickled.read_bytes()), RayTaskError):
-            self.backlog.ended(_key(trial), Ended("failed", "bug", text))
-        else:
-            self.backlog.lost(_key(trial), text, out_of_memory=LOW_ON_MEMORY in text)
+        self.backlog.lost(_key(trial), text, out_of_memory=LOW_ON_MEMORY in text)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

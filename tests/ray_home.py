@@ -72,6 +72,14 @@ class RayHome:
                     found.append(process)
         return found
 
+    def remains(self) -> list[str]:
+        """What still runs in this home, and the files that lie there."""
+        running = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                running.append(" ".join(process.cmdline()))
+        return running + [str(path) for path in self.folder.iterdir()]
+
     def close(self) -> None:
         """End all that still runs."""
         for process in self.processes():
