@@ -10,27 +10,34 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Any
 
+import polars as pl
 import pytest
 from ray_home import ROOT, RayHome, finish, ray_home, wait_for
 from tiny_study import launch, rows, starts, tiny
 
 from study.store import Store, intact
 
-STUDY = tiny(
+LARGE = tiny(
     data={"train_tokens": 8_000},
     measure={"at": "log"},
     grid={"epochs": [6], "seed": [0, 1, 2, 3]},
     resources={"checkpoint_minutes": 0.005, "retries": 5},
 )
+SMALL = LARGE | {"grid": LARGE["grid"] | {"seed": [0, 1]}}
 KINDS = ("worker", "launcher", "node", "file")
 
 
 class Nodes:
-    """A cluster of two nodes in a process of its own."""
+    """A cluster of two nodes in a process of its own. It cannot import the project: its code must come with a launch."""
 
-    def __init__(self, home: RayHome) -> None:
-        self.process = home.run(sys.executable, str(ROOT / "tests" / "cluster.py"), stdin=PIPE)
+    def __init__(self, home: RayHome, folder: Path) -> None:
+        broken = folder / "study"
+        broken.mkdir()
+        (broken / "__init__.py").write_text("raise ImportError('not the code that was launched')")
+        script = str(ROOT / "tests" / "cluster.py")
+        self.process = home.run(sys.executable, script, stdin=PIPE, PYTHONPATH=str(folder))
         self.address = self._wait("address ").removeprefix("address ")
 
     def _wait(self, start: str) -> str:
@@ -54,17 +61,15 @@ def home() -> Iterator[RayHome]:
 
 
 @pytest.fixture(scope="module")
-def nodes(home: RayHome) -> Nodes:
+def nodes(home: RayHome, tmp_path_factory: pytest.TempPathFactory) -> Nodes:
     """The cluster of all rounds."""
-    return Nodes(home)
+    return Nodes(home, tmp_path_factory.mktemp("nodes"))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert launch(folder, STUDY) == 0
-    return folder / "runs" / "tiny"
+def undisturbed(folder: Path, study: dict[str, Any]) -> pl.DataFrame:
+    """Rows of a run that nothing disturbed."""
+    assert launch(folder, study) == 0
+    return rows(folder / "runs" / "tiny")
 
 
 def finished(run: Path) -> set[str]:
@@ -72,7 +77,7 @@ def finished(run: Path) -> set[str]:
     store = Store(run)
     whole = [key for key in sorted(store.keys()) if intact(store.paths.cell(key).read_bytes())]
     counts = Counter(str(store.rows(key)[0]["training"]) for key in whole)
-    return {training for training, count in counts.items() if count == len(STUDY["grid"]["precision"])}
+    return {training for training, count in counts.items() if count == len(LARGE["grid"]["precision"])}
 
 
 def damage(run: Path, chance: random.Random, *, leases: bool) -> Path:
@@ -116,15 +121,15 @@ def one_round(
     home: RayHome,
     nodes: Nodes,
     folder: Path,
-    undisturbed: Path,
+    study: dict[str, Any],
     *,
     leases: bool,
-) -> None:
-    """Launch and disturb, once for each kind; then launch to the end and compare."""
+) -> pl.DataFrame:
+    """Launch and disturb, once for each kind; then launch to the end. The rows."""
     run = folder / "runs" / "tiny"
     for kind in [*kinds, None]:
         before, begun = finished(run), starts(run)
-        process = home.launch(folder, STUDY, "--address", nodes.address)
+        process = home.launch(folder, study, "--address", nodes.address)
         if kind is not None:
             disturb(kind, chance, home, nodes, process, run, leases=leases)
         if kind in ("launcher", "file"):
@@ -133,20 +138,28 @@ def one_round(
         assert code == 0, f"{kind}\n{output}"
         again = {key for key in before if starts(run)[key] != begun[key]}
         assert not again, f"after {kind}, finished trainings ran again: {again}"
-    assert rows(run).equals(rows(undisturbed))
+    assert [path.name for path in home.folder.iterdir()] == ["ray"], "launches leave nothing but their cluster"
+    return rows(run)
 
 
-@pytest.mark.long
-def test_three_rounds(home: RayHome, nodes: Nodes, undisturbed: Path, tmp_path: Path) -> None:
-    """Every kind of disturbance on one run."""
-    kinds = ["launcher", "file", "node", "worker"]
-    one_round(kinds, random.Random(0), home, nodes, tmp_path, undisturbed, leases=False)
+def test_three_rounds(home: RayHome, nodes: Nodes, tmp_path: Path) -> None:
+    """A worker, a node and the launcher are killed, the last together with damage to a file."""
+    wanted = undisturbed(tmp_path, SMALL)
+    for number, kind in enumerate(("worker", "node", "file")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        assert one_round([kind], random.Random(number), home, nodes, folder, SMALL, leases=False).equals(wanted)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """Rows of the large study."""
+    return undisturbed(tmp_path_factory.mktemp("large"), LARGE)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
-def test_twenty_rounds(home: RayHome, nodes: Nodes, undisturbed: Path, tmp_path: Path, seed: int) -> None:
+def test_twenty_rounds(home: RayHome, nodes: Nodes, large: pl.DataFrame, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    one_round(
-        chance.choices(KINDS, k=chance.choice([1, 2, 3])), chance, home, nodes, tmp_path, undisturbed, leases=True
-    )
+    kinds = chance.choices(KINDS, k=chance.choice([1, 2, 3]))
+    assert one_round(kinds, chance, home, nodes, tmp_path, LARGE, leases=True).equals(large)

@@ -17,10 +17,17 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
 port=$((20000 + SLURM_JOB_ID % 20000))
 
-srun --nodes 1 --ntasks 1 --nodelist "$head" ray start --head --port "$port" --include-dashboard=false --block &
-sleep 20 # the head must answer before others join
+on() { # a step with all processors of a node
+    srun --nodes 1 --ntasks 1 --cpus-per-task "$SLURM_CPUS_ON_NODE" --cpu-bind none --nodelist "$1" "${@:2}"
+}
+
+on "$head" ray start --head --port "$port" --include-dashboard=false --block &
+for _ in {1..60}; do # the head must answer before others join
+    ray status --address "$head:$port" > /dev/null 2>&1 && break
+    sleep 2
+done
 for node in "${nodes[@]:1}"; do
-    srun --nodes 1 --ntasks 1 --nodelist "$node" ray start --address "$head:$port" --block &
+    on "$node" ray start --address "$head:$port" --block &
 done
 
 python -m study.launch "$grid" --runs "$runs" --address "$head:$port" &

@@ -1,0 +1,120 @@
+"""What Ray, a fresh worker and the bookkeeping of a training cost, and how the driver's memory grows.
+
+    python tests/benchmarks/scheduling.py [--rounds 3] [--trainings 20] [--trials 300]
+
+No-op trainings: a transformer of width 8 and 1,000 tokens, one epoch, two workers of one thread. Their cost is the slope
+between a launch of 2 and one of 2 + TRAININGS, so that the start of Ray is left out. Target: 2 s each.
+
+Memory: resident size of the driver over TRIALS trials of which each does nothing, handed to Tune in chunks of 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = 2.0
+CHUNK, EVERY = 100, 50
+STUDY: dict[str, Any] = {
+    "name": "noop",
+    "data": {
+        "kind": "text",
+        "source": "python-docs",
+        "tokenizer": "char",
+        "context": 32,
+        "train_tokens": 1_000,
+        "val_tokens": 200,
+    },
+    "model": {"kind": "gpt_neo", "width": 8, "depth": 1, "heads": 1},
+    "train": {"lr": 1e-3, "batch_size": 32},
+    "measure": {"at": "last", "min_count": 1},
+    "resources": {"cpus": 1, "parallel": 2},
+    "keep": "none",
+}
+
+
+def main() -> None:
+    """Print both measurements."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trainings", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--driver", action="store_true", help="be the driver whose memory is measured")
+    options = parser.parse_args()
+    if options.driver:
+        drive(options.trials)
+        return
+    versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch"))
+    processor = platform.processor() or platform.machine()
+    print(
+        f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {versions}"
+    )
+    few, many = ([seconds(2 + more) for _ in range(options.rounds)] for more in (0, options.trainings))
+    costs = [(b - a) / options.trainings for a, b in zip(few, many, strict=True)]
+    print(f"launch of 2 trainings: {statistics.median(few):.1f} s")
+    print(
+        f"each further training: {statistics.median(costs):.2f} s ({min(costs):.2f} to {max(costs):.2f}), target {TARGET} s"
+    )
+    subprocess.run([sys.executable, __file__, "--driver", "--trials", str(options.trials)], cwd=ROOT, check=True)
+
+
+def write_study(folder: str, trainings: int) -> str:
+    """The YAML file of a study of so many trainings."""
+    path = Path(folder) / "noop.yaml"
+    path.write_text(
+        yaml.safe_dump(STUDY | {"grid": {"epochs": [1], "precision": ["fp32"], "seed": list(range(trainings))}})
+    )
+    return str(path)
+
+
+def seconds(trainings: int) -> float:
+    """Wall time of a launch in a fresh run directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "study.launch", write_study(folder, trainings), "--runs", folder]
+        began = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
+def nothing(config: dict[str, Any]) -> dict[str, Any]:
+    """A trial that does nothing."""
+    return {"outcome": "done", "cause": None, "message": "", "node": "", "done": True}
+
+
+def drive(trials: int) -> None:
+    """Hand trials to Tune, and print the memory of this process as they end."""
+    import study.sweep
+    from study.backlog import Backlog
+    from study.launch import main as launch
+
+    study.sweep._trainable = nothing
+    study.sweep.TRIALS = CHUNK
+    ended, count = Backlog.ended, 0
+
+    def counting(self: Backlog, *arguments: Any) -> None:
+        nonlocal count
+        ended(self, *arguments)
+        count += 1
+        if count % EVERY == 0:
+            print(f"driver after {count} trials: {psutil.Process().memory_info().rss / 2**20:.0f} MiB", flush=True)
+
+    Backlog.ended = counting  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        launch([write_study(folder, trials), "--runs", folder])
+
+
+if __name__ == "__main__":
+    main()
