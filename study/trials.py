@@ -63,6 +63,7 @@ class Trials(Backlog):
         self.search, self.searcher, self.asked = search, searcher, asked
         self.open: dict[int, Open] = {}
         self.pruned: set[int] = set()
+        self.reported: dict[int, int] = {}
         self.failures = 0
         self.lock = threading.RLock()
 
@@ -129,7 +130,9 @@ class Trials(Backlog):
         """Whether the trial has ended; not so where the launch was stopped: then the next one takes it up."""
         trial, cell = opened.trial, opened.cell
         if self.store.has(cell.key):
-            row = last_row(self.store.rows(cell.key))
+            rows = self.store.rows(cell.key)
+            self._report_checkpoints(opened, rows)
+            row = last_row(rows)
             missing = [column for column in self.search.wanted_columns if row.get(column) is None]
             if missing:
                 self._failed_trial(trial, f"{missing[0]} has no value: {row.get('undefined')}")
@@ -172,10 +175,9 @@ class Trials(Backlog):
         over = threading.Event()
 
         def look() -> None:
-            reported: dict[int, int] = {}
             while not over.wait(LOOK):
                 with self.lock:
-                    self._prune(reported)
+                    self.look()
 
         thread = threading.Thread(target=look, name="pruning", daemon=True)
         thread.start()
@@ -185,20 +187,25 @@ class Trials(Backlog):
             over.set()
             thread.join()
 
-    def _prune(self, reported: dict[int, int]) -> None:
-        """Report checkpoints measured since the last look; ask hopeless trainings to stop."""
-        (column,) = self.search.columns
+    def look(self) -> None:
+        """Report what running trials have measured since the last look; ask trainings to stop that the pruner gives up."""
         for number, opened in self.open.items():
             partial = Partial(self.store.paths.training(opened.training.key))
-            for epoch in partial.epochs():
-                rows = partial.read(epoch).get(opened.cell.key, [])
-                value = last_row(rows).get(column) if rows else None
-                if epoch > reported.get(number, 0) and value is not None:
-                    reported[number] = epoch
-                    opened.trial.report(value, epoch)
-            if number not in self.pruned and number in reported and opened.trial.should_prune():
+            found = [partial.read(epoch).get(opened.cell.key, []) for epoch in partial.epochs()]
+            self._report_checkpoints(opened, [row for rows in found for row in rows])
+            if number not in self.pruned and opened.trial.should_prune():
                 self.pruned.add(number)
                 write_atomically(self.store.paths.stop(opened.training.key), now().encode())
+
+    def _report_checkpoints(self, opened: Open, rows: list[dict[str, Any]]) -> None:
+        """Report the objective at checkpoints not yet reported, for a pruner to compare trials by."""
+        if self.search.config.pruning is None:
+            return
+        (column,) = self.search.columns
+        for row in sorted((row for row in rows if row.get("layer") is None), key=lambda row: row["epoch"]):
+            if row["epoch"] > self.reported.get(opened.trial.number, 0) and row.get(column) is not None:
+                self.reported[opened.trial.number] = row["epoch"]
+                opened.trial.report(row[column], row["epoch"])
 
 
 def last_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
