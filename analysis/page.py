@@ -112,7 +112,8 @@ def build_report(
         if name not in SECTIONS:
             raise AnalysisError(f"unknown section {name!r}.{nearest(name, SECTIONS)}")
     context = Context(table, choices)
-    wanted = only or (OF_A_SEARCH if RunPaths(Path(table.source)).journal.exists() else tuple(SECTIONS))
+    search = RunPaths(Path(table.source)).journal.exists()
+    wanted = only or (OF_A_SEARCH if search else tuple(SECTIONS))
     asked = [name for name in SECTIONS if name in wanted]
     parts = []
     for number, name in enumerate(asked, start=1):
@@ -125,7 +126,7 @@ def build_report(
         raise AnalysisError(f"{table.source}: has no rows for the section{'s' * (len(asked) > 1)} {', '.join(asked)}")
     frames = {exhibit.name: exhibit.frame for part in parts for exhibit in part.tables}
     return Report(
-        title=f"Neural collapse and {table.roles.response}: {Path(table.source).stem}",
+        title=f"{'A search' if search else f'Neural collapse and {table.roles.response}'}: {Path(table.source).stem}",
         table=table,
         choices=choices,
         sections=tuple(parts),
