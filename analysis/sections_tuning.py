@@ -66,11 +66,12 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
     scale = (
         "natural logarithm; means are geometric, differences are given as ratios too" if told.scale == "log" else "raw"
     )
-    how = (
-        f"Scale: {scale}. p: two-sided exact permutation test of the difference of means, all {told.partitions or 0:,} "
-        "partitions of the seeds into two groups; interval: 95%, the shifts that this test does not reject. Seeds that "
-        "break a constraint or have no value are left out of both."
-    )
+    how = f"Scale: {scale}. Seeds that break a constraint or have no value are left out."
+    if told.partitions is not None:
+        how += (
+            f" p: two-sided exact permutation test of the difference of means over all {told.partitions:,} partitions of "
+            "the seeds into two groups; interval: 95%, the shifts that this test does not reject."
+        )
     found: list[Exhibit] = [
         TableExhibit(
             "confirmation", "The winner against the untuned default", used + how, comparison_table(told), CONFIRMATION

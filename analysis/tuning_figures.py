@@ -48,7 +48,7 @@ def _history(axis: Axes, trials: pl.DataFrame, objective: Objective, families: l
         axis.scatter(row["trial"], row[column], s=26, marker=_marker(place), facecolors=face, edgecolors=colour)
     sound = complete.filter("holds")
     if len(sound):
-        best = np.minimum.accumulate(sound[column]) if objective.lower else np.maximum.accumulate(sound[column])
+        best = sound[column].cum_min() if objective.lower else sound[column].cum_max()
         axis.step(sound["trial"], best, where="post", color=GREY, linewidth=1.2, zorder=0)
     if spans_decades(complete[column].to_numpy()):
         axis.set_yscale("log")
