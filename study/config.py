@@ -274,7 +274,8 @@ def known_paths(*, execution: bool) -> dict[str, None]:
 def _structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
     for key in content:
         if key not in TOP_LEVEL:
-            yield Fault(str(key), "unknown setting", nearest(str(key), TOP_LEVEL))
+            fix = "This is a search: python -m study.tune" if key == "search" else nearest(str(key), TOP_LEVEL)
+            yield Fault(str(key), "unknown setting", fix)
     name = content.get("name")
     if name is None:
         yield Fault("name", "is missing", "Give the study a name, such as `name: my-study`")

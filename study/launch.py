@@ -87,7 +87,12 @@ def open_study(target: str, runs: Path) -> tuple[StudyConfig, Path]:
         return study, runs / study.name
     paths = RunPaths(path)
     if not paths.study.exists():
-        fault = Fault("", "this folder holds no run (no study.yaml)", "Give a YAML file, or a folder below runs/")
+        fix = "Give a YAML file, or a folder below runs/"
+        if paths.journal.exists():
+            fix = (
+                f"It holds a search: python -m study.tune {path} goes on with it, python -m analysis {path} reports it"
+            )
+        fault = Fault("", "this folder holds no run (no study.yaml)", fix)
         raise StudyError([fault], source=target)
     content = read_yaml(paths.study)
     folder = Path(str(content.pop("folder", ".")))

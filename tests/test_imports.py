@@ -14,9 +14,9 @@ LEVELS = [
     {"faults", "settings", "atomic", "schema", "yamlfile"},
     {"metrics", "data", "models", "precision", "schedule", "losses", "checks"},
     {"config", "losslog", "optimizer", "resume"},
-    {"grid"},
-    {"train", "collect"},
-    {"qat"},
+    {"grid", "search_space"},
+    {"train", "collect", "search_config"},
+    {"qat", "searcher"},
     {"trial", "store", "provenance", "lease"},
 ]
 """Rooms from the bottom up; what is not listed (workers, schedulers, command lines) stands on top."""
@@ -76,7 +76,16 @@ def test_torchao_has_one_room() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["study.config", "study.grid", "study.store", "study.status", "study.launch", "study.precision", "analysis"],
+    [
+        "study.config",
+        "study.grid",
+        "study.store",
+        "study.status",
+        "study.launch",
+        "study.tune",
+        "study.precision",
+        "analysis",
+    ],
 )
 def test_plans_and_errors_do_not_wait_for_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'torchao', 'ray')))"

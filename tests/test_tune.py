@@ -87,6 +87,11 @@ def test_a_grid_may_extend_what_was_found_and_is_warned_of_its_seed(
     assert "tuned on seed" not in capsys.readouterr().out
 
 
+def test_the_folder_of_a_search_is_no_grid_to_launch(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch([str(finished / "runs" / "hunt")]) == 2
+    assert "python -m study.tune" in capsys.readouterr().err
+
+
 def test_more_trials_go_on_where_the_search_was(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "hunt"
     assert tune(tmp_path, hunt(trials=2)) == 0

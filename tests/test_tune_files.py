@@ -14,6 +14,7 @@ from optuna.trial import FixedTrial
 from tiny_search import hunt, search_of, write_search
 
 from study.faults import StudyError
+from study.launch import main as launch
 from study.schedule import Schedule
 from study.search_config import load_search, search_from
 from study.search_space import FAMILIES, Space, read_space
@@ -119,6 +120,8 @@ def test_all_faults_are_reported_at_once_with_exit_code_2(tmp_path: Path, capsys
     assert main([str(tmp_path / "none.yaml")]) == 2
     assert main([str(tmp_path)]) == 2
     assert "holds no search" in capsys.readouterr().err
+    assert launch([str(path), "--runs", str(tmp_path)]) == 2
+    assert "This is a search: python -m study.tune" in capsys.readouterr().err
 
 
 def test_the_published_searches_load() -> None:
