@@ -48,7 +48,7 @@ class Constraint:
     bound: float
 
     def __str__(self) -> str:
-        return f"{self.column} {self.relation} {self.bound:g}"
+        return f"{self.column} {self.relation} {self.bound:.15g}"
 
     def violation(self, value: float) -> float:
         """How far a value is on the wrong side: at most 0 where the constraint holds, as Optuna wants it."""

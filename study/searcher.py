@@ -123,7 +123,7 @@ def _sampler(config: SearchConfig, trials: int) -> BaseSampler:
     if config.sampler == "random":
         return RandomSampler(seed=seed)
     if config.sampler == "nsga2":
-        return NSGAIISampler(seed=seed)
+        return NSGAIISampler(seed=seed, population_size=min(50, max(4, config.trials // 4)))  # else one generation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # Groups: parameters of one schedule family are sampled jointly though trials of other families lack them.
