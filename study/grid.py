@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -192,14 +193,20 @@ def plan(
 def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     """Cost of a training: tokens seen, FLOPs by 6 N per token trained and 2 N per token measured, bytes kept.
 
+    Tokens are all that the model reads, those whose successor is no sample included; for images, the images.
     N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside embeddings; the head of a model with
     a large vocabulary is most of its arithmetic here, so it is counted). Attention products are left out, and so are
     the positions of an image that a convolution visits: its FLOPs are a lower bound.
     """
     config, cells, folder = training.first.config, training.cells, training.first.folder
     parameters = parameter_count(config.model, classes=size.classes, input_shape=size.input_shape, base=folder)
-    tokens = config.train.epochs * size.train_samples if trained else 0
-    measured = None if size.val_samples is None else sum(_passes(cell, size, size.val_samples) for cell in cells)
+    read = size.train_rows * math.prod(size.input_shape) if config.data.gives == "tokens" else size.train_samples
+    tokens = config.train.epochs * read if trained else 0
+    measured = (
+        None
+        if size.val_samples is None
+        else sum(_passes(cell, size, size.val_samples) for cell in cells) * read / size.train_samples
+    )
     kept = {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
     return Cost(
         parameters=parameters,

@@ -157,9 +157,9 @@ def test_cost_counts_the_parameters_that_the_paper_states(width: int, depth: int
     found = cost(trainings([cell])[0], SIZE)
     assert found.parameters is not None
     assert found.parameters / 1e6 == pytest.approx(millions, rel=0.01)
-    assert found.tokens == 2_000
-    # at each epoch 0, 1, 2: training subset 1,000, agreement 1,000, validation 100
-    assert found.flops == pytest.approx(found.parameters * (6 * 2_000 + 2 * 3 * 2_100))
+    assert found.tokens == 2 * 10 * 127  # two epochs of ten rows of 127 tokens, 100 of them samples
+    # at each epoch 0, 1, 2: samples of the training subset 1,000, agreement 1,000, validation 100; 1.27 tokens each
+    assert found.flops == pytest.approx(found.parameters * (6 * 2_540 + 2 * 3 * 2_100 * 1.27))
     assert found.disk == 4 * found.parameters * 3
 
 
