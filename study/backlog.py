@@ -102,6 +102,9 @@ class Backlog:
 
     def ended(self, key: str, ended: Ended, node: str = "") -> None:
         """A training that was handed out came to an end on a computer."""
+        if ended.outcome == "lost":
+            self.lost(key, ended.message)
+            return
         training = self.out.pop(key)
         if ended.outcome == "busy":
             self._postpone(training, POLL)
@@ -135,7 +138,7 @@ class Backlog:
         blamed = False
         for training in list(self.out.values()):
             lease = self.leases.get(training.key)
-            if lease is not None and lease.launch == self.launch and lease.pid in killed:
+            if lease is not None and lease.launch == self.launch and lease.waiting in killed:
                 blamed = True
                 self.lost(training.key, message, out_of_memory=True)
             else:

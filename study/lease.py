@@ -37,7 +37,8 @@ STALE = 120.0
 class Lease:
     """A training that somebody works on. `beats` rises while its process lives; `progress` is what it last reported.
 
-    `machine` tells computers (and containers, whose process numbers are their own) apart, `node` is Ray's name of one.
+    `machine` tells computers (and containers, whose process numbers are their own) apart, `node` is Ray's name of one, and
+    `waiting` the number of the process of Ray that waits for this one.
     """
 
     training: str
@@ -49,6 +50,7 @@ class Lease:
     pid: int
     process_started: float
     started: float
+    waiting: int | None = None
     beats: int = 0
     progressed: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
@@ -138,7 +140,9 @@ class Leases:
         aside.unlink(missing_ok=True)
 
     @contextmanager
-    def hold(self, training: str, launch: str, *, node: str = "", stale: str | None = None) -> Iterator[Holding | None]:
+    def hold(
+        self, training: str, launch: str, *, node: str = "", waiting: int | None = None, stale: str | None = None
+    ) -> Iterator[Holding | None]:
         """Hold the lease of a training, renewing it in the background; gives None if somebody else works on it.
 
         `stale` names an owner whom the caller knows to be gone.
@@ -160,6 +164,7 @@ class Leases:
             pid=pid,
             process_started=process_start(pid) or 0.0,
             started=time.time(),
+            waiting=waiting,
             progressed=time.time(),
         )
         try:

@@ -29,13 +29,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.atomic import create, write_atomically
+
+if TYPE_CHECKING:
+    import polars as pl  # imported by those who read tables: its threads do not survive a fork
 
 SCHEMA_VERSION = 1
 VOLATILE = ("seconds", "device", "host", "git_sha", "finished_at")
@@ -288,6 +290,8 @@ class Store:
                 message = f"{self.paths.cell(key)} is damaged; a relaunch sets it aside and measures its cell again"
                 raise StoreError(message)
             tables.append(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
+        import polars as pl
+
         frame = pl.from_arrow(pa.concat_tables(tables, promote_options="permissive"))
         assert isinstance(frame, pl.DataFrame)
         order = [column for column in ("cell", "epoch", "layer") if column in frame.columns]
@@ -310,6 +314,8 @@ class Store:
             raise StoreError(
                 f"{self.paths.planned} is damaged; `python -m study.launch {self.paths.root}` writes it anew"
             )
+        import polars as pl
+
         frame = pl.from_arrow(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
         assert isinstance(frame, pl.DataFrame)
         return frame
@@ -327,12 +333,16 @@ class Store:
         return found
 
     def _classes(self, settings: str) -> pl.DataFrame | None:
+        import polars as pl
+
         path = self.paths.data_classes(settings)
         content = path.read_bytes() if path.exists() else b""
         return pl.read_parquet(BytesIO(content)) if intact(content) else None
 
     def class_tables(self) -> dict[str, pl.DataFrame]:
         """Tables of single classes that were measured into the run, by the names of their files."""
+        import polars as pl
+
         return {path.stem: pl.read_parquet(path) for path in sorted(self.paths.class_tables.glob("[!.]*.parquet"))}
 
     def metrics(self) -> dict[str, dict[str, Any]]:

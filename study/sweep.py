@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.search import Searcher
 
 from study.backlog import Backlog
-from study.grid import Cell, Training
-from study.worker import Ended, Work, work
+from study.nursery import Nursery
+from study.worker import Ended, Work
 
 TRIALS = 500
 """Trials in one run of Tune: its driver's memory grows with them."""
@@ -47,33 +49,14 @@ class SweepError(RuntimeError):
         return {int(number) for number in re.findall(r"Selected to kill: .*?\bpid=(\d+)", str(self))}
 
 
-def describe(task: Work) -> str:
-    """A task as one opaque text, which is all that Tune sees of it."""
-    return json.dumps(
-        {
-            "key": task.training.key,
-            "cells": [cell.to_json() for cell in task.training.cells],
-            "run_dir": str(task.run_dir.resolve()),
-            "launch": task.launch,
-            "git_sha": task.git_sha,
-            "stale": task.stale,
-        }
-    )
-
-
-def read_description(text: str) -> Work:
-    """The task that `describe` wrote."""
-    value = json.loads(text)
-    cells = tuple(Cell.from_json(cell) for cell in value["cells"])
-    return Work(
-        Training(value["key"], cells), Path(value["run_dir"]), value["launch"], value["git_sha"], value["stale"]
-    )
+NURSERY = Nursery()
+"""Of this process, if it is a worker: Tune uses a worker for one trial after another."""
 
 
 def _trainable(config: dict[str, Any]) -> dict[str, Any]:
     node = ray.get_runtime_context().get_node_id()
-    ended = work(read_description(config["task"]), node=node, own_process=True)
-    return {"outcome": ended.outcome, "cause": ended.cause, "message": ended.message, "node": node, "done": True}
+    ended = NURSERY.run(replace(Work.from_json(config["task"]), node=node, waiting=os.getpid()))
+    return {**asdict(ended), "node": node, "done": True}
 
 
 @contextmanager
@@ -123,7 +106,7 @@ def run(backlog: Backlog, scratch: Path) -> None:
         tuner = tune.Tuner(
             tune.with_resources(_trainable, _placement),
             param_space={"task": None, "avoid": None},
-            tune_config=tune.TuneConfig(search_alg=_Tasks(backlog), num_samples=-1, reuse_actors=False),
+            tune_config=tune.TuneConfig(search_alg=_Tasks(backlog), num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 storage_path=storage,
                 verbose=0,
@@ -139,7 +122,7 @@ def run(backlog: Backlog, scratch: Path) -> None:
 
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What a trial needs, and where it must not go."""
-    wanted = read_description(config["task"]).training.first.resources
+    wanted = Work.from_json(config["task"]).training.first.resources
     bundle = {"CPU": float(wanted.cpus)}
     if wanted.gpus:
         bundle["GPU"] = wanted.gpus
@@ -169,7 +152,7 @@ class _Tasks(Searcher):
         if task is None:
             return None
         self.handed_out += 1
-        return {"task": describe(task), "avoid": ",".join(self.backlog.avoided)}
+        return {"task": task.to_json(), "avoid": ",".join(self.backlog.avoided)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The listener tells the backlog, with more to say."""
@@ -193,7 +176,7 @@ class _Listener(tune.Callback):
         self.backlog.ended(_key(trial), ended, result["node"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The worker is gone: what `work` raised would have been its result."""
+        """The worker itself is gone."""
         text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace").partition("\n")[2].strip()
         self.backlog.lost(_key(trial), text, out_of_memory=LOW_ON_MEMORY in text)
 

@@ -19,7 +19,7 @@ from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
 from study.devices import choose_device, device_name, threads
 from study.failure import HEADER, LOG, Cause, cause_of, record_failure
-from study.grid import Training
+from study.grid import Cell, Training
 from study.lease import Holding, LeaseLost, Leases
 from study.partial import Partial
 from study.provenance import hardware, now, versions
@@ -42,13 +42,32 @@ class DataChanged(DataError):
 
 @dataclass(frozen=True)
 class Work:
-    """A training to do in a run directory, for a launch. `stale` names an owner of its lease who is known to be gone."""
+    """A training to do in a run directory, for a launch.
+
+    `stale` names an owner of its lease who is known to be gone. `node` is the scheduler's name of the computer where this is
+    done, `waiting` the number of its process that waits for the end.
+    """
 
     training: Training
     run_dir: Path
     launch: str
     git_sha: str | None = None
     stale: str | None = None
+    node: str = ""
+    waiting: int | None = None
+
+    def to_json(self) -> str:
+        """One line of text."""
+        training = {"key": self.training.key, "cells": [cell.to_json() for cell in self.training.cells]}
+        where = {"run_dir": str(self.run_dir.resolve()), "node": self.node, "waiting": self.waiting}
+        return json.dumps({**training, **where, "launch": self.launch, "git_sha": self.git_sha, "stale": self.stale})
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """What `to_json` wrote."""
+        value = json.loads(text)
+        training = Training(value.pop("key"), tuple(Cell.from_json(cell) for cell in value.pop("cells")))
+        return cls(training, Path(value.pop("run_dir")), **value)
 
     @property
     def stop_file(self) -> Path:
@@ -63,40 +82,44 @@ def stop_file(run_dir: Path, launch: str) -> Path:
 
 @dataclass(frozen=True)
 class Ended:
-    """How work ended: `done` if rows were stored, `busy` where another process does it, `stopped` on request."""
+    """How work ended: `done` if rows were stored, `busy` where another process does it, `stopped` on request, `lost` where
+    its process ended without a word.
+    """
 
-    outcome: Literal["done", "failed", "busy", "stopped"]
+    outcome: Literal["done", "failed", "busy", "stopped", "lost"]
     cause: Cause | None = None
     message: str = ""
 
 
-def work(task: Work, *, node: str = "", own_process: bool = False) -> Ended:
+def work(task: Work, *, own_process: bool = False) -> Ended:
     """Train and measure what the cells of a training lack, and store their rows.
 
     An error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`; none is raised.
 
     Args:
         task: what to do.
-        node: the scheduler's name of this computer, for the lease.
         own_process: this process is there for the task alone: all that it prints, from libraries too, goes to the
             log of the training, and a watchdog ends it when it hangs. Any other process is interrupted where it
             hangs, and must call this in its main thread.
     """
     try:
-        return _attempt(task, node, own_process)
+        return _attempt(task, own_process)
     except Exception as error:  # where no log could be opened, or not be closed
         trace = "".join(traceback.format_exception(error))
         return Ended("failed", cause_of(error), f"{type(error).__name__}: {error}\n{trace}")
 
 
-def _attempt(task: Work, node: str, own_process: bool) -> Ended:
+def _attempt(task: Work, own_process: bool) -> Ended:
     store = Store(task.run_dir)
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
         return Ended("done")
     if task.stop_file.exists():
         return Ended("stopped")
-    with Leases(store.paths.leases).hold(todo.key, task.launch, node=node, stale=task.stale) as holding:
+    lease = Leases(store.paths.leases).hold(
+        todo.key, task.launch, node=task.node, waiting=task.waiting, stale=task.stale
+    )
+    with lease as holding:
         if holding is None:
             return Ended("busy")
         folder = store.paths.training(todo.key)

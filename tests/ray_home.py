@@ -64,11 +64,11 @@ class RayHome:
                     yield process
 
     def workers(self) -> list[psutil.Process]:
-        """Processes that run a trial."""
+        """Processes of trials: Ray's workers, their nurseries and the trainings themselves."""
         found = []
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
-                if "ImplicitFunc" in " ".join(process.cmdline()):
+                if any(name in " ".join(process.cmdline()) for name in ("ImplicitFunc", "study.nursery")):
                     found.append(process)
         return found
 

@@ -293,9 +293,9 @@ def test_of_trainings_that_an_abort_took_along_the_killed_one_used_an_attempt(tm
     for _ in range(killed.first.resources.retries + 1):
         while backlog.next() is not None:
             pass
-        with Leases(Store(tmp_path).paths.leases).hold(killed.key, "launch") as holding:
+        with Leases(Store(tmp_path).paths.leases).hold(killed.key, "launch", waiting=77) as holding:
             assert holding is not None
-            backlog.abandoned("low on memory", killed={holding.lease.pid})
+            backlog.abandoned("low on memory", killed={77})
     assert {record["cause"] for record in failures(tmp_path).values()} == {"out_of_memory"}
     assert set(failures(tmp_path)) == {cell.key for cell in killed.cells}
     assert backlog.attempts[other.key] == 0

@@ -29,7 +29,7 @@ def home() -> Iterator[RayHome]:
 def faulty_launch(
     home: RayHome, folder: Path, study: dict, faults: dict[int, str], *options: str, **variables: str
 ) -> tuple[int, str]:
-    """Launch a study whose workers fail by seed; exit code and output."""
+    """Launch a study whose trainings fail by seed; exit code and output."""
     (folder / "markers").mkdir(exist_ok=True)
     path = write_study(folder, study)
     script = str(ROOT / "tests" / "faulty_launch.py")
@@ -52,7 +52,7 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
         ],
     }
     del study["train"]["lr"]
-    faults = {0: "none", 1: "kill", 2: "hang", 3: "kill once", 4: "raise", 5: "hang once"}
+    faults = {0: "none", 1: "kill", 2: "hang", 3: "kill-worker once", 4: "raise", 5: "hang once"}
     code, output = faulty_launch(home, tmp_path, study, faults)
     assert code == 1, output
     run = tmp_path / "runs" / "tiny"

@@ -1,0 +1,53 @@
+"""A nursery whose trainings fail on purpose: `FAULTS` maps a seed to a fault, once per marker in `MARKERS` where it says so."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import study.nursery
+import study.train
+from study.worker import Ended, Work, work
+
+
+def faulty(task: Work, **options: Any) -> Ended:
+    """Break what the fault of this training's seed says, then work."""
+    seed = task.training.first.config.seed
+    name, _, once = json.loads(os.environ["FAULTS"]).get(str(seed), "none").partition(" ")
+    marker = Path(os.environ["MARKERS"]) / str(seed)
+    if once == "once":
+        if marker.exists():
+            name = "none"
+        marker.touch()
+
+    def act(*arguments: Any, **settings: Any) -> None:
+        if name == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "kill-worker":
+            assert task.waiting is not None
+            os.kill(task.waiting, signal.SIGKILL)
+            time.sleep(60)
+        if name == "crash":
+            ctypes.string_at(0)
+        if name == "hang":
+            while True:
+                time.sleep(1)
+        if name == "eat":
+            hoard = [b"x" * 2**20 for _ in range(int(os.environ["APPETITE_MIB"]))]
+            time.sleep(60 + len(hoard) * 0)
+        if name == "raise":
+            raise KeyError("injected")
+
+    if name != "none":
+        study.train.build_model = act
+    return work(task, **options)
+
+
+if __name__ == "__main__":
+    study.nursery.work = faulty
+    study.nursery.serve()
