@@ -82,8 +82,10 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
         for cells in (search.confirmation.tuned, search.confirmation.default)
     ]
     if any(len(side.values) for side in sides):
-        figure = arms(sides[0], sides[1], (f"trial {told.trial}", "untuned default"), column)
-        mean = "geometric" if told.scale == "log" else "arithmetic"
+        geometric = told.scale == "log"
+        names = (f"trial {told.trial}", "untuned default")
+        figure = arms(sides[0], sides[1], names, column, geometric=geometric)
+        mean = "geometric" if geometric else "arithmetic"
         caption = f"{used}A point is a seed that holds the constraints, a bar their {mean} mean."
         found.append(FigureExhibit("confirmation_seeds", f"{column} on fresh seeds", caption, figure))
     return found
@@ -111,7 +113,7 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
     caption = (
         f"Conditional PED-ANOVA (Optuna) of the {n} trials that hold the constraints: how differently the best of them and all "
         "of them choose a parameter. With so few trials a rough guide; a sampler that has found a good region varies little "
-        "there. Parameters of a schedule count in trials of that schedule alone."
+        "there. In parentheses: the trials that had a parameter, few where it belongs to one schedule."
     )
     table = pl.concat([frame.with_columns(pl.lit(name).alias("objective")) for name, frame in frames.items()])
     return [

@@ -50,10 +50,11 @@ def _history(axis: Axes, trials: pl.DataFrame, objective: Objective, families: l
     if len(sound):
         best = sound[column].cum_min() if objective.lower else sound[column].cum_max()
         axis.step(sound["trial"], best, where="post", color=GREY, linewidth=1.2, zorder=0)
-    if spans_decades(complete[column].to_numpy()):
+    if spans_decades(complete[column].to_numpy(), 5):
         axis.set_yscale("log")
     lost = trials.filter(pl.col("state").is_in(["failed", "pruned"]))["trial"].to_list()
     axis.plot(lost, [0.02] * len(lost), "|", color=GREY, transform=axis.get_xaxis_transform())
+    axis.locator_params(axis="x", integer=True)
     axis.set_xlabel("trial")
     axis.set_title(label(column), loc="left", pad=3)
 
@@ -84,10 +85,11 @@ def _wide(count: int, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
 
 
 def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
-    """The importance of each parameter, for each objective by its name."""
-    names = list(dict.fromkeys(name for frame in frames.values() for name in frame["parameter"].to_list()))
+    """The importance of each parameter (and the trials that had it), for each objective by its name."""
+    counts = {row["parameter"]: row["n"] for frame in frames.values() for row in frame.iter_rows(named=True)}
+    names = list(counts)
     with mpl.rc_context(STYLE):
-        figure, axis = rows_of([short(name) for name in names], wide=5.2, below=0.85)
+        figure, axis = rows_of([f"{short(name)} ({counts[name]})" for name in names], wide=5.2, below=0.85)
         thick = 0.7 / len(frames)
         for number, (objective, frame) in enumerate(frames.items()):
             values = dict(zip(frame["parameter"].to_list(), frame["importance"].to_list(), strict=True))
@@ -96,7 +98,8 @@ def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
                 places, [values.get(name, 0.0) for name in names], thick, color=OKABE_ITO[number], label=objective
             )
         axis.set_xlabel("importance (shares of 1)")
-        figure.legend(loc="lower center", ncol=4, frameon=False)
+        if len(frames) > 1:
+            figure.legend(loc="lower center", ncol=4, frameon=False)
     return figure
 
 
@@ -155,6 +158,7 @@ def schedules(
                 axis.set_yscale("log")
             axis.set_title(label(column), loc="left", pad=3)
         for axis in axes:
+            axis.locator_params(axis="x", nbins=6, integer=True)
             axis.set_xlabel(label("epoch"))
         handles = [
             Line2D([], [], color=OKABE_ITO[number], marker=_marker(number), label=name)
@@ -164,20 +168,18 @@ def schedules(
     return figure
 
 
-def arms(tuned: Arm, default: Arm, names: tuple[str, str], column: str) -> Figure:
-    """The value of each seed of both arms, and their means as bars."""
+def arms(tuned: Arm, default: Arm, names: tuple[str, str], column: str, *, geometric: bool) -> Figure:
+    """The value of each seed of both arms, and their means (geometric or arithmetic) as bars."""
     with mpl.rc_context(STYLE):
         figure, axis = rows_of(list(names), wide=5.6, below=0.6)
-        pooled = np.concatenate([tuned.values, default.values])
-        log = spans_decades(pooled, 3)
         for row, side in enumerate((tuned, default)):
             if len(side.values):
                 colour = OKABE_ITO[row]
                 spread = np.linspace(-0.18, 0.18, len(side.values))
                 axis.scatter(side.values, row + spread, s=26, color=colour, alpha=0.85, linewidths=0)
-                mean = np.exp(np.log(side.values).mean()) if log else side.values.mean()
+                mean = np.exp(np.log(side.values).mean()) if geometric else side.values.mean()
                 axis.plot([mean, mean], [row - 0.32, row + 0.32], color=colour, linewidth=2)
-        if log:
+        if spans_decades(np.concatenate([tuned.values, default.values]), 5):
             axis.set_xscale("log")
         axis.set_xlabel(label(column))
     return figure
