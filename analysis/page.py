@@ -179,7 +179,10 @@ def _values(column: pl.Series) -> str:
     values = column.unique().sort().to_list()
     listed = ["none given" if value is None else str(value) for value in values]
     known = [value for value in values if value is not None]
-    return ", ".join(listed) if len(listed) <= VALUES_SHOWN else f"{len(listed)} values, {known[0]} to {known[-1]}"
+    if len(listed) <= VALUES_SHOWN:
+        return ", ".join(listed)
+    least, most = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in (known[0], known[-1]))
+    return f"{len(listed)} values, {least} to {most}"
 
 
 def _provenance(table: Table) -> list[tuple[str, str]]:
