@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from analysis.roles import AnalysisError
 from study.store import RunPaths
 
 SCHEDULE = "train.schedule"
-TOP = 5  # trials that the importances call the top, at least: what its authors advise
+TOP = 5  # trials that importances call the top, at least, as their authors advise; a parameter needs twice as many
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,15 @@ def _shown(value: Any) -> str:
 
 
 def importances(search: SearchRecord, objective: int) -> pl.DataFrame | None:
-    """parameter, importance (shares of 1, largest first), trials that had it; None with fewer than two trials to compare.
+    """parameter, importance (shares of 1, largest first; null where too few trials had it), trials that had it.
 
-    Conditional PED-ANOVA: how differently the top trials and all others choose a parameter, among trials that hold the
-    constraints. Rank-based: a logarithm of the objective changes nothing.
+    PED-ANOVA: how differently the top trials and all choose a parameter, among trials that hold the constraints. Rank-based:
+    a logarithm of the objective changes nothing. None where no parameter was in as many trials as it needs.
     """
     usable = [t for t in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if holds(t)]
-    if len(usable) < 2 * TOP:
+    counts = Counter(name for trial in usable for name in trial.params)
+    enough = [name for name, count in counts.items() if count >= 2 * TOP]
+    if not enough:
         return None
     sign = 1.0 if search.objectives[objective].lower else -1.0
 
@@ -170,12 +173,12 @@ def importances(search: SearchRecord, objective: int) -> pl.DataFrame | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that low targets are good, which is so here
         evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, TOP / len(usable)))
-        found = get_param_importances(search.study, evaluator=evaluator, target=target)
-    counts = {name: sum(name in trial.params for trial in usable) for name in found}
+        found = get_param_importances(search.study, evaluator=evaluator, params=enough, target=target)
     return pl.DataFrame(
-        {"parameter": list(found), "importance": list(found.values()), "n": [counts[name] for name in found]},
+        [(name, found.get(name), count) for name, count in counts.items()],
         schema={"parameter": pl.String, "importance": pl.Float64, "n": pl.Int64},
-    ).sort("importance", descending=True)
+        orient="row",
+    ).sort("importance", "n", descending=True, nulls_last=True)
 
 
 def learning_rates(search: SearchRecord, training: str) -> pl.DataFrame | None:

@@ -10,7 +10,7 @@ from analysis.columns import CONFIRMATION, IMPORTANCE, trial_columns
 from analysis.exhibits import Context, Exhibit, Section
 from analysis.figures import FigureExhibit
 from analysis.roles import Table
-from analysis.search import SearchRecord, importances, learning_rates, read_search
+from analysis.search import TOP, SearchRecord, importances, learning_rates, read_search
 from analysis.tables import TableExhibit
 from analysis.tuning import arm, comparison_table, confirmed
 from analysis.tuning_figures import arms, front, history, importance_bars, schedules
@@ -110,10 +110,12 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
     if not frames:
         return []
     n = int((search.trials["holds"].fill_null(False)).sum())
+    few = sum(frame["importance"].null_count() for frame in frames.values()) // len(frames)
+    rest = f" {few} parameters were in fewer than {2 * TOP} trials, too few to tell." if few else ""
     caption = (
-        f"Conditional PED-ANOVA (Optuna) of the {n} trials that hold the constraints: how differently the best of them and all "
-        "of them choose a parameter. With so few trials a rough guide; a sampler that has found a good region varies little "
-        "there. In parentheses: the trials that had a parameter, few where it belongs to one schedule."
+        f"PED-ANOVA (Optuna) of the {n} trials that hold the constraints: how differently the best of them and all of them "
+        "choose a parameter; in parentheses the trials that had it. With so few trials a rough guide, and a sampler that "
+        f"has found a good region varies little there.{rest}"
     )
     table = pl.concat([frame.with_columns(pl.lit(name).alias("objective")) for name, frame in frames.items()])
     return [

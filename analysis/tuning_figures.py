@@ -86,7 +86,8 @@ def _wide(count: int, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
 
 def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
     """The importance of each parameter (and the trials that had it), for each objective by its name."""
-    counts = {row["parameter"]: row["n"] for frame in frames.values() for row in frame.iter_rows(named=True)}
+    known = [frame.drop_nulls("importance") for frame in frames.values()]
+    counts = {row["parameter"]: row["n"] for frame in known for row in frame.iter_rows(named=True)}
     names = list(counts)
     with mpl.rc_context(STYLE):
         figure, axis = rows_of([f"{short(name)} ({counts[name]})" for name in names], wide=5.2, below=0.85)

@@ -234,8 +234,12 @@ def test_importances_are_optunas(run: Path) -> None:
     sound.add_trials(usable)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=5 / len(usable))
     found = build_report(load(run), Choices(), only=("tuning",)).frames["importances"]
-    reference = optuna.importance.get_param_importances(sound, evaluator=evaluator)
-    assert dict(zip(found["parameter"], found["importance"], strict=True)) == pytest.approx(reference)
+    shared = ["train.lr", "train.schedule"]
+    reference = optuna.importance.get_param_importances(sound, evaluator=evaluator, params=shared)
+    told = found.drop_nulls("importance")
+    assert dict(zip(told["parameter"], told["importance"], strict=True)) == pytest.approx(reference)
+    (few,) = found.filter(pl.col("importance").is_null()).to_dicts()
+    assert few["parameter"] == "train.schedule.cosine.warmup" and few["n"] < 10
 
 
 def test_a_damaged_journal_is_an_error_of_the_request(run: Path, tmp_path: Path) -> None:
