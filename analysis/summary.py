@@ -65,7 +65,7 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     text = f"{len(trials)} trials, {len(complete)} complete, of which {complete['holds'].sum()} hold the constraints."
     if complete["holds"].any():
         best = complete.filter("holds").row(0, named=True)
-        text += f" Best: trial {best['trial']} ({best['settings']})."
+        text += f" Best {trials.columns[2]}: trial {best['trial']} ({best['settings']})."  # after trial and state
     yield Paragraph("Search", text)
     if "confirmation" not in frames:
         yield Paragraph("Not confirmed", "What the search found was not yet put to the test on fresh seeds.")

@@ -111,7 +111,7 @@ def short(parameter: str) -> str:
 
 
 def front(search: SearchRecord) -> Figure:
-    """The first objective against each other one; the front is filled."""
+    """The first objective against each other one; the front is filled, and of two objectives joined."""
     first, *others = search.objectives
     complete = search.trials.filter(pl.col("state") == "complete")
     with mpl.rc_context(STYLE):
@@ -120,7 +120,14 @@ def front(search: SearchRecord) -> Figure:
             best = complete.filter(pl.col("trial").is_in(list(search.best))).sort(first.column)
             rest = complete.filter(~pl.col("trial").is_in(list(search.best)))
             axis.scatter(rest[first.column], rest[other.column], s=22, facecolors="none", edgecolors=GREY)
-            axis.plot(best[first.column], best[other.column], "o-", color=OKABE_ITO[1], linewidth=1.0, markersize=6)
+            axis.plot(
+                best[first.column],
+                best[other.column],
+                "o" if others[1:] else "o-",
+                color=OKABE_ITO[1],
+                linewidth=1.0,
+                markersize=6,
+            )
             for row in best.iter_rows(named=True):
                 at = (row[first.column], row[other.column])
                 axis.annotate(str(row["trial"]), at, xytext=(4, 4), textcoords="offset points", fontsize=8)
