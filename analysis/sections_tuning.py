@@ -40,9 +40,8 @@ def _text(search: SearchRecord) -> tuple[str, ...]:
         row = search.trials.row(by_predicate=pl.col("trial") == search.best[0], named=True)
         found = f"The best is trial {row['trial']}: {row['settings']}. Its settings are in {search.paths.best()}."
     elif search.best:
-        found = (
-            f"{len(search.best)} trials are on the front; the settings of each are in a file of {search.paths.root}."
-        )
+        count = f"{len(search.best)} trial{' is' if len(search.best) == 1 else 's are'}"
+        found = f"{count} on the front; best-trial-NUMBER.yaml in {search.paths.root} holds the settings of each."
     else:
         found = "No trial is complete and holds the constraints."
     return (
