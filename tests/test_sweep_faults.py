@@ -48,7 +48,7 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
         ],
         "rules": [
             {"when": {"seed": [1, 2]}, "set": {"resources.retries": 0}},
-            {"when": {"seed": [2, 5]}, "set": {"resources.hang_minutes": 0.25}},
+            {"when": {"seed": [2, 5]}, "set": {"resources.hang_minutes": 0.1}},
         ],
     }
     del study["train"]["lr"]
@@ -64,7 +64,7 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
         assert record["host"]
     assert set(found) == {"node_lost", "timeout", "bug", "diverged", "data"}
     assert "KeyError: 'injected'" in found["bug"]
-    assert "faulty_launch.py" in found["timeout"], "the stacks show where it hung"
+    assert "faulty_nursery.py" in found["timeout"], "the stacks show where it hung"
     assert "missing.txt" in found["data"]
     assert "attempt 2 of 3" in output
     table = Store(run).read()
