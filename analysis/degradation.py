@@ -135,7 +135,7 @@ def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float
 
     Groups are trainings that differ in their seed alone (same `axes`); None where no group has two.
     """
-    kept = rows.drop_nulls(column)
+    kept = rows.select(list(dict.fromkeys([*axes, column]))).drop_nulls(column)
     parts = kept.partition_by(list(axes)) if axes else [kept]
     groups = [part[column].to_numpy() for part in parts]
     free = sum(len(group) - 1 for group in groups)
@@ -172,10 +172,17 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
     kept_means = [name for name in table.frame.columns if name.endswith(REFMEANS)]
     columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table), *kept_means])
     lines = []
-    for precision, baseline in comparisons(table):
-        rows, before = paired(table, precision, baseline), final_rows(table, baseline)
+    pairs = comparisons(table)
+    spreads = {
+        (baseline, column): seed_spread(before, roles.axes, column)
+        for baseline, before in ((name, final_rows(table, name)) for name in {pair[1] for pair in pairs})
+        for column in columns
+        if column in before.columns
+    }
+    for precision, baseline in pairs:
+        rows = paired(table, precision, baseline)
         for column in columns:
-            spread = seed_spread(before, table.roles.axes, column) if column in before.columns else None
+            spread = spreads.get((baseline, column))
             better = table.roles.responses.get(column)
             lines.append(_change(rows, Change(precision, baseline, column, 0, seed_sd=spread), better, choices))
     return pl.DataFrame([asdict(line) for line in lines], schema=schema(Change))
@@ -194,7 +201,7 @@ def _change(rows: pl.DataFrame, line: Change, better: Direction | None, choices:
     column, spread = line.column, line.seed_sd
     if column not in rows.columns:
         return replace(line, note=f"{column} is not in this table")
-    kept = rows.drop_nulls([column, f"{column}_q"])
+    kept = rows.select(column, f"{column}_q").drop_nulls()
     line = replace(line, n=len(kept))
     if not len(kept):
         return replace(line, note="no training has a value at both precisions")

@@ -98,7 +98,7 @@ def _asked(number: int, question: _Question, rows: pl.DataFrame, roles: Roles, b
     absent = [name.removesuffix("_change") for name in needed if name not in rows.columns]
     if absent:
         return replace(question.line, note=f"{absent[0]} is not in this table")
-    kept = rows.drop_nulls(needed)
+    kept = rows.select(list(dict.fromkeys([*needed, *roles.axes]))).drop_nulls(needed)
     line = replace(question.line, n=len(kept))
     if len(kept) < LEAST_ROWS:
         return replace(line, note=f"{len(kept)} trainings have values; {LEAST_ROWS} are needed")

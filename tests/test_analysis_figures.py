@@ -86,6 +86,11 @@ def lines(axis: Axes) -> list[list[tuple[float, float]]]:
     return sorted([(float(x), float(y)) for x, y in segment] for segment in found)
 
 
+def dots(axis: Axes) -> list[PathCollection]:
+    """The points of a panel, an artist for each colour."""
+    return [part for part in axis.collections if isinstance(part, PathCollection)]
+
+
 def medians(
     rows: list[dict[str, Any]], settings: tuple[str, ...], along: str, name: str
 ) -> list[list[tuple[float, float]]]:
@@ -132,10 +137,15 @@ def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
     for name, title in (("val_loss", "val_loss (nats per sample)"), ("nc3_dual_error", "nc3_dual_error")):
         axis = panel(figure, title)
         assert lines(axis) == medians(rows, ("width", "epochs", "weight_decay"), "epoch", name)
-        stars = [part for part in axis.collections if isinstance(part, PathCollection)][-1].get_offsets()
+        stars = [
+            tuple(point)
+            for part in dots(axis)
+            if part.get_sizes()[0] == 80
+            for point in np.asarray(part.get_offsets()).tolist()
+        ]
         late = [row for row in rows if row["epochs"] == row["epoch"] == 4]
         expected = medians(late, ("width", "weight_decay"), "epoch", name)
-        assert sorted(map(tuple, np.asarray(stars).tolist())) == [point for line in expected for point in line]
+        assert sorted(stars) == [point for line in expected for point in line]
 
 
 def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Table) -> None:
@@ -164,10 +174,10 @@ def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None
     tuned = [row for name in ("ft-fp32", "qat-int4") for row in last(table, name)]
     settings = ("width", "epochs", "weight_decay")
     assert lines(axis) == medians(plain, settings, "bits_per_weight", "val_loss")
-    hollow = [part for part in axis.collections if isinstance(part, PathCollection)][-1]
-    assert len(hollow.get_facecolors()) == 0  # type: ignore[attr-defined]
+    hollow = [part for part in dots(axis) if len(part.get_facecolor()) == 0]  # type: ignore[arg-type]
+    drawn = [tuple(point) for part in hollow for point in np.asarray(part.get_offsets()).tolist()]
     expected = [point for line in medians(tuned, settings, "bits_per_weight", "val_loss") for point in line]
-    assert sorted(map(tuple, np.asarray(hollow.get_offsets()).tolist())) == sorted(expected)
+    assert sorted(drawn) == sorted(expected)
     assert axis.get_xlabel() == "bits per weight"
 
 
