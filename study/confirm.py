@@ -37,10 +37,14 @@ class Confirmation:
         return {"trial": self.trial, "seeds": list(self.seeds), **arms}
 
 
-def confirmation(search: Search, winner: FrozenTrial) -> Confirmation:
-    """The comparison of a search's winner with its default, on the seeds that follow the one it was tuned on."""
+def fresh_seeds(search: Search) -> list[int]:
+    """The seeds that follow the one that a search tunes on."""
     first = search.default.first.config.seed + 1
-    seeds = list(range(first, first + search.config.confirm))
+    return list(range(first, first + search.config.confirm))
+
+
+def confirmation(search: Search, winner: FrozenTrial, seeds: list[int]) -> Confirmation:
+    """The comparison of a search's winner with its default."""
     tuned, default = (
         tuple(cell for cell in search.cells(values, seeds=seeds) if cell.config.precision == _precision(search))
         for values in (_settings(winner), {})
@@ -60,8 +64,8 @@ def _precision(search: Search) -> str:
 
 def write_best(search: Search, trials: list[FrozenTrial], paths: RunPaths) -> list[Path]:
     """Write the settings of each best trial as a file that a grid may extend; files of earlier launches go."""
-    for path in paths.root.glob("best*.yaml"):
-        path.unlink()
+    for path in (paths.best(), *paths.root.glob("best-trial-*.yaml")):
+        path.unlink(missing_ok=True)
     written = []
     for trial in trials:
         path = paths.best(None if len(search.columns) == 1 else trial.number)

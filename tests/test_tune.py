@@ -94,9 +94,11 @@ def test_the_folder_of_a_search_is_no_grid_to_launch(finished: Path, capsys: pyt
 
 def test_more_trials_go_on_where_the_search_was(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "hunt"
-    assert tune(tmp_path, hunt(trials=2)) == 0
+    assert tune(tmp_path, hunt(trials=2, confirm=4)) == 0
+    confirmed = journal(run).user_attrs["confirmation"]
     assert tune(tmp_path, hunt(trials=4)) == 0
     assert states(run) == ["COMPLETE"] * 4
+    assert set(confirmed["default"]) < set(Store(run).planned()["cell"])
     assert set(starts(run).values()) == {1}
     assert not (run / "failures").exists()
 
