@@ -229,12 +229,17 @@ def class_frame(measured: Measurement, model: FeatureModel, data: Dataset, min_c
     """One row per measured class: `per_class`, its name, and its decisions on validation samples.
 
     `agreement` and `ncc_accuracy` are the shares of the class's own validation samples, null where it has none.
+    Raises StudyError where there are no values by class: fewer than two measured classes, or numbers that are not finite.
     """
     import polars as pl
 
-    from study.metrics import per_class
+    from study.metrics import MomentsError, per_class
 
-    columns = per_class(measured.moments, model.head.weight, min_count=min_count).columns()
+    try:
+        columns = per_class(measured.moments, model.head.weight, min_count=min_count).columns()
+    except MomentsError as error:
+        fault = Fault("--classes", str(error), "Lower --min-count, measure more samples, or leave --classes out")
+        raise StudyError([fault], source="command line") from error
     frame = pl.DataFrame(columns)
     decisions = measured.decisions
     assert decisions is not None

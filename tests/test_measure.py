@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from study.data import load_data
 from study.data.base import Dataset, Split
@@ -63,6 +65,36 @@ def test_rows_and_classes_of_a_checkpoint(folder: Path, capsys: pytest.CaptureFi
     assert "4 rows in rows.parquet" in printed
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_checkpoints_of_others_are_measured_and_quantized(folder: Path, kind: str) -> None:
+    """GPT-2 stores its linear layers transposed and ties the head, Llama does neither; both against their own forward."""
+    data = load_data(TextData(context=32, train_tokens=4000, val_tokens=2000), base=folder, cache=folder / "cache")
+    torch.manual_seed(0)
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    if kind == "gpt2":
+        sizes = {"n_positions": 31, "n_embd": 32, "n_layer": 2, "n_head": 2}
+        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=data.classes, **sizes, **special)).eval()
+    else:
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+        theirs = LlamaForCausalLM(LlamaConfig(vocab_size=data.classes, **sizes, **special)).eval()
+    theirs.save_pretrained(folder / kind)
+    command = [kind, "--data", "data.yaml", "--precision", "fp32,int4-g32", "--layers", "all", "--out", "rows.parquet"]
+    assert main(command) == 0
+    rows = pl.read_parquet("rows.parquet")
+    assert rows["layer"].to_list() == [None, "block1", "block2"] * 2
+    inputs, targets = batch(data.val)
+    with torch.no_grad():
+        expected = cross_entropy(theirs(inputs).logits.flatten(0, 1), targets)
+    plain, rounded = rows.filter(pl.col("layer").is_null()).to_dicts()
+    assert plain["val_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert rounded["tied_embedding_changed"] is (True if kind == "gpt2" else None)
+    matrices = [name for name, value in theirs.named_parameters() if value.ndim == 2 and "wpe" not in name]
+    # the record names the places of a tied weight one by one
+    assert len(json.loads(rounded["quantized_layers"])) == len(matrices) + (kind == "gpt2")
+    assert 0.03 < rounded["weight_error"] < 0.12
+    assert rounded["logits_error"] > 0
+
+
 def batch(split: Split) -> tuple[Tensor, Tensor]:
     inputs, targets = split.batch(np.arange(len(split)))
     return inputs, targets.reshape(-1)
@@ -94,6 +126,7 @@ def agreed_elsewhere(model: FeatureModel, data: Dataset, m: ClassMoments) -> int
         (["model", "--data", "data.yaml", "--precision", "int33"], "int33"),
         (["model", "--data", "data.yaml", "--precision", "qat-int4"], "fine-tunes"),
         (["model", "--data", "data.yaml", "--min-count", "0"], "min_count"),
+        (["model", "--data", "data.yaml", "--min-count", "9999", "--classes", "c.parquet"], "two measured classes; 0"),
         (["model", "--data", "nowhere.txt"], "nowhere.txt"),
         (["model", "--data", "python-docs", "--tokenizer", "bpe:400"], "classes"),
     ],
