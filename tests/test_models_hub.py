@@ -167,6 +167,16 @@ def test_what_cannot_be_read_says_so(tmp_path: Path, caplog: pytest.LogCaptureFi
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 31}))
     with pytest.raises(ModelError, match=r"\(30, 32\) where embedding.weight \(31, 32\)"):
         load_checkpoint(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"config\.json holds a list, not settings by name"):
+        load_checkpoint(tmp_path)
+    for fault, said in (
+        ('{"model_type": "nanogpt"}', "windows"),
+        ('{"model_type": "nanogpt", "windows": [], "x": 1}', "x"),
+    ):
+        (tmp_path / "config.json").write_text(fault)
+        with pytest.raises(ModelError, match=f"does not describe a nanogpt: .*{said}"):
+            load_checkpoint(tmp_path)
 
 
 def test_the_hub_out_of_reach_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

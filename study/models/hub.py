@@ -122,6 +122,8 @@ def load_checkpoint(folder: Path) -> FeatureModel:
     """See `study.models.load_checkpoint`."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
+        if not isinstance(config, dict):
+            raise ModelError(f"{folder / CONFIG} holds a {type(config).__name__}, not settings by name")
         if config.get("model_type") == FAMILY:
             return rebuilt(config, load_file(folder / WEIGHTS))
         architecture = _architecture(config)
@@ -225,7 +227,10 @@ def _architecture(config: dict[str, Any]) -> Architecture | None:
     """The architecture of a `config.json` if it is one of ours, None if only `transformers` can build it."""
     if config.get("model_type") == "nanogpt":
         fields = {name: value for name, value in config.items() if name != "model_type"}
-        return Architecture(**{**fields, "windows": tuple(fields["windows"])})
+        try:
+            return Architecture(**{**fields, "windows": tuple(fields["windows"])})
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{CONFIG} does not describe a nanogpt: {error}") from error
     expected = {
         "model_type": "gpt_neo",
         "activation_function": "gelu_new",
