@@ -228,6 +228,19 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
         load(tmp_path, source="./mnist", label_column="fine")
 
 
+def test_images_without_labels_are_refused(tmp_path: Path) -> None:
+    """Tables of the hub mark a missing label, such as those of a hidden test split, by -1."""
+    (tmp_path / "hidden").mkdir()
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    pixels, _ = random_images(2, 6, 7)
+    for split, labels in (("train", [0, 1]), ("test", [-1, -1])):
+        rows = {"image": [{"bytes": encoded(p), "path": None} for p in pixels], "label": labels}
+        table = pa.table(rows, schema=features.arrow_schema)
+        pq.write_table(table, tmp_path / "hidden" / f"{split}-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"data.label_column: column 'label' of .*hidden holds -1, which is no class"):
+        load(tmp_path, source="./hidden")
+
+
 def test_known_names_are_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is played by a function; the tables it returns are those of the library."""
     pixels, labels = random_images(20, 32, 32, 3)

@@ -130,7 +130,7 @@ def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Int
             raise DataError(
                 f"data.source: images of {name} differ in size: {images[0].shape} and {pixels.shape} at {len(images)}"
             )
-        if not isinstance(row[label], int):
+        if not isinstance(row[label], int) or row[label] < 0:  # -1 stands for a missing label
             raise DataError(f"data.label_column: column {label!r} of {name} holds {row[label]!r}, which is no class")
         images.append(pixels)
         labels.append(row[label])
