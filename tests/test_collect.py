@@ -134,6 +134,21 @@ def test_a_model_measures_the_same_alone_and_in_company() -> None:
     assert alone.values == company.values
 
 
+def test_all_models_share_every_batch_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, int]] = []
+    batch = Tokens.batch
+
+    def counted(split: Tokens, rows: Ints) -> tuple[Tensor, Tensor]:
+        read.extend((len(split), row) for row in rows.tolist())
+        return batch(split, rows)
+
+    monkeypatch.setattr(Tokens, "batch", counted)
+    data, measure = dataset(), MeasureConfig(agreement_samples=30)
+    collect({"a": Model(0), "b": Model(3), "c": Model(4)}, data, measure, seed=0, device=CPU, reference="a")
+    again = measured_rows(data.train, 30, 0).tolist()
+    assert sorted(read) == sorted([(40, row) for row in [*range(40), *again]] + [(9, row) for row in range(9)])
+
+
 def test_inner_layers_have_rows_of_their_own() -> None:
     data, model = dataset(), Model(0)
     found = collect({"a": model}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
