@@ -21,9 +21,11 @@ CLASSES = 503
 def neo(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureModel, torch.nn.Module]:
     """Our GPT-Neo with three blocks (global, local, global) and window 256, and Hugging Face's with the same weights."""
     ours = build_model(GPTNeoModel(width=64, depth=3, heads=4), classes=CLASSES, context=2048, seed=3)
+    generator = torch.Generator().manual_seed(4)
     with torch.no_grad():  # larger weights than at initialisation, so that attention is far from uniform
         for parameter in ours.parameters():
-            parameter.mul_(3 if parameter.ndim == 2 else 1).add_(0.02 * torch.randn(parameter.shape))
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.mul_(3 if parameter.ndim == 2 else 1).add_(0.02 * noise)
     folder = tmp_path_factory.mktemp("neo")
     save_checkpoint(ours, folder)
     return ours, AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
@@ -92,6 +94,7 @@ def test_nanogpt_equals_gpt2_with_exact_gelu(bias: bool) -> None:
     )  # fmt: skip
     theirs = GPT2LMHeadModel(config).eval()
     state = dict(theirs.named_parameters())
+    generator = torch.Generator().manual_seed(5)
     names = {"attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj", "expand": "mlp.c_fc"}
     names |= {"contract": "mlp.c_proj", "norm1": "ln_1", "norm2": "ln_2"}
     outside = {"embedding": "wte", "position": "wpe", "norm": "ln_f"}
@@ -99,7 +102,7 @@ def test_nanogpt_equals_gpt2_with_exact_gelu(bias: bool) -> None:
         for name, value in state.items():
             value.zero_() if name.endswith("bias") else None
         for name, value in ours.named_parameters():
-            value.normal_(0, 0.2)
+            value.normal_(0, 0.2, generator=generator)
             path, _, kind = name.rpartition(".")
             if path in outside:
                 state[f"transformer.{outside[path]}.{kind}"].copy_(value)
@@ -107,7 +110,7 @@ def test_nanogpt_equals_gpt2_with_exact_gelu(bias: bool) -> None:
                 _, block, inner = path.split(".", 2)
                 matrix = value.T if value.ndim == 2 else value
                 state[f"transformer.h.{block}.{names[inner]}.{kind}"].copy_(matrix)
-        x = torch.randint(0, 61, (3, 32))
+        x = torch.randint(0, 61, (3, 32), generator=generator)
         torch.testing.assert_close(ours(x), theirs(x).logits, rtol=0, atol=2e-4)
 
 
