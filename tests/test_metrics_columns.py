@@ -48,7 +48,8 @@ def two_classes() -> Case:
 
 
 def power_law() -> Case:
-    counts = [max(2, round(1e6 / (rank + 1) ** 4)) for rank in range(24)]
+    counts = [round(1e6 / (rank + 1) ** 4.2) for rank in range(24)]
+    assert (counts[0], counts[-1]) == (1_000_000, 2)
     return case_of(gaussian(24, 6, 7), counts, 8)
 
 
