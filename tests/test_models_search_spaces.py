@@ -1,13 +1,17 @@
-"""The published grids say what the paper says."""
+"""Every grid can be planned; the published ones say what the paper says."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from study.config import load_study
 from study.grid import expand, trainings
 from study.models import parameter_count
+from study.precision import parse_precision
+from study.yamlfile import read_extended
 
 FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
 
@@ -18,6 +22,26 @@ TABLE_3 = {  # Wu & Papyan 2024: batch sizes by depth, for widths 64, 128, 256, 
     8: (8, 8, 8, 4, 4, 4),
     12: (4, 4, 4, 4, 4, 4),
 }
+
+
+GRIDS = [path for path in sorted(FOLDER.glob("*.yaml")) if "search" not in read_extended(path)]
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_grid_expands_to_cells_under_its_own_name(path: Path) -> None:
+    study = load_study(path)
+    assert study.name == path.stem
+    assert len(trainings(expand(study))) >= 1
+
+
+def test_the_grid_of_quantization_measures_every_training_at_all_families_and_the_control() -> None:
+    found = trainings(expand(load_study(FOLDER / "quantization.yaml")))
+    assert len(found) == 2 * 2 * 5  # widths, depths, seeds
+    precisions = [parse_precision(cell.config.precision) for cell in found[0].cells]
+    assert len(precisions) >= 8
+    assert {p.family for p in precisions} == {"cast", "int", "float"}
+    assert {p.tuning for p in precisions} == {None, "qat", "ft"}
+    assert all(len(training.cells) == len(precisions) for training in found)
 
 
 def test_the_grid_of_linguistic_collapse() -> None:
