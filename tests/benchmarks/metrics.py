@@ -260,6 +260,7 @@ def against_decision_products() -> None:
 
 
 def main() -> None:
+    torch.set_num_threads(2)
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
         f"{torch.get_num_threads()} threads, python {platform.python_version()}, torch {torch.__version__}, "
