@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from analysis.colours import OKABE_ITO
 from analysis.figures import RASTER_ABOVE, STYLE, Lines, finish, panels
 from analysis.roles import DataSet
+from analysis.ticks import log_axis, spans_decades
 
 NAMED = len(OKABE_ITO)  # data sets that get a line of the legend
 DOTTED = 100  # classes up to which each is a dot
@@ -31,8 +32,12 @@ def frequencies(data: Sequence[DataSet]) -> Figure:
             line, counts = Lines(), np.sort(samples[samples > 0])[::-1]
             line.add(pl.Series(np.arange(1, len(counts) + 1)), pl.Series(counts), OKABE_ITO[place if named else 0])
             line.draw(axis, size=9.0 if len(counts) <= DOTTED else 0.0)
-        axis.set_xscale("log")
-        axis.set_yscale("log")
+        every = np.concatenate([samples[samples > 0] for _, samples in shown])
+        log_axis(axis, "x", [1, max(int(np.count_nonzero(samples)) for _, samples in shown)])
+        if spans_decades(every, 2):
+            log_axis(axis, "y", every)
+        else:  # balanced, or nearly so
+            axis.set_ylim(0, 1.1 * every.max())
         axis.set_xlabel("rank of the class")
         axis.set_ylabel("samples of the class")
         if named:
@@ -59,7 +64,8 @@ def by_frequency(classes: pl.DataFrame, columns: Sequence[str]) -> Figure:
                 color=OKABE_ITO[0],
                 rasterized=len(kept) > RASTER_ABOVE,
             )
-            axis.set_xscale("log")
+            if spans_decades(kept["count"].to_numpy(), 2):
+                log_axis(axis, "x", kept["count"].to_numpy())
             axis.set_xlabel("samples of the class")
             finish(axis, kept[name], name)
     return figure

@@ -18,6 +18,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 # The middle of viridis: its ends vanish on a white page, or on a dark one, where the page inverts its figures.
 SIZES = ListedColormap(colormaps["viridis"](np.linspace(0.08, 0.8, 256)), name="sizes")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+FEW = 4  # numbers that are told one by one; more are a bar
 KEY_HEIGHT = 0.45  # inches above the panels that the key needs
 
 
@@ -48,7 +49,7 @@ class Colours:
         if self.axis is None:
             return
         width, height = figure.get_size_inches()
-        if self.norm is None:
+        if self.norm is None or len(self.values) <= FEW:
             handles = [Line2D([], [], color=self.of([value])[0], marker="o", linestyle="") for value in self.values]
             names = [f"{self.axis} {value}" for value in self.values]
             figure.legend(handles, names, loc="upper left", ncol=4, frameon=False)

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
 from analysis.roles import Roles
-from analysis.ticks import plain_ticks, spans_decades
+from analysis.ticks import log_axis, plain_ticks, spans_decades
 
 RASTER_ABOVE = 2_000
 INCH = 72.0  # points, the unit of an svg
@@ -151,8 +151,9 @@ def share_y(axes: list[Axes]) -> None:
 
 def finish(axis: Axes, values: pl.Series, name: str) -> None:
     """Scale and label of a y axis that is this column's own."""
-    if spans_decades(values.drop_nulls().to_numpy()):
-        axis.set_yscale("log")
+    known = values.drop_nulls().to_numpy()
+    if spans_decades(known):
+        log_axis(axis, "y", known)
     else:
         axis.locator_params(axis="y", nbins=5)
     axis.set_title(label(name), loc="left", pad=3)
@@ -237,7 +238,7 @@ def scatter(
             if log is not None and log["r"] is not None:
                 title += f"\nof log: R² {log['r2']:.3f}, r {log['r']:+.2f}"
             if log is not None and spans_decades(kept[name].to_numpy(), 5):
-                axis.set_xscale("log")
+                log_axis(axis, "x", kept[name].to_numpy())
             else:
                 plain_ticks(axis)
             axis.set_title(title.replace("-", "−"))

@@ -18,7 +18,7 @@ from analysis.figures import RASTER_ABOVE, STYLE, Lines, finish, label, panels, 
 from analysis.groups import colour_of, medians
 from analysis.load import final_rows, precisions
 from analysis.roles import Table
-from analysis.ticks import plain_ticks, spans_decades
+from analysis.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
 
 BITS = "bits_per_weight"
 
@@ -37,10 +37,25 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
         axis.set_xlabel(f"change of {label(response)}: median, 95% interval")
         sizes = np.abs(shown["median"].to_numpy())
         if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
-            axis.set_xscale("symlog", linthresh=float(sizes.min()))
-            axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{sizes.min():.0e}".replace("-", "−"))
-            axis.minorticks_off()
+            _both_signs(
+                axis, [value for name in ("median", "low", "high") for value in shown[name].drop_nulls()], sizes.min()
+            )
     return figure
+
+
+def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
+    """A logarithmic axis for values of both signs; between -`linear` and `linear` it is linear."""
+    ticks = [0.0]
+    for sign in (-1, 1):
+        most = max((sign * value for value in values), default=0.0)
+        if most > 3 * linear:
+            ticks += [sign * tick for tick in log_ticks(3 * linear, most, 4)]
+    axis.set_xscale("symlog", linthresh=linear)
+    axis.set_xticks(sorted(ticks), labels=[plain(tick) for tick in sorted(ticks)])
+    axis.minorticks_off()
+    least, most = min(0.0, *values), max(0.0, *values)
+    axis.set_xlim(1.5 * least if least < -linear else -linear, 1.5 * most if most > linear else linear)
+    axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{plain(float(f'{linear:.0e}'))}")
 
 
 def has_bits(table: Table) -> bool:
@@ -104,8 +119,11 @@ def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
                     lines.add(line[BITS], line[response], colours[training])
             lines.draw(axis, width=1.0, size=0)
             if spans_decades(rows[response].to_numpy()):
-                axis.set_yscale("log")
-            axis.set_title(f"colour: {name}\n{low:.3g} (dark) to {high:.3g} (light)".replace("-", "−"), loc="left")
+                log_axis(axis, "y", rows[response].to_numpy())
+            shades = " to ".join(
+                f"{plain(float(f'{value:.3g}'))} ({shade})" for value, shade in ((low, "dark"), (high, "light"))
+            )
+            axis.set_title(f"colour: {name}\n{shades}", loc="left")
             _bits(axis)
         share_y(axes)
     return figure

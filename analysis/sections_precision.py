@@ -59,7 +59,7 @@ def precision(context: Context) -> Section | None:
     exhibits += [
         FigureExhibit(
             "change_links",
-            f"Change of {response} against change of each metric",
+            f"Change of {response} and change of each metric, drawn",
             used,
             change_scatter(pairings, few, response),
             folded=True,

@@ -71,7 +71,7 @@ def training(context: Context) -> Section | None:
     return Section(
         "training",
         "Collapse over training",
-        ("The metrics at every checkpoint measured, from the untrained model on where it was measured.", terminal),
+        ("The metrics at every checkpoint measured, from the untrained model on where it was measured.",),
         tuple(exhibits),
     )
 

@@ -18,7 +18,7 @@ from analysis.confounders import LOGGED
 from analysis.figures import STYLE, Lines, label, panels
 from analysis.groups import medians
 from analysis.roles import Table
-from analysis.ticks import apart, spans_decades
+from analysis.ticks import apart, log_axis, spans_decades
 
 FACET = "weight_decay"
 
@@ -84,7 +84,7 @@ def _dress(axis: Axes, rows: pl.DataFrame, axis_name: str, name: str) -> None:
     """Scales and limits that all panels of a metric share."""
     values = rows[name].drop_nulls().to_numpy()
     if spans_decades(values):
-        axis.set_yscale("log")
+        log_axis(axis, "y", values)
         axis.set_ylim(values.min() / 1.15, values.max() * 1.15)
     elif values.size:
         room = 0.06 * (values.max() - values.min()) or 0.5

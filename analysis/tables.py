@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +148,29 @@ class TableExhibit:
     more: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
     folded: bool = False
 
+    @cached_property
+    def common(self) -> tuple[str, int]:
+        """A note that most rows have, told once below the title and not in each row, and how many have it."""
+        notes = self.frame["note"].to_list() if "note" in self.frame.columns else []
+        note, count = Counter(note for note in notes if note).most_common(1)[0] if any(notes) else ("", 0)
+        return (note, count) if 2 * count > len(notes) else ("", 0)
+
+    @property
+    def said(self) -> str:
+        """The caption, and the common note."""
+        note, count = self.common
+        return f"{self.caption} In {count} of {len(self.frame)} lines: {note}." if note else self.caption
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows as they are printed: all values, and notes without the common one."""
+        note = self.common[0]
+        return [row | {"note": ""} if note and row["note"] == note else row for row in self.frame.to_dicts()]
+
     def printed(self) -> tuple[Column, ...]:
         """Columns with a value in some row: a table prints no empty column."""
         return tuple(
-            column
-            for column in self.columns
-            if any(value not in (None, "") for value in self.frame[column.source].to_list())
+            column for column in self.columns if any(row[column.source] not in (None, "") for row in self.rows)
         )
 
     def html_rows(self) -> list[dict[str, Any]]:
@@ -171,7 +190,7 @@ class TableExhibit:
                     for column in columns
                 ],
             }
-            for row in self.frame.to_dicts()
+            for row in self.rows
         ]
 
     def markdown(self) -> str:
@@ -180,26 +199,22 @@ class TableExhibit:
         head = "| " + " | ".join(column.heading for column in columns) + " |"
         rule = "| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |"
         body = [
-            "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |"
-            for row in self.frame.to_dicts()
+            "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |" for row in self.rows
         ]
-        return "\n".join([f"**{self.title}.** {self.caption}", "", head, rule, *body, ""])
+        return "\n".join([f"**{self.title}.** {self.said}", "", head, rule, *body, ""])
 
     def latex(self) -> str:
         """A booktabs table."""
         columns = self.printed()
         lines = [
             r"\begin{table}",
-            rf"\caption{{\textbf{{{escape_latex(self.title)}.}} {escape_latex(self.caption)}}}",
+            rf"\caption{{\textbf{{{escape_latex(self.title)}.}} {escape_latex(self.said)}}}",
             rf"\label{{tab:{self.name}}}",
             r"\begin{tabular}{" + "".join("r" if column.numeric else "l" for column in columns) + "}",
             r"\toprule",
             " & ".join(escape_latex(column.heading) for column in columns) + r" \\",
             r"\midrule",
-            *(
-                " & ".join(escape_latex(column.cell(row)) for column in columns) + r" \\"
-                for row in self.frame.to_dicts()
-            ),
+            *(" & ".join(escape_latex(column.cell(row)) for column in columns) + r" \\" for row in self.rows),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",

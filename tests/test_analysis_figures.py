@@ -19,7 +19,7 @@ from analysis.layers import depth_profile, layer_rows, layer_table
 from analysis.precision_figures import against_bits, change_scatter, loss_against_bits
 from analysis.roles import Choices, Metric, Missing, Roles, Table
 from analysis.sweeps import against_axis, swept
-from analysis.ticks import apart
+from analysis.ticks import apart, log_ticks, plain
 
 METRICS = {"nc1_ratio": Metric("nc1_ratio", "NC1", "lower"), "nc3_dual_error": Metric("nc3_dual_error", "NC3", "lower")}
 ROLES = Roles(
@@ -234,3 +234,12 @@ def test_tick_labels_have_room() -> None:
     assert apart([1, 3, 10], log=False) == [1, 3, 10]
     assert apart([1, 2, 100], log=False) == [1, 100]
     assert apart([5], log=False) == [5]
+
+
+def test_ticks_of_logarithmic_axes_are_few_and_round() -> None:
+    assert log_ticks(0.007, 0.4) == [0.01, 0.02, 0.05, 0.1, 0.2]
+    assert log_ticks(0.02, 4) == [0.03, 0.1, 0.3, 1, 3]
+    assert log_ticks(2, 9) == [2, 5]
+    assert log_ticks(1e-5, 12) == [1e-5, 1e-3, 1e-1, 10]
+    assert log_ticks(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
+    assert [plain(value) for value in (1e-5, 0.03, 1e9, -0.5)] == ["1e−5", "0.03", "1e9", "−0.5"]

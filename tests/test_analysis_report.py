@@ -316,3 +316,24 @@ def test_tables_in_markdown_and_latex(tmp_path: Path) -> None:
     assert r"nc1\_cdnv & +0.500 \\" in latex
     assert r"20 rows, 5\% level." in latex
     assert [line for line in latex.splitlines() if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
+
+
+def test_a_note_of_most_rows_is_told_once() -> None:
+    notes = ["few", "few", "few", "constant", ""]
+    columns = (Column("metric", "metric"), Column("note", "note"))
+    exhibit = TableExhibit("t", "Title", "5 rows.", pl.DataFrame({"metric": list("abcde"), "note": notes}), columns)
+    assert exhibit.markdown().splitlines() == [
+        "**Title.** 5 rows. In 3 of 5 lines: few.",
+        "",
+        "| metric | note |",
+        "| --- | --- |",
+        "| a |  |",
+        "| b |  |",
+        "| c |  |",
+        "| d | constant |",
+        "| e |  |",
+    ]
+    assert "In 3 of 5 lines: few." in exhibit.latex()
+    assert exhibit.frame["note"].to_list() == notes
+    other = TableExhibit("t", "Title", "5 rows.", pl.DataFrame({"metric": list("abcd"), "note": notes[1:]}), columns)
+    assert other.said == "5 rows."  # half of them is not most
