@@ -89,7 +89,7 @@ def measure_command(options: argparse.Namespace, console: Console) -> None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     data = load_data(config, base=base, cache=cache)
-    model = load_pretrained(options.model, classes=data.classes).to(device).eval()
+    model = load_pretrained(options.model, classes=data.classes, input_shape=data.input_shape).to(device).eval()
     started = time.monotonic()
     models: dict[str, FeatureModel] = {REFERENCE: model}
     for precision in precisions:
