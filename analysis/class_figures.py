@@ -27,7 +27,7 @@ def frequencies(data: Sequence[DataSet]) -> Figure:
     shown = [(each.name, each.classes["samples"].to_numpy()) for each in data if each.classes is not None]
     named = 1 < len(shown) <= NAMED
     with mpl.rc_context(STYLE):
-        figure, (axis,) = panels(1, wide=4.2, high=2.6, titled=0.1, beside=4.0 if named else 0.0)
+        figure, (axis,) = panels(1, wide=3.5, high=2.4, titled=0.1, beside=4.0 if named else 0.0)
         for place, (_, samples) in enumerate(shown):
             line, counts = Lines(), np.sort(samples[samples > 0])[::-1]
             line.add(pl.Series(np.arange(1, len(counts) + 1)), pl.Series(counts), OKABE_ITO[place if named else 0])

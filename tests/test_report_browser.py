@@ -143,6 +143,11 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     for width in (390, 1280):
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=True)
         assert browser.value("document.documentElement.scrollWidth") <= width
+    # A4 less its margins: nothing is cut off on paper
+    browser.call("Emulation.setDeviceMetricsOverride", width=718, height=1000, deviceScaleFactor=1, mobile=False)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.value("document.documentElement.scrollWidth") <= 718
+    browser.call("Emulation.setEmulatedMedia", media="")
     colour = "getComputedStyle(document.body).backgroundColor"
     shades = []
     for scheme in ("light", "dark"):
