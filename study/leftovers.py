@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import psutil
 
 from study.lease import process_start, this_machine
 from study.store import write_json
 
-MARK = "COLLAPSE_STUDY_SCRATCH"
-"""In the environment of every process that a launch starts: its folder."""
 PREFIX = "study-"
 OWNER = "owner.json"
 PATIENCE = 10.0
@@ -31,7 +30,7 @@ PATIENCE = 10.0
 
 @contextmanager
 def scratch(stop_file: Path) -> Iterator[Path]:
-    """A folder for what a launch throws away in the end, together with all processes that were started within.
+    """A folder for what a launch throws away in the end, together with all processes that write there.
 
     If the launch is killed, the next one on this computer does both, and deletes the launch's `stop_file`. The path of the
     folder is short: Ray puts sockets there.
@@ -40,11 +39,9 @@ def scratch(stop_file: Path) -> Iterator[Path]:
     pid = os.getpid()
     owner = {"machine": this_machine(), "pid": pid, "process_started": process_start(pid)}
     write_json(folder / OWNER, owner | {"stop_file": str(stop_file.resolve())})
-    os.environ[MARK] = str(folder)
     try:
         yield folder
     finally:
-        del os.environ[MARK]
         _clear(folder)
 
 
@@ -79,8 +76,15 @@ def _clear(folder: Path) -> None:
 
 
 def _processes(folder: Path) -> Iterator[psutil.Process]:
-    """What runs with the mark of a folder, apart from what has ended and waits for its parent to notice."""
+    """What has a file below a folder open for writing, as all processes of a Ray have their logs.
+
+    Their environments would not tell: they are overwritten by the titles that Ray gives to its processes.
+    """
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.pid != os.getpid() and any(_writes_below(file, folder) for file in process.open_files()):
                 yield process
+
+
+def _writes_below(file: Any, folder: Path) -> bool:
+    return getattr(file, "mode", "w") != "r" and Path(file.path).is_relative_to(folder)  # Linux alone knows the mode

@@ -57,10 +57,17 @@ class RayHome:
         return self.run(*command, **variables)
 
     def processes(self) -> Iterator[psutil.Process]:
-        """Everything that runs in this home: what has its folder in the environment."""
+        """Everything that runs in this home: what has its folder in the environment, or one of its files open.
+
+        Titles overwrite environments.
+        """
+        here = f"RAY_TMPDIR={self.folder}".encode()
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-                if process.environ().get("RAY_TMPDIR") == str(self.folder):
+                proc = Path("/proc") / str(process.pid)
+                links = [proc / "cwd", *(proc / "fd").iterdir()]
+                at_home = any(str(link.readlink()).startswith(f"{self.folder}/") for link in links)
+                if process.pid != os.getpid() and (at_home or here in (proc / "environ").read_bytes()):
                     yield process
 
     def workers(self) -> list[psutil.Process]:

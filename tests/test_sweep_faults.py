@@ -122,6 +122,7 @@ def test_a_kill_by_the_memory_monitor_does_not_end_the_sweep(home: RayHome, tmp_
     )
     assert code == 1, output
     run = tmp_path / "runs" / "tiny"
+    assert len(failures(run)) == 1, output
     (record,) = failures(run).values()
     assert record["cause"] == "out_of_memory", record["message"]
     assert "attempt 2 of 4" in output
