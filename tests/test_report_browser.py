@@ -146,7 +146,8 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     # A4 less its margins: nothing is cut off on paper
     browser.call("Emulation.setDeviceMetricsOverride", width=718, height=1000, deviceScaleFactor=1, mobile=False)
     browser.call("Emulation.setEmulatedMedia", media="print")
-    assert browser.value("document.documentElement.scrollWidth") <= 718
+    beyond = "[...document.querySelectorAll('table, svg')].filter(part => part.getBoundingClientRect().right > 718)"
+    assert browser.value(f"{beyond}.map(part => part.id + ' ' + part.getBoundingClientRect().right)") == []
     browser.call("Emulation.setEmulatedMedia", media="")
     colour = "getComputedStyle(document.body).backgroundColor"
     shades = []
