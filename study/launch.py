@@ -36,6 +36,9 @@ from study.view import view
 from study.worker import stop_file, work
 from study.yamlfile import read_yaml
 
+START = 5e11
+"""FLOPs that a core does while a training starts and ends: small trainings take no less time than that."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 all done, 1 something failed and is recorded or the launch was stopped, 2 the request is wrong."""
@@ -231,7 +234,7 @@ class Launch:
 
     def _watch(self) -> Watch:
         costs = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)).costs
-        return Watch(self.run_dir, self.cells, {key: cost.flops for key, cost in costs.items() if cost.flops})
+        return Watch(self.run_dir, self.cells, {key: START + cost.flops for key, cost in costs.items() if cost.flops})
 
     def _work_here(self, backlog: Backlog) -> None:
         while not backlog.finished:
