@@ -18,6 +18,7 @@ from analysis.degradation import (
     uncompared,
 )
 from analysis.links import change_links
+from analysis.page import build_report
 from analysis.roles import Choices, Metric, Roles, Table
 
 CHOICES = Choices(permutations=2_000, bootstrap=500, seed=3)
@@ -96,6 +97,37 @@ def test_changes_equal_numpy() -> None:
             assert line["low"] <= line["median"] <= line["high"]
     worse = lines.filter((pl.col("precision") == "qat-int4") & (pl.col("column") == "val_loss"))["worse"].item()
     assert worse == np.count_nonzero(last(data.frame, "qat-int4", "val_loss") > last(data.frame, "ft-fp32", "val_loss"))
+
+
+def test_the_tables_of_a_report_equal_numpy() -> None:
+    """What a reader sees: a line per precision, by bits, with medians over trainings at their last checkpoints."""
+    data = table(trainings=10)
+    bits = {"fp32": 32.0, "ft-fp32": 32.0, "int8": 8.5, "qat-int4": 4.25}
+    size = pl.col("precision").replace_strict(bits, return_dtype=pl.Float64)
+    frame = data.frame.with_columns(bits_per_weight=size, model_bytes=size * 2**18 + pl.col("seed"))
+    report = build_report(Table(frame, data.roles, "hand-made"), CHOICES, only=("precision",))
+    shown = report.frames["precision"]
+    pairs = [("fp32", ""), ("ft-fp32", "fp32"), ("int8", "fp32"), ("qat-int4", "ft-fp32")]
+    assert shown.select("precision", "baseline").rows() == pairs
+    for line in shown.to_dicts():
+        name, after = line["precision"], last(frame, line["precision"], "val_loss")
+        assert line["n"] == 10
+        assert line["bits"] == bits[name]
+        assert line["mib"] == pytest.approx(np.median(last(frame, name, "model_bytes")) / 2**20, rel=1e-12)
+        assert line["after"] == pytest.approx(np.median(after), rel=1e-12)
+        if name == "fp32":
+            assert line["change"] is line["before"] is line["weight_error"] is None
+            continue
+        before = last(frame, line["baseline"], "val_loss")
+        assert line["before"] == pytest.approx(np.median(before), rel=1e-12)
+        assert line["change"] == pytest.approx(np.median(after - before), abs=1e-12)
+        assert line["worse"] == np.count_nonzero(after > before)
+        assert line["weight_error"] == pytest.approx(np.median(last(frame, name, "weight_error")), rel=1e-12)
+        signs = 1 - 2 * ((np.arange(2**10)[:, None] >> np.arange(10)) & 1)
+        flipped = np.abs(signs @ (after - before))
+        assert line["p"] == pytest.approx(np.mean(flipped >= abs((after - before).sum()) - 1e-12), abs=1e-12)
+    full = report.frames["changes"].filter((pl.col("column") == "val_loss") & (pl.col("precision") == "int8"))
+    assert full["median"].item() == shown.filter(pl.col("precision") == "int8")["change"].item()
 
 
 def test_links_equal_statsmodels() -> None:
