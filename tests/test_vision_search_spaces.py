@@ -6,11 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+from study.collect import collect
 from study.config import load_study
 from study.data import load_data
 from study.grid import expand, trainings
 from study.models import parameter_count
+from study.train import train
 
 FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
 
@@ -47,3 +50,27 @@ def test_digits_hold_the_imbalance_that_is_asked_for(tmp_path: Path) -> None:
         counts = load_data(config, base=tmp_path, cache=tmp_path).class_counts
         assert counts[0] == 128
         assert counts[-1] == 128 // config.imbalance_ratio
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_digits_collapse_in_the_terminal_phase(seed: int, tmp_path: Path) -> None:
+    """The positive control: what Papyan, Han & Donoho (2020) saw of image classifiers, on the narrower network."""
+    cells = expand(load_study(FOLDER / "digits.yaml"))
+    config = next(
+        c.config for c in cells if (c.config.model.width, c.config.precision, c.config.seed) == (32, "fp32", seed)
+    )
+    data = load_data(config.data, base=tmp_path, cache=tmp_path)
+    measure, cpu = config.measure.model_copy(update={"layers": "last"}), torch.device("cpu")
+    found, zero = [], None
+    for each in train(config, data, cpu):
+        zero = each.zero_error_epoch
+        measured = collect({"fp32": each.model}, data, measure, seed=0, device=cpu)
+        found.append((each.epoch, measured["fp32"].values))
+    assert zero is not None
+    first, last = found[0][1], found[-1][1]
+    start = next(values for epoch, values in found if epoch >= zero)
+    assert last["train_accuracy"] == last["nc4_agreement_train"] == 1
+    assert last["nc1_ratio"] < first["nc1_ratio"] / 100
+    for column in ("nc1_ratio", "nc2_equinorm", "nc2_coherence"):
+        assert last[column] < start[column] < first[column], column
