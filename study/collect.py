@@ -35,6 +35,9 @@ from study.precision import RelativeError
 
 LOGITS = 2**21  # logits held at a time: 8 MB, which stay in cache and are not given back to the system each time
 BATCH_SAMPLES = 8_192  # samples read at a time
+# A model sees at most so much of them at a time, because what it computes from them is many times larger:
+IMAGE_VALUES = 2**19
+TOKENS = 2**16  # where few tokens of a row are samples
 HEAD_INPUT = ""  # name of the penultimate features among those of the layers
 
 Beat = Callable[[str, float], None]
@@ -236,9 +239,12 @@ def _batches(
     at_once = max(1, BATCH_SAMPLES * len(split) // split.samples)
     for start in range(0, len(rows), at_once):
         inputs, targets = split.batch(rows[start : start + at_once])
-        flat = targets.reshape(-1)
-        wanted = (flat != IGNORE).nonzero().squeeze(1)
-        yield inputs.to(device), flat[wanted].to(device), wanted.to(device)
+        largest = IMAGE_VALUES if inputs.is_floating_point() else TOKENS
+        size = max(1, largest * len(inputs) // inputs.numel())
+        for part, part_targets in zip(inputs.split(size), targets.split(size), strict=True):
+            flat = part_targets.reshape(-1)
+            wanted = (flat != IGNORE).nonzero().squeeze(1)
+            yield part.to(device), flat[wanted].to(device), wanted.to(device)
         if beat is not None:
             beat(doing, min(1.0, (start + at_once) / len(rows)))
 

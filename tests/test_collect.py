@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from image_rows import random_rows
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.collect import collect, measured_rows
+from study.collect import _batches, collect, measured_rows
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Ints
 from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
@@ -147,6 +148,35 @@ def test_all_models_share_every_batch_that_is_read(monkeypatch: pytest.MonkeyPat
     collect({"a": Model(0), "b": Model(3), "c": Model(4)}, data, measure, seed=0, device=CPU, reference="a")
     again = measured_rows(data.train, 30, 0).tolist()
     assert sorted(read) == sorted([(40, row) for row in [*range(40), *again]] + [(9, row) for row in range(9)])
+
+
+def test_a_model_sees_a_bounded_part_of_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and rows with few samples would need far more memory than their samples; the numbers stay the same."""
+    data, seen, features = dataset(), [], Model.features
+
+    def watched(model: Model, x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return features(model, x)
+
+    monkeypatch.setattr(Model, "features", watched)
+    whole = collect({"a": Model(0)}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    assert max(seen) == 40
+    seen.clear()
+    monkeypatch.setattr("study.collect.TOKENS", 7 * T + 3)
+    parts = collect({"a": Model(0)}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    assert max(seen) == 7
+    for one, other in ((parts, whole), (parts.layers["block1"], whole.layers["block1"])):
+        for column, value in other.values.items():
+            assert one.values[column] == (value if value is None else pytest.approx(value, rel=1e-6)), column
+
+
+def test_images_are_shown_by_their_size() -> None:
+    """As many of 8 x 8 pixels as are read, few of 32 x 32 in three colours: each has 48 times the values."""
+    images = random_rows(2, 200, (3, 32, 32), seed=0)
+    sizes = [len(inputs) for inputs, *_ in _batches(images, np.arange(400), CPU, "pass", None)]
+    assert sizes == [170, 170, 60]
+    digits = random_rows(2, 200, (1, 8, 8), seed=0)
+    assert [len(inputs) for inputs, *_ in _batches(digits, np.arange(400), CPU, "pass", None)] == [400]
 
 
 def test_inner_layers_have_rows_of_their_own() -> None:
