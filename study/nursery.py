@@ -28,7 +28,7 @@ NEEDED = ("torch._dynamo", "study.trial")
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 PR_SET_PDEATHSIG = 1
 PAUSE = 0.02
-LONGEST = 10_000
+LONGEST = 5_000
 """Characters of a message; its answer fits into the buffer of a pipe."""
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def faulty(task: Work, **options: Any) -> Ended:
         if marker.exists():
             name = "none"
         marker.touch()
+
+    if name == "first-node":  # whatever comes to the computer that was first asked
+        with suppress(FileExistsError), (marker.parent / "node").open("x") as file:
+            file.write(task.node)
+        name = "raise" if (marker.parent / "node").read_text() == task.node else "none"
 
     def act(*arguments: Any, **settings: Any) -> None:
         if name == "kill":

@@ -30,6 +30,7 @@ class RayHome:
             "RAY_TMPDIR": str(self.folder),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
             "OMP_NUM_THREADS": "1",
+            "RAY_worker_niceness": "0",  # on a busy machine nice workers take minutes to start
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         }
         self.environment.pop("RAY_ADDRESS", None)
@@ -107,6 +108,30 @@ def ray_home() -> Iterator[RayHome]:
         yield home
     finally:
         home.close()
+
+
+class Nodes:
+    """A cluster of two nodes in a process of its own. It cannot import the project: its code must come with a launch."""
+
+    def __init__(self, home: RayHome, folder: Path) -> None:
+        broken = folder / "study"
+        broken.mkdir()
+        (broken / "__init__.py").write_text("raise ImportError('not the code that was launched')")
+        script = str(ROOT / "tests" / "cluster.py")
+        self.process = home.run(sys.executable, script, stdin=subprocess.PIPE, PYTHONPATH=str(folder))
+        self.address = self._wait("address ").removeprefix("address ")
+
+    def _wait(self, start: str) -> str:
+        """The next line that begins so; Ray prints others."""
+        assert self.process.stdout is not None
+        return next(line.strip() for line in self.process.stdout if line.startswith(start))
+
+    def do(self, command: str) -> None:
+        """Kill the second node, or add it again."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+        self._wait(command)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 240.0) -> tuple[int, str]:

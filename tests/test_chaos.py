@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import Popen
 from typing import Any
 
 import polars as pl
 import pytest
-from ray_home import ROOT, RayHome, finish, ray_home, wait_for
+from ray_home import Nodes, RayHome, finish, ray_home, wait_for
 from tiny_study import launch, rows, starts, tiny
 
 from study.store import Store, intact
@@ -27,30 +26,6 @@ LARGE = tiny(
 )
 SMALL = LARGE | {"grid": LARGE["grid"] | {"seed": [0, 1]}}
 KINDS = ("worker", "launcher", "node", "file")
-
-
-class Nodes:
-    """A cluster of two nodes in a process of its own. It cannot import the project: its code must come with a launch."""
-
-    def __init__(self, home: RayHome, folder: Path) -> None:
-        broken = folder / "study"
-        broken.mkdir()
-        (broken / "__init__.py").write_text("raise ImportError('not the code that was launched')")
-        script = str(ROOT / "tests" / "cluster.py")
-        self.process = home.run(sys.executable, script, stdin=PIPE, PYTHONPATH=str(folder))
-        self.address = self._wait("address ").removeprefix("address ")
-
-    def _wait(self, start: str) -> str:
-        """The next line that begins so; Ray prints others."""
-        assert self.process.stdout is not None
-        return next(line.strip() for line in self.process.stdout if line.startswith(start))
-
-    def do(self, command: str) -> None:
-        """Kill the second node, or add it again."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{command}\n")
-        self.process.stdin.flush()
-        self._wait(command)
 
 
 @pytest.fixture(scope="module")

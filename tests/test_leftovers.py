@@ -37,7 +37,7 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[subprocess.
     )  # fmt: skip
     assert process.stdout is not None
     folder, child = process.stdout.readline().split()
-    wait_for(lambda: (Path(folder) / "0").exists())
+    wait_for((Path(folder) / "0").exists)
     return process, Path(folder), psutil.Process(int(child))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ray_home import ROOT, RayHome, finish, ray_home
+from ray_home import ROOT, Nodes, RayHome, finish, ray_home
 from tiny_study import failures, launch, rows, starts, tiny, write_study
 
 from study.store import Store
@@ -128,6 +128,21 @@ def test_a_kill_by_the_memory_monitor_does_not_end_the_sweep(home: RayHome, tmp_
     assert "attempt 2 of 4" in output
     assert sorted(Store(run).read()["seed"].unique()) == [0, 2, 3]
     assert ("Ray ended the sweep" in output) == (tune == "plain")
+
+
+@pytest.mark.long
+def test_a_node_on_which_everything_fails_is_avoided(home: RayHome, tmp_path: Path) -> None:
+    """Two nodes of one processor each, of which the one that is asked first fails whatever comes."""
+    seeds = list(range(8))
+    study = ONE | {"grid": ONE["grid"] | {"seed": seeds}}
+    (tmp_path / "nodes").mkdir()
+    address = Nodes(home, tmp_path / "nodes").address
+    code, output = faulty_launch(home, tmp_path, study, dict.fromkeys(seeds, "first-node"), "--address", address)
+    assert code == 0, output
+    assert "3 trainings in a row failed there: it is avoided" in output
+    run = tmp_path / "runs" / "tiny"
+    assert sorted(Store(run).read()["seed"].unique()) == seeds
+    assert sorted(starts(run).values()) == [1] * 5 + [2] * 3, "none went there once it was avoided"
 
 
 @pytest.mark.long

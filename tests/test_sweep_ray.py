@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 from ray_home import RayHome, finish, ray_home, wait_for
 from tiny_study import launch, rows, starts, tiny, training_steps
@@ -70,10 +70,10 @@ def test_a_stopped_launch_saves_and_frees_its_leases(
 ) -> None:
     """SIGTERM to the launcher; Ctrl-C, which reaches the whole process group."""
     run = tmp_path / "runs" / "tiny"
-    study = SLOW | {"resources": {}}  # no state within an epoch unless asked to stop
+    grid = SLOW["grid"] | {"seed": [1]}
+    study = SLOW | {"grid": grid, "resources": {}}  # no state within an epoch unless asked to stop
     process = home.launch(tmp_path, study)
     wait_for(lambda: under_way(run))
-    time.sleep(0.5)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
@@ -84,7 +84,8 @@ def test_a_stopped_launch_saves_and_frees_its_leases(
     assert "Traceback" not in output
     assert home.remains() == []
     assert list((run / "leases").iterdir()) == []
-    steps = training_steps(run)
+    assert Store(run).keys() == set()
+    (steps,) = training_steps(run).values()
     assert launch(tmp_path, study) == 0
-    assert rows(run).equals(rows(undisturbed))
-    assert steps.keys() <= training_steps(run).keys()
+    assert rows(run).equals(rows(undisturbed).filter(pl.col("seed") == 1))
+    assert [steps] < list(training_steps(run).values())
