@@ -6,6 +6,7 @@ import polars as pl
 
 from analysis.tables import (
     Column,
+    class_named,
     estimate,
     named,
     number,
@@ -169,16 +170,15 @@ COURSE = (
     Column("moved that way", "towards", whole, hint="trainings"),
 )
 CLASSES = (
-    Column("precision", "precision"),
+    Column("class", "name", quoted, of_row=class_named),
     Column("why", "why"),
-    Column("class", "name", quoted),
-    Column("classes", "classes", whole),
+    Column("precision", "precision"),
     Column("samples", "count", number_or_whole),
     Column("norm", "norm", number, hint="of the centred class mean"),
-    Column("times", "norm_times", number, hint="the average"),
+    Column("of average", "norm_times", share),
     Column("variance", "variance_norm", number),
     Column("CDNV", "cdnv", number, hint="mean over the other classes"),
-    Column("times ", "cdnv_times", number, hint="the average"),
+    Column("of average ", "cdnv_times", share),
     Column("CDNV (Galanti)", "cdnv_galanti", number),
     Column("interference", "interference", signed, hint="mean cosine to the other class means"),
     Column("cosine to head", "head_cosine", signed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,10 +47,11 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
 def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
     """A logarithmic axis for values of both signs; between -`linear` and `linear` it is linear."""
     ticks = [0.0]
-    for sign in (-1, 1):
-        most = max((sign * value for value in values), default=0.0)
-        if most > 3 * linear:
-            ticks += [sign * tick for tick in log_ticks(3 * linear, most, 4)]
+    decades = {sign: math.log10(max(1.0, *(sign * value / linear for value in values))) for sign in (-1, 1)}
+    for sign, length in decades.items():
+        if length > 0.5:  # else its labels would touch the zero
+            room = max(1, round(4 * length / sum(decades.values())))
+            ticks += [sign * tick for tick in log_ticks(3 * linear, linear * 10**length, room)]
     axis.set_xscale("symlog", linthresh=linear)
     axis.set_xticks(sorted(ticks), labels=[plain(tick) for tick in sorted(ticks)])
     axis.minorticks_off()

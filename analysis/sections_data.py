@@ -83,7 +83,7 @@ def classes(context: Context) -> Section | None:
             TableExhibit(
                 f"classes{suffix}",
                 f"Single classes of {name}",
-                f"{used}; `times` are multiples of the average.",
+                f"{used}; “of average” is a multiple of the average of all.",
                 class_table(frame, context.choices.classes),
                 CLASSES,
                 folded=place > 0,

@@ -97,6 +97,11 @@ def quoted(value: str | None) -> str:
     return f"“{value}”" if value else ""
 
 
+def class_named(row: Mapping[str, Any]) -> str:
+    """The name of a class, or of how many classes a line is."""
+    return quoted(row["name"]) if row["classes"] == 1 else f"{row['classes']:,} classes"
+
+
 def short(value: Any) -> str:
     """A key (32 hexadecimal digits) by its first eight; other names as they are."""
     return value[:8] if isinstance(value, str) and KEY.fullmatch(value) else text(value)

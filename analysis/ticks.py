@@ -23,14 +23,14 @@ def plain(value: float) -> str:
 
 def log_axis(axis: Axes, which: Literal["x", "y"], values: Sequence[float] | np.ndarray[Any, Any]) -> None:
     """A logarithmic axis for positive values, with a few round ticks and no small ones."""
-    ticks = log_ticks(float(np.min(values)), float(np.max(values)))
+    ticks = log_ticks(float(np.min(values)), float(np.max(values)), 4 if which == "x" else 5)
     of_axis = axis.xaxis if which == "x" else axis.yaxis
     axis.set(**{f"{which}scale": "log"})
     of_axis.set_ticks(ticks, labels=[plain(tick) for tick in ticks])
     of_axis.set_ticks([], minor=True)
 
 
-def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
+def log_ticks(low: float, high: float, most: int) -> list[float]:
     """At most `most` round numbers in [low, high]: 1, 2, 5 of each decade, 1 and 3, powers of ten, or some of these."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []

@@ -237,9 +237,9 @@ def test_tick_labels_have_room() -> None:
 
 
 def test_ticks_of_logarithmic_axes_are_few_and_round() -> None:
-    assert log_ticks(0.007, 0.4) == [0.01, 0.02, 0.05, 0.1, 0.2]
-    assert log_ticks(0.02, 4) == [0.03, 0.1, 0.3, 1, 3]
-    assert log_ticks(2, 9) == [2, 5]
-    assert log_ticks(1e-5, 12) == [1e-5, 1e-3, 1e-1, 10]
+    assert log_ticks(0.007, 0.4, 5) == [0.01, 0.02, 0.05, 0.1, 0.2]
+    assert log_ticks(0.02, 4, 5) == [0.03, 0.1, 0.3, 1, 3]
+    assert log_ticks(2, 9, 5) == [2, 5]
+    assert log_ticks(1e-5, 12, 5) == [1e-5, 1e-3, 1e-1, 10]
     assert log_ticks(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
     assert [plain(value) for value in (1e-5, 0.03, 1e9, -0.5)] == ["1e−5", "0.03", "1e9", "−0.5"]

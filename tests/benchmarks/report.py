@@ -13,6 +13,7 @@ import cProfile
 import json
 import os
 import pstats
+import resource
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,11 @@ def main() -> int:
         seconds = time.perf_counter() - begun
         print(f"{time.perf_counter() - last:6.1f} s  {doing}")
         size = (Path(folder) / "report" / "report.html").stat().st_size
-        print(f"{rows:,} rows: {seconds:.1f} s, report.html {size / 1e6:.1f} MB, {os.cpu_count()} cores")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(
+            f"{rows:,} rows: {seconds:.1f} s, report.html {size / 1e6:.1f} MB, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        )
+        print(f"processor time {used.ru_utime + used.ru_stime:.1f} s, memory {used.ru_maxrss / 2**20:.2f} GiB")
         if profile:
             with cProfile.Profile() as told:
                 analyse(arguments)
