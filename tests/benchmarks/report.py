@@ -79,10 +79,9 @@ def main() -> int:
         print(f"{time.perf_counter() - last:6.1f} s  {doing}")
         size = (Path(folder) / "report" / "report.html").stat().st_size
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(
-            f"{rows:,} rows: {seconds:.1f} s, report.html {size / 1e6:.1f} MB, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-        )
+        print(f"{rows:,} rows: {seconds:.1f} s, report.html {size / 1e6:.1f} MB")
         print(f"processor time {used.ru_utime + used.ru_stime:.1f} s, memory {used.ru_maxrss / 2**20:.2f} GiB")
+        print(f"{os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}")
         if profile:
             with cProfile.Profile() as told:
                 analyse(arguments)
