@@ -241,7 +241,7 @@ def _batches(
         inputs, targets = split.batch(rows[start : start + at_once])
         largest = IMAGE_VALUES if inputs.is_floating_point() else TOKENS
         size = max(1, largest * len(inputs) // inputs.numel())
-        for part, part_targets in zip(inputs.split(size), targets.split(size), strict=True):
+        for part, part_targets in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
             flat = part_targets.reshape(-1)
             wanted = (flat != IGNORE).nonzero().squeeze(1)
             yield part.to(device), flat[wanted].to(device), wanted.to(device)
