@@ -70,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibrate", action="store_true", help="as --dry-run, with times measured on a few steps here"
     )
-    parser.add_argument("--serial", action="store_true", help="run in this process, one training after another, no Ray")
+    parser.add_argument(
+        "--serial",
+        action="store_true",
+        help="run in this process, one training after another, no Ray; a library that hangs for good is found by Ray alone",
+    )
     parser.add_argument("--address", metavar="ADDR", help="address of a Ray cluster (default: this computer alone)")
     parser.add_argument(
         "--retry-failed",
