@@ -68,6 +68,7 @@ def test_the_end_of_the_allocation_is_passed_on_and_awaited(environment: dict[st
     log = Path(environment["LOG"])
     try:
         wait_for(lambda: log.exists() and "python" in log.read_text(), seconds=30)
+        time.sleep(0.2)  # the script sets its trap
         wait_for(
             lambda: process.poll() is not None or process.send_signal(signal.SIGTERM) or "asked" in log.read_text()
         )
