@@ -122,10 +122,10 @@ def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
             lines.draw(axis, width=1.0, size=0)
             if spans_decades(rows[response].to_numpy()):
                 log_axis(axis, "y", rows[response].to_numpy())
-            shades = " to ".join(
-                f"{plain(float(f'{value:.3g}'))} ({shade})" for value, shade in ((low, "dark"), (high, "light"))
+            hues = " to ".join(
+                f"{plain(float(f'{value:.3g}'))} ({hue})" for value, hue in ((low, "violet"), (high, "green"))
             )
-            axis.set_title(f"colour: {name}\n{shades}", loc="left")
+            axis.set_title(f"colour: {name}\n{hues}", loc="left")
             _bits(axis)
         share_y(axes)
     return figure

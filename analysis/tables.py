@@ -16,6 +16,8 @@ import polars as pl
 from markupsafe import Markup, escape
 
 DASH = "–"
+NOTES = ("note", "description")  # columns of sentences, which may break
+LONG = 16  # characters beyond which names in the first column may break on a phone
 KEY = re.compile("[0-9a-f]{32}")
 
 
@@ -181,6 +183,7 @@ class TableExhibit:
     def html_rows(self) -> list[dict[str, Any]]:
         """Rows for the template: printed cells, the value to sort by, and whether the row is a subordinate one."""
         columns = self.printed()
+        long = max((len(columns[0].cell(row)) for row in self.rows), default=0) > LONG
         return [
             {
                 "muted": self.muted(row),
@@ -190,7 +193,7 @@ class TableExhibit:
                         "html": escape(column.cell(row)).replace("_", Markup("_<wbr>")),
                         "sort": _sortable(row[column.source]),
                         "numeric": column.numeric,
-                        "note": column.source in ("note", "description"),
+                        "kind": "note" if column.source in NOTES else "name" if long and column is columns[0] else "",
                     }
                     for column in columns
                 ],
