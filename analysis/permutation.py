@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 from analysis.linear import Codes, Floats, Nuisance, codes, finite_columns, nuisance
 
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
+REMEMBERED = 2**22  # rows times permutations up to which random orders are kept for the next test (32 MiB)
 TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in another order
 
 
@@ -119,7 +121,7 @@ def permutation_test(
     drawn = (
         _enumerated(left_y, orbits, total)
         if exact
-        else _random(left_y, orbits, permutations, np.random.default_rng(seed), _chunk_rows(n + 3 * len(order)))
+        else _random(left_y, orbits, permutations, seed, _chunk_rows(n + 3 * len(order)))
     )
     count, count_maxt = np.zeros(len(order)), np.zeros(len(order))
     for permuted in drawn:
@@ -182,8 +184,14 @@ def _chunk_rows(doubles_per_permutation: int) -> int:
     return max(1, CHUNK_DOUBLES // doubles_per_permutation)
 
 
-def _random(values: Floats, orbits: list[Codes], total: int, rng: np.random.Generator, rows: int) -> Iterator[Floats]:
+def _random(values: Floats, orbits: list[Codes], total: int, seed: int, rows: int) -> Iterator[Floats]:
     """Chunks (c, n) of randomly permuted values. The buffer is reused: what was yielded is overwritten."""
+    if orbits[0].shape == (values.size, 1) and values.size * total <= REMEMBERED:
+        orders = _orders(values.size, total, seed)
+        for start in range(0, total, rows):
+            yield values[orders[start : start + rows]]
+        return
+    rng = np.random.default_rng(seed)
     buffer = np.tile(values, (min(rows, total), 1))
     for start in range(0, total, rows):
         chunk = buffer[: min(rows, total - start)]
@@ -199,6 +207,13 @@ def _random(values: Floats, orbits: list[Codes], total: int, rng: np.random.Gene
                 rng.permuted(source, axis=1, out=source)
                 chunk[:, places.ravel()] = values[places][source].reshape(len(chunk), -1)
         yield chunk
+
+
+@lru_cache(maxsize=2)
+def _orders(n: int, total: int, seed: int) -> Codes:
+    """(total, n): random permutations of n rows, drawn once for the many tests of a report that share them."""
+    orders = np.tile(np.arange(n, dtype=np.intp), (total, 1))
+    return np.random.default_rng(seed).permuted(orders, axis=1, out=orders)
 
 
 def _enumerated(values: Floats, orbits: list[Codes], total: int) -> Iterator[Floats]:

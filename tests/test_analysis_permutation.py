@@ -286,3 +286,14 @@ def test_a_million_permutations_in_half_a_minute_and_a_gibibyte() -> None:
     seconds, gibibytes = map(float, done.stdout.split())
     assert seconds < 30
     assert gibibytes < 1
+
+
+def test_remembered_orders_are_those_that_would_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    x, y, z = rng.standard_normal((40, 3)), rng.standard_normal(40), rng.standard_normal((40, 2))
+    kept = [permutation_test(x, y, permutations=3000, covariates=given, seed=9) for given in (None, z, None)]
+    monkeypatch.setattr("analysis.permutation.REMEMBERED", 0)
+    drawn = [permutation_test(x, y, permutations=3000, covariates=given, seed=9) for given in (None, z, None)]
+    for ours, theirs in zip(kept, drawn, strict=True):
+        assert ours.exceedances.tolist() == theirs.exceedances.tolist()
+        assert ours.exceedances_maxt.tolist() == theirs.exceedances_maxt.tolist()
