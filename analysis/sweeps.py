@@ -49,7 +49,7 @@ def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequ
         figure, axes = panels(
             len(columns) * len(levels),
             above=KEY_HEIGHT if colours else 0.1,
-            titled=0.42 if facet or table.missing else 0.27,
+            titled=0.27 + 0.15 * ((facet is not None) + bool(table.missing)),
             gap=0.6,
         )
         for place, axis in enumerate(axes):
@@ -63,7 +63,7 @@ def against_axis(table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequ
             told = [] if facet is None else [f"{facet} {level:g}"]
             if lacking := missing_points(table, facet, level):
                 told.append(f"{lacking} points missing")
-            axis.set_title("\n".join([label(name), *([", ".join(told)] if told else [])]), loc="left", pad=3)
+            axis.set_title("\n".join([label(name), *told]), loc="left", pad=3)
         colours.key(figure)
     return figure
 

@@ -128,7 +128,7 @@ def test_a_panel_of_an_incomplete_grid_says_so(table: Table) -> None:
     lacking = Table(table.frame, ROLES, "made", missing=(Missing(absent),))
     figure = against_axis(lacking, rows, "width", ("nc1_ratio",))
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
-    assert titles == ["nc1_ratio\nweight_decay 0", "nc1_ratio\nweight_decay 0.1, 2 points missing"]
+    assert titles == ["nc1_ratio\nweight_decay 0", "nc1_ratio\nweight_decay 0.1\n2 points missing"]
 
 
 def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
