@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -117,7 +118,10 @@ def _be_the_training(line: str, writing: int) -> None:
         if sys.platform == "linux":  # end with the nursery; elsewhere only the lease, once it is taken over, ends this
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        ended = work(Work.from_json(line), own_process=True)
+        try:
+            ended = work(Work.from_json(line), own_process=True)
+        except Exception as error:  # `work` raises none: the two sides do not run the same code
+            ended = Ended("failed", "bug", "".join(traceback.format_exception(error)))
         answer = asdict(ended) | {"message": ended.message[:LONGEST]}
         os.write(writing, json.dumps(answer).encode())
         code = 0

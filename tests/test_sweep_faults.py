@@ -136,13 +136,16 @@ def test_a_node_on_which_everything_fails_is_avoided(home: RayHome, tmp_path: Pa
     seeds = list(range(8))
     study = ONE | {"grid": ONE["grid"] | {"seed": seeds}}
     (tmp_path / "nodes").mkdir()
+    faults = dict.fromkeys(seeds, "first-node")
+    home.environment |= {"FAULTS": json.dumps(faults), "MARKERS": str(tmp_path / "markers")}  # of the nodes, too
     address = Nodes(home, tmp_path / "nodes").address
-    code, output = faulty_launch(home, tmp_path, study, dict.fromkeys(seeds, "first-node"), "--address", address)
+    code, output = faulty_launch(home, tmp_path, study, faults, "--address", address)
     assert code == 0, output
     assert "3 trainings in a row failed there: it is avoided" in output
     run = tmp_path / "runs" / "tiny"
     assert sorted(Store(run).read()["seed"].unique()) == seeds
-    assert sorted(starts(run).values()) == [1] * 5 + [2] * 3, "none went there once it was avoided"
+    went_there = sum(starts(run).values()) - len(seeds)
+    assert went_there in (3, 4), "once it was avoided none was sent there; one may have been on its way"
 
 
 @pytest.mark.long
