@@ -9,19 +9,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.roles import AnalysisError, nearest
+from analysis.roles import CLASS_VALUES, AnalysisError, nearest
 
-VALUES = (
-    "norm",
-    "variance_norm",
-    "cdnv",
-    "cdnv_galanti",
-    "interference",
-    "head_cosine",
-    "agreement",
-    "ncc_accuracy",
-    "accuracy",
-)
 EACH = 5  # classes listed for each reason
 AVERAGE, DEVIATION = "average of all", "deviation of all"
 ORDERED = (("count", True, "most samples"), ("cdnv", False, "least CDNV"), ("cdnv", True, "largest CDNV"))
@@ -31,12 +20,12 @@ def class_table(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
     """Lines of classes at each precision: average and standard deviation of all, then those `asked` for by name.
 
     Without names, those with most samples, least and largest CDNV. Columns: precision, why, name, classes (1, or how
-    many the line is of), count (mean), `VALUES`, and norm and cdnv as multiples of the average. Names match with or
+    many the line is of), count (mean), `CLASS_VALUES`, and norm and cdnv as multiples of the average. Names match with or
     without the mark of a leading space. Raises AnalysisError for a name that no measured class has.
     """
     parts = []
     for precision in classes.partition_by("precision", maintain_order=True):
-        numbers = ["count", *VALUES]
+        numbers = ["count", *CLASS_VALUES]
         summaries = [
             precision.select(
                 pl.first("precision"), *(pl.col(name).cast(pl.Float64).pipe(how) for name in numbers)

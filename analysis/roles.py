@@ -34,6 +34,19 @@ ABOVE_FLOOR = "val_loss_above_floor"  # val_loss - entropy_floor
 REFMEANS = "_refmeans"  # a metric at a precision with the class means of the reference precision kept
 
 
+CLASS_VALUES = (
+    "norm",
+    "variance_norm",
+    "cdnv",
+    "cdnv_galanti",
+    "interference",
+    "head_cosine",
+    "agreement",
+    "ncc_accuracy",
+    "accuracy",
+)  # columns of a table of single classes
+
+
 class AnalysisError(ValueError):
     """The request or the table is wrong; the message says what, where, and what to do. No traceback is shown for it."""
 

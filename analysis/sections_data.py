@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from analysis.class_figures import by_frequency, frequencies
-from analysis.class_tables import VALUES, class_table
+from analysis.class_tables import class_table
 from analysis.columns import CLASSES, data_columns, floor_columns
 from analysis.exhibits import Context, Exhibit, Section, counted
 from analysis.figures import FigureExhibit
 from analysis.layers import reference
-from analysis.roles import ABOVE_FLOOR, FLOOR, DataSet
+from analysis.roles import ABOVE_FLOOR, CLASS_VALUES, FLOOR, AnalysisError, DataSet
 from analysis.tables import TableExhibit
 
 
@@ -60,7 +60,7 @@ def floor_table(context: Context) -> pl.DataFrame | None:
         pl.col(roles.unit).alias("training"), *roles.axes, *seed, FLOOR, "val_loss", ABOVE_FLOOR
     )
     share = pl.when(pl.col(FLOOR) > 0).then(pl.col(ABOVE_FLOOR) / pl.col(FLOOR)).alias("share")
-    return shown.with_columns(share).sort(ABOVE_FLOOR, "training")
+    return None if shown.is_empty() else shown.with_columns(share).sort(ABOVE_FLOOR, "training")
 
 
 def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
@@ -71,13 +71,18 @@ def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
 def classes(context: Context) -> Section | None:
     """Norm, CDNV and interference of single classes against the average."""
     table = context.table
+    if not table.classes and context.choices.classes:
+        raise AnalysisError(
+            f"--classes: {table.source} has no table of classes; `python -m study.measure CHECKPOINT --classes FILE` writes "
+            "one, which a report finds in the folder `classes` of the run"
+        )
     if not table.classes:
         return None
     exhibits: list[Exhibit] = []
     for place, (name, frame) in enumerate(table.classes.items()):
         suffix = "" if place == 0 else f"_{place + 1}"
         first = frame.filter(pl.col("precision") == frame["precision"][0])
-        shown = [column for column in VALUES if first[column].drop_nulls().n_unique() > 1]
+        shown = [column for column in CLASS_VALUES if first[column].drop_nulls().n_unique() > 1]
         used = f"{name}: one trained model, {len(first)} measured classes"
         exhibits += [
             TableExhibit(

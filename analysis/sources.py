@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from analysis.roles import AnalysisError, DataSet
+from analysis.roles import CLASS_VALUES, AnalysisError, DataSet
+
+if TYPE_CHECKING:
+    from study.store import Store
+
+CLASS_COLUMNS = ("precision", "class", "name", "count", *CLASS_VALUES)
 
 
 def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
@@ -42,7 +47,20 @@ def read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]
         alone = str(record.settings.get("source", record.settings["kind"]))
         found.append(DataSet(told or alone, record.settings, record.facts, record.classes))
     found.sort(key=lambda data: [_order(data.settings.get(name)) for name in differing])
-    return tuple(found), store.class_tables()
+    return tuple(found), _class_tables(store)
+
+
+def _class_tables(store: Store) -> dict[str, pl.DataFrame]:
+    try:
+        tables = store.class_tables()
+    except pl.exceptions.PolarsError as error:
+        raise AnalysisError(f"{store.paths.class_tables}: a file there is no table of classes: {error}") from None
+    for name, frame in tables.items():
+        if lacking := [column for column in CLASS_COLUMNS if column not in frame.columns]:
+            path = store.paths.class_tables / f"{name}.parquet"
+            hint = "`python -m study.measure CHECKPOINT --classes FILE` writes one"
+            raise AnalysisError(f"{path}: is no table of classes, it has no column {lacking[0]!r}; {hint}")
+    return tables
 
 
 def _order(value: object) -> tuple[float, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,17 @@ def test_facts_are_printed(run: Path) -> None:
     record = json.loads(next((run / "data").glob("*.json")).read_text())
     logs = "".join(path.read_text() for path in run.glob("trainings/*/console.log"))
     assert f"samples_per_class_mean {record['facts']['samples_per_class_mean']}" in logs
+
+
+def test_what_is_no_table_of_classes_is_refused(run: Path, tmp_path: Path) -> None:
+    folder = RunPaths(tmp_path / "run").class_tables
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "classes", "trainings"))
+    with pytest.raises(AnalysisError, match="has no table of classes"):
+        analysis.report(tmp_path / "run", only=("classes",), classes=("Tom",))
+    folder.mkdir()
+    pl.DataFrame({"precision": ["fp32"], "class": [0]}).write_parquet(folder / "some.parquet")
+    with pytest.raises(AnalysisError, match=r"some.parquet: is no table of classes, it has no column 'name'"):
+        analysis.report(tmp_path / "run", only=("classes",))
+    (folder / "some.parquet").write_text("text")
+    with pytest.raises(AnalysisError, match="a file there is no table of classes"):
+        analysis.report(tmp_path / "run", only=("classes",))
