@@ -1,7 +1,7 @@
 """What a launch leaves on its computer: the folder of its own Ray and of Tune, and processes that outlive it.
 
-The workers and agents of a Ray look for their raylet only every now and then, so that some of them go on for seconds after
-a launch has ended or was killed, and write into folders that Ray itself never deletes.
+Ray's raylet dies with a launch that is killed; its workers notice after a second or two, its agents after minutes, and
+meanwhile write into folders that Ray itself never deletes.
 """
 
 from __future__ import annotations
