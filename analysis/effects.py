@@ -61,7 +61,7 @@ def effects(rows: pl.DataFrame, roles: Roles, columns: Sequence[str], choices: C
 
 
 def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Effect:
-    kept = rows.drop_nulls(line.metric)
+    kept = rows.select(list(dict.fromkeys([line.metric, *roles.axes]))).drop_nulls(line.metric)
     line = replace(line, n=len(kept))
     if len(kept) < LEAST_ROWS:
         return replace(line, note=f"{len(kept)} trainings: too few")

@@ -168,19 +168,23 @@ def dots(
     marker: str = "o",
     hollow: bool = False,
 ) -> None:
-    """Points (n, 2), one artist for each colour: in an svg that is a fraction of the work of a style for each point."""
+    """Points (n, 2), one artist for each colour: less work, in an svg above all, than a style for each point.
+
+    `size` is the area of a point, as for `Axes.scatter`.
+    """
     places: dict[Any, list[int]] = {}
     for place, colour in enumerate(colours):
         places.setdefault(to_rgba(colour), []).append(place)
     for colour, chosen in places.items():
-        axis.scatter(
+        axis.plot(
             points[chosen, 0],
             points[chosen, 1],
-            s=size,
+            linestyle="",
             marker=marker,
-            facecolors="none" if hollow else [colour],
-            edgecolors=[colour] if hollow else "none",
-            linewidths=1.0 if hollow else 0,
+            markersize=math.sqrt(size),
+            markerfacecolor="none" if hollow else colour,
+            markeredgecolor=colour,
+            markeredgewidth=1.0 if hollow else 0.0,
             alpha=0.85,
             rasterized=len(points) > RASTER_ABOVE,
         )

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
 
 from analysis.association import associations
 from analysis.curves import collapse_curves
@@ -86,9 +87,14 @@ def lines(axis: Axes) -> list[list[tuple[float, float]]]:
     return sorted([(float(x), float(y)) for x, y in segment] for segment in found)
 
 
-def dots(axis: Axes) -> list[PathCollection]:
+def dots(axis: Axes) -> list[Line2D]:
     """The points of a panel, an artist for each colour."""
-    return [part for part in axis.collections if isinstance(part, PathCollection)]
+    return [part for part in axis.lines if part.get_linestyle() == "None"]
+
+
+def points(parts: list[Line2D]) -> list[tuple[float, float]]:
+    """Where the points of some artists are, sorted."""
+    return sorted((float(x), float(y)) for part in parts for x, y in part.get_xydata())  # type: ignore[union-attr]
 
 
 def medians(
@@ -137,15 +143,10 @@ def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
     for name, title in (("val_loss", "val_loss (nats per sample)"), ("nc3_dual_error", "nc3_dual_error")):
         axis = panel(figure, title)
         assert lines(axis) == medians(rows, ("width", "epochs", "weight_decay"), "epoch", name)
-        stars = [
-            tuple(point)
-            for part in dots(axis)
-            if part.get_sizes()[0] == 80
-            for point in np.asarray(part.get_offsets()).tolist()
-        ]
+        stars = points([part for part in dots(axis) if part.get_marker() == "*"])
         late = [row for row in rows if row["epochs"] == row["epoch"] == 4]
         expected = medians(late, ("width", "weight_decay"), "epoch", name)
-        assert sorted(stars) == [point for line in expected for point in line]
+        assert stars == [point for line in expected for point in line]
 
 
 def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Table) -> None:
@@ -174,10 +175,9 @@ def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None
     tuned = [row for name in ("ft-fp32", "qat-int4") for row in last(table, name)]
     settings = ("width", "epochs", "weight_decay")
     assert lines(axis) == medians(plain, settings, "bits_per_weight", "val_loss")
-    hollow = [part for part in dots(axis) if len(part.get_facecolor()) == 0]  # type: ignore[arg-type]
-    drawn = [tuple(point) for part in hollow for point in np.asarray(part.get_offsets()).tolist()]
+    drawn = points([part for part in dots(axis) if part.get_markerfacecolor() == "none"])
     expected = [point for line in medians(tuned, settings, "bits_per_weight", "val_loss") for point in line]
-    assert sorted(drawn) == sorted(expected)
+    assert drawn == sorted(expected)
     assert axis.get_xlabel() == "bits per weight"
 
 
