@@ -13,7 +13,7 @@ from pathlib import Path
 
 from study.failure import RETRIED, Cause, record_failure
 from study.grid import Training
-from study.lease import Leases
+from study.lease import Lease, Leases
 from study.store import Store
 from study.watchdog import clear_stacks, stacks_of_hang
 from study.worker import Ended, Work
@@ -22,6 +22,8 @@ POLL = 2.0
 """Seconds between two looks at a training that somebody else works on."""
 BACK_OFF = 5.0
 """Seconds before the second attempt of a training; they double with each further one."""
+TOGETHER = 10.0
+"""Seconds within which trainings of a computer that are killed for want of memory are killed for one and the same."""
 BAD_NODE = 3
 """Trainings that fail on a computer, one after another and there alone, until it is avoided."""
 GIVE_UP = 10
@@ -57,6 +59,7 @@ class Backlog:
         self.failed_at: list[int] = []
         self.suspects: dict[str, dict[str, Training]] = {}
         self.gone: dict[str, str] = {}
+        self.largest: dict[str, tuple[float, int]] = {}
 
     @property
     def finished(self) -> bool:
@@ -122,12 +125,30 @@ class Backlog:
         mine = lease is not None and lease.launch == self.launch
         if lease is not None and mine:
             self.gone[key] = lease.owner
+        if out_of_memory and lease is not None and mine and self._beside_a_larger(lease):
+            self.say(f"training {key[:8]}: killed for want of memory beside a larger one; again in {BACK_OFF:.0f} s")
+            self._postpone(training, BACK_OFF)
+            return
         cause: Cause = "out_of_memory" if out_of_memory else "node_lost"
         if (stacks := stacks_of_hang(folder)) is not None:
             minutes = training.first.resources.hang_minutes
             cause, message = "timeout", f"nothing moved for {minutes:g} minutes; the stacks of its threads:\n{stacks}"
             clear_stacks(folder)
         self._failed(training, cause, message, lease.node if lease is not None and mine else "")
+
+    def _beside_a_larger(self, lease: Lease) -> bool:
+        """Whether another training on its computer occupies more memory, or did when it was killed just now.
+
+        Ray's memory monitor kills by age, several at once, and does not see what trainings occupy.
+        """
+        killed, memory = self.largest.get(lease.node, (0.0, 0))
+        others = [other for key in self.out if (other := self.leases.get(key)) is not None and other.node == lease.node]
+        if time.monotonic() - killed < TOGETHER and memory > lease.memory:
+            return True
+        if any(other.memory > lease.memory for other in others):
+            return True
+        self.largest[lease.node] = (time.monotonic(), lease.memory)
+        return False
 
     def abandoned(self, message: str, *, killed: Collection[int] = ()) -> None:
         """The scheduler gave up and took with it all that was handed out.

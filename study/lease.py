@@ -38,7 +38,7 @@ class Lease:
     """A training that somebody works on. `beats` rises while its process lives; `progress` is what it last reported.
 
     `machine` tells computers (and containers, whose process numbers are their own) apart, `node` is Ray's name of one, and
-    `waiting` the number of the process of Ray that waits for this one.
+    `waiting` the number of the process of Ray that waits for this one. `memory`: bytes that it occupied at the last beat.
     """
 
     training: str
@@ -52,6 +52,7 @@ class Lease:
     started: float
     waiting: int | None = None
     beats: int = 0
+    memory: int = 0
     progressed: float = 0.0
     progress: dict[str, Any] = field(default_factory=dict)
 
@@ -205,6 +206,7 @@ class Holding:
                     self._lost = True
                     return
                 self.lease.beats += 1
+                self.lease.memory = psutil.Process().memory_info().rss
                 write_atomically(self._path, _content(self.lease))
             except OSError:
                 continue  # a full disk or a network hiccup: the next beat tries again, observers wait for STALE seconds

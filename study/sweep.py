@@ -116,7 +116,7 @@ def run(backlog: Backlog, scratch: Path) -> None:
         )
         try:
             tuner.fit()
-        except (RuntimeError, tune.TuneError) as error:
+        except (RuntimeError, RayError, tune.TuneError) as error:
             raise SweepError(str(error)) from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,26 @@ def test_a_kill_for_memory_is_told_from_a_lost_node(tmp_path: Path) -> None:
         assert backlog.next() is not None
         backlog.lost(group.key, "killed", out_of_memory=True)
     assert {record["cause"] for record in failures(tmp_path).values()} == {"out_of_memory"}
+
+
+@pytest.mark.parametrize("first", ["large", "small"])
+def test_of_trainings_killed_together_the_largest_used_an_attempt(tmp_path: Path, first: str) -> None:
+    """A third one on another computer is larger than both, and has nothing to do with it."""
+    large, small, far = pending(3)
+    backlog = Backlog(tmp_path, [large, small, far], "launch")
+    for _ in range(large.first.resources.retries + 1):
+        while backlog.next() is not None:
+            pass
+        with ExitStack() as stack:
+            for group, node, memory in ((large, "a", 6), (small, "a", 1), (far, "b", 9)):
+                holding = stack.enter_context(backlog.leases.hold(group.key, "launch", node=node))
+                assert holding is not None
+                holding.lease.memory = memory
+                (backlog.leases.folder / f"{group.key}.json").write_text(json.dumps(asdict(holding.lease)))
+            for group in (large, small) if first == "large" else (small, large):
+                backlog.lost(group.key, "low on memory", out_of_memory=True)
+    assert {record["training"] for record in failures(tmp_path).values()} == {large.key}
+    assert backlog.attempts[small.key] == 0
 
 
 def test_memory_that_a_training_found_missing_is_tried_again(tmp_path: Path) -> None:
