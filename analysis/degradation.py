@@ -201,11 +201,10 @@ def _change(rows: pl.DataFrame, line: Change, better: Direction | None, choices:
     column, spread = line.column, line.seed_sd
     if column not in rows.columns:
         return replace(line, note=f"{column} is not in this table")
-    kept = rows.select(column, f"{column}_q").drop_nulls()
-    line = replace(line, n=len(kept))
-    if not len(kept):
+    d = (rows[f"{column}_q"] - rows[column]).drop_nulls().to_numpy()
+    line = replace(line, n=len(d))
+    if not len(d):
         return replace(line, note="no training has a value at both precisions")
-    d = (kept[f"{column}_q"] - kept[column]).to_numpy()
     median = float(np.median(d))
     interval = median_interval(d, replicates=choices.bootstrap, seed=choices.seed)
     line = replace(

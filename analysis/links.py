@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from analysis.association import LEAST_ROWS, schema
 from analysis.batch import Batch, Outcome
 from analysis.confounders import axis_covariates
 from analysis.degradation import comparisons, paired
+from analysis.linear import Floats
 from analysis.roles import Choices, Roles, Table, with_companions
 
 NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
@@ -61,9 +64,9 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
     lines = []
     for precision, baseline in comparisons(table):
         rows = _with_changes(paired(table, precision, baseline), table.roles)
-        batch = Batch(choices)
+        batch, numbers = Batch(choices), _Numbers(rows, table.roles)
         asked = [
-            _asked(number, question, rows, table.roles, batch)
+            _asked(number, question, numbers, batch)
             for number, question in enumerate(_questions(rows, table.roles, precision, baseline))
         ]
         outcomes = batch.run()
@@ -92,20 +95,43 @@ def _questions(rows: pl.DataFrame, roles: Roles, precision: str, baseline: str) 
         yield _Question(ChangeLink(precision, baseline, "baseline", name, ", ".join(before), 0), name, before, False)
 
 
-def _asked(number: int, question: _Question, rows: pl.DataFrame, roles: Roles, batch: Batch) -> ChangeLink:
+class _Numbers:
+    """Columns of paired rows as numbers, NaN for null: taken out of the frame once, for hundreds of questions."""
+
+    def __init__(self, rows: pl.DataFrame, roles: Roles) -> None:
+        self.rows, self.roles = rows, roles
+        self._known: dict[str, Floats] = {}
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._known:
+            self._known[name] = self.rows[name].cast(pl.Float64).to_numpy()
+        return self._known[name]
+
+    @cached_property
+    def all_axes(self) -> Floats:
+        """The axes as covariates (n, c)."""
+        return axis_covariates(self.rows, self.roles)[1]
+
+    def axes(self, known: NDArray[np.bool_]) -> Floats:
+        """The same over some rows, without axes that do not vary there."""
+        return self.all_axes if known.all() else axis_covariates(self.rows.filter(pl.Series(known)), self.roles)[1]
+
+
+def _asked(number: int, question: _Question, numbers: _Numbers, batch: Batch) -> ChangeLink:
     """The line without what the tests say, for which `batch` is asked."""
-    needed = [question.x, f"{roles.response}_change", *question.given]
-    absent = [name.removesuffix("_change") for name in needed if name not in rows.columns]
+    needed = [question.x, f"{numbers.roles.response}_change", *question.given]
+    absent = [name.removesuffix("_change") for name in needed if name not in numbers.rows.columns]
     if absent:
         return replace(question.line, note=f"{absent[0]} is not in this table")
-    kept = rows.select(list(dict.fromkeys([*needed, *roles.axes]))).drop_nulls(needed)
-    line = replace(question.line, n=len(kept))
-    if len(kept) < LEAST_ROWS:
-        return replace(line, note=f"{len(kept)} trainings have values; {LEAST_ROWS} are needed")
-    x, y = kept[question.x].to_numpy(), kept[f"{roles.response}_change"].to_numpy()
-    parts = [kept.select(question.given).to_numpy()] if question.given else []
-    parts += [axis_covariates(kept, roles)[1]] if question.axes else []
-    covariates = np.column_stack(parts) if parts else np.zeros((len(kept), 0))
+    values = np.column_stack([numbers[name] for name in needed])
+    known: NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
+    values = values[known]
+    line = replace(question.line, n=len(values))
+    if len(values) < LEAST_ROWS:
+        return replace(line, note=f"{len(values)} trainings have values; {LEAST_ROWS} are needed")
+    x, y, covariates = values[:, 0], values[:, 1], values[:, 2:]
+    if question.axes:
+        covariates = np.column_stack([covariates, numbers.axes(known)])
     try:
         batch.ask((number, "raw"), x, y)
         if covariates.shape[1]:
