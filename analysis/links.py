@@ -124,7 +124,7 @@ def _asked(number: int, question: _Question, numbers: _Numbers, batch: Batch) ->
     if absent:
         return replace(question.line, note=f"{absent[0]} is not in this table")
     values = np.column_stack([numbers[name] for name in needed])
-    known: NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
+    known = np.isfinite(values.sum(axis=1))  # a sum is NaN where a value is
     values = values[known]
     line = replace(question.line, n=len(values))
     if len(values) < LEAST_ROWS:
