@@ -127,7 +127,7 @@ def test_a_kill_by_the_memory_monitor_does_not_end_the_sweep(home: RayHome, tmp_
     assert record["cause"] == "out_of_memory", record["message"]
     assert "attempt 2 of 4" in output
     assert sorted(Store(run).read()["seed"].unique()) == [0, 2, 3]
-    assert ("Ray ended the sweep" in output) == (tune == "plain")
+    assert "Ray ended the sweep" in output or tune == "patched", "there Tune ends it by its own callback alone"
 
 
 @pytest.mark.long
