@@ -97,9 +97,11 @@ def _tested(line: Effect, outcomes: Mapping[Hashable, Outcome | str]) -> Effect:
     return line if outcome is None else replace(line, p=outcome.p, p_maxt=outcome.p_maxt)
 
 
-def effect_figure(lines: pl.DataFrame) -> Figure:
-    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted p is at most 5%."""
-    shown = lines.drop_nulls("effect")
+def effect_figure(shown: pl.DataFrame) -> Figure:
+    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted p is at most 5%.
+
+    `shown`: at least one line, all with an effect.
+    """
     names = shown["metric"].unique(maintain_order=True).to_list()
     axes = shown["axis"].unique(maintain_order=True).to_list()
     reach = 1.08 * max(float(shown[name].abs().max() or 0.0) for name in ("effect", "low", "high"))  # type: ignore[arg-type]

@@ -252,15 +252,17 @@ def scatter(
     return figure
 
 
-def controls(lines: pl.DataFrame) -> Figure:
-    """Signed r of each metric: as it is, given the axes, within and between architectures, one row per metric."""
+def controls(shown: pl.DataFrame) -> Figure:
+    """Signed r of each metric: as it is, given the axes, within and between architectures, one row per metric.
+
+    `shown`: at least one line, all with an r and not given another metric.
+    """
     kinds = (
         ("r", "as it is"),
         ("partial_r", "given the axes"),
         ("within_r", "within architectures"),
         ("between_r", "between architectures"),
     )
-    shown = lines.filter((pl.col("given") == "") & pl.col("r").is_not_null())
     names = shown["metric"].to_list()
     with mpl.rc_context(STYLE):
         figure, axis = rows_of(names, wide=5.2, below=0.85)

@@ -133,7 +133,9 @@ def grid(context: Context) -> Section | None:
         return None
     lines = confounders(rows, table.roles, context.choices)
     used = f"{rows_used(table, rows)}; response {table.roles.response}; axes: {', '.join(names)}. {context.seeds}."
-    shown = lines.filter(pl.col("metric").is_in(context.headline))
+    shown = lines.filter(pl.col("metric").is_in(context.headline) & (pl.col("given") == "") & pl.col("r").is_not_null())
+    title = "Correlation with the response under each control"
+    drawn = [FigureExhibit("grid", title, f"{rows_used(table, rows)}.", figures.controls(shown))] if len(shown) else []
     return Section(
         "grid",
         "How much of it is the grid",
@@ -145,12 +147,7 @@ def grid(context: Context) -> Section | None:
             "Simpson's paradox.",
         ),
         (
-            FigureExhibit(
-                "grid",
-                "Correlation with the response under each control",
-                f"{rows_used(table, rows)}.",
-                figures.controls(shown),
-            ),
+            *drawn,
             TableExhibit("grid", "Association with the grid taken out", used, lines, CONFOUNDERS, muted, context.more),
             TableExhibit(
                 "grid_slopes",
@@ -178,14 +175,19 @@ def axes(context: Context) -> Section | None:
     shown = (*outcomes, *core(table.roles))
     lines = effects(rows, table.roles, (*outcomes, *table.roles.metrics), context.choices)
     columns = (table.roles.response, *core(table.roles))
-    exhibits: list[Exhibit] = [
-        FigureExhibit(
-            "effects",
-            "What each axis does, the others held",
-            f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a filled dot has p maxT of at "
-            "most .05.",
-            effect_figure(lines.filter(pl.col("metric").is_in(shown))),
-        ),
+    drawn = lines.filter(pl.col("metric").is_in(shown) & pl.col("effect").is_not_null())
+    exhibits: list[Exhibit] = []
+    if len(drawn):
+        exhibits.append(
+            FigureExhibit(
+                "effects",
+                "What each axis does, the others held",
+                f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a filled dot has p maxT of "
+                "at most .05.",
+                effect_figure(drawn),
+            )
+        )
+    exhibits.append(
         TableExhibit(
             "effects",
             "Effects of the axes",
@@ -194,8 +196,8 @@ def axes(context: Context) -> Section | None:
             EFFECTS,
             more=context.more,
             folded=True,
-        ),
-    ]
+        )
+    )
     exhibits += [
         FigureExhibit(
             f"axis_{name}",

@@ -232,6 +232,16 @@ def test_the_same_request_gives_the_same_page(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+@pytest.mark.parametrize("trainings", [1, 2, 3])
+@pytest.mark.filterwarnings("error::UserWarning:analysis")
+def test_few_trainings_are_reported_without_what_needs_more(tmp_path: Path, trainings: int) -> None:
+    frame = rows_of_a_study(1)
+    few = frame["training"].unique(maintain_order=True).to_list()[:trainings]
+    made = build_report(study(frame.filter(pl.col("training").is_in(few))), CHOICES)
+    assert {"association", "precision"} <= {section.name for section in made.sections}
+    assert all(len(figure.figure.axes) for section in made.sections for figure in section.figures)
+
+
 def test_the_response_can_be_any_column(tmp_path: Path) -> None:
     source = tmp_path / "rows.parquet"
     metadata = {"metrics": json.dumps({name: asdict(metric) for name, metric in METRICS.items()})}
