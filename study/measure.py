@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,7 @@ from study.atomic import write_atomically
 from study.checks import validation_faults
 from study.config import MeasureConfig
 from study.data import DataConfig, DataError, Dataset, load_data
+from study.devices import choose_device, device_name, threads
 from study.faults import Fault, StudyError
 from study.models import ModelError, load_pretrained
 from study.precision import PrecisionError, parse_precision, quantization_record, quantize
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     try:
-        measure_command(options, console)
+        with threads(options.threads) if options.threads else nullcontext():
+            measure_command(options, console)
     except (StudyError, DataError, ModelError, PrecisionError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
@@ -80,13 +83,8 @@ def measure_command(options: argparse.Namespace, console: Console) -> None:
     if tuned := [p.name for p in precisions if p.tuning is not None]:
         raise PrecisionError(f"{', '.join(tuned)} fine-tunes: put it on the `precision` axis of a study instead")
     config, base, cache = _data_settings(options)
-    import torch
-
     from study.collect import collect
-    from study.devices import choose_device, device_name
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     data = load_data(config, base=base, cache=cache)
     model = load_pretrained(options.model, classes=data.classes, input_shape=data.input_shape).to(device).eval()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from tiny_study import launch, tiny
 
 import analysis
@@ -40,7 +41,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(run: Path) -> Report:
     checkpoint = next(Store(run).paths.root.glob("checkpoints/*/epoch-00001"))
     out = RunPaths(run).class_tables / "model.parquet"
+    threads = torch.get_num_threads()
     assert study.measure.main([str(checkpoint), "--classes", str(out), "--min-count", "5", "--threads", "1"]) == 0
+    assert torch.get_num_threads() == threads
     made = analysis.report(run, permutations=50, bootstrap=50, only=("training", "axes", "data", "classes"))
     made.write(run / "report")
     return made

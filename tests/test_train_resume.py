@@ -104,6 +104,7 @@ import torch
 sys.path.insert(0, {tests!r})
 from token_rows import cell, dataset
 from study.train import train
+torch.set_num_threads(int(sys.argv[3]))
 def before(batches):
     if batches == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -116,7 +117,8 @@ for _ in train(config, dataset(before=before), torch.device("cpu"), folder=Path(
 def test_sigkill_of_the_process(tmp_path: Path) -> None:
     """The killed life is a process of its own, which draws the same numbers as this one."""
     script = SCRIPT.format(tests=str(Path(__file__).parent))
-    command = [sys.executable, "-c", script, str(tmp_path / "broken"), "7"]
+    threads = str(torch.get_num_threads())
+    command = [sys.executable, "-c", script, str(tmp_path / "broken"), "7", threads]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     config = cell(precision="bf16", batch_size=2, accumulation=2)
     assert read_losses(tmp_path / "broken/loss_log.jsonl")[-1]["step"] == 3
