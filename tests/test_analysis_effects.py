@@ -106,7 +106,7 @@ def test_an_axis_that_another_one_determines_has_no_effect_of_its_own(rows: pl.D
 
 
 def test_the_figure_fills_what_is_sure(lines: pl.DataFrame) -> None:
-    figure = effect_figure(lines)
+    figure = effect_figure(lines.drop_nulls("effect"))
     names = ["val_loss", "nc1_ratio", "nc2_etf_error", "nc3_dual_error"]
     drawn = {}
     for axis in figure.axes:
