@@ -16,7 +16,7 @@ from analysis.ticks import apart
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 # The middle of viridis: its ends vanish on a white page, or on a dark one, where the page inverts its figures.
-SIZES = ListedColormap(colormaps["viridis"](np.linspace(0.08, 0.75, 256)), name="sizes")
+SIZES = ListedColormap(colormaps["viridis"](np.linspace(0.08, 0.68, 256)), name="sizes")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEW = 4  # numbers that are told one by one; more are a bar
 KEY_HEIGHT = 0.45  # inches above the panels that the key needs
