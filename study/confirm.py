@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from study.atomic import write_atomically
 from study.config import study_from
 from study.grid import Cell
-from study.search_config import REFERENCE, Search
+from study.search_config import Search, reference
 from study.search_space import Assignment
 from study.store import RunPaths
 
@@ -45,8 +45,9 @@ def fresh_seeds(search: Search) -> list[int]:
 
 def confirmation(search: Search, winner: FrozenTrial, seeds: list[int]) -> Confirmation:
     """The comparison of a search's winner with its default."""
+    precision = reference(search.default).config.precision
     tuned, default = (
-        tuple(cell for cell in search.cells(values, seeds=seeds) if cell.config.precision == _precision(search))
+        tuple(cell for cell in search.cells(values, seeds=seeds) if cell.config.precision == precision)
         for values in (_settings(winner), {})
     )
     return Confirmation(winner.number, tuple(seeds), tuned, default)
@@ -55,11 +56,6 @@ def confirmation(search: Search, winner: FrozenTrial, seeds: list[int]) -> Confi
 def _settings(trial: FrozenTrial) -> Assignment:
     settings: Assignment = trial.user_attrs["settings"]
     return settings
-
-
-def _precision(search: Search) -> str:
-    names = [cell.config.precision for cell in search.default.cells]
-    return REFERENCE if REFERENCE in names else names[0]
 
 
 def write_best(search: Search, trials: list[FrozenTrial], paths: RunPaths) -> list[Path]:

@@ -65,11 +65,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Train and measure every cell of a study that has no rows yet.",
     )
     parser.add_argument("study", help="a study's YAML file, or the folder of a run to relaunch")
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)")
-    parser.add_argument("--dry-run", action="store_true", help="show what would run and what it costs; run nothing")
+    launch_options(parser)
     parser.add_argument(
         "--calibrate", action="store_true", help="as --dry-run, with times measured on a few steps here"
     )
+    return parser
+
+
+def launch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that launches of studies and of searches share."""
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)")
+    parser.add_argument("--dry-run", action="store_true", help="show what would run and what it costs; run nothing")
     parser.add_argument(
         "--serial",
         action="store_true",
@@ -81,9 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="all",
         metavar="CAUSE",
-        help="run failed cells again: all, or those of one cause (see python -m study.status)",
+        help="run failed cells again: all, or those of one cause (see python -m study.status); in a search, those of the "
+        "confirmation",
     )
-    return parser
 
 
 def open_study(target: str, runs: Path) -> tuple[StudyConfig, Path]:

@@ -25,7 +25,7 @@ from study.data import DataConfig, DataError, Dataset, load_data
 from study.devices import choose_device, device_name, threads
 from study.faults import Fault, StudyError
 from study.models import ModelError, load_pretrained
-from study.precision import PrecisionError, parse_precision, quantization_record, quantize
+from study.precision import REFERENCE, PrecisionError, parse_precision, quantization_record, quantize
 from study.schema import flat
 from study.store import SCHEMA_VERSION, RunPaths, seal
 from study.yamlfile import read_yaml
@@ -33,8 +33,6 @@ from study.yamlfile import read_yaml
 if TYPE_CHECKING:
     from study.collect import Measurement
     from study.models.base import FeatureModel
-
-REFERENCE = "fp32"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,11 +16,11 @@ from study.checks import validation_faults
 from study.config import CellConfig, StudyConfig, full_path, put, study_from
 from study.faults import Fault, StudyError, nearest
 from study.grid import Cell, Training, expand, trainings
+from study.precision import REFERENCE
 from study.search_space import Assignment, Space, read_space
 from study.settings import NonNegativeInt, PositiveInt, Settings
 from study.yamlfile import read_extended
 
-REFERENCE = "fp32"
 LEAST_SEEDS, MOST_SEEDS = 4, 10
 """Of a confirmation: with three a side no p of an exact test is below .1; with ten 184,756 partitions are enumerated."""
 _CONSTRAINT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")

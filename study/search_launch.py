@@ -19,7 +19,6 @@ from study.faults import Fault, StudyError
 from study.grid import Cell, Training, plan, trainings
 from study.launch import Launch
 from study.lease import Leases
-from study.leftovers import forget_dead_launches
 from study.progress import Snapshot, Watch
 from study.provenance import launch_record
 from study.search_config import Search
@@ -101,7 +100,6 @@ class SearchLaunch(Launch):
             self.say(f"damaged file set aside, its cell runs again: {path}")
         self._forget_failures()
         self._tidy()
-        forget_dead_launches()
         content = {"folder": str(self.study.folder), "source": self.search.source, **self.search.content}
         content["search"] = self.search.config.model_dump(exclude_unset=True)
         text = "# The search as launched last; `python -m study.tune` of this run's folder goes on with it.\n"

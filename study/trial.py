@@ -17,11 +17,9 @@ from study.config import CellConfig, measured_epochs
 from study.data.base import Dataset
 from study.grid import Cell, Training
 from study.models.base import FeatureModel
-from study.precision import PrecisionError, parse_precision, quantization_record, quantize
+from study.precision import REFERENCE, PrecisionError, parse_precision, quantization_record, quantize
 from study.store import SCHEMA_VERSION
 from study.train import Checkpoint, Diverged, Progress
-
-REFERENCE = "fp32"
 
 Row = dict[str, Any]
 Found = dict[str, list[Row] | PrecisionError | Diverged]

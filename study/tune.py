@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from study.faults import Fault, StudyError
+from study.launch import launch_options
 from study.search_config import Search, load_search, search_from
 from study.search_launch import FILE, SearchLaunch
 from study.store import RunPaths
@@ -35,17 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Search for settings with Optuna; every trial is a training whose rows are stored.",
     )
     parser.add_argument("study", metavar="search", help="a search's YAML file, or the folder of a run to go on with")
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)")
-    parser.add_argument("--dry-run", action="store_true", help="show what a trial costs; run nothing")
-    parser.add_argument("--serial", action="store_true", help="run in this process, one training after another, no Ray")
-    parser.add_argument("--address", metavar="ADDR", help="address of a Ray cluster (default: this computer alone)")
-    parser.add_argument(
-        "--retry-failed",
-        nargs="?",
-        const="all",
-        metavar="CAUSE",
-        help="forget failures (all, or those of one cause): the confirmation runs them again, a search may",
-    )
+    launch_options(parser)
     return parser
 
 

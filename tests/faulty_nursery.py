@@ -45,7 +45,8 @@ def faulty(task: Work, **options: Any) -> Ended:
                 time.sleep(1)
         if name == "eat":
             hoard = [b"x" * 2**20 for _ in range(int(os.environ["APPETITE_MIB"]))]
-            time.sleep(60 + len(hoard) * 0)
+            time.sleep(60)
+            del hoard
         if name == "raise":
             raise KeyError("injected")
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.precision.names import Precision, PrecisionError, known_precisions, options_used, parse_precision
+from study.precision.names import (
+    REFERENCE,
+    Precision,
+    PrecisionError,
+    known_precisions,
+    options_used,
+    parse_precision,
+)
 
 if TYPE_CHECKING:
     from study.precision.apply import quantize as quantize
@@ -12,6 +19,7 @@ if TYPE_CHECKING:
     from study.precision.record import quantization_record as quantization_record
 
 __all__ = [
+    "REFERENCE",
     "Precision",
     "PrecisionError",
     "RelativeError",

@@ -25,6 +25,8 @@ float      = "fp8" | "fp8-e5m2" | "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2" | "mxfp4
 scope      = "/body" | "/head" ;
 """
 
+REFERENCE = "fp32"
+"""The precision that others are compared with."""
 CASTS = {"fp32": 32, "bf16": 16, "fp16": 16}
 INTEGER_BITS = (8, 7, 6, 5, 4, 3, 2)
 GROUPS = (32, 64, 128)
