@@ -115,7 +115,8 @@ class _Collector:
             for name, module in self.model.layers.items() if self.inner else ():
                 stack.callback(module.register_forward_hook(_keeper(found, name)).remove)
             h = self.model.features(inputs.to(self.dtype) if inputs.is_floating_point() else inputs)
-        return {name: _samples(value)[wanted] for name, value in {**found, HEAD_INPUT: h}.items()}
+        flat = {name: _samples(value) for name, value in {**found, HEAD_INPUT: h}.items()}
+        return flat if len(wanted) == len(flat[HEAD_INPUT]) else {name: value[wanted] for name, value in flat.items()}
 
     def add_moments(self, features: dict[str, Tensor], targets: Tensor) -> None:
         """Add samples to the moments of each layer."""
