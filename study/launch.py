@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import shlex
 import sys
@@ -31,7 +32,7 @@ from study.provenance import launch_record, now
 from study.ray_environment import prepare_environment
 from study.speed import calibrate
 from study.stopping import Stopped, Stopping
-from study.store import RunPaths, Store, write_json
+from study.store import RunPaths, Store, StoreError, write_json
 from study.view import view
 from study.worker import stop_file, work
 from study.yamlfile import read_yaml
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_plan(wanted, console, launch.paths.cache)
             return 0
         return launch.run()
-    except StudyError as error:
+    except (StudyError, StoreError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
 
@@ -108,8 +109,8 @@ def open_study(target: str, runs: Path) -> tuple[StudyConfig, Path]:
         fault = Fault("", "this folder holds no run (no study.yaml)", fix)
         raise StudyError([fault], source=target)
     content = read_yaml(paths.study)
-    folder = Path(str(content.pop("folder", ".")))
-    return study_from(content, folder=folder, source=str(paths.study)), path
+    folder = path / str(content.pop("folder", "."))
+    return study_from(content, folder=folder.resolve(), source=str(paths.study)), path
 
 
 class Launch:
@@ -190,11 +191,18 @@ class Launch:
 
     def _describe(self) -> None:
         """Leave a run that describes itself: the resolved study, and the cells that it asks for."""
-        content = {"folder": str(self.study.folder), **self.study.as_yaml()}
+        content = {"folder": self._folder(), **self.study.as_yaml()}
         text = "# The study as launched last; `python -m study.launch` of this folder runs what is missing.\n"
         write_atomically(self.paths.study, (text + yaml.safe_dump(content, sort_keys=False)).encode())
         rows = [{"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in self.cells]
         self.store.plan(rows, types=COLUMN_KINDS)
+
+    def _folder(self) -> str:
+        """Where relative paths of the study start: as seen from the run if both lie below this folder, which may move."""
+        folder, run = self.study.folder.resolve(), self.run_dir.resolve()
+        here = Path.cwd()
+        near = folder.is_relative_to(here) and run.is_relative_to(here)
+        return os.path.relpath(folder, run) if near else str(folder)
 
     def _begin(self, first: Plan) -> Backlog:
         """Record the launch, and say what it will do."""
@@ -305,7 +313,7 @@ class Launch:
         done = len(self.store.keys() & {cell.key for cell in self.cells})
         if done:
             self.say(
-                f"{done} of {len(self.cells)} cells are in {self.paths.cells}. Next: python -m analysis {self.run_dir}"
+                f"{done} of {len(self.cells)} cells are in {self.run_dir}. Next: python -m analysis {self.run_dir}"
             )
         return 1 if failed or ending is not None else 0
 

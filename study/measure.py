@@ -27,7 +27,8 @@ from study.faults import Fault, StudyError
 from study.models import ModelError, load_pretrained
 from study.precision import REFERENCE, PrecisionError, parse_precision, quantization_record, quantize
 from study.schema import flat
-from study.store import SCHEMA_VERSION, RunPaths, seal
+from study.sealed import seal
+from study.store import SCHEMA_VERSION, RunPaths
 from study.yamlfile import read_yaml
 
 if TYPE_CHECKING:
@@ -148,12 +149,12 @@ def _data_of_run(model: Path) -> tuple[DataConfig, Path, Path]:
     """The data that a kept checkpoint of a run was trained on: RUN/checkpoints/TRAINING/epoch-N."""
     training = model.resolve().parent
     paths = RunPaths(training.parent.parent)
-    record = paths.training(training.name) / "provenance.json"
+    record = paths.provenance(training.name)
     if not record.exists():
         fault = Fault("--data", f"is missing, and {model} is no checkpoint of a run", "Name the data to measure on")
         raise StudyError([fault], source="command line")
     config = json.loads(record.read_text(encoding="utf-8"))["config"]["data"]
-    folder = Path(read_yaml(paths.study)["folder"])
+    folder = (paths.root / str(read_yaml(paths.study)["folder"])).resolve()
     return _data_config(config, str(record)), folder, paths.cache
 
 

@@ -100,7 +100,7 @@ class SearchLaunch(Launch):
             self.say(f"damaged file set aside, its cell runs again: {path}")
         self._forget_failures()
         self._tidy()
-        content = {"folder": str(self.study.folder), "source": self.search.source, **self.search.content}
+        content = {"folder": self._folder(), "source": self.search.source, **self.search.content}
         content["search"] = self.search.config.model_dump(exclude_unset=True)
         text = "# The search as launched last; `python -m study.tune` of this run's folder goes on with it.\n"
         write_atomically(self.paths.search / FILE, (text + yaml.safe_dump(content, sort_keys=False)).encode())

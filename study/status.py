@@ -25,7 +25,7 @@ from study.grid import Cell, expand
 from study.launch import open_study
 from study.progress import Watch, render
 from study.schema import Scalar
-from study.store import RunPaths
+from study.store import RunPaths, StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         study, run_dir = open_study(options.run, Path())
-    except StudyError as error:
+        watch = Watch(run_dir, expand(study))
+    except (StudyError, StoreError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
-    watch = Watch(run_dir, expand(study))
     if options.delete_checkpoints:
         if watch.look().running:
             Console(stderr=True).print(

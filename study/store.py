@@ -5,6 +5,7 @@ Layout of a run (`RunPaths` owns every path):
     runs/NAME/study.yaml                     the resolved study
     runs/NAME/planned.parquet                keys and settings of its cells
     runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer)
+    runs/NAME/rows.parquet                   instead of these, all rows in one file, where `python -m study.pack` made the run
     runs/NAME/failures/KEY.json              why a cell has no rows
     runs/NAME/damaged/                       files that failed their checksum, set aside
     runs/NAME/trainings/KEY/                 provenance, loss log, console log, resume states of one training
@@ -21,28 +22,27 @@ Layout of a run (`RunPaths` owns every path):
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.atomic import create, write_atomically
+from study.sealed import intact, metrics_of, seal
 
 if TYPE_CHECKING:
     import polars as pl  # imported by those who read tables: its threads do not survive a fork
 
 SCHEMA_VERSION = 1
 VOLATILE = ("seconds", "device", "host", "git_sha", "finished_at")
-_SEAL = b"collapse-study-sha256:"
-_SEALED = re.compile(_SEAL + rb"([0-9a-f]{64})")
 
 Row = Mapping[str, Any]
 
@@ -78,6 +78,11 @@ class RunPaths:
         return self.cells / key[:2] / f"{key}.parquet"
 
     @property
+    def packed(self) -> Path:
+        """Rows of many cells in one file; a run has it if it was packed."""
+        return self.root / "rows.parquet"
+
+    @property
     def failures(self) -> Path:
         return self.root / "failures"
 
@@ -94,6 +99,10 @@ class RunPaths:
 
     def training(self, key: str) -> Path:
         return self.trainings / key
+
+    def provenance(self, key: str) -> Path:
+        """Settings, versions, hardware and times of a training."""
+        return self.training(key) / "provenance.json"
 
     def stop(self, key: str) -> Path:
         """Exists once a training was asked to end and its launch was not: a search has given it up."""
@@ -159,39 +168,19 @@ class DataRecord:
     classes: pl.DataFrame | None
 
 
-def seal(rows: Sequence[Row], types: Mapping[str, type], metrics: Mapping[str, Any]) -> bytes:
-    """A parquet file of `rows` that carries the SHA-256 of its own bytes (taken with the digest's place zeroed)."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    arrow = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    fields = []
-    for column in columns:
-        kind = types.get(column) or next((type(row[column]) for row in rows if row.get(column) is not None), None)
-        fields.append(pa.field(column, pa.null() if kind is None else arrow[kind]))
-    metadata = {b"metrics": json.dumps(metrics).encode(), b"seal": _SEAL + b"0" * 64}
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(fields, metadata=metadata))
-    buffer = BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    content = buffer.getvalue()
-    digest = hashlib.sha256(content).hexdigest().encode()
-    if content.count(_SEAL) != 1:
-        raise StoreError("a value of the rows holds the text of the store's seal")
-    return content.replace(_SEAL + b"0" * 64, _SEAL + digest)
-
-
-def intact(content: bytes) -> bool:
-    """Whether sealed bytes are those that were written."""
-    found = _SEALED.findall(content)
-    if len(found) != 1:
-        return False
-    zeroed = content.replace(_SEAL + found[0], _SEAL + b"0" * 64)
-    return bool(hashlib.sha256(zeroed).hexdigest() == found[0].decode())
+def _sealed_table(path: Path) -> pa.Table:
+    """Raises StoreError for a damaged file, FileNotFoundError for none."""
+    content = path.read_bytes()
+    if not intact(content):
+        raise StoreError(f"{path} is damaged; a relaunch sets it aside and measures its cells again")
+    return pq.read_table(BytesIO(content))
 
 
 def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in VOLATILE and v is not None} for row in rows]
 
 
-def _damaged_cell(path: Path) -> bool:
+def _damaged_rows(path: Path) -> bool:
     return not intact(path.read_bytes())
 
 
@@ -215,13 +204,28 @@ class Store:
     def __init__(self, run_dir: str | Path) -> None:
         self.paths = RunPaths(Path(run_dir))
 
+    @cached_property
+    def _packed(self) -> pa.Table | None:
+        """Rows that were packed into one file, which nothing changes."""
+        try:
+            return _sealed_table(self.paths.packed)
+        except FileNotFoundError:
+            return None
+
+    @cached_property
+    def _packed_keys(self) -> frozenset[str]:
+        return frozenset() if self._packed is None else frozenset(self._packed["cell"].unique().to_pylist())
+
     def keys(self) -> set[str]:
-        """Cells that have rows (by name alone; `verify` reads them)."""
+        """Cells that have rows (single files by name alone; `verify` reads them)."""
+        return self._single_keys() | self._packed_keys
+
+    def _single_keys(self) -> set[str]:
         return {path.stem for path in self.paths.cells.glob("??/*.parquet") if not path.name.startswith(".")}
 
     def has(self, key: str) -> bool:
         """Whether a cell has rows."""
-        return self.paths.cell(key).exists()
+        return key in self._packed_keys or self.paths.cell(key).exists()
 
     def write(
         self,
@@ -239,27 +243,33 @@ class Store:
             raise ValueError(f"cell {key}: there are no rows to write")
         content = seal(rows, types or {}, metrics or {})
         path = self.paths.cell(key)
-        while True:
+        while key not in self._packed_keys:
             try:
                 create(path, content)
             except FileExistsError:
-                if self._set_aside_if(_damaged_cell, path) or not path.exists():
+                if self._set_aside_if(_damaged_rows, path) or not path.exists():
                     continue
-                if _stable(self.rows(key)) == _stable(rows):
-                    return False
-                message = f"cell {key}: other rows are stored already in {path}; they are kept, the new ones refused"
-                raise StoreError(message) from None
+                break
             self.forget_failure(key)
             return True
+        if _stable(self.rows(key)) == _stable(rows):
+            return False
+        where = self.paths.packed if key in self._packed_keys else path
+        raise StoreError(f"cell {key}: other rows are stored already in {where}; they are kept, the new ones refused")
 
     def rows(self, key: str) -> list[dict[str, Any]]:
         """Rows of one cell."""
-        table: list[dict[str, Any]] = pq.read_table(self.paths.cell(key)).to_pylist()
-        return table
+        if self._packed is not None and key in self._packed_keys:
+            table = self._packed.filter(pc.field("cell") == key)
+        else:
+            table = pq.read_table(self.paths.cell(key))
+        found: list[dict[str, Any]] = table.to_pylist()
+        return found
 
     def verify(self) -> list[Path]:
         """Set damaged files aside (into `damaged/`); returns where they lie now. Their cells count as not done."""
-        moved = [self._set_aside_if(_damaged_cell, path) for path in self.paths.cells.glob("??/[!.]*.parquet")]
+        moved = [self._set_aside_if(_damaged_rows, path) for path in self.paths.cells.glob("??/[!.]*.parquet")]
+        moved.append(self._set_aside_if(_damaged_rows, self.paths.packed))
         moved += [self._set_aside_if(_damaged_record, path) for path in self.paths.failures.glob("[!.]*.json")]
         return sorted(target for target in moved if target is not None)
 
@@ -280,22 +290,22 @@ class Store:
 
         Raises StoreError where the run has no rows yet or a file is damaged.
         """
-        wanted = self.keys() if keys is None else set(keys) & self.keys()
-        if not wanted:
-            raise StoreError(f"{self.paths.root}: there are no measured cells yet; run `python -m study.launch` first")
-        tables = []
-        for key in sorted(wanted):
-            content = self.paths.cell(key).read_bytes()
-            if not intact(content):
-                message = f"{self.paths.cell(key)} is damaged; a relaunch sets it aside and measures its cell again"
-                raise StoreError(message)
-            tables.append(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
         import polars as pl
 
-        frame = pl.from_arrow(pa.concat_tables(tables, promote_options="permissive"))
+        frame = pl.from_arrow(self.table(keys))
         assert isinstance(frame, pl.DataFrame)
         order = [column for column in ("cell", "epoch", "layer") if column in frame.columns]
         return frame.sort(order, nulls_last=True)
+
+    def table(self, keys: Iterable[str] | None = None) -> pa.Table:
+        """What `read` returns, unsorted, as an Arrow table."""
+        wanted = self.keys() if keys is None else set(keys) & self.keys()
+        if not wanted:
+            raise StoreError(f"{self.paths.root}: there are no measured cells yet; run `python -m study.launch` first")
+        tables = [_sealed_table(self.paths.cell(key)) for key in sorted(wanted - self._packed_keys)]
+        if self._packed is not None:
+            tables.append(self._packed.filter(pc.field("cell").isin(wanted & self._packed_keys)))
+        return pa.concat_tables([each.replace_schema_metadata(None) for each in tables], promote_options="permissive")
 
     def plan(self, cells: Sequence[Row], *, types: Mapping[str, type] | None = None) -> None:
         """Record what the study asks for as launched last: `cell`, `training` and the settings of each of its cells."""
@@ -347,10 +357,9 @@ class Store:
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Metadata of the metric columns: column -> family, direction, citation and so on, as stored with the rows."""
-        newest = max(self.paths.cells.glob("??/[!.]*.parquet"), key=lambda path: path.stat().st_mtime, default=None)
-        metadata = {} if newest is None else pq.read_schema(newest).metadata or {}
-        found: dict[str, dict[str, Any]] = json.loads(metadata.get(b"metrics", b"{}"))
-        return found
+        files = [*self.paths.cells.glob("??/[!.]*.parquet"), *self.paths.root.glob(self.paths.packed.name)]
+        newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
+        return {} if newest is None else metrics_of(pq.read_schema(newest))
 
     def fail(self, key: str, record: Mapping[str, Any]) -> None:
         """Record why a cell has no rows (cause, message, traceback, ...). A success clears it."""

@@ -51,8 +51,8 @@ def open_search(target: str, runs: Path) -> tuple[Search, Path]:
         fault = Fault("", f"this folder holds no search (no {file.relative_to(path)})", "Give a search's YAML file")
         raise StudyError([fault], source=target)
     content = read_yaml(file)
-    folder, source = Path(str(content.pop("folder", "."))), str(content.pop("source", file))
-    return search_from(content, folder=folder, source=source), path
+    folder, source = path / str(content.pop("folder", ".")), str(content.pop("source", file))
+    return search_from(content, folder=folder.resolve(), source=source), path
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from study.grid import Cell, Training
 from study.lease import Holding, LeaseLost, Leases
 from study.partial import Partial
 from study.provenance import hardware, now, versions
-from study.store import RunPaths, Store, intact, seal, write_json
+from study.sealed import intact, seal
+from study.store import RunPaths, Store, write_json
 from study.watchdog import Interrupter, Patience, Watchdog
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ class _Trial:
 
     def write_provenance(self, started: str, device: torch.device, data: Dataset) -> None:
         """Where this training's numbers come from, pass by pass; a launch's own record holds its command and code."""
-        path = self.folder / "provenance.json"
+        path = self.store.paths.provenance(self.training.key)
         try:
             passes = json.loads(path.read_text(encoding="utf-8"))["passes"]
         except (FileNotFoundError, ValueError, KeyError):

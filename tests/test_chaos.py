@@ -16,7 +16,8 @@ import pytest
 from ray_home import Nodes, RayHome, finish, ray_home, wait_for
 from tiny_study import launch, rows, starts, tiny
 
-from study.store import Store, intact
+from study.sealed import intact
+from study.store import Store
 
 LARGE = tiny(
     data={"train_tokens": 8_000},

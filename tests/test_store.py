@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.store import Store, StoreError, intact, seal
+from study.sealed import intact, seal
+from study.store import Store, StoreError
 
 KEY, OTHER = "a" * 32, "b" * 32
 ROWS = [
@@ -110,7 +111,7 @@ def test_every_truncation_is_noticed(length: int) -> None:
 
 
 def test_a_value_may_not_look_like_the_seal() -> None:
-    with pytest.raises(StoreError, match="seal"):
+    with pytest.raises(ValueError, match="seal"):
         seal([{"cell": "collapse-study-sha256:" + "0" * 64}], {}, {})
 
 
