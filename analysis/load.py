@@ -36,7 +36,8 @@ RESPONSES: dict[str, Direction] = {
 }
 FAMILIES = ("NC", "GNC", "UNC")
 REFERENCE = "fp32"
-NO_AXES = ("precision", "seed", "init_seed", "shuffle_seed", "data_seed")  # these have roles of their own
+PARTS_OF_SEED = ("init_seed", "shuffle_seed")
+NO_AXES = ("precision", "seed", *PARTS_OF_SEED, "data_seed")  # these have roles of their own
 KNOWN_AXES = ("width", "depth", "epochs", "lr", "weight_decay", "batch_size", "train_precision", "data_train_tokens")
 KEYS = ("cell", "training")
 MISSING_SHOWN = 20
@@ -202,7 +203,7 @@ def _missing(
 ) -> list[Missing]:
     """Points of the grid without rows: cells of the study, else of all combinations of the axes' values."""
     if planned is not None:
-        names = [name for name in _varied(planned) if name not in ("init_seed", "shuffle_seed")]
+        names = [name for name in _varied(planned) if name not in PARTS_OF_SEED]
         absent = planned.join(frame, on="cell", how="anti", maintain_order="left").select(names or ["cell"])
         return _absent(absent, known)
     names = [*roles.axes, *([roles.precision] if roles.precision else [])]
@@ -257,9 +258,21 @@ def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
 
 
 def replicates(table: Table, rows: pl.DataFrame, least: int) -> list[tuple[dict[str, Any], pl.DataFrame]]:
-    """Groups of at least `least` trainings that differ in nothing but their seed, with the settings they share."""
+    """Groups of at least `least` trainings that differ in nothing but their seed, with the settings they share.
+
+    Where so many of them also share one part of it, the start or the order of the data, the others are left out: one
+    source of chance is taken at a time.
+    """
     axes = list(table.roles.axes)
-    if not axes:
-        return [({}, rows)] if len(rows) >= least else []
-    groups = rows.partition_by(axes, as_dict=True, include_key=True, maintain_order=True)
-    return [(dict(zip(axes, key, strict=True)), part) for key, part in groups.items() if len(part) >= least]
+    groups = rows.partition_by(axes, as_dict=True, include_key=True, maintain_order=True) if axes else {(): rows}
+    found = []
+    for key, group in groups.items():
+        part, settings = group, dict(zip(axes, key, strict=True))
+        for name in PARTS_OF_SEED:
+            if name in part.columns and part[name].n_unique() > 1:
+                value, count = part.group_by(name).len().sort("len", name, descending=[True, False]).row(0)
+                if count >= least:
+                    part, settings = part.filter(pl.col(name) == value), {**settings, name: value}
+        if len(part) >= least:
+            found.append((settings, part))
+    return found

@@ -100,6 +100,20 @@ def test_one_row_per_training_is_its_last_checkpoint(tmp_path: Path) -> None:
     assert [(settings, len(part)) for settings, part in groups] == [({"width": 16, "depth": 2}, 3)]
 
 
+def test_replicates_keep_to_one_source_of_chance_where_there_are_enough(tmp_path: Path) -> None:
+    """Seeds that start anew, and orders of the data from one start, at the same point: the latter alone."""
+    point = {"width": [8], "precision": ["fp32"]}
+    anew = [own_rows({**point, "seed": [seed], "init_seed": [seed], "shuffle_seed": [seed]}) for seed in (0, 1)]
+    orders = own_rows({**point, "seed": [2, 3, 4], "init_seed": [0]})
+    rows = [*itertools.chain(*anew), *({**row, "shuffle_seed": row["seed"]} for row in orders)]
+    for number, row in enumerate(rows):
+        row["cell"] = f"{number // 2:032x}"
+    table = load(write_run(tmp_path, rows))
+    last = final_rows(table)
+    assert [(settings, len(part)) for settings, part in replicates(table, last, 4)] == [({"init_seed": 0}, 4)]
+    assert [(settings, len(part)) for settings, part in replicates(table, last, 5)] == [({}, 5)]
+
+
 def test_an_incomplete_grid_is_refused_and_listed(tmp_path: Path) -> None:
     data, mapping = write(tmp_path, foreign([name for name in GRID if not name.startswith("d2w8")]))
     with pytest.raises(
