@@ -70,3 +70,7 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
         return {name for name in names if name.startswith(".")}  # files that were being written
 
     return ignore
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from study.launch import main as relaunch
 from study.pack import main
 from study.status import main as status
 from study.store import RunPaths, Store, StoreError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,13 @@ def packed(finished: Path, tmp_path: Path) -> Path:
     target = tmp_path / "runs" / "tiny"
     assert main([str(finished), str(target)]) == 0
     return target
+
+
+def test_the_command_says_what_it_packed(finished: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "study.pack", str(finished), str(tmp_path / "tiny")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("4 of 4 cells, ")
+    assert RunPaths(tmp_path / "tiny").packed.exists()
 
 
 def test_rows_and_metadata_are_those_of_the_run(finished: Path, packed: Path) -> None:
