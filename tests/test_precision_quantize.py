@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from study.precision import PrecisionError, RelativeError, parse_precision, quantization_record, quantize
 from study.precision.ao import quantize_
+from study.precision.apply import HalfLinear
 from study.precision.layers import covered_weights
 
 CLASSES, WIDTH, CONTEXT = 104, 64, 16
@@ -168,6 +169,25 @@ def test_positions_are_told_by_attribute_and_by_name() -> None:
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["table.weight", "wte.weight"]
     model["table"].positional = True
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["wte.weight"]
+
+
+@pytest.mark.parametrize(("name", "unit"), [("bf16", 2**-8), ("fp16", 2**-11)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_layers_of_a_cast_round_the_exact_result_once(name: str, unit: float, bias: bool) -> None:
+    """Against float64 on the cast operands: one rounding, beside what float32 sums of 256 products err by."""
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(256, 384, bias=bias)
+    half = quantize(nn.Sequential(layer), name)
+    assert isinstance(half[0], HalfLinear)
+    x = torch.randn(512, 256, generator=generator).to(half[0].weight.dtype)
+    found = half(x)
+    exact = F.linear(x.double(), half[0].weight.double(), half[0].bias.double() if bias else None)
+    sums = 257 * 2**-24 * F.linear(x.double().abs(), half[0].weight.double().abs())
+    assert found.dtype == x.dtype
+    assert bool(((found.double() - exact).abs() <= unit * exact.abs() + 1.01 * sums + 2**-25).all())  # subnormals
+    assert float((found == exact.to(x.dtype)).float().mean()) > 0.99
+    native = F.linear(x, half[0].weight, half[0].bias)
+    assert float((found == native).float().mean()) > 0.99
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ two that divides their number in layers too small for that. A block of zeros sta
 ## What is rounded
 
 * `fp32`, `bf16`, `fp16` convert every parameter, buffer and activation: features are computed in that dtype.
+  Linear layers sum in float32 and round once; the CPU does so without its own 16-bit kernels, which many lack.
 * Weight formats round the weights of linear, embedding and convolution layers (an output channel of a convolution is
   its flattened kernel) and keep the checkpoint's dtype for activations. Norms, biases, vectors and position embeddings
   stay. A layer is a position embedding if it has `positional = True` or a name such as `wpe` or `position`.
