@@ -33,6 +33,8 @@ GIVE_UP = 10
 class Backlog:
     """The trainings of one launch that are waiting, handed out, or postponed."""
 
+    afterwards = "the rest is left alone. Once that is mended, launch again with --retry-failed"
+
     def __init__(
         self,
         run_dir: Path,
@@ -244,6 +246,6 @@ class Backlog:
     def _give_up_if_hopeless(self, cause: Cause, message: str) -> None:
         if self.streak[cause] >= GIVE_UP:
             self.end(
-                f"{GIVE_UP} trainings in a row failed for one cause ({cause}: {message}) and none succeeded: the rest "
-                "is left alone. Once that is mended, launch again with --retry-failed"
+                f"{GIVE_UP} trainings in a row failed for one cause ({cause}: {message}) and none succeeded: "
+                f"{self.afterwards}"
             )

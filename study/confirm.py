@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from study.atomic import write_atomically
 from study.config import study_from
-from study.grid import Cell
+from study.grid import Cell, trainings
 from study.search_config import Search, reference
 from study.search_space import Assignment
 from study.store import RunPaths
@@ -38,16 +39,22 @@ class Confirmation:
 
 
 def fresh_seeds(search: Search) -> list[int]:
-    """The seeds that follow the one that a search tunes on."""
-    first = search.default.first.config.seed + 1
-    return list(range(first, first + search.config.confirm))
+    """The seeds that follow the one that a search tunes on, without those of a search that this one extends."""
+    following = itertools.count(search.default.first.config.seed + 1)
+    used = tuning_seeds(search)
+    return list(itertools.islice((seed for seed in following if seed not in used), search.config.confirm))
+
+
+def tuning_seeds(search: Search) -> set[int]:
+    """Seeds on which settings of this study were chosen: those of a search, and of searches whose best it extends."""
+    earlier = search.study.tuned.seeds if search.study.tuned is not None else []
+    return {cell.config.seed for cell in search.default.cells} | set(earlier)
 
 
 def confirmation(search: Search, winner: FrozenTrial, seeds: list[int]) -> Confirmation:
     """The comparison of a search's winner with its default."""
-    precision = reference(search.default).config.precision
     tuned, default = (
-        tuple(cell for cell in search.cells(values, seeds=seeds) if cell.config.precision == precision)
+        tuple(reference(training) for training in trainings(search.cells(values, seeds=seeds)))
         for values in (_settings(winner), {})
     )
     return Confirmation(winner.number, tuple(seeds), tuned, default)
@@ -74,13 +81,12 @@ def _text(search: Search, trial: FrozenTrial) -> str:
     content = search.with_settings(_settings(trial))
     point = next(study_from(content, folder=search.study.folder, source=search.source).points())
     settings = {name: value for name, value in point.settings.items() if name not in ("precision", "seed")}
-    used = {cell.config.seed for cell in search.default.cells}
     found = {
         "name": f"{search.study.name}_best",
         **settings,
         "resources": point.resources,
         "keep": point.keep,
-        "tuned": {"search": search.source, "trial": trial.number, "seeds": sorted(used)},
+        "tuned": {"search": search.source, "trial": trial.number, "seeds": sorted(tuning_seeds(search))},
     }
     values = ", ".join(f"{name} {value:.6g}" for name, value in zip(search.columns, trial.values, strict=True))
     head = (

@@ -89,7 +89,7 @@ def launch_options(parser: argparse.ArgumentParser) -> None:
         const="all",
         metavar="CAUSE",
         help="run failed cells again: all, or those of one cause (see python -m study.status); in a search, those of the "
-        "confirmation",
+        "confirmation (failed trials are replaced by others)",
     )
 
 

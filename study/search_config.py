@@ -81,6 +81,12 @@ class Search:
         """Columns that every trial must have a value of."""
         return tuple(dict.fromkeys([*self.columns, *(constraint.column for constraint in self.constraints)]))
 
+    @property
+    def most_epochs(self) -> int:
+        """The longest that a trial trains."""
+        searched = self.space.settings.get("train.epochs")
+        return self.default.first.config.train.epochs if searched is None else max(searched.values)
+
     def with_settings(self, values: Assignment, *, seeds: list[int] | None = None) -> dict[str, Any]:
         """The study's file with other settings, and on other seeds."""
         content = copy.deepcopy(self.content)
@@ -185,6 +191,9 @@ def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
         axes = [f"{axis}: {values}" for axes in study.grid for axis, values in axes.items() if len(values) > 1]
         listed = f" ({', '.join(axes)})" if axes else ""
         yield Fault("grid", f"gives {len(found)} trainings{listed}", "A trial is one training: list one value an axis")
+    elif len({cell.config.precision for cell in found[0].cells}) < len(found[0].cells):
+        fix = "Of axes other than `precision`, list one value each: a trial has one row to be judged by"
+        yield Fault("grid", "measures a training more than once at one precision", fix)
     searched = [*space.settings, *(["train.schedule"] if space.families else [])]
     for path in searched:
         if any(_overlap(full_path(axis), path) for axes in study.grid for axis in axes):
@@ -212,12 +221,13 @@ def _plan_faults(config: SearchConfig, study: StudyConfig) -> Iterator[Fault]:
     if config.confirm and not LEAST_SEEDS <= config.confirm <= MOST_SEEDS:
         fix = f"Use 0 (none) or {LEAST_SEEDS} to {MOST_SEEDS}: the test enumerates all partitions of the seeds"
         yield Fault("search.confirm", f"is {config.confirm}", fix)
-    train = study.settings.get("train", {})
+    settings = next(study.points()).settings  # with the values of the grid and what rules set
+    train = settings.get("train", {})
     for name in ("init_seed", "shuffle_seed"):
         if config.confirm and train.get(name) is not None:
             yield Fault(f"train.{name}", f"is {train[name]}", "Leave it out: `search.confirm` needs fresh seeds")
     if config.pruning is not None:
         if len(config.objective) > 1:
             yield Fault("search.pruning", f"is {config.pruning!r}", "Pruning takes one objective; leave it out")
-        if study.settings.get("measure", {}).get("at") == "last":
+        if settings.get("measure", {}).get("at") == "last":
             yield Fault("search.pruning", f"is {config.pruning!r}", "It needs checkpoints: not `measure.at: last`")

@@ -60,7 +60,7 @@ class SearchLaunch(Launch):
                 self.search.config,
                 constraints=self.search.constraints,
                 definition=self.search.definition(),
-                epochs=self.search.default.first.config.train.epochs,
+                epochs=self.search.most_epochs,
             )
             self.cells = self._known_cells()
             if (before := self.searcher.study.user_attrs.get("confirmation")) is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SCHEDULE = "train.schedule"
 FAMILIES = ("constant", "linear", "cosine", "exponential", "multistep", "wsd")
+SEEDS = ("seed", "data.seed", "train.init_seed", "train.shuffle_seed")
 KINDS = ("float", "log", "int", "choice")
 WRITTEN = "Write `{float: [low, high]}`, `{log: [low, high]}`, `{int: [low, high]}` or `{choice: [a, b]}`"
 _FLOATS = TypeAdapter(list[Float])
@@ -132,12 +133,26 @@ def read_space(content: Any, faults: list[Fault]) -> Space:
             families = _read_families(value, place, faults)
         elif path not in known:
             faults.append(Fault(place, "unknown setting", nearest(str(name), [*SHORT_NAMES, *known])))
-        elif path == "seed" or path.startswith(f"{SCHEDULE}."):
-            fix = "Seeds are what a result must hold for" if path == "seed" else f"Write it below `{SCHEDULE}:`"
-            faults.append(Fault(place, "cannot be searched alone", fix))
+        elif (fix := _why_not(path)) is not None:
+            faults.append(Fault(place, "cannot be searched", fix))
+        elif path in settings:
+            faults.append(
+                Fault(place, f"is {path}, which is searched under another name already", "Keep one of the two")
+            )
         elif (dimension := _read_dimension(value, place, faults)) is not None:
             settings[path] = dimension
     return Space(settings, families)
+
+
+def _why_not(path: str) -> str | None:
+    """What to do about a setting that a space cannot hold."""
+    if path in SEEDS:
+        return "Seeds are what a result must hold for"
+    if path.startswith(f"{SCHEDULE}."):
+        return f"Write it below `{SCHEDULE}:`"
+    if path.partition(".")[0] in ("measure", "precision", "precision_options"):
+        return "A trial is a training, and this is how one is measured: set it in the study, precisions in its grid"
+    return None
 
 
 def _read_families(value: Any, place: str, faults: list[Fault]) -> dict[str, dict[str, Node]]:
@@ -153,6 +168,8 @@ def _read_families(value: Any, place: str, faults: list[Fault]) -> dict[str, dic
             fix = f"Write `{family}: {{warmup: {{float: [0, 0.2]}}}}`, or `{family}: {{}}`"
             faults.append(Fault(f"{place}.{family}", f"is {nodes!r}, not settings by name", fix))
         else:
+            if "kind" in (nodes or {}):
+                faults.append(Fault(f"{place}.{family}.kind", "is the family's own name", "Leave it out"))
             read = {name: _read_node(node, f"{place}.{family}.{name}", faults) for name, node in (nodes or {}).items()}
             families[family] = {name: node for name, node in read.items() if node is not None}
     return families

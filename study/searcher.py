@@ -47,7 +47,7 @@ class Searcher:
         self.config, self.constraints = config, tuple(constraints)
         self.study = optuna.create_study(
             study_name=STUDY,
-            storage=JournalStorage(JournalFileBackend(str(journal))),
+            storage=_storage(journal),
             directions=list(config.objective.values()),
             load_if_exists=True,
             pruner=_pruner(config, epochs),
@@ -81,14 +81,19 @@ class Searcher:
         self.study.tell(trial, state=TrialState.PRUNED)
 
     def best(self) -> list[FrozenTrial]:
-        """Best trials that hold the constraints: one, or with several objectives the front, best first objective first."""
+        """Best trials that hold the constraints: one, or with several objectives the front, best first objective first.
+
+        Of trials that were answered by the same training the first stands for all.
+        """
         if len(self.config.objective) == 1:
             try:
                 return [self.study.best_trial]
             except ValueError:  # none is complete, or none holds the constraints
                 return []
         first = next(iter(self.config.objective.values()))
-        return sorted(self.study.best_trials, key=lambda t: t.values[0], reverse=first == "maximize")
+        ordered = sorted(self.study.best_trials, key=lambda t: t.number)
+        distinct = {str(t.user_attrs.get("cell", t.number)): t for t in reversed(ordered)}
+        return sorted(distinct.values(), key=lambda t: t.values[0], reverse=first == "maximize")
 
     def _check(self, definition: dict[str, Any], journal: Path) -> None:
         begun: dict[str, Any] | None = self.study.user_attrs.get("definition")
@@ -102,17 +107,35 @@ class Searcher:
         faults = [
             Fault(name, f"was changed since this search was begun ({journal})", fix)
             for name in definition
-            if definition[name] != begun.get(name)
+            if _in_order(definition[name]) != _in_order(begun.get(name))
         ]
         if faults:
             raise StudyError(faults, source=str(journal))
 
     def _take_up_orphans(self) -> None:
         """Ask again for what a process that is gone was running; they fail without a reason of their own."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "training" in trial.user_attrs:
+        trials = self.study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get("again") for trial in trials}  # by a launch that was killed while it did this
+        for trial in trials:
+            if trial.state != TrialState.RUNNING:
+                continue
+            if "training" in trial.user_attrs and trial.number not in known:
                 self.study.enqueue_trial(dict(trial.params), user_attrs={"again": trial.number})
             self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _storage(journal: Path) -> JournalStorage:
+    """Raises StudyError where a line of the journal, not the last, is damaged."""
+    try:
+        return JournalStorage(JournalFileBackend(str(journal)))
+    except (ValueError, KeyError, TypeError) as error:  # JSON that is none, or lacks what every record has
+        fix = "Restore it, or delete the folder `search` beside the cells: rows are kept, and trials answered from them"
+        raise StudyError([Fault("", f"the journal is damaged ({error})", fix)], source=str(journal)) from error
+
+
+def _in_order(part: Any) -> Any:
+    """A part of a definition such that the order of its names counts: values of objectives are told in that order."""
+    return list(part.items()) if isinstance(part, dict) else part
 
 
 def _sampler(config: SearchConfig, trials: int) -> BaseSampler:

@@ -45,6 +45,8 @@ class Open:
 class Trials(Backlog):
     """The trials of one launch of a search."""
 
+    afterwards = "nothing more is asked for. Once that is mended, launch again: failed trials are replaced"
+
     def __init__(
         self,
         search: Search,
@@ -104,12 +106,15 @@ class Trials(Backlog):
         trial.set_user_attr("cell", opened.cell.key)
         trial.set_user_attr("settings", values)
         trial.set_user_attr("training", training.key)
-        self.store.paths.stop(training.key).unlink(missing_ok=True)
         self.open[trial.number] = opened
         if training.key not in self._unsettled():
-            self.place.setdefault(training.key, len(self.place))
-            self.waiting.append(training)
+            self._wait_for(training)
         self.asked(training)
+
+    def _wait_for(self, training: Training) -> None:
+        self.store.paths.stop(training.key).unlink(missing_ok=True)
+        self.place.setdefault(training.key, len(self.place))
+        self.waiting.append(training)
 
     def _unsettled(self) -> set[str]:
         """Trainings that wait, run or are postponed."""
@@ -120,11 +125,19 @@ class Trials(Backlog):
         return all(self._settled(cell.key) for cell in training.cells)
 
     def _settle(self) -> None:
-        """Tell what has ended, in the order in which it was asked for."""
+        """Tell what has ended, in the order in which it was asked for.
+
+        A training that was pruned for one trial runs again for another that waits for it.
+        """
         unsettled = self._unsettled()
         for number, opened in sorted(self.open.items()):
-            if opened.training.key not in unsettled and self._tell(opened):
+            if opened.training.key in unsettled:
+                continue
+            if self._tell(opened):
                 del self.open[number]
+            elif self.ending is None:
+                self._wait_for(opened.training)
+                unsettled.add(opened.training.key)
 
     def _tell(self, opened: Open) -> bool:
         """Whether the trial has ended; not so where the launch was stopped: then the next one takes it up."""
@@ -145,6 +158,7 @@ class Trials(Backlog):
             self._failed_trial(trial, f"{record['cause']}: {str(record.get('message', '')).partition(chr(10))[0]}")
         elif trial.number in self.pruned:
             self.searcher.prune(trial)
+            self.failures = 0
             self.say(f"trial {trial.number}: pruned")
         else:
             return False

@@ -13,7 +13,7 @@ from study.faults import Fault, StudyError
 from study.launch import launch_options
 from study.search_config import Search, load_search, search_from
 from study.search_launch import FILE, SearchLaunch
-from study.store import RunPaths
+from study.store import RunPaths, StoreError
 from study.yamlfile import read_yaml
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         search, run_dir = open_search(options.study, Path(options.runs))
         launch = SearchLaunch(search, run_dir, options, console)
         return launch.show() if options.dry_run else launch.run()
-    except StudyError as error:
+    except (StudyError, StoreError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
 

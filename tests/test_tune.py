@@ -16,8 +16,10 @@ from tiny_search import hunt, journal, states, tune, write_search
 from tiny_study import failures, rows, starts
 
 from study.config import load_study
+from study.confirm import fresh_seeds, tuning_seeds
 from study.launch import main as launch
 from study.lease import Leases
+from study.search_config import load_search
 from study.store import RunPaths, Store
 from study.tune import main
 
@@ -85,6 +87,19 @@ def test_a_grid_may_extend_what_was_found_and_is_warned_of_its_seed(
     path.write_text(yaml.safe_dump({**grid, "grid": {"seed": [9]}}))
     assert launch([str(path), "--runs", str(finished / "runs"), "--serial"]) == 0
     assert "tuned on seed" not in capsys.readouterr().out
+
+
+def test_a_search_that_extends_what_was_found_remembers_its_seeds(finished: Path) -> None:
+    """A third file would else be told of the last search alone, and be confirmed on seeds of the first."""
+    content = hunt(confirm=4) | {"name": "second", "extends": "runs/hunt/best.yaml", "grid": {"seed": [0]}}
+    for part in ("data", "model", "train", "measure"):
+        del content[part]
+    content["search"]["space"] = {"train.lr": {"log": [0.05, 5]}}
+    first = load_search(write_search(finished, {**content, "grid": {"seed": [2]}}))
+    assert tuning_seeds(first) == {0, 2}
+    assert fresh_seeds(first) == [3, 4, 5, 6]
+    tuned = {"search": "first", "trial": 1, "seeds": [4, 5]}
+    assert fresh_seeds(load_search(write_search(finished, {**content, "tuned": tuned}))) == [1, 2, 3, 6]
 
 
 def test_the_folder_of_a_search_is_no_grid_to_launch(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

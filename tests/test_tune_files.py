@@ -91,6 +91,24 @@ def schedule(**families: Any) -> dict[str, Any]:
             "rules[0]",
         ),
         ({**hunt(confirm=4), "train": {"epochs": 2, "init_seed": 7}}, "train.init_seed", "fresh seeds"),
+        ({**hunt(confirm=4), "grid": {"train.shuffle_seed": [7]}}, "train.shuffle_seed", "fresh seeds"),
+        ({**hunt(), "grid": {"measure.min_count": [1, 2]}}, "grid", "more than once at one precision"),
+        ({**hunt(pruning="median"), "grid": {"measure.at": ["last"]}}, "search.pruning", "needs checkpoints"),
+        (space(data__seed={"int": [0, 3]}), "search.space.data.seed", "Seeds"),
+        (space(train__init_seed={"int": [0, 3]}), "search.space.train.init_seed", "Seeds"),
+        (space(precision={"choice": ["int4", "int8"]}), "search.space.precision", "how one is measured"),
+        (space(measure__min_count={"int": [1, 3]}), "search.space.measure.min_count", "how one is measured"),
+        (
+            space(precision_options__qat__lr={"log": [1e-4, 1e-2]}),
+            "search.space.precision_options.qat.lr",
+            "how one is measured",
+        ),
+        (
+            space(width={"int": [4, 8]}, model__width={"int": [10, 12]}),
+            "search.space.model.width",
+            "under another name already",
+        ),
+        (schedule(cosine={"kind": "linear"}), "search.space.train.schedule.cosine.kind", "Leave it out"),
         ({**hunt(), "search": [1]}, "search", "[1]"),
         ({key: value for key, value in hunt().items() if key != "search"}, "search", "is missing"),
         ({**hunt(), "modle": {}}, "modle", "Did you mean `model`"),
@@ -159,6 +177,12 @@ def test_a_space_suggests_only_what_its_family_has() -> None:
     }
     linear = {"model.width": 8, "train.compile": False, "train.schedule": "linear"}
     assert space.suggest(FixedTrial(linear))["train.schedule"] == {"kind": "linear", "warmup": 0.1}
+
+
+def test_the_longest_trial_is_that_of_the_space() -> None:
+    assert search_of(hunt()).most_epochs == 4
+    assert search_of(space(train__epochs={"int": [2, 9]})).most_epochs == 9
+    assert search_of(space(train__epochs={"choice": [8, 2, 5]})).most_epochs == 8
 
 
 def test_fresh_seeds_replace_those_of_the_file() -> None:

@@ -171,6 +171,7 @@ def test_a_search_where_all_fails_ends(tmp_path: Path) -> None:
         trials.ended(task.training.key, Ended("failed", "diverged", "inf"))
     assert trials.finished
     assert trials.ending is not None and "diverged" in trials.ending
+    assert "failed trials are replaced" in trials.ending and "--retry-failed" not in trials.ending
     assert len(states(tmp_path)) == GIVE_UP
 
 
@@ -199,6 +200,88 @@ def test_a_changed_search_is_refused(tmp_path: Path, changes: dict[str, Any], sa
     with pytest.raises(StudyError, match="was changed since") as caught:
         searcher_of(search_of(hunt(**changes)), tmp_path)
     assert [fault.path for fault in caught.value.faults] == [said]
+
+
+def test_objectives_in_another_order_are_another_search(tmp_path: Path) -> None:
+    """Optuna knows objectives by their place, so values would be taken for each other."""
+    objective = {"nc1_ratio": "minimize", "train_accuracy": "maximize"}
+    searcher_of(search_of(hunt(objective=objective)), tmp_path)
+    searcher_of(search_of(hunt(objective=objective)), tmp_path)
+    with pytest.raises(StudyError, match=r"search\.objective: was changed"):
+        searcher_of(search_of(hunt(objective=dict(reversed(objective.items())))), tmp_path)
+
+
+@pytest.mark.parametrize("spoilt", [b"{not json}\n", b"{}\n"])
+def test_a_damaged_journal_is_a_fault(tmp_path: Path, spoilt: bytes) -> None:
+    answer(trials_of(search_of(hunt(trials=2)), tmp_path))
+    path = RunPaths(tmp_path).journal
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], spoilt, *lines[1:]]))
+    with pytest.raises(StudyError, match="the journal is damaged"):
+        searcher_of(search_of(hunt(trials=2)), tmp_path)
+
+
+def test_a_launch_killed_while_it_takes_up_orphans_takes_up_each_once(tmp_path: Path) -> None:
+    search = search_of(hunt(trials=3))
+    assert trials_of(search, tmp_path).next() is not None  # killed
+    study = journal(tmp_path)
+    study.enqueue_trial(study.trials[0].params, user_attrs={"again": 0})  # killed before it told trial 0
+    answer(trials_of(search, tmp_path))
+    trials = journal(tmp_path).trials
+    assert [trial.user_attrs.get("again") for trial in trials].count(0) == 1
+    assert states(tmp_path) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+def test_a_training_pruned_for_one_trial_runs_again_for_another(tmp_path: Path) -> None:
+    space = {"train.lr": {"choice": [1.0]}}
+    trials = trials_of(search_of(hunt(trials=2, space=space, pruning="median")), tmp_path)
+    trials.parallel = 2
+    task = trials.next()
+    assert task is not None and states(tmp_path) == ["RUNNING"] * 2
+    trials.pruned.add(0)
+    stop = trials.store.paths.stop(task.training.key)
+    stop.parent.mkdir(parents=True)
+    stop.touch()
+    trials.ended(task.training.key, Ended("stopped"))
+    assert not trials.finished
+    assert not stop.exists()
+    assert answer(trials) == 1
+    assert states(tmp_path) == ["PRUNED", "COMPLETE"]
+
+
+def test_hyperband_prunes_within_the_epochs_of_the_study(tmp_path: Path) -> None:
+    search = search_of(hunt(trials=3, pruning="hyperband"))
+    pruner = searcher_of(search, tmp_path).study.pruner
+    assert isinstance(pruner, optuna.pruners.HyperbandPruner)
+    answer(trials_of(search, tmp_path))
+    assert states(tmp_path) == ["COMPLETE"] * 3
+
+
+@pytest.mark.parametrize("bound", [0.4, 0.6])
+def test_an_upper_bound_is_held(tmp_path: Path, bound: float) -> None:
+    """Reference: the least objective of the trials that hold the bound."""
+    trials = trials_of(search_of(hunt(trials=12, constraints=[f"train_accuracy <= {bound}"])), tmp_path)
+    answer(trials)
+    sound = [t for t in journal(tmp_path).trials if 1 / (1 + t.params["train.lr"]) <= bound]
+    assert 0 < len(sound) < 12
+    (best,) = trials.searcher.best()
+    assert best.number == min(sound, key=lambda trial: trial.value or 0.0).number
+
+
+def test_a_front_under_a_constraint_holds_it_and_has_no_copies(tmp_path: Path) -> None:
+    """Reference: domination by definition, among the trials that hold the constraint, each training once."""
+    objective = {"nc1_ratio": "minimize", "train_accuracy": "maximize"}
+    space = {"train.lr": {"choice": [0.1, 0.3, 1.0, 2.0, 3.0]}}
+    changes = {"objective": objective, "space": space, "constraints": ["train_accuracy <= 0.7"], "sampler": "random"}
+    trials = trials_of(search_of(hunt(trials=25, **changes)), tmp_path)
+    answer(trials)
+    points = {t.params["train.lr"]: (t.values[0], -t.values[1]) for t in journal(tmp_path).trials}
+    sound = {lr: point for lr, point in points.items() if -point[1] <= 0.7}
+    front = {
+        lr for lr, (x, y) in sound.items() if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in sound.values())
+    }
+    assert len(points) == 5 and len(sound) == 3
+    assert sorted(trial.params["train.lr"] for trial in trials.searcher.best()) == sorted(front)
 
 
 def test_a_changed_study_is_refused(tmp_path: Path) -> None:
