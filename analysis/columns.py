@@ -241,6 +241,8 @@ def layers(metrics: tuple[str, ...]) -> tuple[Column, ...]:
 
 
 CONFIRMATION = (
+    Column("trial", "trial", whole),
+    Column("still the best", "stands", yes_no),
     Column("metric", "metric"),
     Column("scale", "scale"),
     Column("seeds tuned", "tuned_n", whole),

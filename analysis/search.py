@@ -93,7 +93,10 @@ def holds(trial: FrozenTrial) -> bool:
 
 def _best(study: optuna.Study) -> list[int]:
     if len(study.directions) > 1:
-        return sorted(trial.number for trial in study.best_trials)
+        numbers: dict[str, int] = {}  # of trials that one training answered the first stands for all
+        for trial in sorted(study.best_trials, key=lambda trial: trial.number):
+            numbers.setdefault(str(trial.user_attrs.get("cell", trial.number)), trial.number)
+        return list(numbers.values())
     try:
         return [study.best_trial.number]
     except ValueError:  # none is complete, or none holds the constraints

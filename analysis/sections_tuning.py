@@ -58,8 +58,9 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
     if told is None or search.confirmation is None:
         return []
     seeds = search.confirmation.seeds
+    winner = "the winner" if told.stands else "an earlier winner"
     used = (
-        f"Last checkpoint of the winner (trial {told.trial}) and of the study as it is (the untuned default), each "
+        f"Last checkpoint of {winner} (trial {told.trial}) and of the study as it is (the untuned default), each "
         f"trained on the fresh seeds {seeds[0]} to {seeds[-1]}. "
     )
     scale = (
@@ -73,7 +74,11 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
         )
     found: list[Exhibit] = [
         TableExhibit(
-            "confirmation", "The winner against the untuned default", used + how, comparison_table(told), CONFIRMATION
+            "confirmation",
+            f"Trial {told.trial} against the untuned default",
+            used + how,
+            comparison_table(told),
+            CONFIRMATION,
         )
     ]
     sides = [
@@ -96,7 +101,8 @@ def _course(search: SearchRecord) -> list[Exhibit]:
     caption = f"{len(search.trials)} trials in the order in which they were asked for, at their last checkpoint."
     found: list[Exhibit] = [FigureExhibit("history", "The course of the search", caption, history(search))]
     if len(search.objectives) > 1:
-        caption = "Complete trials at their last checkpoint; no other trial is better than one on the front in all objectives."
+        held = " that holds the constraints" if search.constraints else ""
+        caption = f"Complete trials at their last checkpoint; no other{held} is better than one on the front in all objectives."
         found.append(FigureExhibit("front", "The front", caption, front(search)))
     return found
 

@@ -84,8 +84,10 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     text = f"Over {sizes}, {change} (95% interval {interval}; exact permutation test, p {p_value(told['p'])})."
     if not told["beats"]:
         text += " The default is not shown to be beaten."
+    if not told["stands"]:
+        text += " Later trials surpassed this one, and the best was not yet put to the test."
     yield Paragraph(
-        "Confirmed" if told["beats"] else "Not confirmed",
+        "Confirmed" if told["beats"] and told["stands"] else "Not confirmed",
         f"{text} {told['note'] + '.' if told['note'] else ''}".strip(),
     )
 

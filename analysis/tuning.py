@@ -31,14 +31,16 @@ class Arm:
 class Comparison:
     """The winner against the default. `scale` is `log` (natural logarithm) or `raw`; means are back on the raw scale.
 
-    `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke a constraint, `*_failed`: without rows; both are left
-    out. `beats` is true where the interval of the difference lies on the better side of 0 and no seed of the winner was left
-    out.
+    `stands`: whether the trial is still the best one (of several objectives: on the front), not one that later trials
+    surpassed. `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke a constraint, `*_failed`: without rows;
+    both are left out. `beats` is true where the interval of the difference lies on the better side of 0 and no seed of
+    the winner was left out.
     """
 
     metric: str
     scale: str
     trial: int
+    stands: bool
     tuned_n: int
     default_n: int
     tuned_broke: int
@@ -100,6 +102,7 @@ def confirmed(search: SearchRecord, frame: pl.DataFrame, metric: Metric | None) 
         metric=objective.column,
         scale="log" if log else "raw",
         trial=search.confirmation.trial,
+        stands=search.confirmation.trial in search.best,
         tuned_n=len(tuned.values),
         default_n=len(default.values),
         tuned_broke=tuned.broke,

@@ -119,7 +119,8 @@ def front(search: SearchRecord) -> Figure:
         for axis, other in zip(axes, others, strict=True):
             best = complete.filter(pl.col("trial").is_in(list(search.best))).sort(first.column)
             rest = complete.filter(~pl.col("trial").is_in(list(search.best)))
-            axis.scatter(rest[first.column], rest[other.column], s=22, facecolors="none", edgecolors=GREY)
+            for part, mark in ((rest.filter("holds"), "o"), (rest.filter(~pl.col("holds")), "x")):
+                axis.plot(part[first.column], part[other.column], mark, mfc="none", color=GREY, markersize=5)
             axis.plot(
                 best[first.column],
                 best[other.column],
@@ -141,7 +142,9 @@ def front(search: SearchRecord) -> Figure:
             Line2D([], [], marker="o", color=OKABE_ITO[1], label="on the front, with the number of its trial"),
             Line2D([], [], marker="o", linestyle="", mfc="none", color=GREY, label="other trials"),
         ]
-        figure.legend(handles=handles, loc="upper left", ncol=2, frameon=False)
+        if search.constraints:
+            handles.append(Line2D([], [], marker="x", linestyle="", color=GREY, label="breaks a constraint"))
+        figure.legend(handles=handles, loc="upper left", ncol=3, frameon=False)
     return figure
 
 

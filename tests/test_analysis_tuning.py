@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from analysis.load import load
 from analysis.page import build_report
 from analysis.roles import AnalysisError, Choices, Metric
 from analysis.search import Confirmation, Objective, SearchRecord, describe, read_search
-from analysis.tuning import confirmed
+from analysis.summary import summarise
+from analysis.tuning import comparison_table, confirmed
 from analysis.two_groups import compare_groups
 from study.store import RunPaths, Store
 
@@ -139,6 +141,7 @@ def rows(values: dict[str, float | None], accuracy: dict[str, float] | None = No
 
 
 HEAVY = Metric("nc1_ratio", "NC1", "lower", heavy_tailed=True)
+TRIALS = pl.DataFrame({"trial": [3], "state": ["complete"], "nc1_ratio": [0.1], "holds": [True], "settings": ["lr 1"]})
 VALUES = {f"{arm}{n}": base * (1 + 0.1 * n) for arm, base in (("t", 0.02), ("d", 0.1)) for n in range(5)}
 
 
@@ -158,6 +161,16 @@ def test_the_comparison_is_of_logarithms_at_the_last_checkpoint() -> None:
     assert told.beats is True
     raw = confirmed(record(5, 5), rows(VALUES), None)
     assert raw is not None and raw.scale == "raw" and raw.ratio is None
+
+
+def test_a_winner_that_later_trials_surpassed_is_not_called_confirmed() -> None:
+    told = confirmed(replace(record(5, 5), best=(7,)), rows(VALUES), HEAVY)
+    assert told is not None and told.beats is True and told.stands is False
+    frames = {"trials": TRIALS, "confirmation": comparison_table(told)}
+    (_, paragraph) = summarise(frames, "val_loss", [])
+    assert paragraph.title == "Not confirmed" and "Later trials surpassed this one" in paragraph.text
+    frames["confirmation"] = comparison_table(replace(told, stands=True))
+    assert summarise(frames, "val_loss", [])[1].title == "Confirmed"
 
 
 def test_a_worse_winner_does_not_beat_the_default() -> None:
