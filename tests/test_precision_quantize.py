@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.pytorch_utils import Conv1D
 
+from study.models.hub import HubModel
 from study.precision import PrecisionError, RelativeError, parse_precision, quantization_record, quantize
 from study.precision.ao import quantize_
-from study.precision.apply import HalfLinear
+from study.precision.apply import HALF, HalfTransposed
 from study.precision.layers import covered_weights
 
 CLASSES, WIDTH, CONTEXT = 104, 64, 16
@@ -109,9 +112,11 @@ def test_ties_stay_tied_and_the_lookup_is_the_dequantized_head(
     assert record["tied_embedding_changed"] is True
 
 
-LEVELS = {"int8": 256, "int4": 16, "int3-asym": 8, "int2": 4, "mxfp4": 15}
-MODELS = {"tied": LanguageModel(), "untied": LanguageModel(tied=False), "vision": VisionModel()}
-CASES = [(model, name) for model in MODELS for name in LEVELS if (model, name) != ("vision", "mxfp4")]
+LEVELS = {"int8": 256, "int4": 16, "int3-asym": 8, "int2": 4, "mxfp4": 15, "nf4": 16}
+BLOCKS = {"mxfp4": 32, "nf4": 64}  # weights that share a scale; else a row
+WIDE = nn.Sequential(nn.Linear(1024, 8, bias=False))  # more weights in a row than int8 has levels
+MODELS = {"tied": LanguageModel(), "untied": LanguageModel(tied=False), "vision": VisionModel(), "wide": WIDE}
+CASES = [(model, name) for model in MODELS for name in LEVELS if model != "vision" or name not in BLOCKS]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -130,7 +135,7 @@ def test_every_layer_of_the_record_is_really_quantized(kind: str, name: str) -> 
     before = dict(model.named_parameters(remove_duplicate=False))
     for layer in layers:
         for row in after[layer].flatten(1):
-            for block in row.split(32 if name == "mxfp4" else len(row)):
+            for block in row.split(BLOCKS.get(name, len(row))):
                 assert len(block.unique()) <= LEVELS[name]
         assert not torch.equal(after[layer], before[layer])
     for other in before.keys() - set(layers):
@@ -171,23 +176,61 @@ def test_positions_are_told_by_attribute_and_by_name() -> None:
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["wte.weight"]
 
 
+def transposed(bias: bool) -> nn.Module:
+    """Hugging Face's linear layer, which always has a bias."""
+    layer = Conv1D(96, 256)
+    nn.init.normal_(layer.bias if bias else layer.weight)
+    return layer
+
+
+LAYERS = {
+    "linear": (lambda bias: nn.Linear(256, 96, bias=bias), (512, 256)),
+    "transposed": (transposed, (512, 256)),
+    "1d": (lambda bias: nn.Conv1d(32, 24, 7, stride=2, bias=bias), (4, 32, 80)),
+    "2d": (lambda bias: nn.Conv2d(16, 24, 3, padding="same", padding_mode="reflect", bias=bias), (4, 16, 12, 12)),
+    "depthwise": (lambda bias: nn.Conv2d(24, 24, 7, padding=3, groups=24, bias=bias), (4, 24, 12, 12)),
+}
+
+
 @pytest.mark.parametrize(("name", "unit"), [("bf16", 2**-8), ("fp16", 2**-11)])
+@pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear_layers_of_a_cast_round_the_exact_result_once(name: str, unit: float, bias: bool) -> None:
-    """Against float64 on the cast operands: one rounding, beside what float32 sums of 256 products err by."""
-    generator = torch.Generator().manual_seed(0)
-    layer = nn.Linear(256, 384, bias=bias)
-    half = quantize(nn.Sequential(layer), name)
-    assert isinstance(half[0], HalfLinear)
-    x = torch.randn(512, 256, generator=generator).to(half[0].weight.dtype)
+def test_layers_of_a_cast_round_the_exact_result_once(name: str, unit: float, kind: str, bias: bool) -> None:
+    """Against float64 on the cast operands: one rounding, beside what float32 sums of at most 256 products err by."""
+    torch.manual_seed(0)
+    make, shape = LAYERS[kind]
+    half = quantize(nn.Sequential(make(bias)), name)
+    assert isinstance(half[0], (*HALF.values(), HalfTransposed))
+    x = torch.randn(shape).to(half[0].weight.dtype)
     found = half(x)
-    exact = F.linear(x.double(), half[0].weight.double(), half[0].bias.double() if bias else None)
-    sums = 257 * 2**-24 * F.linear(x.double().abs(), half[0].weight.double().abs())
+    exact_layer = make(bias).double()
+    exact_layer.load_state_dict(half[0].state_dict())
+    exact = exact_layer(x.double())
+    for parameter in exact_layer.parameters():
+        parameter.data.abs_()
+    sums = 257 * 2**-24 * exact_layer(x.double().abs())
     assert found.dtype == x.dtype
     assert bool(((found.double() - exact).abs() <= unit * exact.abs() + 1.01 * sums + 2**-25).all())  # subnormals
     assert float((found == exact.to(x.dtype)).float().mean()) > 0.99
-    native = F.linear(x, half[0].weight, half[0].bias)
-    assert float((found == native).float().mean()) > 0.99
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_rotary_angles_are_not_rounded(name: str) -> None:
+    """With rounded frequencies the angles of late positions are off by turns: against the model in float64."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    model = HubModel(LlamaForCausalLM(LlamaConfig(vocab_size=90, max_position_embeddings=600, **sizes)).eval())
+    tokens = torch.randint(0, 90, (1, 600), generator=torch.Generator().manual_seed(1))
+    half = quantize(model, name)
+    exact = deepcopy(half)
+    for module in exact.modules():
+        module.__class__ = next((plain for plain, each in HALF.items() if each is type(module)), module.__class__)
+    exact.double()
+    late = slice(500, 600)
+    found, expected = half.features(tokens)[:, late].double(), exact.features(tokens)[:, late]
+    assert float((found - expected).norm() / expected.norm()) < {"bf16": 0.03, "fp16": 0.004}[name]
+    frequencies = [buffer for path, buffer in half.named_buffers() if path.endswith("inv_freq")]
+    assert frequencies and all(buffer.dtype == torch.float32 for buffer in frequencies)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
-from study.precision.layers import Weight, covered_weights, from_rows
+from study.precision.layers import Weight, covered_weights, from_rows, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -31,25 +31,69 @@ class DynamicLinear(nn.Linear):
         return F.linear(input, self.packed, self.bias)
 
 
-class HalfLinear(nn.Linear):
-    """A linear layer of a 16-bit cast on the CPU: products and sums in float32, rounded once, as half-precision units do.
+# Layers of a 16-bit cast on the CPU: products and sums in float32, rounded once, as half-precision units do. Processors
+# without such units (AVX2) take 5 to 60 times longer for the same result, up to the order of the sums. `single` holds the
+# values of the weight as float32.
 
-    Processors without such units (AVX2) take 5 to 60 times longer for the same result, up to the order of the sums.
-    """
+
+class HalfLinear(nn.Linear):
+    """A linear layer with sums in float32."""
+
+    single: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.float()
-        return F.linear(input.float(), self.weight.float(), bias).to(input.dtype)
+        return F.linear(input.float(), self.single, _single(self.bias)).to(input.dtype)
+
+
+class HalfTransposed(nn.Module):
+    """Hugging Face's `Conv1D`, a linear layer whose weight is (inputs, outputs), with sums in float32."""
+
+    single: Tensor
+    bias: nn.Parameter
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input.float(), self.single.t(), _single(self.bias)).to(input.dtype)
+
+
+class HalfConv1d(nn.Conv1d):
+    """A convolution with sums in float32."""
+
+    single: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = self._conv_forward(input.float(), self.single, _single(self.bias))
+        return y.to(input.dtype)
+
+
+class HalfConv2d(nn.Conv2d):
+    """A convolution with sums in float32."""
+
+    single: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = self._conv_forward(input.float(), self.single, _single(self.bias))
+        return y.to(input.dtype)
+
+
+HALF: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: HalfLinear,
+    nn.Conv1d: HalfConv1d,
+    nn.Conv2d: HalfConv2d,
+}
+
+
+def _single(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float()
 
 
 @torch.no_grad()
 def quantize(model: ModelT, precision: str | Precision) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched. Deterministic.
 
-    Casts convert every parameter and buffer, so features are computed in that dtype; on the CPU their linear layers
-    become `HalfLinear`. Weight formats replace each
-    covered weight by its rounded values, in the checkpoint's dtype; tied weights stay tied. Dynamic formats also
-    turn the linear layers into `DynamicLinear`. The copy is for measuring: its parameters take no gradients.
+    Casts convert every parameter and buffer, so features are computed in that dtype, but leave the frequencies of rotary
+    positions in float32, as transformers does; on the CPU linear layers and convolutions sum in float32. Weight formats
+    replace each covered weight by its rounded values, in the checkpoint's dtype; tied weights stay tied. Dynamic formats
+    also turn the linear layers into `DynamicLinear`. The copy is for measuring: its parameters take no gradients.
 
     Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take (naming layer,
     sizes and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`, which
@@ -79,7 +123,11 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
 
 
 def _cast(copy: ModelT, precision: Precision) -> ModelT:
+    rotary = {name: buffer for name, buffer in copy.named_buffers() if name.endswith("inv_freq")}
     copy.to(CAST_DTYPES[precision.format])
+    for name, buffer in rotary.items():  # an angle is a frequency times a position: rounded, it is off by turns
+        path, _, leaf = name.rpartition(".")
+        setattr(copy.get_submodule(path), leaf, buffer.float())
     for name, tensor in copy.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise PrecisionError(
@@ -88,9 +136,16 @@ def _cast(copy: ModelT, precision: Precision) -> ModelT:
             )
     if precision.format != "fp32":
         for module in copy.modules():
-            if type(module) is nn.Linear and module.weight.device.type == "cpu":
-                module.__class__ = HalfLinear  # in place, so that every reference to the layer sees the change
+            _halve(module)
     return copy
+
+
+def _halve(module: nn.Module) -> None:
+    """Gives a layer on the CPU its sums in float32, in place, so that every reference to it sees the change."""
+    half = HalfTransposed if is_transposed(module) else HALF.get(type(module))
+    if half is not None and module.get_parameter("weight").device.type == "cpu":
+        module.__class__ = half
+        module.register_buffer("single", module.get_parameter("weight").detach().float(), persistent=False)
 
 
 def check_takes(weights: list[Weight], precision: Precision) -> None:
@@ -109,7 +164,7 @@ def check_takes(weights: list[Weight], precision: Precision) -> None:
 def _dynamic_obstacle(weight: Weight, precision: Precision) -> str | None:
     weights_only = precision.name.replace("-dynamic", "")
     for place in weight.places:
-        if isinstance(place.module, nn.Embedding):
+        if isinstance(place.module, nn.Embedding | nn.EmbeddingBag):
             continue
         if type(place.module) is not nn.Linear:
             return f"the inputs of linear layers alone can be rounded at run time: take {weights_only!r}"

@@ -27,7 +27,7 @@ An unknown name is an error that names the nearest known one.
 ## What each one is
 
 Bits per weight include scales and zero points, here for a layer of {shape[0]} x {shape[1]} weights. Scales of integer
-formats have the checkpoint's dtype; `-asym` adds a zero point of 8 bits to each.
+formats have the checkpoint's dtype, that of `int8-dynamic` float32; `-asym` adds a zero point of 8 bits to each.
 
 {table}
 
@@ -38,7 +38,8 @@ two that divides their number in layers too small for that. A block of zeros sta
 ## What is rounded
 
 * `fp32`, `bf16`, `fp16` convert every parameter, buffer and activation: features are computed in that dtype.
-  Linear layers sum in float32 and round once; the CPU does so without its own 16-bit kernels, which many lack.
+  Frequencies of rotary positions stay in float32. Linear layers and convolutions sum in float32 and round once; on the
+  CPU by float32 kernels, as many processors lack fast 16-bit ones (attention products use those of PyTorch).
 * Weight formats round the weights of linear, embedding and convolution layers (an output channel of a convolution is
   its flattened kernel) and keep the checkpoint's dtype for activations. Norms, biases, vectors and position embeddings
   stay. A layer is a position embedding if it has `positional = True` or a name such as `wpe` or `position`.

@@ -112,11 +112,11 @@ def _weight(parameter: nn.Parameter, places: tuple[Place, ...], head: nn.Module 
         places=places,
         head=any(place.module is head for place in places),
         embedding=any(isinstance(place.module, nn.Embedding | nn.EmbeddingBag) for place in places),
-        transposed=_is_transposed(places[0].module),
+        transposed=is_transposed(places[0].module),
     )
 
 
-def _is_transposed(module: nn.Module) -> bool:
+def is_transposed(module: nn.Module) -> bool:
     """Hugging Face's `Conv1D` is a linear layer with its weight stored as (inputs, outputs)."""
     return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
 
@@ -124,7 +124,7 @@ def _is_transposed(module: nn.Module) -> bool:
 def _is_known(module: nn.Module, attribute: str) -> bool:
     if isinstance(module, nn.MultiheadAttention):
         return attribute in _ATTENTION_WEIGHTS
-    known = isinstance(module, nn.Linear | nn.Embedding | nn.EmbeddingBag) or _is_transposed(module)
+    known = isinstance(module, nn.Linear | nn.Embedding | nn.EmbeddingBag) or is_transposed(module)
     convolution = isinstance(module, _CONVOLUTIONS) and not isinstance(module, _ConvTransposeNd)
     return attribute == "weight" and (known or convolution)
 

@@ -125,8 +125,9 @@ def parse_precision(name: str) -> Precision:
     nearest = get_close_matches(name.strip().lower(), known, n=1, cutoff=0.0)[0]
     raise PrecisionError(
         f"unknown precision {name!r}: the nearest known one is {nearest!r}. Known are {', '.join(CASTS)}, ft-fp32, "
-        f"int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, then -dynamic, {', '.join(FLOATS)}; qat- or "
-        "efqat- before an integer format, /body or /head behind a weight format (docs/precision.md has the grammar)"
+        "int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, then -dynamic (not after -tensor), "
+        f"{', '.join(FLOATS)}; qat- or efqat- before an integer format without -dynamic, /body or /head behind a weight "
+        "format (docs/precision.md has the grammar)"
     )
 
 
