@@ -17,7 +17,7 @@ from study.precision import Precision, PrecisionError
 from study.precision.apply import check_takes, quantize
 from study.precision.formats import round_weight
 from study.precision.layers import Place, Weight, as_rows, covered_weights, from_rows
-from study.train import Progress, train
+from study.train import Diverged, Progress, train
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -99,10 +99,12 @@ def finetune(
         check_takes(weights, precision)
     for weight in weights:
         _parametrize(weight, precision, options.efqat.share if precision.tuning == "efqat" else None)
-    for _ in train(
-        config.model_copy(update={"train": settings, "measure": measure}), data, device, model=tuned, beat=beat
-    ):
-        pass
+    config = config.model_copy(update={"train": settings, "measure": measure})
+    try:
+        for _ in train(config, data, device, model=tuned, beat=beat):
+            pass
+    except Diverged as error:
+        raise Diverged(f"{precision.name}: {error} (here precision_options.qat.lr is the learning rate)") from error
     for weight in weights:
         _remove(weight)
     return quantize(tuned, precision.untuned).eval()

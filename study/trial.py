@@ -19,10 +19,10 @@ from study.grid import Cell, Training
 from study.models.base import FeatureModel
 from study.precision import REFERENCE, PrecisionError, parse_precision, quantization_record, quantize
 from study.store import SCHEMA_VERSION
-from study.train import Checkpoint, Diverged, Progress
+from study.train import Checkpoint, Diverged, Progress, TrainingError
 
 Row = dict[str, Any]
-Found = dict[str, list[Row] | PrecisionError | Diverged]
+Found = dict[str, list[Row] | PrecisionError | Diverged | TrainingError]
 """By cell: its rows, or why it has none."""
 Beat = Callable[[str, float], None]
 
@@ -82,7 +82,7 @@ def _measure_group(
         try:
             if cell.config.precision != REFERENCE:
                 models[cell.key] = at_precision(checkpoint.model, cell.config, data, device, beat=beat)
-        except (PrecisionError, Diverged) as error:
+        except (PrecisionError, Diverged, TrainingError) as error:
             results[cell.key] = error
     measure, seed = cells[0].config.measure, cells[0].config.data.seed
     measurements = collect(models, data, measure, seed=seed, device=device, reference=REFERENCE, beat=beat)

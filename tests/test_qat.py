@@ -13,15 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import study.qat
-from study.config import CellConfig
+from study.config import CellConfig, study_from
 from study.data import Dataset, load_data
+from study.data.base import Split
+from study.grid import expand
 from study.models.base import FeatureModel
 from study.precision import Precision, PrecisionError, parse_precision, quantization_record, quantize
 from study.precision.layers import covered_weights
 from study.qat import LargestRows, finetune
-from study.train import Progress, train
+from study.train import Checkpoint, Diverged, Progress, TrainingError, train
+from study.trial import measure_checkpoint
 
 CPU = torch.device("cpu")
+LAST = {"train_loss_running": 1.0, "train_accuracy_running": 0.5, "zero_error_epoch": None, "last": True}
 SETTINGS = {
     "data": {"kind": "text", "context": 64, "train_tokens": 100_000},
     "model": {"kind": "gpt_neo", "width": 32, "depth": 2, "heads": 4, "positions": 64},
@@ -70,14 +74,14 @@ def _rows(data: Dataset, count: int) -> Dataset:
     class First:
         samples = count * 63
 
+        def __init__(self, split: Split) -> None:
+            self.batch = split.batch
+
         def __len__(self) -> int:
             return count
 
-        def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-            return data.train.batch(rows)
-
     values = {field: getattr(data, field) for field in data.__dataclass_fields__}
-    return Dataset(**(values | {"train": First()}))
+    return Dataset(**(values | {"train": First(data.train), "val": First(data.val)}))
 
 
 def test_qat_beats_quantization_of_the_checkpoint_and_of_its_control(checkpoint: Trained) -> None:
@@ -243,6 +247,55 @@ def test_what_cannot_be_finetuned_is_an_error(short: Trained) -> None:
         short.finetuned("int4")
     with pytest.raises(PrecisionError, match=r"qat-int4-g128 cannot take embedding\.weight .*take qat-int4-g32"):
         short.finetuned("qat-int4-g128")
+
+
+def test_tuned_cells_are_measured_beside_the_others(short: Trained) -> None:
+    """Rows of all precisions of a checkpoint, against the models that they are of; one that fails takes no other along."""
+    names = ["fp32", "int3", "ft-fp32", "qat-int3", "efqat-int3"]
+    before = {name: tensor.clone() for name, tensor in short.model.state_dict().items()}
+    found = measured(short, names)
+    assert all(torch.equal(short.model.state_dict()[name], tensor) for name, tensor in before.items())
+    for name, bits in zip(
+        names, (32, 4, 32, 4, 4), strict=True
+    ):  # 3, and a scale of 32 bits for each 32 weights or more
+        (row,) = found[name]
+        precision = parse_precision(name)
+        model = short.finetuned(name) if precision.tuning else quantize(short.model, name)
+        record = quantization_record(short.model, model, precision)
+        assert {key: row[key] for key in record} == record
+        assert row["bits_per_weight"] == pytest.approx(bits, abs=0.4)
+        inputs, targets = short.data.val.batch(np.arange(len(short.data.val)))
+        with torch.no_grad():
+            loss = F.cross_entropy(model(inputs).flatten(0, 1).double(), targets.flatten())
+        assert row["val_loss"] == pytest.approx(float(loss), rel=1e-5)
+        assert (row.get("mean_drift") is None) == (row.get("logits_error") is None) == (name == "fp32")
+    assert found["ft-fp32"][0]["weight_error"] > 0 == found["fp32"][0]["weight_error"]
+
+
+def measured(short: Trained, names: list[str], **train: object) -> dict[str, object]:
+    """What `measure_checkpoint` finds, by precision."""
+    content = short.config.model_dump()
+    content["train"] |= train
+    content["measure"] |= {"at": "last", "min_count": 2}
+    study = study_from({"name": "tuned", **content, "grid": {"precision": names}}, folder=Path(), source="test")
+    cells = expand(study)
+    checkpoint = Checkpoint(epoch=3, step=1, tokens=1, model=short.model.eval(), **LAST)
+    found = measure_checkpoint(checkpoint, cells, short.data, CPU)
+    return {cell.config.precision: found[cell.key] for cell in cells}
+
+
+def test_a_precision_that_cannot_be_trained_takes_no_other_along(short: Trained) -> None:
+    found = measured(short, ["fp32", "int8", "qat-int3"], precision="fp16")
+    assert isinstance(found["qat-int3"], TrainingError)
+    assert len(found["fp32"]) == len(found["int8"]) == 1  # type: ignore[arg-type]
+
+
+def test_a_fine_tuning_that_diverges_names_its_own_learning_rate(short: Trained) -> None:
+    options = short.config.precision_options
+    wild = options.model_copy(update={"qat": options.qat.model_copy(update={"lr": 1e20})})
+    config = short.config.model_copy(update={"precision_options": wild})
+    with pytest.raises(Diverged, match=r"qat-int3: .*precision_options\.qat\.lr"):
+        finetune(short.model, parse_precision("qat-int3"), config, short.data, CPU)
 
 
 @pytest.mark.long
