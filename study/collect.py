@@ -290,7 +290,8 @@ def _measurement(collector: _Collector, known: _Collector | None, class_counts: 
         "generalization_gap": val.loss - train.loss,
     }
     for name, value in scores.items():
-        result.put(name, value, "the logits of a measured sample are not finite")
+        sound = math.isfinite(train.loss if name.startswith("train_") else val.loss)
+        result.put(name, value if sound else None, "the logits of a measured sample are not finite")
     for name, moments in collector.moments.items():
         if name != HEAD_INPUT:
             result.layers[name] = _layer(collector, name, moments, min_count)

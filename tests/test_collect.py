@@ -254,3 +254,14 @@ def test_equal_logits_predict_the_lowest_index() -> None:
     assert scores.accuracy == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="no samples"):
         _ = Scores().loss
+
+
+def test_logits_that_overflow_leave_no_score_behind() -> None:
+    """An argmax among infinities is no decision."""
+    model = Model(0)
+    with torch.no_grad():
+        model.head.weight.mul_(3e38)
+    found = collect({"model": model}, dataset(), MeasureConfig(), seed=0, device=CPU)["model"]
+    for column in ("val_loss", "val_accuracy", "val_top5_accuracy", "val_calibration_error", "train_accuracy"):
+        assert found.values[column] is None
+        assert "not finite" in found.reasons[column]
