@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.association import LEAST_ROWS, schema
 from analysis.batch import Batch, Outcome
 from analysis.confounders import axis_covariates
-from analysis.degradation import comparisons, paired
+from analysis.degradation import CONTROL, TUNED, comparisons, paired
 from analysis.linear import Floats
 from analysis.roles import Choices, Roles, Table, with_companions
 
@@ -58,8 +58,9 @@ class _Question:
 def change_links(table: Table, choices: Choices) -> pl.DataFrame:
     """Table of `ChangeLink` lines, within each precision.
 
-    `kind` change: given the axes, and again given the axes and the relative weight error where the table has it and
-    it varies. `kind` baseline: given the response at the baseline, because the change contains minus that.
+    `kind` change: given the axes, and again given the axes and the relative weight error where the table has it and it
+    varies, but not after fine-tuning. `kind` baseline: given the response at the baseline, because the change contains
+    minus that.
     """
     lines = []
     for precision, baseline in comparisons(table):
@@ -84,7 +85,8 @@ def _with_changes(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:
 def _questions(rows: pl.DataFrame, roles: Roles, precision: str, baseline: str) -> Iterator[_Question]:
     axes = ["axes"] if axis_covariates(rows, roles)[0] else []
     noise = f"{NOISE}_q" if f"{NOISE}_q" in rows.columns else NOISE
-    noisy = noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1
+    tuned = precision == CONTROL or TUNED.match(precision)  # then the error is how far that moved the weights
+    noisy = not tuned and noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1
     for name, given in with_companions(roles.metrics):
         change = (f"{given}_change",) if given else ()
         shown = [f"change of {given}"] if given else []

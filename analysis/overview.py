@@ -31,6 +31,7 @@ class Overview:
     share: float | None = None
     weight_error: float | None = None
     logits_error: float | None = None
+    mean_drift: float | None = None
     before: float | None = None
     after: float | None = None
     change: float | None = None
@@ -41,7 +42,7 @@ class Overview:
 
 
 FACTS = {"bits": "bits_per_weight", "mib": "model_bytes", "share": "quantized_share"} | {
-    name: name for name in ("weight_error", "logits_error")
+    name: name for name in ("weight_error", "logits_error", "mean_drift")
 }
 
 

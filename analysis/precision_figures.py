@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -86,7 +86,7 @@ def against_bits(table: Table, columns: Sequence[str]) -> Figure:
         styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = ((plain, {}), (tuned, diamonds))
         for part, style in styles:
             drawn = [Lines() for _ in columns]
-            for settings, line in medians(part, table.roles.axes, BITS, columns):
+            for settings, line in _by_precision(part, table, columns):
                 colour = colours.of([settings.get(colours.axis or "")])[0]
                 for lines, name in zip(drawn, columns, strict=True):
                     lines.add(line[BITS], line[name], colour)
@@ -99,13 +99,25 @@ def against_bits(table: Table, columns: Sequence[str]) -> Figure:
     return figure
 
 
+def _by_precision(
+    rows: pl.DataFrame, table: Table, columns: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    """For each configuration: its settings, and the medians of each precision, by bits. Formats may share their bits."""
+    axes, precision = table.roles.axes, str(table.roles.precision)
+    lines: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
+    for settings, points in medians(rows, (*axes, precision), BITS, columns):
+        lines.setdefault(tuple(settings[axis] for axis in axes), []).append(points)
+    for values, parts in lines.items():
+        yield dict(zip(axes, values, strict=True)), pl.concat(parts).sort(BITS, precision)
+
+
 def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
     """The response against bits per weight, a line per training, coloured by its metric at the reference precision.
 
     One panel for each metric; fine-tuned precisions are left out.
     """
     response, unit = table.roles.response, table.roles.unit
-    rows = at_all_precisions(table).filter(~pl.col("tuned")).sort(unit, BITS)
+    rows = at_all_precisions(table).filter(~pl.col("tuned")).sort(unit, BITS, str(table.roles.precision))
     trainings = {key[0]: part for key, part in rows.partition_by(unit, as_dict=True).items()}
     before = final_rows(table)
     with mpl.rc_context(STYLE):

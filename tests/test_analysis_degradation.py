@@ -48,6 +48,7 @@ def table(precisions: tuple[str, ...] = ("int8", "fp32", "qat-int4", "ft-fp32"),
                         "nc1_cdnv_galanti": metric + 0.02 * rng.standard_normal(),
                         "nc2_log_norm_mean": metric + 0.02 * rng.standard_normal(),
                         "weight_error": None if name == "fp32" else error,
+                        "mean_drift": None if name == "fp32" else error**2,
                     }
                 )
     metrics = ("nc1_cdnv", "nc1_cdnv_galanti", "nc2_log_norm_mean")
@@ -123,6 +124,7 @@ def test_the_tables_of_a_report_equal_numpy() -> None:
         assert line["change"] == pytest.approx(np.median(after - before), abs=1e-12)
         assert line["worse"] == np.count_nonzero(after > before)
         assert line["weight_error"] == pytest.approx(np.median(last(frame, name, "weight_error")), rel=1e-12)
+        assert line["mean_drift"] == pytest.approx(np.median(last(frame, name, "mean_drift")), rel=1e-12)
         signs = 1 - 2 * ((np.arange(2**10)[:, None] >> np.arange(10)) & 1)
         flipped = np.abs(signs @ (after - before))
         assert line["p"] == pytest.approx(np.mean(flipped >= abs((after - before).sum()) - 1e-12), abs=1e-12)
@@ -157,6 +159,13 @@ def test_links_equal_statsmodels() -> None:
         assert line["r"] == pytest.approx(np.corrcoef(x, dy)[0, 1], abs=1e-12)
         assert line["partial_r"] == pytest.approx(t / np.sqrt(t * t + fit.df_resid), abs=1e-10)
         assert 0 < line["partial_p"] <= 1
+
+
+def test_what_fine_tuning_moved_is_no_rounding_noise() -> None:
+    """The weight error of qat-* is against the checkpoint, so it contains the fine-tuning, as that of ft-fp32 does."""
+    lines = change_links(table(precisions=("fp32", "int4", "ft-fp32", "qat-int4")), CHOICES)
+    noisy = lines.filter(pl.col("given").str.contains("weight_error"))
+    assert set(noisy["precision"]) == {"int4"}
 
 
 def test_only_trainings_measured_at_both_are_paired() -> None:

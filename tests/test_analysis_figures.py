@@ -34,12 +34,13 @@ ROLES = Roles(
     seed="seed",
     precision="precision",
 )
-BITS = {"fp32": 32.0, "int8": 8.25, "int4": 4.25, "ft-fp32": 32.0, "qat-int4": 4.25}
+BITS = {"fp32": 32.0, "fp8": 8.25, "int8": 8.25, "int4": 4.25, "ft-fp32": 32.0, "qat-int4": 4.25}
+PLAIN = ("fp32", "fp8", "int8", "int4")
 LAYERS = ("block 1", "block 2", "block 10")
 
 
 def made() -> Table:
-    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds, two checkpoints, five precisions, three inner layers."""
+    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds, two checkpoints, six precisions, three inner layers."""
     rng = np.random.default_rng(8)
     rows, layers = [], []
     for width in (32, 128):
@@ -168,13 +169,24 @@ def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Tab
     assert axis.get_xlabel() == "layer (last: input of the head)"
 
 
+def by_precision(
+    table: Table, precisions: tuple[str, ...], settings: tuple[str, ...], name: str
+) -> list[list[tuple[float, float]]]:
+    """The lines of a panel against bits: a median for each precision, also where two take as many bits."""
+    values: dict[tuple[Any, ...], dict[tuple[float, str], list[float]]] = {}
+    for precision in precisions:
+        for row in last(table, precision):
+            line = values.setdefault(tuple(row[key] for key in settings), {})
+            line.setdefault((row["bits_per_weight"], precision), []).append(row[name])
+    return sorted([(bits, float(np.median(ys))) for (bits, _), ys in sorted(line.items())] for line in values.values())
+
+
 def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None:
     figure = against_bits(table, ("val_loss",))
     axis = panel(figure, "val_loss (nats per sample)")
-    plain = [row for name in ("fp32", "int8", "int4") for row in last(table, name)]
     tuned = [row for name in ("ft-fp32", "qat-int4") for row in last(table, name)]
     settings = ("width", "epochs", "weight_decay")
-    assert lines(axis) == medians(plain, settings, "bits_per_weight", "val_loss")
+    assert lines(axis) == by_precision(table, PLAIN, settings, "val_loss")
     drawn = points([part for part in dots(axis) if part.get_markerfacecolor() == "none"])
     expected = [point for line in medians(tuned, settings, "bits_per_weight", "val_loss") for point in line]
     assert drawn == sorted(expected)
@@ -184,8 +196,7 @@ def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None
 def test_loss_against_bits_has_a_line_per_training_by_its_collapse(table: Table) -> None:
     figure = loss_against_bits(table, ["nc1_ratio"])
     (axis,) = figure.axes
-    plain = [row for name in ("fp32", "int8", "int4") for row in last(table, name)]
-    assert lines(axis) == medians(plain, ("training",), "bits_per_weight", "val_loss")
+    assert lines(axis) == by_precision(table, PLAIN, ("training",), "val_loss")
     (part,) = [part for part in axis.collections if isinstance(part, LineCollection)]
     shade = {
         tuple(segment[0]): to_hex(colour)
