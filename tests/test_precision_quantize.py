@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from study.metrics.table import METRICS
 from study.models.hub import HubModel
 from study.precision import PrecisionError, RelativeError, parse_precision, quantization_record, quantize
 from study.precision.ao import quantize_
@@ -141,6 +142,8 @@ def test_every_layer_of_the_record_is_really_quantized(kind: str, name: str) -> 
     for other in before.keys() - set(layers):
         assert torch.equal(after[other], before[other])
     sizes = {before[layer]: before[layer].numel() for layer in layers}
+    numbers = {key for key, value in record.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    assert numbers <= METRICS.keys(), "what a column means stands in the store"
     assert record["quantized_share"] == sum(sizes.values()) / sum(p.numel() for p in model.parameters())
 
 

@@ -119,6 +119,17 @@ METRICS: dict[str, Metric] = {
     "mean_drift": Metric(
         "drift", "lower", OURS, "mean squared shift of class means over the reference's tr Sigma_B", True
     ),
+    # what the precision did to the weights
+    "bits_per_weight": Metric("precision", None, OURS, "bits of a rounded weight, with its share of scales"),
+    "model_bytes": Metric("precision", None, OURS, "bytes of parameters and buffers as stored, with scales"),
+    "quantized_share": Metric("precision", None, OURS, "share of the parameters that the precision rounds"),
+    "weight_error": Metric(
+        "precision",
+        None,
+        OURS,
+        "relative error of the rounded weights against the checkpoint's, fine-tuning included",
+        True,
+    ),
     # other data, and imbalance
     "nc5_ood_orthogonality": Metric(
         "NC5", "lower", AMMAR, "mean |cosine| of class means and the mean feature of other data (data.ood)"
