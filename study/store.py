@@ -173,7 +173,7 @@ def _sealed_table(path: Path) -> pa.Table:
     content = path.read_bytes()
     if not intact(content):
         raise StoreError(f"{path} is damaged; a relaunch sets it aside and measures its cells again")
-    return pq.read_table(BytesIO(content))
+    return pq.read_table(path)  # not from memory: a thread of pyarrow's then aborts a process that ends at once
 
 
 def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -326,7 +326,7 @@ class Store:
             )
         import polars as pl
 
-        frame = pl.from_arrow(pq.read_table(BytesIO(content)).replace_schema_metadata(None))
+        frame = pl.from_arrow(pq.read_table(self.paths.planned).replace_schema_metadata(None))
         assert isinstance(frame, pl.DataFrame)
         return frame
 
