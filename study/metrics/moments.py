@@ -108,10 +108,8 @@ class ClassMoments:
             return
         present_K, inverse_B, sizes_K = torch.unique(labels_B, return_inverse=True, return_counts=True)
         mean_Kxd = self._zeros(len(present_K), self.dim).index_add_(0, inverse_B, x_Bxd).div_(sizes_K[:, None])
-        centre_Bxd = mean_Kxd[inverse_B]
-        x_Bxd = torch.sub(
-            x_Bxd, centre_Bxd, out=centre_Bxd
-        )  # in its place: a buffer of 16 MB costs as much as the sums
+        centre_Bxd = mean_Kxd[inverse_B]  # its memory is reused: the features may be the caller's
+        x_Bxd = torch.sub(x_Bxd, centre_Bxd, out=centre_Bxd)
         deviations_K = self._zeros(len(present_K)).index_add_(0, inverse_B, torch.linalg.vecdot(x_Bxd, x_Bxd))
         if self.scatter is not None:
             self.scatter.addmm_(x_Bxd.T, x_Bxd)
