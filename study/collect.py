@@ -34,6 +34,9 @@ from study.models.base import FeatureModel
 from study.precision import RelativeError
 
 LOGITS = 2**21  # logits held at a time: 8 MB, which stay in cache and are not given back to the system each time
+HEAD_SAMPLES = (
+    256  # but at least so many samples: a product of fewer rows takes longer to read the head than to compute
+)
 BATCH_SAMPLES = 8_192  # samples read at a time
 # A model sees at most so much of them at a time, because what it computes from them is many times larger:
 IMAGE_VALUES = 2**19
@@ -251,8 +254,8 @@ def _batches(
 
 
 def _blocks(samples: int, classes: int) -> Iterator[slice]:
-    """Slices of samples whose logits fit `LOGITS`."""
-    size = max(1, LOGITS // classes)
+    """Slices of samples whose logits fit `LOGITS`, or of `HEAD_SAMPLES`."""
+    size = max(HEAD_SAMPLES, LOGITS // classes)
     for start in range(0, samples, size):
         yield slice(start, start + size)
 

@@ -100,12 +100,16 @@ def plain_rounding(weight: np.ndarray, bits: int, group: int | None, symmetric: 
     return result
 
 
+CONVOLUTIONS = {
+    "conv2d": nn.Conv2d(64, 8, 3),
+    "conv1d": nn.Conv1d(32, 6, 4),
+    "depthwise": nn.Conv2d(12, 12, 3, groups=12),
+    "grouped": nn.Conv2d(16, 8, 3, groups=4),
+}
+
+
 @pytest.mark.parametrize("name", ["int8", "int4", "int3-asym", "int2", "int4-g32", "int5-g64-asym"])
-@pytest.mark.parametrize(
-    "convolution",
-    [nn.Conv2d(64, 8, 3), nn.Conv1d(32, 6, 4), nn.Conv2d(12, 12, 3, groups=12), nn.Conv2d(16, 8, 3, groups=4)],
-    ids=["conv2d", "conv1d", "depthwise", "grouped"],
-)
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolutions_equal_a_plain_reference(convolution: nn.Module, name: str) -> None:
     precision = parse_precision(name)
     weight = weights(*convolution.weight.shape)
@@ -119,6 +123,106 @@ def test_convolutions_equal_a_plain_reference(convolution: nn.Module, name: str)
     mine = quantize(convolution, name).weight.detach().numpy()
     # numpy and torch divide alike, so the integers agree; the last multiplication may differ in the last bit
     np.testing.assert_allclose(mine, expected, rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("name", ["int8-tensor", "int3-tensor", "int4-tensor-asym"])
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions_with_one_scale_equal_a_plain_reference(convolution: nn.Module, name: str) -> None:
+    """The whole kernel as one channel of the plain reference."""
+    precision = parse_precision(name)
+    weight = weights(*convolution.weight.shape)
+    convolution.weight = nn.Parameter(weight)
+    expected = plain_rounding(weight.numpy()[None], precision.bits, None, precision.symmetric)[0]
+    np.testing.assert_allclose(quantize(convolution, name).weight.detach().numpy(), expected, rtol=3e-7, atol=0)
+
+
+def values_of(exponent_bits: int, mantissa_bits: int, largest: float) -> np.ndarray:
+    """The values of a small float, ascending, negative ones too: m 2^-M 2^e with subnormals, up to `largest`."""
+    bias = 2 ** (exponent_bits - 1) - 1
+    steps = range(2**mantissa_bits)
+    positive = [step / 2**mantissa_bits * 2.0 ** (1 - bias) for step in steps]
+    for exponent in range(1, 2**exponent_bits):
+        positive += [(1 + step / 2**mantissa_bits) * 2.0 ** (exponent - bias) for step in steps]
+    positive = [value for value in positive if value <= largest]
+    return np.array([-value for value in reversed(positive[1:])] + positive)
+
+
+def nearest(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The nearest of `values`; of two as near, the one of even mantissa: an even number of steps from zero."""
+    distance = np.abs(x[..., None] - values)
+    odd = np.abs(np.arange(len(values)) - np.flatnonzero(values == 0)[0]) % 2
+    return values[np.lexsort((np.broadcast_to(odd, distance.shape), distance), axis=-1)[..., 0]]
+
+
+# exponent bits, mantissa bits and largest value of the elements; weights of a block
+MICROSCALING = {
+    "mxfp8": (4, 3, 448.0, 32),
+    "mxfp6-e2m3": (2, 3, 7.5, 32),
+    "mxfp6-e3m2": (3, 2, 28.0, 32),
+    "mxfp4": (2, 1, 6.0, 32),
+    "nvfp4": (2, 1, 6.0, 16),
+}
+EIGHT_BITS = {"fp8": (4, 3, 448.0), "fp8-e5m2": (5, 2, 57344.0)}
+
+
+def plain_float_rounding(weight: np.ndarray, name: str) -> np.ndarray:
+    """Rounding of every output channel to a float format, block by block, in float64 from the formats' definitions.
+
+    fp8: a scale of largest / (largest value of the format) per channel. mx: OCP Microscaling Formats 1.0, section 6.3: a
+    scale of 2 ^ (floor(log2 largest) - emax) per 32 weights, saturating. nvfp4: 16 weights share a scale of e4m3,
+    itself in units of one float32 per tensor that takes the largest weight to 6 x 448.
+    """
+    result = np.zeros_like(weight, dtype=np.float64)
+    exponent, mantissa, top = (EIGHT_BITS.get(name) or MICROSCALING[name])[:3]
+    values = values_of(exponent, mantissa, top)
+    tensor_scale = float(np.float32(np.abs(weight).max()) / np.float32(6 * 448))
+    for channel in range(weight.shape[0]):
+        flat = weight[channel].reshape(-1).astype(np.float64)
+        size = MICROSCALING[name][3] if name in MICROSCALING else flat.size
+        for start in range(0, flat.size, size):
+            w = flat[start : start + size]
+            largest = np.abs(w).max()
+            if largest == 0:
+                continue
+            if name.startswith("mx"):
+                scale = 2.0 ** (np.floor(np.log2(largest)) - np.floor(np.log2(top)))
+            elif name == "nvfp4":
+                scale = float(nearest(values_of(4, 3, 448.0), np.array(largest / 6 / tensor_scale))) * tensor_scale
+            else:
+                scale = largest / top
+            result[channel].reshape(-1)[start : start + size] = nearest(values, np.clip(w / scale, -top, top)) * scale
+    return result
+
+
+@pytest.mark.parametrize("name", [*EIGHT_BITS, *MICROSCALING])
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions_in_float_formats_equal_a_plain_reference(convolution: nn.Module, name: str) -> None:
+    weight = weights(*convolution.weight.shape)
+    convolution.weight = nn.Parameter(weight)
+    row = weight[0].numel()
+    if name in MICROSCALING and row % MICROSCALING[name][3] != 0:
+        with pytest.raises(PrecisionError, match=f"{row} weights per output channel do not divide into groups"):
+            quantize(convolution, name)
+        return
+    mine = quantize(convolution, name).weight.detach().numpy()
+    np.testing.assert_allclose(mine, plain_float_rounding(weight.numpy(), name), rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions_in_nf4_are_their_kernels_in_a_row(convolution: nn.Module) -> None:
+    """Blocks of nf4 run through the tensor as it lies in memory, so torchao on the kernels as one vector."""
+    from torchao.quantization import to_nf4
+
+    weight = weights(*convolution.weight.shape)
+    convolution.weight = nn.Parameter(weight)
+    if weight.numel() % 64 != 0:
+        with pytest.raises(PrecisionError, match=f"its {weight.numel()} weights do not divide into blocks of 64"):
+            quantize(convolution, "nf4")
+        return
+    scales = nf4_scales_per_group(tuple(weight.flatten(1).shape))
+    expected = to_nf4(weight.reshape(-1), block_size=64, scaler_block_size=scales).get_original_weight()
+    expected[weight.reshape(-1) == 0] = 0
+    torch.testing.assert_close(quantize(convolution, "nf4").weight.data.reshape(-1), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -179,6 +179,23 @@ def test_positions_are_told_by_attribute_and_by_name() -> None:
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["wte.weight"]
 
 
+@pytest.mark.parametrize(
+    "name", ["pos_embedding", "relative_position_bias_table", "rel_pos_h", "image_positions", "pos_emb"]
+)
+def test_tables_of_positions_stay(name: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.register_parameter(name, nn.Parameter(torch.ones(4, 8)))
+    assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["0.weight"]
+
+
+@pytest.mark.parametrize("name", ["position_head", "pos_projection", "post_attention", "position_query"])
+def test_a_matrix_that_only_begins_like_a_position_is_not_left_out_in_silence(name: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.register_parameter(name, nn.Parameter(torch.ones(4, 8)))
+    with pytest.raises(PrecisionError, match=rf"{name} of Sequential \(4, 8\) is a matrix that no format covers"):
+        covered_weights(model, parse_precision("int4"))
+
+
 def transposed(bias: bool) -> nn.Module:
     """Hugging Face's linear layer, which always has a bias."""
     layer = Conv1D(96, 256)

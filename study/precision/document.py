@@ -42,7 +42,8 @@ two that divides their number in layers too small for that. A block of zeros sta
   CPU by float32 kernels, as many processors lack fast 16-bit ones (attention products use those of PyTorch).
 * Weight formats round the weights of linear, embedding and convolution layers (an output channel of a convolution is
   its flattened kernel) and keep the checkpoint's dtype for activations. Norms, biases, vectors and position embeddings
-  stay. A layer is a position embedding if it has `positional = True` or a name such as `wpe` or `position`.
+  stay. A layer is a position embedding if it has `positional = True` or a name such as `wpe`,
+  `position` or `pos_embedding`. Any other matrix that belongs to no layer is an error that names it.
 * `/body` leaves the head and all embeddings as they are, `/head` everything but the head. A head that is tied to the
   embedding stays tied: quantizing it changes the embedding, and the row says so (`tied_embedding_changed`).
 * `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time. `int8-dynamic` is

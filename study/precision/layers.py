@@ -10,7 +10,9 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from study.precision.names import Precision, PrecisionError
 
-_POSITIONAL_NAME = re.compile(r"(^|_)(wpe|pos|positions?|positional)(_|$)")
+_POSITIONAL_NAME = re.compile(
+    r"(.*_)?(wpe|pos|positions?|positional)(_(embs?|embeds?|embeddings?|encs?|encodings?|bias|biases|tables?|layer))*(_[a-z])?"
+)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -134,7 +136,9 @@ def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> b
     if getattr(module, "positional", False) is True:
         return True
     if isinstance(module, nn.Embedding):
-        return _POSITIONAL_NAME.search(path.rpartition(".")[2]) is not None
+        return _POSITIONAL_NAME.fullmatch(path.rpartition(".")[2]) is not None
     if _is_known(module, attribute):
         return False
-    return parameter.ndim < 2 or max(parameter.shape) == parameter.numel() or bool(_POSITIONAL_NAME.search(attribute))
+    return (
+        parameter.ndim < 2 or max(parameter.shape) == parameter.numel() or bool(_POSITIONAL_NAME.fullmatch(attribute))
+    )
