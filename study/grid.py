@@ -216,6 +216,12 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     )
 
 
+def measurements(training: Training) -> int:
+    """How many rows a training gives: cells times the checkpoints at which each is measured."""
+    epochs = training.first.config.train.epochs
+    return sum(len(measured_epochs(cell.config.measure.at, epochs)) for cell in training.cells)
+
+
 def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
     """Samples that a cell's checkpoints are measured on."""
     asked = cell.config.measure

@@ -23,7 +23,7 @@ from study.backlog import Backlog
 from study.config import COLUMN_KINDS, StudyConfig, load_study, study_from
 from study.dryrun import data_size, show_plan
 from study.faults import Fault, StudyError
-from study.grid import Plan, expand, plan, trainings
+from study.grid import Plan, expand, measurements, plan, trainings
 from study.kept import has_checkpoints
 from study.lease import Leases
 from study.leftovers import forget_dead_launches, scratch
@@ -37,8 +37,9 @@ from study.view import view
 from study.worker import stop_file, work
 from study.yamlfile import read_yaml
 
-START = 5e11
-"""FLOPs that a core does while a training starts and ends: small trainings take no less time than that."""
+START, MEASURED = 1e11, 5e10
+"""FLOPs that a core does while a training starts, and beside the forward passes while a cell is measured at a checkpoint:
+small trainings take no less time than that."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,6 +125,7 @@ class Launch:
         self.leases = Leases(self.paths.leases)
         self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         self.stop_file = stop_file(run_dir, self.name)
+        self.record: dict[str, Any] = {}
 
     def plan(self) -> Plan:
         """What is left, with its cost where the size of the data is known."""
@@ -206,8 +208,7 @@ class Launch:
 
     def _begin(self, first: Plan) -> Backlog:
         """Record the launch, and say what it will do."""
-        record = launch_record()
-        write_json(self.paths.launches / f"{self.name}.json", record | {"cells": len(self.cells)})
+        self._record(cells=len(self.cells))
         trained = len(first.pending) - len(first.measured_only)
         self.say(
             f"{self.study.name}: {first.pending_cells} of {len(self.cells)} cells to run "
@@ -218,10 +219,15 @@ class Launch:
             self.run_dir,
             first.pending,
             self.name,
-            git_sha=record["git_sha"],
+            git_sha=self.record["git_sha"],
             parallel=self.study.resources.parallel,
             say=self.say,
         )
+
+    def _record(self, **asked: int) -> None:
+        """Write down who launches what, with which versions, and how much is asked for."""
+        self.record = {**(self.record or launch_record()), **asked}
+        write_json(self.paths.launches / f"{self.name}.json", self.record)
 
     def _work(self, backlog: Backlog) -> None:
         """Give pending trainings to Ray, or run them here, until none is left that this launch can run."""
@@ -251,8 +257,13 @@ class Launch:
                 raise StudyError([fault], source="command line") from error
 
     def _watch(self) -> Watch:
-        costs = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)).costs
-        return Watch(self.run_dir, self.cells, {key: START + cost.flops for key, cost in costs.items() if cost.flops})
+        wanted = plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache))
+        weights = {
+            training.key: START + MEASURED * measurements(training) + cost.flops
+            for training in wanted.pending
+            if (cost := wanted.costs.get(training.key)) is not None and cost.flops is not None
+        }
+        return Watch(self.run_dir, self.cells, weights)
 
     def _work_here(self, backlog: Backlog) -> None:
         while not backlog.finished:

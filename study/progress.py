@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,12 @@ class Snapshot:
         return self.total - self.done - self.failed
 
 
+ENOUGH = 0.01
+"""Share of the work from whose time that of the rest is estimated, unless a cell has ended before."""
+
+
 class Watch:
-    """Looks at a run again and again; the time left follows from the work done since the first look."""
+    """Looks at a run again and again; the time left follows from the work done since the first training was seen."""
 
     def __init__(self, run_dir: Path, cells: Collection[Cell], weights: dict[str, float] | None = None) -> None:
         """`weights`: cost of a training by its key; where one is missing all trainings count alike."""
@@ -45,6 +49,7 @@ class Watch:
         known = weights if weights and all(t.key in weights for t in self.trainings) else {}
         self.weights = {t.key: known.get(t.key, 1.0) for t in self.trainings}
         self.started = time.monotonic()
+        self.seen: float | None = None
         self.first = self.look()
 
     def look(self) -> Snapshot:
@@ -58,6 +63,8 @@ class Watch:
             ended = sum(cell.key in keys or cell.key in failures for cell in training.cells) / len(training.cells)
             lease = by_key.get(training.key)
             finished += self.weights[training.key] * max(ended, training_share(lease) if lease else 0.0)
+        if running and self.seen is None:
+            self.seen = time.monotonic()
         return Snapshot(
             total=len(self.cells),
             done=sum(cell.key in keys for cell in self.cells),
@@ -67,11 +74,13 @@ class Watch:
         )
 
     def seconds_left(self, now: Snapshot) -> float | None:
-        """Estimate from the share of the work done since the first look; None before there is any."""
+        """Estimate from the share of the work done since then; None where it is too little to tell."""
         gained = now.share - self.first.share
-        if gained <= 0:
+        ended = now.left < self.first.left
+        if gained <= 0 or not (ended or gained >= ENOUGH):
             return None
-        return (time.monotonic() - self.started) * (1 - now.share) / gained
+        since = self.started if self.seen is None else self.seen  # before, time went into starting Ray
+        return (time.monotonic() - since) * (1 - now.share) / gained
 
 
 def training_share(lease: Lease) -> float:
@@ -120,14 +129,24 @@ def training_name(cell: Cell) -> str:
     return f"{settings['model_kind']} {size} {settings['epochs']} epochs seed {settings['seed']}".replace("  ", " ")
 
 
+def running_table(running: Iterable[Lease], cells: Mapping[str, Cell]) -> Table:
+    """What each training that runs is doing; `cells`: one of its cells by its key."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("training", "doing", "step", "loss", "tokens", "where"):
+        table.add_column(column, justify="right" if column in ("step", "loss", "tokens") else "left")
+    for lease in running:
+        table.add_row(*describe_lease(lease, cells.get(lease.training)))
+    return table
+
+
+def bar(share: float) -> tuple[ProgressBar, Text]:
+    """A bar on a line of its own."""
+    return ProgressBar(total=1.0, completed=min(share, 1.0), width=60), Text()
+
+
 def render(watch: Watch, now: Snapshot) -> Group:
     """The state as a bar and a table of what runs."""
     left = watch.seconds_left(now)
     by_training = {training.key: training.first for training in watch.trainings}
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("training", "doing", "step", "loss", "tokens", "where"):
-        table.add_column(column, justify="right" if column in ("step", "loss", "tokens") else "left")
-    for lease in now.running:
-        table.add_row(*describe_lease(lease, by_training.get(lease.training)))
-    bar = ProgressBar(total=1.0, completed=now.share, width=60)
-    return Group(Text(headline(now, left)), bar, *([table] if now.running else []))
+    tables = [running_table(now.running, by_training)] if now.running else []
+    return Group(Text(headline(now, left)), *bar(now.share), *tables)

@@ -17,14 +17,13 @@ from study.confirm import Confirmation, confirmation, fresh_seeds, write_best
 from study.dryrun import data_size, show_plan
 from study.faults import Fault, StudyError
 from study.grid import Cell, Training, plan, trainings
+from study.journal import counted, read_journal
 from study.launch import Launch
 from study.lease import Leases
 from study.progress import Snapshot, Watch
-from study.provenance import launch_record
 from study.search_config import Search
 from study.searcher import Searcher
 from study.stopping import Stopped
-from study.store import write_json
 from study.trials import Trials
 
 FILE = "search.yaml"
@@ -41,11 +40,15 @@ class SearchLaunch(Launch):
         self.searcher: Searcher
 
     def show(self) -> int:
-        """Print what a trial costs."""
+        """Print what is done and what a trial costs."""
         config = self.search.config
+        done = counted(read_journal(self.paths.journal)) if self.paths.journal.exists() else 0
         show_plan(plan(self.cells, size=lambda cell: data_size(cell, self.paths.cache)), self.console, self.paths.cache)
         arms = f", then {2 * config.confirm} to confirm the best" if config.confirm else ""
-        self.say(f"This is one trial as the study stands. The search asks for {config.trials} of them{arms}.")
+        self.say(
+            f"This is one trial as the study stands. The search asks for {config.trials} of them{arms}. "
+            f"{done} trials are done."
+        )
         return 0
 
     def run(self) -> int:
@@ -112,15 +115,14 @@ class SearchLaunch(Launch):
         if self.searcher.finished >= config.trials:
             self.say(f"{self.searcher.finished} trials of {config.trials} are done.")
             return True, None
-        record = launch_record()
-        write_json(self.paths.launches / f"{self.name}.json", record | {"trials": config.trials})
+        self._record(trials=config.trials)
         self.say(f"{self.study.name}: {self.searcher.finished} of {config.trials} trials done. Results: {self.run_dir}")
         backlog = Trials(
             self.search,
             self.searcher,
             self.run_dir,
             self.name,
-            git_sha=record["git_sha"],
+            git_sha=self.record["git_sha"],
             parallel=1 if self.options.serial else self.study.resources.parallel or 1,
             say=self.say,
             asked=self._asked,

@@ -14,14 +14,13 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study.faults import Fault, StudyError
+from study.journal import best_trials, counted, storage
 from study.search_config import Constraint, SearchConfig
 
 STUDY = "search"
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +46,7 @@ class Searcher:
         self.config, self.constraints = config, tuple(constraints)
         self.study = optuna.create_study(
             study_name=STUDY,
-            storage=_storage(journal),
+            storage=storage(journal),
             directions=list(config.objective.values()),
             load_if_exists=True,
             pruner=_pruner(config, epochs),
@@ -59,7 +58,7 @@ class Searcher:
     @property
     def finished(self) -> int:
         """Trials that count: complete or pruned. Failed ones do not."""
-        return len(self.study.get_trials(deepcopy=False, states=COUNTED))
+        return counted(self.study)
 
     def ask(self) -> Trial:
         """The next trial, with no parameter suggested yet."""
@@ -81,19 +80,8 @@ class Searcher:
         self.study.tell(trial, state=TrialState.PRUNED)
 
     def best(self) -> list[FrozenTrial]:
-        """Best trials that hold the constraints: one, or with several objectives the front, best first objective first.
-
-        Of trials that were answered by the same training the first stands for all.
-        """
-        if len(self.config.objective) == 1:
-            try:
-                return [self.study.best_trial]
-            except ValueError:  # none is complete, or none holds the constraints
-                return []
-        first = next(iter(self.config.objective.values()))
-        ordered = sorted(self.study.best_trials, key=lambda t: t.number)
-        distinct = {str(t.user_attrs.get("cell", t.number)): t for t in reversed(ordered)}
-        return sorted(distinct.values(), key=lambda t: t.values[0], reverse=first == "maximize")
+        """Best trials that hold the constraints, as `study.journal.best_trials` orders them."""
+        return best_trials(self.study)
 
     def _check(self, definition: dict[str, Any], journal: Path) -> None:
         begun: dict[str, Any] | None = self.study.user_attrs.get("definition")
@@ -122,15 +110,6 @@ class Searcher:
             if "training" in trial.user_attrs and trial.number not in known:
                 self.study.enqueue_trial(dict(trial.params), user_attrs={"again": trial.number})
             self.study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _storage(journal: Path) -> JournalStorage:
-    """Raises StudyError where a line of the journal, not the last, is damaged."""
-    try:
-        return JournalStorage(JournalFileBackend(str(journal)))
-    except (ValueError, KeyError, TypeError) as error:  # JSON that is none, or lacks what every record has
-        fix = "Restore it, or delete the folder `search` beside the cells: rows are kept, and trials answered from them"
-        raise StudyError([Fault("", f"the journal is damaged ({error})", fix)], source=str(journal)) from error
 
 
 def _in_order(part: Any) -> Any:

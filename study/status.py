@@ -1,4 +1,4 @@
-"""`python -m study.status runs/NAME`: what is done, running, failed (grouped by cause) and left."""
+"""`python -m study.status runs/NAME`: what is done, running, failed (grouped by cause) and left, of a study or a search."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from study.grid import Cell, expand
 from study.launch import open_study
 from study.progress import Watch, render
 from study.schema import Scalar
+from study.search_status import SearchLook
 from study.store import RunPaths, StoreError
+from study.tune import open_search
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,18 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console()
     try:
+        if RunPaths(Path(options.run)).journal.exists():
+            return show_search(options, console)
         study, run_dir = open_study(options.run, Path())
         watch = Watch(run_dir, expand(study))
     except (StudyError, StoreError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
-    if options.delete_checkpoints:
-        if watch.look().running:
-            Console(stderr=True).print(
-                "Trainings of this run are running: stop their launch before deleting checkpoints."
-            )
-            return 2
-        console.print(f"Deleted {size_text(delete_checkpoints(watch.store.paths))} of checkpoints.")
+    if options.delete_checkpoints and not deleted(watch.store.paths, bool(watch.look().running), console):
+        return 2
     if options.json:
         print(json.dumps(as_json(watch, study), indent=1))
     elif options.watch:
@@ -65,6 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         console.print(tables(watch, study))
     return 1 if failure_records(watch) else 0
+
+
+def show_search(options: argparse.Namespace, console: Console) -> int:
+    """The same for a search; exit code 1 where cells of its confirmation failed. Raises StudyError."""
+    search, run_dir = open_search(options.run, Path())
+    look = SearchLook(search, run_dir)
+    if options.delete_checkpoints and not deleted(look.store.paths, bool(look.running), console):
+        return 2
+    if options.json:
+        print(json.dumps(look.as_json() | {"disk_bytes": disk_use(look.store.paths)}, indent=1))
+    else:
+        if options.watch:
+            with Live(console=console, refresh_per_second=1) as live:
+                while look.works:
+                    live.update(look.tables())
+                    time.sleep(2)
+                    look.refresh()
+        console.print(look.tables(), disk_line(look.store.paths), sep="\n")
+    confirmed = look.confirmation()
+    return 1 if confirmed is not None and confirmed["failed"] else 0
 
 
 def failure_records(watch: Watch) -> list[dict[str, Any]]:
@@ -97,6 +116,22 @@ def _value(cell: Cell, axis: str) -> Scalar:
 def disk_use(paths: RunPaths) -> dict[str, int]:
     """Bytes by folder of the run."""
     return {path.name: folder_size(path) for path in sorted(paths.root.iterdir()) if path.is_dir()}
+
+
+def disk_line(paths: RunPaths) -> Text:
+    """Bytes in all and by folder."""
+    disk = disk_use(paths)
+    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in disk.items() if size)
+    return Text(f"\ndisk: {size_text(sum(disk.values()))} ({sizes})")
+
+
+def deleted(paths: RunPaths, runs: bool, console: Console) -> bool:
+    """Delete the kept weights of a run on which nobody works; whether that was so."""
+    if runs:
+        Console(stderr=True).print("Trainings of this run are running: stop their launch before deleting checkpoints.")
+        return False
+    console.print(f"Deleted {size_text(delete_checkpoints(paths))} of checkpoints.")
+    return True
 
 
 def delete_checkpoints(paths: RunPaths) -> int:
@@ -151,9 +186,7 @@ def tables(watch: Watch, study: StudyConfig) -> Group:
         told = {"": example["message"].strip().partition("\n")[0], "cell": example["cell"]}
         told |= {name: example[name] for name in ("host", "log") if name in example}
         parts.append(Text("\n".join(f"  {name} {value}".replace("   ", "  ") for name, value in told.items())))
-    disk = disk_use(watch.store.paths)
-    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in disk.items() if size)
-    parts.append(Text(f"\ndisk: {size_text(sum(disk.values()))} ({sizes})"))
+    parts.append(disk_line(watch.store.paths))
     return Group(*parts)
 
 

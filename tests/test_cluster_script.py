@@ -38,8 +38,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def submit(environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = ["bash", str(SCRIPT), "grid.yaml", "/shared/runs"]
+def submit(environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
+    command = ["bash", str(SCRIPT), "grid.yaml", "/shared/runs", *more]
     return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
@@ -61,6 +61,16 @@ def test_a_head_then_the_other_nodes_then_the_launch(environment: dict[str, str]
     assert "n2 ray start --address n1:24711 --block token" in lines
     assert "n3 ray start --address n1:24711 --block token" in lines
     assert "python -m study.launch grid.yaml --runs /shared/runs --address n1:24711" in lines
+
+
+def test_a_search_is_launched_when_asked_for(environment: dict[str, str]) -> None:
+    process = submit(environment, "study.tune")
+    try:
+        assert process.wait(timeout=30) == 3
+    finally:
+        end(process)
+    said = Path(environment["LOG"]).read_text()
+    assert "python -m study.tune grid.yaml --runs /shared/runs --address n1:24711" in said
 
 
 def test_the_end_of_the_allocation_is_passed_on_and_awaited(environment: dict[str, str]) -> None:

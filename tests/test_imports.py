@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
     {"faults", "settings", "atomic", "schema", "sealed", "yamlfile"},
     {"metrics", "data", "models", "precision", "schedule", "losses", "checks"},
-    {"config", "losslog", "optimizer", "resume"},
+    {"config", "journal", "losslog", "optimizer", "resume"},
     {"grid", "search_space"},
     {"train", "collect", "search_config"},
     {"qat", "searcher"},

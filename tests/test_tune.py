@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 import yaml
 from ray_home import RayHome, finish, ray_home, wait_for
-from tiny_search import hunt, journal, states, tune, write_search
+from tiny_search import hunt, journal, search_of, states, trials_of, tune, write_search
 from tiny_study import failures, rows, starts
 
 from study.config import load_study
@@ -20,6 +21,7 @@ from study.confirm import fresh_seeds, tuning_seeds
 from study.launch import main as launch
 from study.lease import Leases
 from study.search_config import load_search
+from study.status import main as status
 from study.store import RunPaths, Store
 from study.tune import main
 
@@ -67,6 +69,66 @@ def test_a_finished_search_trains_nothing_again(finished: Path, capsys: pytest.C
     assert main([str(run), "--serial"]) == 0
     assert "6 trials of 6 are done" in capsys.readouterr().out
     assert (states(run), starts(run)) == (before, begun)
+
+
+def test_one_launch_has_one_record_of_its_trials_and_its_confirmation(tmp_path: Path) -> None:
+    assert tune(tmp_path, hunt(trials=2, confirm=4)) == 0
+    (record,) = (json.loads(path.read_text()) for path in RunPaths(tmp_path / "runs" / "hunt").launches.glob("*.json"))
+    assert (record["trials"], record["cells"]) == (2, 8)
+
+
+def test_a_dry_run_counts_what_is_done_and_begins_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune(finished, hunt(confirm=4, constraints=["train_accuracy >= 0.3"]), "--dry-run") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The search asks for 6 of them, then 8 to confirm the best. 6 trials are done." in said
+    fresh = hunt() | {"name": "fresh"}
+    assert tune(finished, fresh, "--dry-run") == 0
+    assert "0 trials are done" in capsys.readouterr().out
+    assert not (finished / "runs" / "fresh").exists()
+
+
+def test_status_of_a_search_in_figures(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished / "runs" / "hunt"
+    assert status([str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    best = journal(run).best_trial
+    assert found["trials"] == {"asked": 6, "complete": 6, "pruned": 0, "running": 0, "failed": 0}
+    assert found["best"] == [
+        {"trial": best.number, "values": {"nc1_ratio": best.value}, "settings": best.user_attrs["settings"]}
+    ]
+    assert found["confirmation"] == {"trial": best.number, "seeds": [1, 2, 3, 4], "total": 8, "done": 8, "failed": 0}
+    assert (found["running"], found["failures"]) == ([], {})
+    assert found["disk_bytes"]["search"] == sum(path.stat().st_size for path in (run / "search").iterdir())
+
+
+def test_status_of_a_search_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch was killed with one trial running; another holds the search and trains for it; looking changes nothing."""
+    monkeypatch.setenv("COLUMNS", "200")
+    run = tmp_path / "runs" / "hunt"
+    space = {"train.lr": {"choice": [0.1, 1e30]}, "train.weight_decay": {"log": [1e-4, 1e-2]}}
+    search = hunt(trials=4, sampler="random", space=space)
+    assert tune(tmp_path, {**search, "search": search["search"] | {"trials": 2}}) == 0
+    trials = trials_of(search_of(search), run)
+    task = trials.next()
+    assert task is not None
+    before = RunPaths(run).journal.read_bytes()
+    with (
+        Leases(RunPaths(run).search).hold("search", "now"),
+        Leases(RunPaths(run).leases).hold(task.training.key, "now"),
+    ):
+        assert status([str(run)]) == 0
+    said = capsys.readouterr().out
+    failed = states(run).count("FAIL")
+    assert "no launch works on it" not in said
+    assert f"2/2 trials done ({failed} failed, 1 running)" in said
+    assert "trials failed: diverged" in said
+    assert "ufm 4 4 epochs seed 0" in said
+    assert f"best: trial {journal(run).best_trial.number}, nc1_ratio" in said
+    assert status([str(run), "--delete-checkpoints"]) == 0
+    assert f"({failed} failed, 1 interrupted); no launch works on it" in capsys.readouterr().out
+    assert RunPaths(run).journal.read_bytes() == before
 
 
 def test_a_grid_may_extend_what_was_found_and_is_warned_of_its_seed(

@@ -2,6 +2,7 @@
 # A study on all nodes of a SLURM allocation: one Ray head, a worker on every other node, then the launch.
 #
 #   sbatch --nodes 2 --gpus-per-node 4 search_spaces/cluster/slurm.sh GRID.yaml RUNS_FOLDER_ON_SHARED_STORAGE
+#   sbatch --nodes 2 --gpus-per-node 4 search_spaces/cluster/slurm.sh SEARCH.yaml RUNS_FOLDER study.tune
 #
 # Resubmit the same line to go on where the allocation ended: SIGTERM comes two minutes before, and trainings save.
 #SBATCH --job-name=collapse-study
@@ -10,8 +11,9 @@
 #SBATCH --signal=B:TERM@120
 set -euo pipefail
 
-grid=${1:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER}
-runs=${2:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER}
+grid=${1:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER [study.tune]}
+runs=${2:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER [study.tune]}
+command=${3:-study.launch}
 export RAY_AUTH_MODE=token # the head writes the token to ~/.ray, which nodes of a cluster share
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
@@ -30,7 +32,7 @@ for node in "${nodes[@]:1}"; do
     on "$node" ray start --address "$head:$port" --block &
 done
 
-python -m study.launch "$grid" --runs "$runs" --address "$head:$port" &
+python -m "$command" "$grid" --runs "$runs" --address "$head:$port" &
 launch=$!
 trap 'kill -TERM "$launch"' TERM
 wait "$launch" || wait "$launch"
