@@ -135,9 +135,18 @@ class SearchLook:
         lines = []
         for trial in best_trials(self.study):
             values = ", ".join(f"{c} {v:.4g}" for c, v in zip(self.search.columns, trial.values, strict=True))
-            settings = ", ".join(
-                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                for name, value in trial.user_attrs["settings"].items()
-            )
+            settings = ", ".join(f"{name} {_told(value)}" for name, value in trial.user_attrs["settings"].items())
             lines.append(f"best: trial {trial.number}, {values} ({settings})")
         return lines
+
+
+def _told(value: Any) -> str:
+    """A setting: numbers to four digits, a family with its parameters behind it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(_told(each) for each in value)}]"
+    if isinstance(value, dict):
+        parameters = ", ".join(f"{name} {_told(each)}" for name, each in value.items() if name != "kind")
+        return f"{value.get('kind', '')} ({parameters})" if parameters else str(value.get("kind", ""))
+    return str(value)

@@ -101,6 +101,20 @@ def test_status_of_a_search_in_figures(finished: Path, capsys: pytest.CaptureFix
     assert found["disk_bytes"]["search"] == sum(path.stat().st_size for path in (run / "search").iterdir())
 
 
+def test_status_tells_the_settings_of_the_best_trial(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    run = finished / "runs" / "hunt"
+    assert status([str(run)]) == 0
+    said = capsys.readouterr().out
+    best = journal(run).best_trial
+    schedule = best.user_attrs["settings"]["train.schedule"]
+    more = f" (warmup {schedule['warmup']:.4g})" if "warmup" in schedule else ""
+    assert f"(train.lr {best.params['train.lr']:.4g}, train.schedule {schedule['kind']}{more})" in said
+    assert "confirmation of trial" in said and "8/8 cells done" in said
+
+
 def test_status_of_a_search_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
