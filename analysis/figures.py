@@ -237,7 +237,8 @@ def scatter(
             kept = rows.drop_nulls([name, roles.response])
             values = kept[colours.axis].to_list() if colours.axis else [None] * len(kept)
             dots(axis, kept.select(name, roles.response).to_numpy(), colours.of(values))
-            line, log = known[name, "raw", ""], known.get((name, "log10", ""))
+            line = known[name, "raw", ""]
+            log = known.get((name, "log10", "")) or known.get((f"{name}_log10", "raw", ""))
             title = f"R² {line['r2']:.3f}, r {line['r']:+.2f}, n {line['n']}"
             if log is not None and log["r"] is not None:
                 title += f"\nof log: R² {log['r2']:.3f}, r {log['r']:+.2f}"

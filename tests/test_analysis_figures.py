@@ -225,6 +225,24 @@ def scatter_of(rows: pl.DataFrame) -> Any:
     return scatter(rows, roles, told, ["nc1_ratio"], colour=None)
 
 
+def test_a_metric_with_a_column_of_its_log_is_drawn_on_a_logarithmic_axis() -> None:
+    """r against numpy's, of the values and of their logarithms, in the title of the one panel asked for."""
+    rng = np.random.default_rng(3)
+    logs, loss = rng.normal(size=40), rng.random(40)
+    rows = pl.DataFrame(
+        {"training": map(str, range(40)), "val_loss": loss, "nc1_cdnv": 10**logs, "nc1_cdnv_log10": logs},
+        schema_overrides={"training": pl.String},
+    )
+    metrics = {name: Metric(name, "NC1", "lower") for name in ("nc1_cdnv", "nc1_cdnv_log10")}
+    roles = Roles("val_loss", {"val_loss": "lower"}, metrics, (), (), "training")
+    told = associations(rows, roles, Choices(permutations=10, bootstrap=10))
+    (axis,) = scatter(rows, roles, told, ["nc1_cdnv"], colour=None).axes
+    assert axis.get_xscale() == "log"
+    raw, log = (np.corrcoef(values, loss)[0, 1] for values in (10**logs, logs))
+    title = axis.get_title().replace("−", "-")
+    assert title == f"R² {raw**2:.3f}, r {raw:+.2f}, n 40\nof log: R² {log**2:.3f}, r {log:+.2f}"
+
+
 def changes_of(rows: pl.DataFrame) -> Any:
     pairs = rows.with_columns(pl.col(name).reverse().alias(f"{name}_q") for name in ("val_loss", "nc1_ratio"))
     return change_scatter([("int8", pairs)], ["nc1_ratio"], "val_loss")
