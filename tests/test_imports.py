@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = [
-    {"faults", "settings", "atomic", "schema", "sealed", "yamlfile"},
+    {"faults", "settings", "atomic", "quiet", "schema", "sealed", "yamlfile"},
     {"metrics", "data", "models", "precision", "schedule", "losses", "checks"},
     {"config", "journal", "losslog", "optimizer", "resume"},
     {"grid", "search_space"},

@@ -133,6 +133,16 @@ def test_a_nanogpt_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), back.parameters(), strict=True))
 
 
+def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    """Not taken for logits that the model changes: NaN differs from NaN."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes))
+    model.model.layers[0].mlp.up_proj.weight.data[3, 5] = float("nan")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"mlp.up_proj.weight \(48, 32\) .* not finite: the checkpoint has diverged"):
+        load_checkpoint(tmp_path)
+
+
 def test_a_model_that_changes_its_logits_is_refused(tmp_path: Path) -> None:
     """Cohere multiplies its logits by a constant after the head."""
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}

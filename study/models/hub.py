@@ -18,6 +18,7 @@ from study.models.base import FeatureModel
 from study.models.config import ModelError
 from study.models.own import FAMILY, OwnModel, rebuilt
 from study.models.transformer import Architecture, Transformer
+from study.quiet import without_notices_of_torchao
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -80,6 +81,12 @@ class HubModel(FeatureModel):
         model.eval()
         with torch.no_grad():
             ours, theirs = self(tokens), model(input_ids=tokens, use_cache=False).logits
+        for name, values in model.named_parameters():
+            if not bool(values.isfinite().all()):
+                raise ModelError(
+                    f"{name} {tuple(values.shape)} of {type(model).__name__} has values that are not finite: "
+                    "the checkpoint has diverged or is damaged"
+                )
         if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4):
             raise ModelError(
                 f"{type(model).__name__} changes the logits after its linear head (by up to "
@@ -163,9 +170,10 @@ def _through_transformers(name: str, revision: str | None) -> FeatureModel:
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name, revision=revision, dtype=torch.float32, trust_remote_code=False
-        )
+        with without_notices_of_torchao():  # transformers imports it
+            model = AutoModelForCausalLM.from_pretrained(
+                name, revision=revision, dtype=torch.float32, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be loaded as a causal language model: {error}") from error
     architecture = _architecture(model.config.to_dict())
