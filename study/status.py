@@ -29,6 +29,9 @@ from study.search_status import SearchLook
 from study.store import RunPaths, StoreError
 from study.tune import open_search
 
+MESSAGES = 5
+"""Different messages shown of the failures of a cause."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
@@ -167,6 +170,17 @@ def as_json(watch: Watch, study: StudyConfig) -> dict[str, Any]:
     }
 
 
+def _told(records: list[dict[str, Any]]) -> list[str]:
+    """The messages of failures, most frequent first, and for the first where to look."""
+    counts = Counter(record["message"].strip().partition("\n")[0] for record in records)
+    lines = [f"  {count} x {message}" for message, count in counts.most_common(MESSAGES)]
+    if len(counts) > MESSAGES:
+        lines.append(f"  and {len(counts) - MESSAGES} other messages (--json has all)")
+    first = counts.most_common(1)[0][0]
+    example = next(record for record in records if record["message"].strip().startswith(first))
+    return [*lines, *(f"  {name} {example[name]}" for name in ("cell", "host", "log") if name in example)]
+
+
 def tables(watch: Watch, study: StudyConfig) -> Group:
     """The whole status for a terminal."""
     parts: list[Any] = [render(watch, watch.look()), Text()]
@@ -181,11 +195,8 @@ def tables(watch: Watch, study: StudyConfig) -> Group:
     for record in failure_records(watch):
         by_cause.setdefault(record["cause"], []).append(record)
     for cause, records in by_cause.items():
-        example = records[0]
         parts.append(Text(f"\n{len(records)} cells failed: {cause}", style="red"))
-        told = {"": example["message"].strip().partition("\n")[0], "cell": example["cell"]}
-        told |= {name: example[name] for name in ("host", "log") if name in example}
-        parts.append(Text("\n".join(f"  {name} {value}".replace("   ", "  ") for name, value in told.items())))
+        parts.append(Text("\n".join(_told(records))))
     parts.append(disk_line(watch.store.paths))
     return Group(*parts)
 

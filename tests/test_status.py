@@ -51,6 +51,23 @@ def test_tables_group_failures_by_cause_with_an_example_and_its_log(
     assert Path(log).exists()
 
 
+def test_different_messages_of_a_cause_are_all_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two precisions that a width of 16 cannot take, for two reasons, each on two seeds."""
+    monkeypatch.setenv("COLUMNS", "300")
+    grid = {"epochs": [1], "precision": ["fp32", "int4-g32", "int4-g64"], "seed": [0, 1], "width": [16], "depth": [1]}
+    assert launch(tmp_path, tiny(grid=grid)) == 1
+    assert main([str(tmp_path / "runs" / "tiny")]) == 1
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    at = lines.index("4 cells failed: config")
+    assert {line.partition(" cannot")[0] for line in lines[at + 1 : at + 3]} == {
+        "2 x PrecisionError: int4-g32",
+        "2 x PrecisionError: int4-g64",
+    }
+    assert [line.split()[0] for line in lines[at + 3 : at + 6]] == ["cell", "host", "log"]
+
+
 def test_checkpoints_are_deleted_only_while_nothing_runs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Leases(run / "leases").hold("a" * 32, "launch"):
         assert main([str(run), "--delete-checkpoints"]) == 2
