@@ -245,15 +245,17 @@ def precisions(table: Table) -> list[str]:
 def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
     """One row per training: its last checkpoint at `precision` (default: the reference), sorted by training.
 
+    The last checkpoint is that of the training, whatever the precision: where the response does not exist at this one
+    (logits that overflow in fp16), the training is left out; an earlier checkpoint would be compared with a later one.
     Checkpoints and precisions of a training are never counted as independent rows.
     """
     frame, roles = table.frame, table.roles
-    if roles.precision is not None:
-        chosen = precision or precisions(table)[0]
-        frame = frame.filter(pl.col(roles.precision) == chosen)
     if roles.order is not None:
         last = pl.col(roles.order).max().over(roles.unit)
         frame = frame.filter(pl.col(roles.order) == last)
+    if roles.precision is not None:
+        chosen = precision or precisions(table)[0]
+        frame = frame.filter(pl.col(roles.precision) == chosen)
     return frame.sort(roles.unit)
 
 
