@@ -5,7 +5,6 @@ Shapes: n trainings, each with a value at the reference precision and one at the
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
@@ -22,14 +21,13 @@ from analysis.roles import (
     CDNV_NORM,
     CDNV_SCALE_FREE,
     CDNV_VARIANTS,
+    CONTROL,
     REFMEANS,
+    TUNED,
     Choices,
     Direction,
     Table,
 )
-
-TUNED = re.compile(r"(qat|efqat)-")
-CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from analysis.association import LEAST_ROWS, schema
 from analysis.batch import Batch, Outcome
 from analysis.confounders import axis_covariates
-from analysis.degradation import CONTROL, TUNED, comparisons, paired
+from analysis.degradation import comparisons, paired
 from analysis.linear import Floats
-from analysis.roles import Choices, Roles, Table, with_companions
+from analysis.roles import CONTROL, TUNED, Choices, Roles, Table, with_companions
 
 NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
 

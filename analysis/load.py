@@ -13,9 +13,11 @@ import polars as pl
 from analysis.mapping import ColumnMap, KnownMissing, apply_map, read_map
 from analysis.roles import (
     ABOVE_FLOOR,
+    CONTROL,
     FLOOR,
     HEADLINE,
     REFMEANS,
+    TUNED,
     AnalysisError,
     Direction,
     Metric,
@@ -234,11 +236,19 @@ def _listing(points: pl.DataFrame) -> str:
 
 
 def precisions(table: Table) -> list[str]:
-    """Precisions of the table, the reference first: fp32, else the first that stands in it; [] without the role."""
+    """Precisions of the table, the reference first: fp32, else the first that no fine-tuning is part of; [] without the
+    role.
+    """
     if table.roles.precision is None:
         return []
     found: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
-    reference = REFERENCE if REFERENCE in found else found[0]
+    plain = [name for name in found if not TUNED.match(str(name)) and name != CONTROL]
+    preferred = [
+        *(name for name in (REFERENCE,) if name in found),
+        *plain,
+        *(name for name in found if name == CONTROL),
+    ]
+    reference = (preferred or found)[0]
     return [reference, *(name for name in found if name != reference)]
 
 

@@ -14,11 +14,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from analysis.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
-from analysis.degradation import CONTROL, TUNED
 from analysis.figures import RASTER_ABOVE, STYLE, Lines, finish, label, panels, rows_of, share_y
 from analysis.groups import colour_of, medians
 from analysis.load import final_rows, precisions
-from analysis.roles import Table
+from analysis.roles import CONTROL, TUNED, Table
 from analysis.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
 
 BITS = "bits_per_weight"

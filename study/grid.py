@@ -191,7 +191,7 @@ def plan(
 
 
 def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
-    """Cost of a training: tokens seen, FLOPs by 6 N per token trained and 2 N per token measured, bytes kept.
+    """Cost of a training: tokens seen, FLOPs by 6 N per token trained or fine-tuned and 2 N per token measured, bytes kept.
 
     Tokens are all that the model reads, those whose successor is no sample included; for images, the images.
     N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside embeddings; the head of a model with
@@ -207,11 +207,18 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
         if size.val_samples is None
         else sum(_passes(cell, size, size.val_samples) for cell in cells) * read / size.train_samples
     )
+    tuned = sum(
+        cell.config.precision_options.qat.epochs * len(measured_epochs(cell.config.measure.at, config.train.epochs))
+        for cell in cells
+        if parse_precision(cell.config.precision).tuning is not None
+    )
     kept = {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
     return Cost(
         parameters=parameters,
         tokens=tokens,
-        flops=None if parameters is None or measured is None else float(parameters) * (6 * tokens + 2 * measured),
+        flops=None
+        if parameters is None or measured is None
+        else float(parameters) * (6 * (tokens + tuned * read) + 2 * measured),
         disk=None if parameters is None else 4 * parameters * kept,
     )
 

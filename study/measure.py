@@ -78,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
 def measure_command(options: argparse.Namespace, console: Console) -> None:
     """Load, measure, print, write."""
     measure = _measure_settings(options)
-    precisions = [parse_precision(name.strip()) for name in options.precision.split(",")]
+    names = dict.fromkeys(name.strip() for name in options.precision.split(","))
+    precisions = [parse_precision(name) for name in names if name]
+    if not precisions:
+        raise PrecisionError("--precision names no precision: such as fp32,int8")
     if tuned := [p.name for p in precisions if p.tuning is not None]:
         raise PrecisionError(f"{', '.join(tuned)} fine-tunes: put it on the `precision` axis of a study instead")
     config, base, cache = _data_settings(options)

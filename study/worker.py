@@ -179,6 +179,7 @@ class _Trial:
         self.partial = Partial(self.folder)
         self.first = training.first
         self.broken: dict[str, Exception] = {}
+        self.steps: dict[str, Any] = {}
 
     def run(self) -> Ended:
         """Measure all checkpoints, then store the rows of all cells."""
@@ -300,11 +301,12 @@ class _Trial:
 
     def beat_training(self, progress: Progress) -> None:
         """Called by the training loop."""
+        self.steps = {"step": progress.step, "steps": progress.steps}
         self.report("training", **asdict(progress))
 
     def beat_measuring(self, doing: str, share: float) -> None:
         """Called while a checkpoint is measured."""
-        self.report(f"measuring: {doing}", share=share)
+        self.report(f"measuring: {doing}", **self.steps, share=share)
 
     def write_provenance(self, started: str, device: torch.device, data: Dataset) -> None:
         """Where this training's numbers come from, pass by pass; a launch's own record holds its command and code."""

@@ -71,6 +71,12 @@ def last(frame: pl.DataFrame, precision: str, column: str) -> np.ndarray:
     return kept[column].to_numpy()
 
 
+def test_a_fine_tuned_precision_is_never_the_reference_where_there_is_another() -> None:
+    """Without fp32 the first plain precision is, then the control, whatever stands first."""
+    assert comparisons(table(("qat-int4", "ft-fp32", "int4"))) == [("qat-int4", "ft-fp32"), ("ft-fp32", "int4")]
+    assert comparisons(table(("efqat-int4", "ft-fp32"))) == [("efqat-int4", "ft-fp32")]
+
+
 def test_a_training_whose_last_checkpoint_has_no_response_at_a_precision_is_left_out_there() -> None:
     """As where logits overflow in fp16 late in training: its epoch 1 is not compared with epoch 2 of fp32."""
     whole = table()

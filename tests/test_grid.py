@@ -163,6 +163,19 @@ def test_cost_counts_the_parameters_that_the_paper_states(width: int, depth: int
     assert found.disk == 4 * found.parameters * 3
 
 
+def test_cost_counts_the_fine_tuning_of_every_measured_checkpoint() -> None:
+    """Beside two epochs of training: two precisions, each fine-tuned for two epochs at each of epochs 0, 1, 2."""
+    options = {"precision_options": {"qat": {"epochs": 2}}}
+    axes = {"width": [64], "depth": [1], "epochs": [2], "seed": [0]}
+    plain, tuned = (
+        cost(trainings(cells(model={"heads": 16}, grid={**axes, "precision": names}, **options))[0], SIZE)
+        for names in (["int4", "int3"], ["qat-int4", "ft-fp32"])
+    )
+    assert plain.flops is not None and tuned.flops is not None and plain.parameters is not None
+    assert tuned.flops - plain.flops == pytest.approx(6 * plain.parameters * 2 * 2 * 3 * 1_270)
+    assert tuned.tokens == plain.tokens
+
+
 GOLDEN = {
     "fp32": ("82800d365316f9538c0d2f95785fcded", "caecfcd4577010c15e9a7a0a605da02c"),
     "int4-g32": ("3bab7b240deca5df752df42743ee8435", "caecfcd4577010c15e9a7a0a605da02c"),

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_rows_and_classes_of_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["model", "--data", "data.yaml", "--precision", "fp32,int8", "--layers", "all"]
+    command = ["model", "--data", "data.yaml", "--precision", "fp32,int8,,int8", "--layers", "all"]
     assert main([*command, "--out", "rows.parquet", "--classes", "classes.parquet"]) == 0
     rows = pl.read_parquet("rows.parquet")
     assert rows.select("precision", "layer").rows() == [
@@ -125,6 +125,7 @@ def agreed_elsewhere(model: FeatureModel, data: Dataset, m: ClassMoments) -> int
         (["model", "--data", "missing.yaml"], "no such file"),
         (["model", "--data", "data.yaml", "--precision", "int33"], "int33"),
         (["model", "--data", "data.yaml", "--precision", "qat-int4"], "fine-tunes"),
+        (["model", "--data", "data.yaml", "--precision", ","], "names no precision"),
         (["model", "--data", "data.yaml", "--min-count", "0"], "min_count"),
         (["model", "--data", "data.yaml", "--min-count", "9999", "--classes", "c.parquet"], "two measured classes; 0"),
         (["model", "--data", "nowhere.txt"], "nowhere.txt"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -140,6 +141,17 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     model.model.layers[0].mlp.up_proj.weight.data[3, 5] = float("nan")
     model.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"mlp.up_proj.weight \(48, 32\) .* not finite: the checkpoint has diverged"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_without_its_head_is_refused(tmp_path: Path) -> None:
+    """transformers would draw the head at random and say so in a warning alone."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=40, tie_word_embeddings=False, **sizes)).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights of LlamaForCausalLM.*: lm_head.weight"):
         load_checkpoint(tmp_path)
 
 

@@ -188,6 +188,16 @@ def test_tables_of_positions_stay(name: str) -> None:
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["0.weight"]
 
 
+def test_an_embedding_that_may_hold_positions_asks_for_a_mark() -> None:
+    model = nn.ModuleDict({"pos_tags": nn.Embedding(8, 64), "wte": nn.Embedding(8, 64)})
+    with pytest.raises(PrecisionError, match=r"pos_tags \(Embedding, \(8, 64\)\) may be a table of positions"):
+        covered_weights(model, parse_precision("int4"))
+    model["pos_tags"].positional = False
+    assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["pos_tags.weight", "wte.weight"]
+    model["pos_tags"].positional = True
+    assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["wte.weight"]
+
+
 @pytest.mark.parametrize("name", ["position_head", "pos_projection", "post_attention", "position_query"])
 def test_a_matrix_that_only_begins_like_a_position_is_not_left_out_in_silence(name: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8))

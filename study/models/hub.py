@@ -139,6 +139,8 @@ def load_checkpoint(folder: Path) -> FeatureModel:
         tensors = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is no checkpoint: {error.filename} does not exist") from error
+    except ModelError:
+        raise
     except (ValueError, SafetensorError) as error:
         raise ModelError(f"{folder} cannot be read: {error}") from error
     return _filled(architecture, tensors)
@@ -171,11 +173,16 @@ def _through_transformers(name: str, revision: str | None) -> FeatureModel:
 
     try:
         with without_notices_of_torchao():  # transformers imports it
-            model = AutoModelForCausalLM.from_pretrained(
-                name, revision=revision, dtype=torch.float32, trust_remote_code=False
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name, revision=revision, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be loaded as a causal language model: {error}") from error
+    model, told = loaded
+    if lacking := sorted(str(key) for key in (*told["missing_keys"], *told["mismatched_keys"])):
+        raise ModelError(
+            f"{name} lacks weights of {type(model).__name__}, which would be drawn at random: {', '.join(lacking[:5])}"
+        )
     architecture = _architecture(model.config.to_dict())
     if architecture is not None:
         return _filled(architecture, model.state_dict())

@@ -53,7 +53,8 @@ two that divides their number in layers too small for that. A block of zeros sta
 * `qat-` fine-tunes the checkpoint with straight-through fake quantization for `precision_options.qat.epochs`, then
   rounds. `ft-fp32` is the same fine-tuning without quantization: compare `qat-` with it, not with the checkpoint.
   `efqat-` updates only the share `precision_options.efqat.share` of each weight's rows, those of largest mean
-  magnitude; all other rows stay as they are bit for bit, weight decay included. Biases and norms are updated.
+  magnitude; all other rows stay as they are bit for bit, weight decay included. Biases and norms are updated, and so
+  are, in full, matrices that are not rounded: position embeddings, and with `/body` or `/head` what is outside.
 """
 
 

@@ -11,8 +11,9 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from study.precision.names import Precision, PrecisionError
 
 _POSITIONAL_NAME = re.compile(
-    r"(.*_)?(wpe|pos|positions?|positional)(_(embs?|embeds?|embeddings?|encs?|encodings?|bias|biases|tables?|layer))*(_[a-z])?"
+    r"(.*_)?(wpe|pos|positions?|positional)(_(embs?|embeds?|embeddings?|encs?|encoders?|encodings?|bias|biases|tables?|layer))*(_[a-z])?"
 )
+_MAYBE_POSITIONAL = re.compile(r"(^|_)(wpe|pos|positions?|positional)(_|$)")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -133,10 +134,17 @@ def _is_known(module: nn.Module, attribute: str) -> bool:
 
 def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> bool:
     """Vectors (also such of shape (d, 1, 1)) of layers that hold no weights, and position embeddings."""
-    if getattr(module, "positional", False) is True:
+    marked = getattr(module, "positional", None)
+    if marked is True:
         return True
     if isinstance(module, nn.Embedding):
-        return _POSITIONAL_NAME.fullmatch(path.rpartition(".")[2]) is not None
+        name = path.rpartition(".")[2]
+        if marked is None and _MAYBE_POSITIONAL.search(name) and not _POSITIONAL_NAME.fullmatch(name):
+            raise PrecisionError(
+                f"{path} (Embedding, {tuple(parameter.shape)}) may be a table of positions, which stays as it is: "
+                "set `positional` on the module, True for positions, False for anything else"
+            )
+        return marked is None and _POSITIONAL_NAME.fullmatch(name) is not None
     if _is_known(module, attribute):
         return False
     return (
