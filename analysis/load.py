@@ -236,19 +236,12 @@ def _listing(points: pl.DataFrame) -> str:
 
 
 def precisions(table: Table) -> list[str]:
-    """Precisions of the table, the reference first: fp32, else the first that no fine-tuning is part of; [] without the
-    role.
-    """
+    """Precisions of the table, the reference first: fp32, else the first without fine-tuning; [] without the role."""
     if table.roles.precision is None:
         return []
     found: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
-    plain = [name for name in found if not TUNED.match(str(name)) and name != CONTROL]
-    preferred = [
-        *(name for name in (REFERENCE,) if name in found),
-        *plain,
-        *(name for name in found if name == CONTROL),
-    ]
-    reference = (preferred or found)[0]
+    # of names that rank alike the first in the table
+    reference = min(found, key=lambda name: (name != REFERENCE, bool(TUNED.match(str(name))), name == CONTROL))
     return [reference, *(name for name in found if name != reference)]
 
 

@@ -12,9 +12,9 @@ import polars as pl
 
 Direction = Literal["lower", "higher"]
 
-CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two companions below
 TUNED = re.compile(r"(qat|efqat)-")
 CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
+CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two companions below
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
 CDNV_SCALE_FREE = "nc1_cdnv_galanti"
 CDNV_NORM = "nc2_log_norm_mean"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
 from rich.text import Text
@@ -26,15 +26,12 @@ class SearchLook:
     """Looks at the run of a search again and again; changes nothing."""
 
     def __init__(self, search: Search, run_dir: Path) -> None:
+        """Raises StudyError where the journal cannot be read."""
         self.search = search
         self.store = Store(run_dir)
         self.leases = Leases(self.store.paths.leases)
         self.holders = Leases(self.store.paths.search)
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Read the journal anew. Raises StudyError where it cannot be read."""
-        self.study: optuna.Study = read_journal(self.store.paths.journal)
+        self.study = read_journal(self.store.paths.journal)  # reads on by itself whenever it is asked
 
     @property
     def works(self) -> bool:
@@ -64,11 +61,15 @@ class SearchLook:
                 found.setdefault(str(trial.user_attrs["reason"]), []).append(trial.number)
         return found
 
-    def cells(self) -> dict[str, Cell]:
-        """A cell of each training of the search by the training's key, for what is said of those that run."""
-        settings = [trial.user_attrs["settings"] for trial in self.trials if "settings" in trial.user_attrs]
-        trained = [self.search.training(values) for values in settings]
-        return {training.key: training.first for training in trained}
+    def cells(self, running: Iterable[Lease]) -> dict[str, Cell]:
+        """A cell of each of these trainings by the training's key, where a trial asked for it."""
+        keys = {lease.training for lease in running}
+        settings = {
+            trial.user_attrs["training"]: trial.user_attrs["settings"]
+            for trial in self.trials
+            if trial.user_attrs.get("training") in keys
+        }
+        return {key: self.search.training(values).first for key, values in settings.items()}
 
     def confirmation(self) -> dict[str, Any] | None:
         """Of the cells that put the winner to the test: total, done, failed; None where none is begun."""
@@ -118,7 +119,7 @@ class SearchLook:
         head += "" if works else "; no launch works on it"
         parts: list[Any] = [Text(head), *bar(counted(self.study) / asked)]
         if running := self.running:
-            parts.append(running_table(running, self.cells()))
+            parts.append(running_table(running, self.cells(running)))
         parts += [Text(line) for line in self._best()]
         for reason, numbers in self.reasons().items():
             listed = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")

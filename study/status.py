@@ -83,7 +83,6 @@ def show_search(options: argparse.Namespace, console: Console) -> int:
                 while look.works:
                     live.update(look.tables())
                     time.sleep(2)
-                    look.refresh()
         console.print(look.tables(), disk_line(look.store.paths), sep="\n")
     confirmed = look.confirmation()
     return 1 if confirmed is not None and confirmed["failed"] else 0

@@ -21,6 +21,7 @@ from study.confirm import fresh_seeds, tuning_seeds
 from study.launch import main as launch
 from study.lease import Leases
 from study.search_config import load_search
+from study.search_status import SearchLook
 from study.status import main as status
 from study.store import RunPaths, Store
 from study.tune import main
@@ -143,6 +144,18 @@ def test_status_of_a_search_that_goes_on(
     assert status([str(run), "--delete-checkpoints"]) == 0
     assert f"({failed} failed, 1 interrupted); no launch works on it" in capsys.readouterr().out
     assert RunPaths(run).journal.read_bytes() == before
+
+
+def test_one_look_at_a_search_follows_it(tmp_path: Path) -> None:
+    """The journal is read on, not anew, as the trial that another process runs comes to its end."""
+    search, run = search_of(hunt(trials=3)), tmp_path / "hunt"
+    trials = trials_of(search, run)
+    assert trials.next() is not None
+    look = SearchLook(search, run)
+    assert look.states() == {"running": 1}
+    (opened,) = trials.open.values()
+    trials.searcher.prune(opened.trial)
+    assert look.states() == {"pruned": 1}
 
 
 def test_a_grid_may_extend_what_was_found_and_is_warned_of_its_seed(
