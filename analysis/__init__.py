@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.page import Report
+    from analysis.report.page import Report
 
 __all__ = ["report"]
 
@@ -31,11 +31,13 @@ def report(
 ) -> Report:
     """The report of a run directory or table, not yet written: its summary, frames and figures; see `page.Report`.
 
-    The arguments are those of `python -m analysis`. Raises analysis.roles.AnalysisError for a wrong request or table.
+    The arguments are those of `python -m analysis`. Raises analysis.reading.table.AnalysisError for a wrong request or table.
     """
-    from analysis.load import load
-    from analysis.page import build_report
-    from analysis.roles import Choices
+    from analysis.reading.load import load
+    from analysis.reading.table import Choices
+    from analysis.report.page import build_report
 
     table = load(source, columns=columns, response=response, allow_missing=allow_missing)
-    return build_report(table, Choices(permutations, bootstrap, seed, tuple(classes)), only=only, say=say)
+    return build_report(
+        table, Choices(permutations, bootstrap, seed, tuple(classes)), only=only, say=say
+    )

@@ -25,16 +25,41 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("source", help="run directory, or a csv or parquet table")
-    made.add_argument("--columns", metavar="MAP.yaml", help="what the columns of a foreign table are")
-    made.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: SOURCE/report, or NAME-report)")
-    made.add_argument("--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)")
-    made.add_argument("--permutations", type=_positive, default=10_000, metavar="N", help="of each test (10000)")
-    made.add_argument("--bootstrap", type=_positive, default=2_000, metavar="N", help="replicates (2000)")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)")
-    made.add_argument("--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)")
-    made.add_argument("--only", default="", metavar="LIST", help=f"sections to build: {SECTIONS} (all)")
-    made.add_argument("--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list")
-    made.add_argument("--allow-missing", action="store_true", help="analyse an incomplete grid and list what it lacks")
+    made.add_argument(
+        "--columns", metavar="MAP.yaml", help="what the columns of a foreign table are"
+    )
+    made.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="where to write (default: SOURCE/report, or NAME-report)",
+    )
+    made.add_argument(
+        "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"
+    )
+    made.add_argument(
+        "--permutations", type=_positive, default=10_000, metavar="N", help="of each test (10000)"
+    )
+    made.add_argument(
+        "--bootstrap", type=_positive, default=2_000, metavar="N", help="replicates (2000)"
+    )
+    made.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)"
+    )
+    made.add_argument(
+        "--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)"
+    )
+    made.add_argument(
+        "--only", default="", metavar="LIST", help=f"sections to build: {SECTIONS} (all)"
+    )
+    made.add_argument(
+        "--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list"
+    )
+    made.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="analyse an incomplete grid and list what it lacks",
+    )
     return made
 
 
@@ -55,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(f"--seed: {options.seed} is negative")
 
     from analysis import report
-    from analysis.roles import AnalysisError
+    from analysis.reading.table import AnalysisError
 
     try:
         made = report(

@@ -16,16 +16,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from study.checks import validation_faults
 from study.data.config import DataConfig
-from study.faults import Fault, StudyError, nearest
 from study.models.config import ModelConfig
 from study.precision import parse_precision
 from study.precision.options import PrecisionOptions
-from study.schedule import ScheduleConfig
-from study.schema import column_kinds, column_names
-from study.settings import Float, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Settings
-from study.yamlfile import merge, read_extended
+from study.settings.base import (
+    Float,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+from study.settings.faults import Fault, StudyError, nearest
+from study.settings.schedule import ScheduleConfig
+from study.settings.schema import column_kinds, column_names
+from study.settings.validation import validation_faults
+from study.settings.yaml_files import merge, read_extended
 
 SHORT_NAMES = {"width": "model.width", "depth": "model.depth", "epochs": "train.epochs"}
 SECTIONS = ("data", "model", "train", "measure", "precision", "precision_options", "seed")
@@ -120,7 +128,11 @@ class CellConfig(Settings):
     def _seeds_follow(cls, value: Any) -> Any:
         """`train.init_seed` and `train.shuffle_seed` default to `seed`."""
         if isinstance(value, dict) and isinstance(train := value.get("train"), dict):
-            seeds = {k: value.get("seed", 0) for k in ("init_seed", "shuffle_seed") if train.get(k) is None}
+            seeds = {
+                k: value.get("seed", 0)
+                for k in ("init_seed", "shuffle_seed")
+                if train.get(k) is None
+            }
             return {**value, "train": {**train, **seeds}}
         return value
 
@@ -198,9 +210,18 @@ class StudyConfig(Settings):
         """The mapping that `study_from` reads back to this study: what a run keeps of its YAML."""
         grid = self.grid[0] if len(self.grid) == 1 else self.grid
         rules = [rule.model_dump() for rule in self.rules]
-        values = {"name": self.name, **self.settings, "resources": self.resources.model_dump(exclude_none=True)}
+        values = {
+            "name": self.name,
+            **self.settings,
+            "resources": self.resources.model_dump(exclude_none=True),
+        }
         rest = {"rules": rules, "tuned": self.tuned and self.tuned.model_dump()}
-        return {**values, "keep": self.keep, "grid": grid, **{name: value for name, value in rest.items() if value}}
+        return {
+            **values,
+            "keep": self.keep,
+            "grid": grid,
+            **{name: value for name, value in rest.items() if value},
+        }
 
 
 def load_study(path: str | Path) -> StudyConfig:
@@ -213,10 +234,14 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
     """As `load_study`, from the mapping itself; relative paths in it resolve against `folder`."""
     faults = list(_structure_faults(content))
     grid = _read_grid(content.get("grid", {}), faults)
-    rules = _read_rules(content.get("rules") or [], {full_path(axis) for axes in grid for axis in axes}, faults)
+    rules = _read_rules(
+        content.get("rules") or [], {full_path(axis) for axes in grid for axis in axes}, faults
+    )
     resources = content.get("resources", {})
     unsound = bool(faults)
-    sound_resources = isinstance(resources, dict) and not any(fault.path.startswith("resources") for fault in faults)
+    sound_resources = isinstance(resources, dict) and not any(
+        fault.path.startswith("resources") for fault in faults
+    )
     study = StudyConfig(
         name=str(content.get("name")),
         settings={key: content[key] for key in SECTIONS if key in content},
@@ -229,7 +254,11 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
     )
     for point in study.points():
         # An axis that could not be read leaves its setting out: that it is missing would be an echo of the same fault.
-        faults += [fault for fault in _point_faults(point) if not (unsound and fault.message == "is missing")]
+        faults += [
+            fault
+            for fault in _point_faults(point)
+            if not (unsound and fault.message == "is missing")
+        ]
     if faults:
         raise StudyError(faults, source=source)
     return study
@@ -274,16 +303,28 @@ def known_paths(*, execution: bool) -> dict[str, None]:
 def _structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
     for key in content:
         if key not in TOP_LEVEL:
-            fix = "This is a search: python -m study.tune" if key == "search" else nearest(str(key), TOP_LEVEL)
+            fix = (
+                "This is a search: python -m study.tune"
+                if key == "search"
+                else nearest(str(key), TOP_LEVEL)
+            )
             yield Fault(str(key), "unknown setting", fix)
     name = content.get("name")
     if name is None:
         yield Fault("name", "is missing", "Give the study a name, such as `name: my-study`")
     elif not isinstance(name, str) or not NAME.fullmatch(name):
-        yield Fault("name", f"{name!r} is no name for a folder", "Use letters, digits, `.`, `_` and `-`; no path")
+        yield Fault(
+            "name",
+            f"{name!r} is no name for a folder",
+            "Use letters, digits, `.`, `_` and `-`; no path",
+        )
     for key in ("data", "model", "train", "measure", "precision_options", "resources", "tuned"):
         if key in content and not isinstance(content[key], dict):
-            yield Fault(key, f"is {content[key]!r}, not settings by name", f"Write `{key}: {{setting: value}}`")
+            yield Fault(
+                key,
+                f"is {content[key]!r}, not settings by name",
+                f"Write `{key}: {{setting: value}}`",
+            )
     if isinstance(content.get("resources", {}), dict):
         yield from validation_faults(Resources, content.get("resources", {}), prefix="resources")
     if isinstance(content.get("tuned"), dict):
@@ -300,20 +341,38 @@ def _read_grid(grid: Any, faults: list[Fault]) -> list[dict[str, list[Any]]]:
         place = "grid" if not isinstance(grid, list) else f"grid[{number}]"
         if not isinstance(mapping, dict):
             faults.append(
-                Fault(place, f"is {mapping!r}, not axes by name", "Write `grid: {width: [64, 128], seed: [0]}`")
+                Fault(
+                    place,
+                    f"is {mapping!r}, not axes by name",
+                    "Write `grid: {width: [64, 128], seed: [0]}`",
+                )
             )
             continue
         axes: dict[str, list[Any]] = {}
         for axis, values in mapping.items():
             twin = next((other for other in axes if full_path(other) == full_path(axis)), None)
             if full_path(axis) not in known:
-                faults.append(Fault(f"{place}.{axis}", "unknown axis", nearest(axis, [*SHORT_NAMES, *known])))
+                faults.append(
+                    Fault(f"{place}.{axis}", "unknown axis", nearest(axis, [*SHORT_NAMES, *known]))
+                )
             elif not isinstance(values, list):
-                faults.append(Fault(f"{place}.{axis}", f"is {values!r}, not a list", f"Write `{axis}: [{values}]`"))
+                faults.append(
+                    Fault(
+                        f"{place}.{axis}",
+                        f"is {values!r}, not a list",
+                        f"Write `{axis}: [{values}]`",
+                    )
+                )
             elif not values:
-                faults.append(Fault(f"{place}.{axis}", "is an empty list", "List a value, or leave the axis out"))
+                faults.append(
+                    Fault(
+                        f"{place}.{axis}", "is an empty list", "List a value, or leave the axis out"
+                    )
+                )
             elif twin:
-                faults.append(Fault(f"{place}.{axis}", f"sets the same as `{twin}`", "Keep one of the two"))
+                faults.append(
+                    Fault(f"{place}.{axis}", f"sets the same as `{twin}`", "Keep one of the two")
+                )
             else:
                 axes[axis] = values
         sound.append(axes)
@@ -323,7 +382,11 @@ def _read_grid(grid: Any, faults: list[Fault]) -> list[dict[str, list[Any]]]:
 def _read_rules(rules: Any, axes: set[str], faults: list[Fault]) -> list[Rule]:
     """The rules that can be used; what cannot goes to `faults`."""
     if not isinstance(rules, list):
-        faults.append(Fault("rules", f"is {rules!r}, not a list", "Write `rules: [{when: {...}, set: {...}}]`"))
+        faults.append(
+            Fault(
+                "rules", f"is {rules!r}, not a list", "Write `rules: [{when: {...}, set: {...}}]`"
+            )
+        )
         return []
     sound = []
     for number, rule in enumerate(rules):
@@ -340,24 +403,45 @@ def _rule_faults(rule: Any, place: str, axes: set[str]) -> Iterator[Fault]:
         or set(rule) != {"when", "set"}
         or not all(isinstance(v, dict) for v in rule.values())
     ):
-        yield Fault(place, f"is {rule!r}", "Write `{when: {depth: [8, 12]}, set: {train.batch_size: 4}}`")
+        yield Fault(
+            place, f"is {rule!r}", "Write `{when: {depth: [8, 12]}, set: {train.batch_size: 4}}`"
+        )
         return
     known = known_paths(execution=True)
     for part in ("when", "set"):
         for path in rule[part]:
             if full_path(str(path)) not in known:
-                yield Fault(f"{place}.{part}.{path}", "unknown setting", nearest(str(path), [*SHORT_NAMES, *known]))
+                yield Fault(
+                    f"{place}.{part}.{path}",
+                    "unknown setting",
+                    nearest(str(path), [*SHORT_NAMES, *known]),
+                )
     for path in rule["set"]:
         target = full_path(str(path))
-        if any(target == axis or target.startswith(f"{axis}.") or axis.startswith(f"{target}.") for axis in axes):
-            yield Fault(f"{place}.set.{path}", "is an axis of the grid", "List the values in the grid instead")
+        if any(
+            target == axis or target.startswith(f"{axis}.") or axis.startswith(f"{target}.")
+            for axis in axes
+        ):
+            yield Fault(
+                f"{place}.set.{path}",
+                "is an axis of the grid",
+                "List the values in the grid instead",
+            )
         if "precision" in rule["when"] and not target.startswith("precision_options."):
             message = "depends on `precision`, but all precisions of a point share one training and its samples"
-            yield Fault(f"{place}.set.{path}", message, "Under `when: precision` set only `precision_options.*`")
+            yield Fault(
+                f"{place}.set.{path}",
+                message,
+                "Under `when: precision` set only `precision_options.*`",
+            )
 
 
 def _point_faults(point: Point) -> Iterator[Fault]:
     yield from validation_faults(CellConfig, point.settings, origins=point.origins)
-    yield from validation_faults(Resources, point.resources, prefix="resources", origins=point.origins)
+    yield from validation_faults(
+        Resources, point.resources, prefix="resources", origins=point.origins
+    )
     if point.keep not in KEEP:
-        yield Fault(point.origins.get("keep", "keep"), f"is {point.keep!r}", "Use `all`, `last` or `none`")
+        yield Fault(
+            point.origins.get("keep", "keep"), f"is {point.keep!r}", "Use `all`, `last` or `none`"
+        )

@@ -14,7 +14,7 @@ from study.config import COLUMNS, CellConfig, Resources, StudyConfig, measured_e
 from study.data.estimate import Estimate
 from study.models.config import parameter_count
 from study.precision import options_used, parse_precision
-from study.schema import Scalar, canonical, flat, plain
+from study.settings.schema import Scalar, canonical, flat, plain
 
 DEFINITIONS = 1  # rises only when a metric's meaning changes, so that stores stay valid
 MEASURED = ("precision", "precision_options", "measure")
@@ -34,7 +34,9 @@ class Cell:
     def _identity(self) -> dict[str, Any]:
         identity = plain(self.config)
         used = options_used(parse_precision(self.config.precision))
-        options = {group: value for group, value in identity["precision_options"].items() if group in used}
+        options = {
+            group: value for group, value in identity["precision_options"].items() if group in used
+        }
         return {**identity, "precision_options": options, "definitions": DEFINITIONS}
 
     @cached_property
@@ -45,13 +47,19 @@ class Cell:
     @cached_property
     def training_key(self) -> str:
         """The same without what only measuring depends on: cells of one training share it."""
-        return _hash({name: value for name, value in self._identity.items() if name not in MEASURED})
+        return _hash(
+            {name: value for name, value in self._identity.items() if name not in MEASURED}
+        )
 
     def settings(self) -> dict[str, Scalar]:
         """Every scalar setting by its column name; settings of other kinds of data or model are absent."""
         used = options_used(parse_precision(self.config.precision))
         values = flat(self.config)
-        unused = [path for path in values if path.startswith("precision_options.") and path.split(".")[1] not in used]
+        unused = [
+            path
+            for path in values
+            if path.startswith("precision_options.") and path.split(".")[1] not in used
+        ]
         return {COLUMNS[path]: value for path, value in values.items() if path not in unused}
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +103,11 @@ class Training:
     def epochs(self) -> tuple[int, ...]:
         """Epochs at which at least one of the cells is measured."""
         total = self.first.config.train.epochs
-        return tuple(sorted({e for cell in self.cells for e in measured_epochs(cell.config.measure.at, total)}))
+        return tuple(
+            sorted(
+                {e for cell in self.cells for e in measured_epochs(cell.config.measure.at, total)}
+            )
+        )
 
     def only(self, keys: Collection[str]) -> Training:
         """The training with those of its cells alone."""
@@ -170,7 +182,9 @@ def plan(
     groups = trainings(cells)
     pending = []
     for training in groups:
-        left = [cell.key for cell in training.cells if cell.key not in done and cell.key not in failed]
+        left = [
+            cell.key for cell in training.cells if cell.key not in done and cell.key not in failed
+        ]
         if left:
             pending.append(training.only(left))
     started = {cell.training_key for cell in cells if cell.key in done}
@@ -185,7 +199,9 @@ def plan(
         failed=frozenset(cell.key for cell in cells if cell.key in failed and cell.key not in done),
         pending=tuple(pending),
         measured_only=measured_only,
-        retrained=frozenset(t.key for t in pending if t.key in started and t.key not in measured_only),
+        retrained=frozenset(
+            t.key for t in pending if t.key in started and t.key not in measured_only
+        ),
         costs=costs,
     )
 
@@ -199,20 +215,31 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     the positions of an image that a convolution visits: its FLOPs are a lower bound.
     """
     config, cells, folder = training.first.config, training.cells, training.first.folder
-    parameters = parameter_count(config.model, classes=size.classes, input_shape=size.input_shape, base=folder)
-    read = size.train_rows * math.prod(size.input_shape) if config.data.gives == "tokens" else size.train_samples
+    parameters = parameter_count(
+        config.model, classes=size.classes, input_shape=size.input_shape, base=folder
+    )
+    read = (
+        size.train_rows * math.prod(size.input_shape)
+        if config.data.gives == "tokens"
+        else size.train_samples
+    )
     tokens = config.train.epochs * read if trained else 0
     measured = (
         None
         if size.val_samples is None
-        else sum(_passes(cell, size, size.val_samples) for cell in cells) * read / size.train_samples
+        else sum(_passes(cell, size, size.val_samples) for cell in cells)
+        * read
+        / size.train_samples
     )
     tuned = sum(
-        cell.config.precision_options.qat.epochs * len(measured_epochs(cell.config.measure.at, config.train.epochs))
+        cell.config.precision_options.qat.epochs
+        * len(measured_epochs(cell.config.measure.at, config.train.epochs))
         for cell in cells
         if parse_precision(cell.config.precision).tuning is not None
     )
-    kept = {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
+    kept = (
+        {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
+    )
     return Cost(
         parameters=parameters,
         tokens=tokens,

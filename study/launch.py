@@ -18,24 +18,24 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from study.atomic import write_atomically
-from study.backlog import Backlog
 from study.config import COLUMN_KINDS, StudyConfig, load_study, study_from
-from study.dryrun import data_size, show_plan
-from study.faults import Fault, StudyError
 from study.grid import Plan, expand, measurements, plan, trainings
-from study.kept import has_checkpoints
-from study.lease import Leases
-from study.leftovers import forget_dead_launches, scratch
-from study.progress import Watch
-from study.provenance import launch_record, now
-from study.ray_environment import prepare_environment
-from study.speed import calibrate
-from study.stopping import Stopped, Stopping
-from study.store import RunPaths, Store, StoreError, write_json
-from study.view import view
-from study.worker import stop_file, work
-from study.yamlfile import read_yaml
+from study.launching.plan_report import data_size, show_plan
+from study.launching.progress import Watch
+from study.launching.speed import calibrate
+from study.launching.view import view
+from study.scheduling.backlog import Backlog
+from study.scheduling.leftovers import forget_dead_launches, scratch
+from study.scheduling.ray_environment import prepare_environment
+from study.scheduling.stopping import Stopped, Stopping
+from study.scheduling.work import stop_file, work
+from study.settings.faults import Fault, StudyError
+from study.settings.yaml_files import read_yaml
+from study.store import RunPaths, Store, StoreError
+from study.store.atomic import write_atomically, write_json
+from study.store.leases import Leases
+from study.store.provenance import launch_record, now
+from study.training.checkpoints import has_checkpoints
 
 START, MEASURED = 1e11, 5e10
 """FLOPs that a core does while a training starts, and beside the forward passes while a cell is measured at a checkpoint:
@@ -45,7 +45,9 @@ small trainings take no less time than that."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 all done, 1 something failed and is recorded or the launch was stopped, 2 the request is wrong."""
     options = _parser().parse_args(arguments)
-    console = Console(file=sys.stdout)  # this one, also while a training in this process prints elsewhere
+    console = Console(
+        file=sys.stdout
+    )  # this one, also while a training in this process prints elsewhere
     try:
         study, run_dir = open_study(options.study, Path(options.runs))
         launch = Launch(study, run_dir, options, console)
@@ -69,21 +71,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("study", help="a study's YAML file, or the folder of a run to relaunch")
     launch_options(parser)
     parser.add_argument(
-        "--calibrate", action="store_true", help="as --dry-run, with times measured on a few steps here"
+        "--calibrate",
+        action="store_true",
+        help="as --dry-run, with times measured on a few steps here",
     )
     return parser
 
 
 def launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that launches of studies and of searches share."""
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)")
-    parser.add_argument("--dry-run", action="store_true", help="show what would run and what it costs; run nothing")
+    parser.add_argument(
+        "--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would run and what it costs; run nothing"
+    )
     parser.add_argument(
         "--serial",
         action="store_true",
         help="run in this process, one training after another, no Ray; a library that hangs for good is found by Ray alone",
     )
-    parser.add_argument("--address", metavar="ADDR", help="address of a Ray cluster (default: this computer alone)")
+    parser.add_argument(
+        "--address", metavar="ADDR", help="address of a Ray cluster (default: this computer alone)"
+    )
     parser.add_argument(
         "--retry-failed",
         nargs="?",
@@ -104,9 +114,7 @@ def open_study(target: str, runs: Path) -> tuple[StudyConfig, Path]:
     if not paths.study.exists():
         fix = "Give a YAML file, or a folder below runs/"
         if paths.journal.exists():
-            fix = (
-                f"It holds a search: python -m study.tune {path} goes on with it, python -m analysis {path} reports it"
-            )
+            fix = f"It holds a search: python -m study.tune {path} goes on with it, python -m analysis {path} reports it"
         fault = Fault("", "this folder holds no run (no study.yaml)", fix)
         raise StudyError([fault], source=target)
     content = read_yaml(paths.study)
@@ -117,7 +125,9 @@ def open_study(target: str, runs: Path) -> tuple[StudyConfig, Path]:
 class Launch:
     """One launch of a study."""
 
-    def __init__(self, study: StudyConfig, run_dir: Path, options: argparse.Namespace, console: Console) -> None:
+    def __init__(
+        self, study: StudyConfig, run_dir: Path, options: argparse.Namespace, console: Console
+    ) -> None:
         self.study, self.run_dir, self.options, self.console = study, run_dir, options, console
         self.store = Store(run_dir)
         self.paths = self.store.paths
@@ -185,7 +195,9 @@ class Launch:
         """Delete what killed launches left, and what trainings needed that were killed after their rows were stored."""
         forget_dead_launches()
         done = self.store.keys()
-        finished = {t.key for t in trainings(self.cells) if all(cell.key in done for cell in t.cells)}
+        finished = {
+            t.key for t in trainings(self.cells) if all(cell.key in done for cell in t.cells)
+        }
         for pattern in ("*/state-*", "*/partial"):
             for path in self.paths.trainings.glob(pattern):
                 if path.parent.name in finished and not self.leases.busy(path.parent.name):
@@ -195,8 +207,13 @@ class Launch:
         """Leave a run that describes itself: the resolved study, and the cells that it asks for."""
         content = {"folder": self._folder(), **self.study.as_yaml()}
         text = "# The study as launched last; `python -m study.launch` of this folder runs what is missing.\n"
-        write_atomically(self.paths.study, (text + yaml.safe_dump(content, sort_keys=False)).encode())
-        rows = [{"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in self.cells]
+        write_atomically(
+            self.paths.study, (text + yaml.safe_dump(content, sort_keys=False)).encode()
+        )
+        rows = [
+            {"cell": cell.key, "training": cell.training_key, **cell.settings()}
+            for cell in self.cells
+        ]
         self.store.plan(rows, types=COLUMN_KINDS)
 
     def _folder(self) -> str:
@@ -237,7 +254,7 @@ class Launch:
                 self._work_here(backlog)
                 return
             address = prepare_environment(self.options.address)
-            from study import sweep
+            from study.scheduling import ray_tune as sweep
 
             try:
                 with (
@@ -253,7 +270,9 @@ class Launch:
                         except sweep.SweepError as error:
                             backlog.abandoned(str(error), killed=error.killed)
             except sweep.ClusterError as error:
-                fault = Fault("--address", str(error), "docs/cluster.md tells how to start and join a cluster")
+                fault = Fault(
+                    "--address", str(error), "docs/cluster.md tells how to start and join a cluster"
+                )
                 raise StudyError([fault], source="command line") from error
 
     def _watch(self) -> Watch:
@@ -278,15 +297,24 @@ class Launch:
         for training in backlog.upcoming:
             wanted = training.first.resources
             needs |= Counter({"cpus": wanted.cpus, "gpus": wanted.gpus})
-        lacking = [(name, needs[name], largest[name]) for name in needs if needs[name] > largest[name]]
+        lacking = [
+            (name, needs[name], largest[name]) for name in needs if needs[name] > largest[name]
+        ]
         if not lacking:
             return
-        text = ", ".join(f"resources.{name} is {need:g}, the largest node has {have:g}" for name, need, have in lacking)
+        text = ", ".join(
+            f"resources.{name} is {need:g}, the largest node has {have:g}"
+            for name, need, have in lacking
+        )
         if self.options.address is not None:
             self.say(f"Some trainings wait for a larger node to join: {text}")
             return
         faults = [
-            Fault(f"resources.{name}", f"is {need:g}, but this computer has {have:g}", "Ask for less, or for a cluster")
+            Fault(
+                f"resources.{name}",
+                f"is {need:g}, but this computer has {have:g}",
+                "Ask for less, or for a cluster",
+            )
             for name, need, have in lacking
         ]
         raise StudyError(faults, source=self.options.study)

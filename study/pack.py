@@ -14,16 +14,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from study.atomic import write_atomically
-from study.dryrun import size_text
-from study.sealed import seal_table
+from study.launching.plan_report import size_text
 from study.store import RunPaths, Store, StoreError
+from study.store.atomic import write_atomically
+from study.store.sealed import seal_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 the copy is there, 2 the request is wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.pack", description="Copy a run without weights and logs, with all rows in one file."
+        prog="python -m study.pack",
+        description="Copy a run without weights and logs, with all rows in one file.",
     )
     parser.add_argument("run", type=Path, help="folder of a run, such as runs/quickstart")
     parser.add_argument("target", type=Path, help="folder to make; it may not exist yet")
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = Store(options.target)
     planned = set(store.planned()["cell"])
     size = sum(path.stat().st_size for path in options.target.rglob("*") if path.is_file())
-    print(f"{len(store.keys() & planned)} of {len(planned)} cells, {size_text(size)}: {options.target}")
+    print(
+        f"{len(store.keys() & planned)} of {len(planned)} cells, {size_text(size)}: {options.target}"
+    )
     return 0
 
 
@@ -60,7 +63,10 @@ def pack(run: Path, target: Path) -> None:
 
 def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
     """What `shutil.copytree` ignores."""
-    of_run = {path.name for path in (paths.cells, paths.packed, paths.checkpoints(""), paths.damaged, paths.leases)}
+    of_run = {
+        path.name
+        for path in (paths.cells, paths.packed, paths.checkpoints(""), paths.damaged, paths.leases)
+    }
 
     def ignore(folder: str, names: list[str]) -> set[str]:
         if Path(folder) == paths.root:

@@ -19,13 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config import SHORT_NAMES, StudyConfig
-from study.dryrun import size_text
-from study.faults import StudyError
 from study.grid import Cell, expand
 from study.launch import open_study
-from study.progress import Watch, render
-from study.schema import Scalar
-from study.search_status import SearchLook
+from study.launching.plan_report import size_text
+from study.launching.progress import Watch, render
+from study.search.status import SearchLook
+from study.settings.faults import StudyError
+from study.settings.schema import Scalar
 from study.store import RunPaths, StoreError
 from study.tune import open_search
 
@@ -36,13 +36,20 @@ MESSAGES = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.status", description="What is done, running, failed and left in a run."
+        prog="python -m study.status",
+        description="What is done, running, failed and left in a run.",
     )
     parser.add_argument("run", help="folder of a run, such as runs/quickstart")
-    parser.add_argument("--watch", action="store_true", help="look again every two seconds until nothing is left")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
-        "--delete-checkpoints", action="store_true", help="delete the kept weights; a later precision then trains again"
+        "--watch", action="store_true", help="look again every two seconds until nothing is left"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of tables"
+    )
+    parser.add_argument(
+        "--delete-checkpoints",
+        action="store_true",
+        help="delete the kept weights; a later precision then trains again",
     )
     options = parser.parse_args(arguments)
     console = Console()
@@ -54,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StudyError, StoreError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
-    if options.delete_checkpoints and not deleted(watch.store.paths, bool(watch.look().running), console):
+    if options.delete_checkpoints and not deleted(
+        watch.store.paths, bool(watch.look().running), console
+    ):
         return 2
     if options.json:
         print(json.dumps(as_json(watch, study), indent=1))
@@ -130,7 +139,9 @@ def disk_line(paths: RunPaths) -> Text:
 def deleted(paths: RunPaths, runs: bool, console: Console) -> bool:
     """Delete the kept weights of a run on which nobody works; whether that was so."""
     if runs:
-        Console(stderr=True).print("Trainings of this run are running: stop their launch before deleting checkpoints.")
+        Console(stderr=True).print(
+            "Trainings of this run are running: stop their launch before deleting checkpoints."
+        )
         return False
     console.print(f"Deleted {size_text(delete_checkpoints(paths))} of checkpoints.")
     return True
@@ -177,7 +188,10 @@ def _told(records: list[dict[str, Any]]) -> list[str]:
         lines.append(f"  and {len(counts) - MESSAGES} other messages (--json has all)")
     first = counts.most_common(1)[0][0]
     example = next(record for record in records if record["message"].strip().startswith(first))
-    return [*lines, *(f"  {name} {example[name]}" for name in ("cell", "host", "log") if name in example)]
+    return [
+        *lines,
+        *(f"  {name} {example[name]}" for name in ("cell", "host", "log") if name in example),
+    ]
 
 
 def tables(watch: Watch, study: StudyConfig) -> Group:
@@ -188,7 +202,9 @@ def tables(watch: Watch, study: StudyConfig) -> Group:
         table.add_column(column, justify="left" if column in ("axis", "value") else "right")
     for axis, values in state_by_axis(watch, study).items():
         for value, counts in values.items():
-            table.add_row(axis, value, *(str(counts[state]) for state in ("done", "failed", "left")))
+            table.add_row(
+                axis, value, *(str(counts[state]) for state in ("done", "failed", "left"))
+            )
     parts.append(table)
     by_cause: dict[str, list[dict[str, Any]]] = {}
     for record in failure_records(watch):

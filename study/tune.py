@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.faults import Fault, StudyError
 from study.launch import launch_options
-from study.search_config import Search, load_search, search_from
-from study.search_launch import FILE, SearchLaunch
+from study.search.config import Search, load_search, search_from
+from study.search.launcher import FILE, SearchLaunch
+from study.settings.faults import Fault, StudyError
+from study.settings.yaml_files import read_yaml
 from study.store import RunPaths, StoreError
-from study.yamlfile import read_yaml
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.tune",
         description="Search for settings with Optuna; every trial is a training whose rows are stored.",
     )
-    parser.add_argument("study", metavar="search", help="a search's YAML file, or the folder of a run to go on with")
+    parser.add_argument(
+        "study", metavar="search", help="a search's YAML file, or the folder of a run to go on with"
+    )
     launch_options(parser)
     return parser
 
@@ -48,7 +50,11 @@ def open_search(target: str, runs: Path) -> tuple[Search, Path]:
         return search, runs / search.study.name
     file = RunPaths(path).search / FILE
     if not file.exists():
-        fault = Fault("", f"this folder holds no search (no {file.relative_to(path)})", "Give a search's YAML file")
+        fault = Fault(
+            "",
+            f"this folder holds no search (no {file.relative_to(path)})",
+            "Give a search's YAML file",
+        )
         raise StudyError([fault], source=target)
     content = read_yaml(file)
     folder, source = path / str(content.pop("folder", ".")), str(content.pop("source", file))

@@ -12,8 +12,8 @@ from pydantic import Field
 from study.config import COLUMNS, study_from
 from study.data import Estimate
 from study.grid import Cell, cost, expand, plan, trainings
-from study.schema import plain
-from study.settings import Settings
+from study.settings.base import Settings
+from study.settings.schema import plain
 
 BASE = """
 name: base
@@ -44,9 +44,16 @@ def test_grid_is_the_product_of_its_axes_in_order() -> None:
 
 def test_grids_unite_without_duplicates() -> None:
     found = cells(
-        grid=[{"width": [32, 64], "depth": [1], "epochs": [1]}, {"width": [64], "depth": [1, 2], "epochs": [1]}]
+        grid=[
+            {"width": [32, 64], "depth": [1], "epochs": [1]},
+            {"width": [64], "depth": [1, 2], "epochs": [1]},
+        ]
     )
-    assert sorted((c.config.model.width, c.config.model.depth) for c in found) == [(32, 1), (64, 1), (64, 2)]
+    assert sorted((c.config.model.width, c.config.model.depth) for c in found) == [
+        (32, 1),
+        (64, 1),
+        (64, 2),
+    ]
 
 
 def test_precisions_share_one_training_and_seeds_do_not() -> None:
@@ -106,7 +113,11 @@ def test_a_field_added_later_changes_no_key_while_neutral() -> None:
 def test_rules_change_settings_of_some_cells() -> None:
     rules = [{"when": {"depth": [8, 12]}, "set": {"train.batch_size": 4, "resources.gpus": 1}}]
     found = cells(grid={"depth": [1, 8, 12]}, rules=rules)
-    assert [(c.config.train.batch_size, c.resources.gpus) for c in found] == [(16, 0.0), (4, 1.0), (4, 1.0)]
+    assert [(c.config.train.batch_size, c.resources.gpus) for c in found] == [
+        (16, 0.0),
+        (4, 1.0),
+        (4, 1.0),
+    ]
 
 
 def test_columns_are_leaf_names_where_unique() -> None:
@@ -127,20 +138,27 @@ def test_columns_are_leaf_names_where_unique() -> None:
 
 
 def test_a_cell_survives_the_way_to_a_worker() -> None:
-    cell = cells(grid={"precision": ["qat-int4-g32"], "train.schedule": ["cosine"], "measure.at": [[1, 2]]})[0]
+    cell = cells(
+        grid={"precision": ["qat-int4-g32"], "train.schedule": ["cosine"], "measure.at": [[1, 2]]}
+    )[0]
     again = Cell.from_json(cell.to_json())
     assert again == cell
     assert again.key == cell.key
 
 
-SIZE = Estimate(train_rows=10, train_samples=1_000, val_samples=100, classes=50_257, input_shape=(127,))
+SIZE = Estimate(
+    train_rows=10, train_samples=1_000, val_samples=100, classes=50_257, input_shape=(127,)
+)
 
 
 def test_plan_leaves_out_what_is_done_or_failed() -> None:
     found = cells(grid={"precision": ["fp32", "int8"], "seed": [0, 1, 2]})
     done = {found[0].key, found[2].key, found[3].key}
     seen = plan(found, done=done, failed={found[4].key}, size=lambda cell: SIZE)
-    assert [[cell.key for cell in t.cells] for t in seen.pending] == [[found[1].key], [found[5].key]]
+    assert [[cell.key for cell in t.cells] for t in seen.pending] == [
+        [found[1].key],
+        [found[5].key],
+    ]
     assert seen.retrained == {found[5].training_key}
     assert seen.measured_only == set()
     kept = plan(found, done=done, kept=lambda training: True, size=lambda cell: SIZE)
@@ -150,9 +168,14 @@ def test_plan_leaves_out_what_is_done_or_failed() -> None:
 
 @pytest.mark.parametrize(
     ("width", "depth", "millions"),
-    [(64, 1, 3.4), (1024, 12, 205)],  # Wu & Papyan 2024: "Our models range from 3.4M (small) to 205M (large)"
+    [
+        (64, 1, 3.4),
+        (1024, 12, 205),
+    ],  # Wu & Papyan 2024: "Our models range from 3.4M (small) to 205M (large)"
 )
-def test_cost_counts_the_parameters_that_the_paper_states(width: int, depth: int, millions: float) -> None:
+def test_cost_counts_the_parameters_that_the_paper_states(
+    width: int, depth: int, millions: float
+) -> None:
     cell = cells(model={"heads": 16}, grid={"width": [width], "depth": [depth], "epochs": [2]})[0]
     found = cost(trainings([cell])[0], SIZE)
     assert found.parameters is not None
@@ -168,7 +191,10 @@ def test_cost_counts_the_fine_tuning_of_every_measured_checkpoint() -> None:
     options = {"precision_options": {"qat": {"epochs": 2}}}
     axes = {"width": [64], "depth": [1], "epochs": [2], "seed": [0]}
     plain, tuned = (
-        cost(trainings(cells(model={"heads": 16}, grid={**axes, "precision": names}, **options))[0], SIZE)
+        cost(
+            trainings(cells(model={"heads": 16}, grid={**axes, "precision": names}, **options))[0],
+            SIZE,
+        )
         for names in (["int4", "int3"], ["qat-int4", "ft-fp32"])
     )
     assert plain.flops is not None and tuned.flops is not None and plain.parameters is not None
@@ -186,5 +212,7 @@ GOLDEN = {
 @pytest.mark.parametrize("precision", sorted(GOLDEN))
 def test_keys_are_what_they_were(precision: str) -> None:
     """Golden keys: computed once by this code. They change only with `DEFINITIONS`, or every store would be orphaned."""
-    cell = cells(grid={"precision": [precision], "seed": [3]}, measure={"at": "log", "min_count": 5})[0]
+    cell = cells(
+        grid={"precision": [precision], "seed": [3]}, measure={"at": "log", "min_count": 5}
+    )[0]
     assert (cell.key, cell.training_key) == GOLDEN[precision]

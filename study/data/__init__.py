@@ -10,7 +10,17 @@ from study.data.estimate import Estimate, estimate
 from study.data.image_sources import image_folder
 from study.data.token_files import check_readable
 
-__all__ = ["IGNORE", "DataConfig", "DataError", "Dataset", "Estimate", "Split", "check_data", "estimate", "load_data"]
+__all__ = [
+    "IGNORE",
+    "DataConfig",
+    "DataError",
+    "Dataset",
+    "Estimate",
+    "Split",
+    "check_data",
+    "estimate",
+    "load_data",
+]
 
 
 def check_data(config: DataConfig, *, base: Path) -> None:

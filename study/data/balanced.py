@@ -64,14 +64,28 @@ def load_balanced(config: BalancedData, base: Path, cache: Path) -> Dataset:
     generator = np.random.default_rng([config.seed, 0])
     sizes = np.zeros(len(class_of), dtype=np.int64)
     sizes[generator.permutation(targets)] = quotas
-    train = Windows(files.train, choose_ends(files.train, config.context, sizes, generator), config.context, class_of)
+    train = Windows(
+        files.train,
+        choose_ends(files.train, config.context, sizes, generator),
+        config.context,
+        class_of,
+    )
     sizes[targets] = config.val_quota or quotas.max()
     generator = np.random.default_rng([config.seed, 1])
-    val = Windows(files.val, choose_ends(files.val, config.context, sizes, generator), config.context, class_of)
+    val = Windows(
+        files.val,
+        choose_ends(files.val, config.context, sizes, generator),
+        config.context,
+        class_of,
+    )
     if len(val) == 0:
-        raise DataError(f"data.val_fraction: the validation split has none of the {len(targets)} classes")
+        raise DataError(
+            f"data.val_fraction: the validation split has none of the {len(targets)} classes"
+        )
     counts = np.bincount(class_of[files.train[train.ends]], minlength=len(class_names))
-    val_counts = np.bincount(class_of[files.val[val.ends]], minlength=len(class_names))[class_of[targets]]
+    val_counts = np.bincount(class_of[files.val[val.ends]], minlength=len(class_names))[
+        class_of[targets]
+    ]
     return Dataset(
         train=train,
         val=val,

@@ -52,12 +52,17 @@ def choose_ends(tokens: Tokens, context: int, sizes: Ints, generator: np.random.
         generator: source of the keys.
     """
     chosen, keys = np.zeros(0, dtype=np.int64), np.zeros(0)
-    enough = np.where(sizes > 0, np.inf, 0.0)  # keys from here on cannot be among the least of their token any more
+    enough = np.where(
+        sizes > 0, np.inf, 0.0
+    )  # keys from here on cannot be among the least of their token any more
     for start in range(context - 1, len(tokens), _READ_AT_ONCE):
         block = tokens[start : start + _READ_AT_ONCE]
         drawn = generator.random(len(block))
         hopeful = np.flatnonzero(drawn < enough[block])
-        places, keys = np.concatenate([chosen, start + hopeful]), np.concatenate([keys, drawn[hopeful]])
+        places, keys = (
+            np.concatenate([chosen, start + hopeful]),
+            np.concatenate([keys, drawn[hopeful]]),
+        )
         order = np.lexsort((keys, tokens[places]))
         found = tokens[places[order]]
         rank = np.arange(len(order)) - np.searchsorted(found, found)
@@ -88,5 +93,7 @@ def duplicate_facts(windows: npt.NDArray[np.integer[Any]]) -> dict[str, Fact]:
         "duplicate_contexts": int(of_context[of_context > 1].sum()),
         "conflicting_contexts": int(of_context[targets_of_context > 1].sum()),
         "train_accuracy_bound": float(most_frequent.sum() / len(windows)),
-        "train_loss_bound": float((count * np.log(of_context[pairs[0]] / count)).sum() / len(windows)),
+        "train_loss_bound": float(
+            (count * np.log(of_context[pairs[0]] / count)).sum() / len(windows)
+        ),
     }

@@ -82,7 +82,10 @@ def notes_of_entries(cache: Path) -> list[tuple[Path, dict[str, Any]]]:
             found.append((path.stat().st_mtime, path.parent, _read_manifest(path)["notes"]))
         except (_CorruptError, FileNotFoundError):
             continue  # whoever opens the entry repairs it; an overview has no use for it
-    return [(folder, notes) for _, folder, notes in sorted(found, key=lambda entry: entry[0], reverse=True)]
+    return [
+        (folder, notes)
+        for _, folder, notes in sorted(found, key=lambda entry: entry[0], reverse=True)
+    ]
 
 
 def _verified(folder: Path) -> Entry:

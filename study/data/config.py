@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from study.settings import Float, Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Settings
+from study.settings.base import (
+    Float,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Settings,
+)
 
 SMALLEST_BPE = 257  # 256 bytes and the end of text
 HUB_IMAGES = {
@@ -46,7 +53,12 @@ class Corpus(Settings):
         if source.startswith("hub:"):
             return _hub_name(source)
         endings = (".txt", ".jsonl", ".parquet")
-        if source == "python-docs" or source.endswith(endings) or "/" in source or source in (".", ".."):
+        if (
+            source == "python-docs"
+            or source.endswith(endings)
+            or "/" in source
+            or source in (".", "..")
+        ):
             return source
         raise ValueError(
             f"{source!r} is no known source: use python-docs, a file ending in {', '.join(endings)}, "
@@ -76,7 +88,9 @@ class Corpus(Settings):
 
 def _hub_name(text: str) -> str:
     if not re.fullmatch(r"hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", text):
-        raise ValueError(f"{text!r} is no hub name: write hub:OWNER/NAME or hub:OWNER/NAME@REVISION")
+        raise ValueError(
+            f"{text!r} is no hub name: write hub:OWNER/NAME or hub:OWNER/NAME@REVISION"
+        )
     return text
 
 
@@ -204,4 +218,6 @@ class FreeData(Imbalance):
     """Seed of the subset that is measured."""
 
 
-DataConfig = Annotated[TextData | BalancedData | StoriesData | ImagesData | FreeData, Field(discriminator="kind")]
+DataConfig = Annotated[
+    TextData | BalancedData | StoriesData | ImagesData | FreeData, Field(discriminator="kind")
+]

@@ -45,9 +45,15 @@ def open_corpus(config: Corpus, base: Path) -> OpenCorpus:
         DataError: the source is missing, cannot be read, or lacks the column, split or title asked for.
     """
     source = config.source
-    path = None if source == "python-docs" or source.startswith("hub:") else base / Path(source).expanduser()
+    path = (
+        None
+        if source == "python-docs" or source.startswith("hub:")
+        else base / Path(source).expanduser()
+    )
     if config.select is not None and (path is None or path.suffix != ".txt"):
-        raise DataError(f"data.select: {config.select!r} names a part of a .txt file, but the source is {source!r}")
+        raise DataError(
+            f"data.select: {config.select!r} names a part of a .txt file, but the source is {source!r}"
+        )
     if source == "python-docs":
         return _in_memory(_python_docs())
     if path is None:
@@ -97,21 +103,34 @@ def _text_file(path: Path, select: str | None) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as fault:
-        raise DataError(f"data.source: {path} is not UTF-8 text (byte {fault.start}: {fault.reason})") from fault
+        raise DataError(
+            f"data.source: {path} is not UTF-8 text (byte {fault.start}: {fault.reason})"
+        ) from fault
     if select is not None:
         text = _titled_part(text, select, path)
-    return [document.strip("\n") for document in text.split(END_OF_TEXT)] if END_OF_TEXT in text else [text]
+    return (
+        [document.strip("\n") for document in text.split(END_OF_TEXT)]
+        if END_OF_TEXT in text
+        else [text]
+    )
 
 
 def _titled_part(text: str, select: str, path: Path) -> str:
     starts = list(_TITLE.finditer(text))
     ends = [match.start() for match in starts[1:]] + [len(text)]
-    parts = {match[1].casefold(): text[match.start(1) : end] for match, end in zip(starts, ends, strict=False)}
+    parts = {
+        match[1].casefold(): text[match.start(1) : end]
+        for match, end in zip(starts, ends, strict=False)
+    }
     if select.casefold() not in parts:
         titles = [match[1] for match in starts]
         near = difflib.get_close_matches(select, titles, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        known = f"its titles: {', '.join(titles)}" if titles else "it has no titles (lines after two blank lines)"
+        known = (
+            f"its titles: {', '.join(titles)}"
+            if titles
+            else "it has no titles (lines after two blank lines)"
+        )
         raise DataError(f"data.select: {path} has no part titled {select!r}; {hint}{known}")
     return parts[select.casefold()]
 
@@ -143,7 +162,9 @@ def _jsonl_file(path: Path, column: str) -> Iterator[str]:
             try:
                 row = json.loads(line)
             except ValueError as fault:
-                raise DataError(f"data.source: line {number} of {path} is not JSON: {fault}") from fault
+                raise DataError(
+                    f"data.source: line {number} of {path} is not JSON: {fault}"
+                ) from fault
             if not isinstance(row, dict) or column not in row:
                 names = list(row) if isinstance(row, dict) else []
                 raise DataError(f"line {number}: " + _no_column(column, names, path))
@@ -153,7 +174,9 @@ def _jsonl_file(path: Path, column: str) -> Iterator[str]:
 def _from_folder(path: Path, column: str) -> OpenCorpus:
     content = folder_digest(path)
     # Streaming reads the files where they lie: no second copy, and none of the locks of the library's own cache.
-    return _from_splits(load_splits(str(path), streaming=True, instead=_INSTEAD), column, str(path), content)
+    return _from_splits(
+        load_splits(str(path), streaming=True, instead=_INSTEAD), column, str(path), content
+    )
 
 
 def _from_hub(name: str, column: str) -> OpenCorpus:
@@ -190,7 +213,9 @@ def _split_documents(split: Any, column: str, name: str) -> Documents:
 def _strings(values: list[Any], column: str, place: Path | str) -> list[str]:
     for value in values:
         if not isinstance(value, str):
-            raise DataError(f"data.source: column {column!r} of {place} holds {value!r}, which is not text")
+            raise DataError(
+                f"data.source: column {column!r} of {place} holds {value!r}, which is not text"
+            )
     return values
 
 

@@ -65,7 +65,10 @@ def estimate(config: DataConfig, *, base: Path, cache: Path) -> Estimate | None:
 def _published(config: TextData) -> Estimate | None:
     """TinyStories in chunks of 2,048 GPT-2 tokens: S = 229,367 training chunks (Wu & Papyan 2024, appendix A)."""
     whole = config.model_copy(update={"seed": 0, "val_fraction": 0.1, "val_tokens": None})
-    of_the_paper = [TextData(source=TINY_STORIES, tokenizer=tokenizer, context=2048) for tokenizer in GPT2_TOKENIZERS]
+    of_the_paper = [
+        TextData(source=TINY_STORIES, tokenizer=tokenizer, context=2048)
+        for tokenizer in GPT2_TOKENIZERS
+    ]
     if whole not in of_the_paper:
         return None
     chunks, context, classes = 229_367, 2048, 50_257
@@ -101,4 +104,6 @@ def _of_images(config: ImagesData, base: Path, cache: Path) -> Estimate | None:
         return None
     chosen = choose_images(config, base, cache)
     rows = len(chosen.train.labels)
-    return Estimate(rows, rows, len(chosen.val.labels), len(chosen.source.names), chosen.train.images.shape[1:])
+    return Estimate(
+        rows, rows, len(chosen.val.labels), len(chosen.source.names), chosen.train.images.shape[1:]
+    )

@@ -56,7 +56,10 @@ class Grammar:
 
     def __init__(self, words_per_list: int, zipf_exponent: float, ambiguity: float) -> None:
         lists = {name: words[:words_per_list] for name, words in story_words.WORDS.items()}
-        sentences = [sentence.split() for sentence in (story_words.OPENING, *story_words.TELLING, story_words.CLOSING)]
+        sentences = [
+            sentence.split()
+            for sentence in (story_words.OPENING, *story_words.TELLING, story_words.CLOSING)
+        ]
         parts = [part for sentence in sentences for part in sentence]
         fixed = dict.fromkeys(part for part in parts if not part.startswith("{"))
         self.ambiguity = ambiguity
@@ -64,7 +67,9 @@ class Grammar:
         number = {word: index for index, word in enumerate(self.vocabulary)}
         names = [part.strip("{*}") for part in parts]
         self.kinds = np.array([_kind(part) for part in parts])
-        self.first_tokens = np.array([number[lists[name][0]] if name in lists else number[name] for name in names])
+        self.first_tokens = np.array(
+            [number[lists[name][0]] if name in lists else number[name] for name in names]
+        )
         self.memories = np.array([story_words.MEMORY.get(name, 0) for name in names])
         self.transitions = _transitions([len(sentence) for sentence in sentences])
         ranks = np.arange(1, words_per_list + 1, dtype=np.float64)
@@ -118,7 +123,9 @@ class Grammar:
             recalls = kind == Place.RECALLS
             index = np.where(recalls & (replaced < self.ambiguity), drawn, told)
             of_recalled = (1 - self.ambiguity) * (index == told) + self.ambiguity * self.zipf[index]
-            probability = probability * np.select([recalls, kind == Place.TELLS], [of_recalled, self.zipf[index]], 1.0)
+            probability = probability * np.select(
+                [recalls, kind == Place.TELLS], [of_recalled, self.zipf[index]], 1.0
+            )
             tokens[:, position] = self.first_tokens[place] + np.where(kind == Place.FIXED, 0, index)
             recalled[:, position] = recalls
             surprise[:, position] = -np.log(probability)
@@ -147,7 +154,9 @@ def _transitions(lengths: Sequence[int]) -> Floats:
     return table
 
 
-def _pick(probabilities: Floats, uniform: Floats, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _pick(
+    probabilities: Floats, uniform: Floats, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     """Index drawn from one row of (n, k) probabilities for each uniform number; never one of probability 0."""
     cumulative = np.cumsum(probabilities, axis=1)
     cumulative /= cumulative[:, -1:]

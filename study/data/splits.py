@@ -27,7 +27,9 @@ def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
     if name.startswith("hub:"):
         path, _, revision = name.removeprefix("hub:").partition("@")
     try:
-        loaded: dict[str, Any] = datasets.load_dataset(path, revision=revision or None, streaming=streaming)
+        loaded: dict[str, Any] = datasets.load_dataset(
+            path, revision=revision or None, streaming=streaming
+        )
     # The library raises errors of its own, of the hub client, of the HTTP client and of file formats.
     except Exception as fault:
         raise DataError(
@@ -45,7 +47,9 @@ def train_and_val(splits: dict[str, Any], name: str) -> tuple[Any, Any | None]:
     """
     if "train" not in splits:
         raise DataError(f"data.source: {name} has no split train; its splits: {', '.join(splits)}")
-    return splits["train"], next((splits[split] for split in ("validation", "valid", "test") if split in splits), None)
+    return splits["train"], next(
+        (splits[split] for split in ("validation", "valid", "test") if split in splits), None
+    )
 
 
 def folder_digest(path: Path) -> str:
@@ -65,4 +69,6 @@ def no_path(path: Path) -> str:
     if not path.parent.is_dir():
         return f"data.source: no file or folder {path} (there is no folder {path.parent} either)"
     near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
-    return f"data.source: no file or folder {path}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"data.source: no file or folder {path}" + (
+        f"; did you mean {near[0]!r}?" if near else ""
+    )

@@ -25,7 +25,11 @@ class Stories:
 
     @property
     def samples(self) -> int:
-        return int(self.rows.recalled[:, 1:].sum()) if self.determined_only else self.rows.tokens[:, 1:].size
+        return (
+            int(self.rows.recalled[:, 1:].sum())
+            if self.determined_only
+            else self.rows.tokens[:, 1:].size
+        )
 
     def batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, int64 (B, T-1) each."""
@@ -44,7 +48,9 @@ class Stories:
     def ideal_loss(self) -> float:
         """Mean loss, over the samples of this split, of a reader who knows the grammar, in nats."""
         surprise = self.rows.surprise[:, 1:].astype(np.float64)
-        return float((surprise[self.rows.recalled[:, 1:]] if self.determined_only else surprise).mean())
+        return float(
+            (surprise[self.rows.recalled[:, 1:]] if self.determined_only else surprise).mean()
+        )
 
 
 def load_stories(config: StoriesData) -> Dataset:
@@ -59,11 +65,17 @@ def load_stories(config: StoriesData) -> Dataset:
     grammar = Grammar(config.words_per_list, config.zipf_exponent, config.ambiguity)
     determined = config.predict == "determined"
     splits = []
-    for number, (name, tokens) in enumerate((("train", config.train_tokens), ("val", config.val_tokens))):
+    for number, (name, tokens) in enumerate(
+        (("train", config.train_tokens), ("val", config.val_tokens))
+    ):
         if tokens < config.context:
-            raise DataError(f"data.{name}_tokens: {tokens} are less than one row of data.context = {config.context}")
+            raise DataError(
+                f"data.{name}_tokens: {tokens} are less than one row of data.context = {config.context}"
+            )
         generator = np.random.default_rng([config.seed, number])
-        split = Stories(grammar.write(tokens // config.context, config.context, generator), determined)
+        split = Stories(
+            grammar.write(tokens // config.context, config.context, generator), determined
+        )
         if split.samples == 0:
             raise DataError(
                 f"data.context: the {name} rows of {config.context} tokens end before a word that is determined; "
@@ -77,7 +89,9 @@ def load_stories(config: StoriesData) -> Dataset:
         val=val,
         classes=len(grammar.vocabulary),
         input_shape=(config.context - 1,),
-        fingerprint=digest(" ".join(grammar.vocabulary), *(split.rows.tokens.tobytes() for split in splits)),
+        fingerprint=digest(
+            " ".join(grammar.vocabulary), *(split.rows.tokens.tobytes() for split in splits)
+        ),
         class_counts=counts,
         class_names=grammar.vocabulary,
         facts={
@@ -86,7 +100,9 @@ def load_stories(config: StoriesData) -> Dataset:
             "train_tokens_used": train.rows.tokens.size,
             "val_tokens_used": val.rows.tokens.size,
             **class_facts(counts),
-            "entropy_floor": grammar.recall_entropy if determined else grammar.entropy(config.context),
+            "entropy_floor": grammar.recall_entropy
+            if determined
+            else grammar.entropy(config.context),
             "train_ideal_loss": train.ideal_loss(),
             "val_ideal_loss": val.ideal_loss(),
         },

@@ -34,7 +34,16 @@ _WORDS = {
 }
 WORDS = {name: tuple(words.split()) for name, words in _WORDS.items()}
 
-MEMORY = {"name": 0, "friend": 0, "animal": 1, "food": 1, "place": 2, "plant": 2, "toy": 3, "quality": 3}
+MEMORY = {
+    "name": 0,
+    "friend": 0,
+    "animal": 1,
+    "food": 1,
+    "place": 2,
+    "plant": 2,
+    "toy": 3,
+    "quality": 3,
+}
 """List -> what of the story tells its word: who it is about, which animal, where, with what."""
 
 OPENING = f"{START} once there was a {{animal*}} named {{name*}} who lived in the {{place*}} with a {{toy*}} ."

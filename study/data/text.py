@@ -48,7 +48,8 @@ class Chunks:
         step = max(1, _COUNTED_AT_ONCE // self.tokens.shape[1])
         for start in range(0, len(self), step):
             counts += np.bincount(
-                self.tokens[start : start + step, 1 + self.ignore_first :].ravel(), minlength=len(counts)
+                self.tokens[start : start + step, 1 + self.ignore_first :].ravel(),
+                minlength=len(counts),
             )
         return counts[self.class_of >= 0]
 
@@ -61,8 +62,14 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
     """
     files = tokenize(config, base, cache)
     class_of, class_names = classes_of_tokens(config, files)
-    train = Chunks(_packed(files.train, config.context, config.train_tokens, "train"), class_of, config.ignore_first)
-    val = Chunks(_packed(files.val, config.context, config.val_tokens, "val"), class_of, config.ignore_first)
+    train = Chunks(
+        _packed(files.train, config.context, config.train_tokens, "train"),
+        class_of,
+        config.ignore_first,
+    )
+    val = Chunks(
+        _packed(files.val, config.context, config.val_tokens, "val"), class_of, config.ignore_first
+    )
     return Dataset(
         train=train,
         val=val,
@@ -102,7 +109,9 @@ def corpus_facts(files: TokenFiles) -> dict[str, Fact]:
 
 def _packed(tokens: Stored, context: int, share: int | None, split: str) -> Stored:
     if share is not None and share > len(tokens):
-        raise DataError(f"data.{split}_tokens: {share:,} asked for, but the {split} split has {len(tokens):,} tokens")
+        raise DataError(
+            f"data.{split}_tokens: {share:,} asked for, but the {split} split has {len(tokens):,} tokens"
+        )
     chunks = (share or len(tokens)) // context
     if chunks == 0:
         raise DataError(

@@ -95,7 +95,9 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
         val_counts=np.load(folder / "val_counts.npy"),
         train_documents=entry.notes["documents"]["train"],
         val_documents=entry.notes["documents"]["val"],
-        fingerprint=digest(*(entry.digests[name] for name in ("train.npy", "val.npy", "tokenizer.json"))),
+        fingerprint=digest(
+            *(entry.digests[name] for name in ("train.npy", "val.npy", "tokenizer.json"))
+        ),
     )
 
 

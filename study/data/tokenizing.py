@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 Tokens = npt.NDArray[np.uint32]
 
 _BATCH_CHARACTERS = 1_000_000
-_END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<|im_end|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "[SEP]")
+_END_NAMES = (
+    END_OF_TEXT,
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "</s>",
+    "<eos>",
+    "<|eos|>",
+    "[EOS]",
+    "[SEP]",
+)
 
 
 class Tokenizer(Protocol):
@@ -83,7 +92,10 @@ class Subwords:
 
     @property
     def names(self) -> list[str]:
-        known = {number: name for name, number in self.tokenizer.get_vocab(with_added_tokens=True).items()}
+        known = {
+            number: name
+            for name, number in self.tokenizer.get_vocab(with_added_tokens=True).items()
+        }
         return [known.get(number, f"<{number}>") for number in range(max(known) + 1)]
 
     @property

@@ -97,7 +97,9 @@ def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = Non
 
     On the device of the features; without meaning for features or a head that are not finite.
     """
-    head = AffineScores(weight.to(features.device), None if bias is None else bias.to(features.device))
+    head = AffineScores(
+        weight.to(features.device), None if bias is None else bias.to(features.device)
+    )
     return head.argmax(features)
 
 
@@ -138,7 +140,9 @@ class NearestCentre:
             raise MomentsError(f"there are no centres: {self.reason}")
         if not bool(features.isfinite().all()):
             raise MomentsError("features are infinite or NaN: no centre is nearest to them")
-        return self.indices[self.decide.argmax(features.to(self.device).to(torch.float64) - self.centre)]
+        return self.indices[
+            self.decide.argmax(features.to(self.device).to(torch.float64) - self.centre)
+        ]
 
     @torch.no_grad()
     def agreement(
@@ -160,11 +164,15 @@ class NearestCentre:
         check_head(weight, classes, dim)
         check_batch(features, labels, classes, dim)
         if bias is not None and bias.shape != (classes,):
-            raise MomentsError(f"the head's bias must have shape ({classes},), got {tuple(bias.shape)}")
+            raise MomentsError(
+                f"the head's bias must have shape ({classes},), got {tuple(bias.shape)}"
+            )
         reason = self.reason
         if reason is None and not bool(features.isfinite().all()):
             reason = "validation features are infinite or NaN"
-        if reason is None and not bool(weight.isfinite().all() and (bias is None or bias.isfinite().all())):
+        if reason is None and not bool(
+            weight.isfinite().all() and (bias is None or bias.isfinite().all())
+        ):
             reason = "the head has an infinite or NaN entry"
         result = Agreement.empty(classes, self.device, reason)
         if reason is not None or not len(labels):

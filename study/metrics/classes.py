@@ -41,19 +41,31 @@ class ClassTable:
 
     def columns(self) -> dict[str, list[int | float | None]]:
         """The table as lists by column name, None where undefined, for a data frame."""
-        names = ("index", "count", "norm", "variance_norm", "cdnv", "cdnv_galanti", "interference", "head_cosine")
+        names = (
+            "index",
+            "count",
+            "norm",
+            "variance_norm",
+            "cdnv",
+            "cdnv_galanti",
+            "interference",
+            "head_cosine",
+        )
         lists: dict[str, list[int | float | None]] = {}
         for name in names:
             values: Tensor = getattr(self, name)
             exists = self.defined.get(name, torch.ones_like(values, dtype=torch.bool)).tolist()
             lists["class" if name == "index" else name] = [
-                value if defined else None for value, defined in zip(values.tolist(), exists, strict=True)
+                value if defined else None
+                for value, defined in zip(values.tolist(), exists, strict=True)
             ]
         return lists
 
 
 @torch.no_grad()
-def per_class(m: ClassMoments, weight: Tensor, *, min_count: int = 10, tile: int = TILE) -> ClassTable:
+def per_class(
+    m: ClassMoments, weight: Tensor, *, min_count: int = 10, tile: int = TILE
+) -> ClassTable:
     """Per-class values of the classes with at least `min_count` samples; time and memory as `collapse_metrics`.
 
     Raises MomentsError if the weight does not fit, fewer than two classes are measured, or a feature or weight is not
@@ -69,9 +81,13 @@ def per_class(m: ClassMoments, weight: Tensor, *, min_count: int = 10, tile: int
         )
     head, means, others = measured.head(weight), measured.means, len(measured) - 1
     if not head.in_range:
-        raise MomentsError("per-class values need a finite head; a row of a measured class holds an infinity or NaN")
+        raise MomentsError(
+            "per-class values need a finite head; a row of a measured class holds an infinity or NaN"
+        )
     if not means.in_range:
-        raise MomentsError("per-class values need features whose squares are within the range of float64")
+        raise MomentsError(
+            "per-class values need features whose squares are within the range of float64"
+        )
     units = means.directions()
     directed = means.norms > 0
     cdnv, galanti = _mean_cdnv(measured, tile)

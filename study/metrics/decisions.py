@@ -35,7 +35,9 @@ class AffineScores:
         self.single_bias = None if bias_C is None else bias_C.to(torch.float32)
         norms = torch.linalg.vector_norm(weight_Cxd, dim=1, dtype=torch.float64)
         self.block_norms = self._block_maxima(norms)
-        self.block_biases = self._block_maxima(norms.new_zeros(len(norms)) if bias_C is None else bias_C.double().abs())
+        self.block_biases = self._block_maxima(
+            norms.new_zeros(len(norms)) if bias_C is None else bias_C.double().abs()
+        )
 
     @staticmethod
     def _block_maxima(values_C: Tensor) -> Tensor:
@@ -50,7 +52,9 @@ class AffineScores:
     def _argmax(self, x_Bxd: Tensor) -> Tensor:
         x = x_Bxd.to(torch.float64)
         # (B, K) bound on |w_c| |x| + |b_c| over the block; the rounding errors are proportional to it
-        size_BxK = torch.linalg.vector_norm(x, dim=1)[:, None] * self.block_norms + self.block_biases
+        size_BxK = (
+            torch.linalg.vector_norm(x, dim=1)[:, None] * self.block_norms + self.block_biases
+        )
         factor = x.shape[1] + 4  # d products, the rounding of the inputs, the bias and its addition
         top_BxK, unit = self._screen(x_Bxd, float(size_BxK.amax()) < SINGLE_RANGE)
         slack_BxK = factor * (unit * size_BxK + torch.finfo(torch.float32).tiny)
@@ -119,7 +123,9 @@ class FaissCentres:
         gap_B = torch.from_numpy(distances[:, 1] - distances[:, 0]).to(x_Bxd.device)
         chosen = torch.from_numpy(found[:, 0]).to(x_Bxd.device)
         # ||x||^2 + ||c||^2 - 2 <x, c> errs by at most (d + 4) u (||x|| + ||c||)^2, for each of the two distances
-        size_B = (torch.linalg.vector_norm(x_Bxd, dim=1, dtype=torch.float64) + self.largest).square()
+        size_B = (
+            torch.linalg.vector_norm(x_Bxd, dim=1, dtype=torch.float64) + self.largest
+        ).square()
         unsure = ~(gap_B > 2 * (x_Bxd.shape[1] + 4) * UNIT_SINGLE * size_B)
         chosen[unsure] = self.scores.argmax(x_Bxd[unsure])
         return chosen

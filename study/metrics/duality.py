@@ -19,7 +19,14 @@ from study.metrics.vectors import Vectors, inverse_or_zero
 HEAD_COLUMNS = ("nc2_w_equinorm", "nc2_w_interference_std", "nc2_w_etf_error")
 COSINE = ("nc3_cosine_mean", "unc3_cosine_std", "unc3_cosine_cov", "nc3_distance")
 CENTRED = ("nc3_centred_error", "unc3_centred_variance")
-DUALITY_COLUMNS = (*COSINE, *CENTRED, "nc3_dot_mean", "nc3_dot_std", "nc3_frobenius", "nc3_dual_error")
+DUALITY_COLUMNS = (
+    *COSINE,
+    *CENTRED,
+    "nc3_dot_mean",
+    "nc3_dot_std",
+    "nc3_frobenius",
+    "nc3_dual_error",
+)
 
 HEAD_EQUAL = "all head rows of the measured classes are equal"
 
@@ -43,14 +50,21 @@ def put_head(out: CollapseMetrics, head: Vectors) -> Tensor:
     return head_gram
 
 
-def put_duality(out: CollapseMetrics, means: Vectors, head: Vectors, means_gram: Tensor, head_gram: Tensor) -> None:
+def put_duality(
+    out: CollapseMetrics, means: Vectors, head: Vectors, means_gram: Tensor, head_gram: Tensor
+) -> None:
     """Record the NC3 columns of C >= 2 class means and their head rows, from both and their centred (d, d) Gram matrices.
 
     Angles enter as squared distances of unit vectors, cos = 1 - ||a - b||^2 / 2, which do not cancel at duality.
     """
-    means_size, head_size = torch.linalg.vector_norm(means.norms), torch.linalg.vector_norm(head.sizes)
+    means_size, head_size = (
+        torch.linalg.vector_norm(means.norms),
+        torch.linalg.vector_norm(head.sizes),
+    )
     head_scales = inverse_or_zero(head.sizes)
-    dots, squares, centred_squares = torch.empty(3, len(means), dtype=torch.float64, device=means.norms.device)
+    dots, squares, centred_squares = torch.empty(
+        3, len(means), dtype=torch.float64, device=means.norms.device
+    )
     frobenius = means_size.new_zeros(())
     for rows in means.blocks():
         w, m = head.raw(rows), means.centred(rows)
@@ -58,16 +72,24 @@ def put_duality(out: CollapseMetrics, means: Vectors, head: Vectors, means_gram:
         frobenius += (w / head_size).sub_(m / means_size).square_().sum()
         u = m.mul_(means.scales[rows, None])
         squares[rows] = (w * head_scales[rows, None]).sub_(u).square_().sum(dim=1)
-        centred_squares[rows] = head.centred(rows).mul_(head.scales[rows, None]).sub_(u).square_().sum(dim=1)
+        centred_squares[rows] = (
+            head.centred(rows).mul_(head.scales[rows, None]).sub_(u).square_().sum(dim=1)
+        )
     mean, std = mean_std(dots)
     out.put("nc3_dot_mean", mean)
     out.put("nc3_dot_std", std)
     _put_cosines(out, squares, undirected(means, head.sizes))
     _put_centred(out, centred_squares, undirected(means, head.norms))
     if means.vanishing == len(means):
-        out.undefine("all class means are equal: there is nothing to be dual to", "nc3_frobenius", "nc3_dual_error")
+        out.undefine(
+            "all class means are equal: there is nothing to be dual to",
+            "nc3_frobenius",
+            "nc3_dual_error",
+        )
     elif float(head_size) == 0:
-        out.undefine("all head rows of the measured classes are zero", "nc3_frobenius", "nc3_dual_error")
+        out.undefine(
+            "all head rows of the measured classes are zero", "nc3_frobenius", "nc3_dual_error"
+        )
     else:
         out.put("nc3_frobenius", frobenius.sqrt())
         _put_dual_error(out, means, head, dots.sum(), means_gram, head_gram)
@@ -78,7 +100,11 @@ def undirected(means: Vectors, row_norms: Tensor) -> str | None:
     if means.vanishing:
         return no_direction(means)
     zero_rows = int((row_norms == 0).sum())
-    return f"zero head rows of measured classes: {zero_rows}; they have no direction" if zero_rows else None
+    return (
+        f"zero head rows of measured classes: {zero_rows}; they have no direction"
+        if zero_rows
+        else None
+    )
 
 
 def _put_cosines(out: CollapseMetrics, squares_C: Tensor, reason: str | None) -> None:
@@ -96,7 +122,9 @@ def _put_cosines(out: CollapseMetrics, squares_C: Tensor, reason: str | None) ->
 def _put_centred(out: CollapseMetrics, squares_C: Tensor, reason: str | None) -> None:
     """Mean and variance over c of 1 - cos(w_c - mean w, m_c)."""
     if reason:
-        out.undefine(reason.replace("zero head rows", "head rows that equal the mean row,"), *CENTRED)
+        out.undefine(
+            reason.replace("zero head rows", "head rows that equal the mean row,"), *CENTRED
+        )
         return
     mean, std = mean_std(squares_C / 2)
     out.put("nc3_centred_error", mean)
@@ -104,7 +132,12 @@ def _put_centred(out: CollapseMetrics, squares_C: Tensor, reason: str | None) ->
 
 
 def _put_dual_error(
-    out: CollapseMetrics, means: Vectors, head: Vectors, trace: Tensor, means_gram: Tensor, head_gram: Tensor
+    out: CollapseMetrics,
+    means: Vectors,
+    head: Vectors,
+    trace: Tensor,
+    means_gram: Tensor,
+    head_gram: Tensor,
 ) -> None:
     """|| B/||B||_F - G* ||_F, B = W M^T, G* = (I - 11^T/C) / sqrt(C-1) (Kothapalli 2023).
 

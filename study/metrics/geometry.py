@@ -18,7 +18,12 @@ from study.metrics.vectors import Vectors
 CDNV = ("nc1_cdnv", "nc1_cdnv_galanti", "nc1_cdnv_log10", "nc1_cdnv_log")
 RATIOS = ("nc1_ratio", "nc1_ratio_debiased")
 LOG_NORMS = ("nc2_log_norm_mean", "nc2_log_norm_std", "nc2_log_equinorm")
-INTERFERENCE = ("nc2_interference_mean", "nc2_interference_std", "nc2_interference_cov", "nc2_coherence")
+INTERFERENCE = (
+    "nc2_interference_mean",
+    "nc2_interference_std",
+    "nc2_interference_cov",
+    "nc2_coherence",
+)
 UNCENTRED = ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std")
 FRAME = ("nc2_equinorm", "nc2_etf_error", "nc2_etf_floor")
 LOG_DISTANCE = ("gnc2_log_distance_mean", "gnc2_log_distance_std", "gnc2_log_distance_cov")
@@ -26,7 +31,9 @@ FEATURE_COLUMNS = (
     *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE, "coincident_pairs",
 )  # fmt: skip
 
-SMALL_EIGENVALUE = 1e-5  # relative to the largest; above it, eigenvalues of M^T M err by less than 1e-9
+SMALL_EIGENVALUE = (
+    1e-5  # relative to the largest; above it, eigenvalues of M^T M err by less than 1e-9
+)
 
 ALL_EQUAL = "all class means are equal: they have no between-class spread"
 
@@ -54,15 +61,20 @@ def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
         out.undefine(ALL_EQUAL, "nc1_ratio_debiased")
     elif float(counts.min()) < 2:
         out.undefine(
-            "a measured class has one sample, whose variance is unknown: raise min_count", "nc1_ratio_debiased"
+            "a measured class has one sample, whose variance is unknown: raise min_count",
+            "nc1_ratio_debiased",
         )
     else:
         bias = (classes - 1) / classes**2 * (spreads / (counts - 1)).sum()
         reason = "the between-class spread is no larger than the sampling noise of the class means"
-        out.put_ratio("nc1_ratio_debiased", within / (counts.sum() - classes), between - bias, 0, reason)
+        out.put_ratio(
+            "nc1_ratio_debiased", within / (counts.sum() - classes), between - bias, 0, reason
+        )
 
 
-def _put_pinv(out: CollapseMetrics, measured: MeasuredClasses, eigenvalues_d: Tensor, axes_dxd: Tensor) -> None:
+def _put_pinv(
+    out: CollapseMetrics, measured: MeasuredClasses, eigenvalues_d: Tensor, axes_dxd: Tensor
+) -> None:
     """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020), Sigma_W over all classes collected.
 
     pinv keeps the eigenvalues above d * eps * largest. Small eigenvalues weigh most but carry the error of the largest,
@@ -108,7 +120,10 @@ def _put_norms(out: CollapseMetrics, vectors: Vectors) -> None:
     if bool((logs > 0).all()) or bool((logs < 0).all()):
         out.put("nc2_log_equinorm", std / mean.abs())
     else:
-        out.undefine("log-norms of both signs: their coefficient of variation has no meaning", "nc2_log_equinorm")
+        out.undefine(
+            "log-norms of both signs: their coefficient of variation has no meaning",
+            "nc2_log_equinorm",
+        )
 
 
 def _put_frame(out: CollapseMetrics, vectors: Vectors, eigenvalues_d: Tensor) -> None:
@@ -123,7 +138,9 @@ def _put_frame(out: CollapseMetrics, vectors: Vectors, eigenvalues_d: Tensor) ->
 def _put_uncentred(out: CollapseMetrics, vectors: Vectors) -> None:
     zeros = int((vectors.sizes == 0).sum())
     if zeros:
-        out.undefine(f"class means that are the zero vector: {zeros}; they have no direction", *UNCENTRED)
+        out.undefine(
+            f"class means that are the zero vector: {zeros}; they have no direction", *UNCENTRED
+        )
         return
     mean, std = cosine_mean_std(vectors, centred=False)
     out.put("nc2_uncentred_cos_mean", mean)
@@ -134,18 +151,24 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     statistics = pair_statistics(measured)
     out.put("coincident_pairs", statistics.coincident)
     if statistics.coincident:
-        out.undefine(f"pairs of classes with the same mean: {statistics.coincident}; their distance is zero", *CDNV)
+        out.undefine(
+            f"pairs of classes with the same mean: {statistics.coincident}; their distance is zero",
+            *CDNV,
+        )
     else:
         out.put("nc1_cdnv", statistics.cdnv)
         out.put("nc1_cdnv_galanti", statistics.galanti)
         without_spread = int((measured.spreads == 0).sum())
         if without_spread == len(measured):
-            out.undefine("no measured class has any spread: the logarithm of zero", "nc1_cdnv_log10")
+            out.undefine(
+                "no measured class has any spread: the logarithm of zero", "nc1_cdnv_log10"
+            )
         else:
             out.put("nc1_cdnv_log10", statistics.cdnv.log10())
         if without_spread > 1:
             out.undefine(
-                f"measured classes without any spread: {without_spread}; the logarithm of zero", "nc1_cdnv_log"
+                f"measured classes without any spread: {without_spread}; the logarithm of zero",
+                "nc1_cdnv_log",
             )
         else:
             out.put("nc1_cdnv_log", statistics.log10_cdnv)
@@ -156,7 +179,9 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     mean, std = statistics.interference_mean, statistics.interference_std
     out.put("nc2_interference_mean", mean)
     out.put("nc2_interference_std", std)
-    out.put_ratio("nc2_interference_cov", std, mean.abs(), ROUNDING, "the mean interference is zero")
+    out.put_ratio(
+        "nc2_interference_cov", std, mean.abs(), ROUNDING, "the mean interference is zero"
+    )
     out.put("nc2_coherence", statistics.coherence)
     if statistics.parallel:
         out.undefine(
@@ -167,4 +192,6 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     mean, std = statistics.log_distance_mean, statistics.log_distance_std
     out.put("gnc2_log_distance_mean", mean)
     out.put("gnc2_log_distance_std", std)
-    out.put_ratio("gnc2_log_distance_cov", std, mean.abs(), ROUNDING, "the mean log-distance is zero")
+    out.put_ratio(
+        "gnc2_log_distance_cov", std, mean.abs(), ROUNDING, "the mean log-distance is zero"
+    )

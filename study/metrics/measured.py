@@ -61,7 +61,9 @@ class MeasuredClasses:
 
 def no_direction(means: Vectors) -> str:
     """Why angles between centred class means do not exist."""
-    return f"class means that equal the global mean: {means.vanishing}; a zero vector has no direction"
+    return (
+        f"class means that equal the global mean: {means.vanishing}; a zero vector has no direction"
+    )
 
 
 def check_head(weight: Tensor, classes: int, dim: int) -> None:

@@ -36,7 +36,9 @@ def minority_classes(class_counts: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def minority_collapse(m: ClassMoments, weight: Tensor, class_counts: Tensor, *, min_count: int = 10) -> CollapseMetrics:
+def minority_collapse(
+    m: ClassMoments, weight: Tensor, class_counts: Tensor, *, min_count: int = 10
+) -> CollapseMetrics:
     """The mean cosine over pairs of minority classes, of their centred means and of their centred head rows.
 
     minority_means_cos = mean over pairs of <u_c, u_c'>, u_c = m_c / ||m_c||, m_c = mu_c - mu_G, over the measured
@@ -61,7 +63,13 @@ def minority_collapse(m: ClassMoments, weight: Tensor, class_counts: Tensor, *, 
         out.undefine(reason, "minority_means_cos")
     else:
         among = torch.isin(measured.indices, minority).nonzero().squeeze(1)
-        _put_cosine(out, "minority_means_cos", measured.means, among, f"at least {min_count} measured samples")
+        _put_cosine(
+            out,
+            "minority_means_cos",
+            measured.means,
+            among,
+            f"at least {min_count} measured samples",
+        )
     used = (class_counts > 0).nonzero().squeeze(1).to(m.device)
     head = Vectors.of(weight.to(m.device), used)
     if not head.in_range:
@@ -72,13 +80,17 @@ def minority_collapse(m: ClassMoments, weight: Tensor, class_counts: Tensor, *, 
     return out
 
 
-def _put_cosine(out: CollapseMetrics, column: str, vectors: Vectors, among_K: Tensor, wanted: str) -> None:
+def _put_cosine(
+    out: CollapseMetrics, column: str, vectors: Vectors, among_K: Tensor, wanted: str
+) -> None:
     """Mean over pairs of <u, u'> = (||sum of u||^2 - K) / (K (K - 1))."""
     K = len(among_K)
     if K < 2:
         out.undefine(f"{K} classes of the minority have {wanted}; two are needed", column)
     elif not bool((vectors.norms[among_K] > 0).all()):
-        out.undefine("a vector of a minority class equals the mean of all: it has no direction", column)
+        out.undefine(
+            "a vector of a minority class equals the mean of all: it has no direction", column
+        )
     else:
         total = torch.zeros(vectors.dim, dtype=torch.float64, device=among_K.device)
         for rows in torch.split(among_K, 8192):

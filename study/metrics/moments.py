@@ -62,9 +62,13 @@ class ClassMoments:
         nonfinite: number of samples left out because they hold an infinity or a NaN.
     """
 
-    def __init__(self, classes: int, dim: int, device: str | torch.device = "cpu", scatter: bool = False) -> None:
+    def __init__(
+        self, classes: int, dim: int, device: str | torch.device = "cpu", scatter: bool = False
+    ) -> None:
         if classes < 1 or dim < 1:
-            raise MomentsError(f"classes and dim must be at least 1, got classes={classes}, dim={dim}")
+            raise MomentsError(
+                f"classes and dim must be at least 1, got classes={classes}, dim={dim}"
+            )
         self.classes = classes
         self.dim = dim
         self.device = torch.device(device)
@@ -95,8 +99,12 @@ class ClassMoments:
         Raises MomentsError for shapes, types or labels that do not fit; then nothing has been added.
         """
         check_batch(features, labels, self.classes, self.dim)
-        for chunk, chunk_labels in zip(torch.split(features, CHUNK), torch.split(labels, CHUNK), strict=True):
-            self._fold(chunk.to(self.device).to(torch.float64), chunk_labels.to(self.device, torch.int64))
+        for chunk, chunk_labels in zip(
+            torch.split(features, CHUNK), torch.split(labels, CHUNK), strict=True
+        ):
+            self._fold(
+                chunk.to(self.device).to(torch.float64), chunk_labels.to(self.device, torch.int64)
+            )
 
     def _fold(self, x_Bxd: Tensor, labels_B: Tensor) -> None:
         # The sum is not finite if an entry is not; it may also overflow by itself, so the entries decide.
@@ -106,23 +114,35 @@ class ClassMoments:
             x_Bxd, labels_B = x_Bxd[finite_B], labels_B[finite_B]
         if not len(labels_B):
             return
-        present_K, inverse_B, sizes_K = torch.unique(labels_B, return_inverse=True, return_counts=True)
-        mean_Kxd = self._zeros(len(present_K), self.dim).index_add_(0, inverse_B, x_Bxd).div_(sizes_K[:, None])
+        present_K, inverse_B, sizes_K = torch.unique(
+            labels_B, return_inverse=True, return_counts=True
+        )
+        mean_Kxd = (
+            self._zeros(len(present_K), self.dim)
+            .index_add_(0, inverse_B, x_Bxd)
+            .div_(sizes_K[:, None])
+        )
         centre_Bxd = mean_Kxd[inverse_B]  # its memory is reused: the features may be the caller's
         x_Bxd = torch.sub(x_Bxd, centre_Bxd, out=centre_Bxd)
-        deviations_K = self._zeros(len(present_K)).index_add_(0, inverse_B, torch.linalg.vecdot(x_Bxd, x_Bxd))
+        deviations_K = self._zeros(len(present_K)).index_add_(
+            0, inverse_B, torch.linalg.vecdot(x_Bxd, x_Bxd)
+        )
         if self.scatter is not None:
             self.scatter.addmm_(x_Bxd.T, x_Bxd)
         self._combine(present_K, sizes_K, mean_Kxd, deviations_K)
 
-    def _combine(self, rows_K: Tensor, sizes_K: Tensor, mean_Kxd: Tensor, deviations_K: Tensor) -> None:
+    def _combine(
+        self, rows_K: Tensor, sizes_K: Tensor, mean_Kxd: Tensor, deviations_K: Tensor
+    ) -> None:
         """Chan's update of the classes `rows_K` by `sizes_K` > 0 samples each, of the given means and deviations."""
         old_K = self.counts[rows_K]
         share_K = sizes_K.to(torch.float64) / (old_K + sizes_K)  # integers alone would give float32
         delta_Kxd = mean_Kxd - self.means[rows_K]
         weight_K = old_K * share_K
         self.counts.index_add_(0, rows_K, sizes_K)
-        self.deviations.index_add_(0, rows_K, deviations_K + weight_K * torch.linalg.vecdot(delta_Kxd, delta_Kxd))
+        self.deviations.index_add_(
+            0, rows_K, deviations_K + weight_K * torch.linalg.vecdot(delta_Kxd, delta_Kxd)
+        )
         if self.scatter is not None:
             self.scatter.addmm_((delta_Kxd * weight_K[:, None]).T, delta_Kxd)
         self.means.index_add_(0, rows_K, delta_Kxd.mul_(share_K[:, None]))
@@ -136,7 +156,9 @@ class ClassMoments:
                 f"{self.classes} classes x {self.dim}"
             )
         if (self.scatter is None) != (other.scatter is None):
-            raise MomentsError("moments with a scatter and moments without one cannot be merged; collect both alike")
+            raise MomentsError(
+                "moments with a scatter and moments without one cannot be merged; collect both alike"
+            )
         self.nonfinite += other.nonfinite
         if self.scatter is not None and other.scatter is not None:
             self.scatter += other.scatter.to(self.device)
@@ -174,7 +196,9 @@ class ClassMoments:
                 raise MomentsError(
                     f"the state {'lacks' if name in tensors else 'holds'} {name!r}, unlike these moments"
                 )
-            if name in tensors and (theirs.shape != tensors[name].shape or theirs.dtype != tensors[name].dtype):
+            if name in tensors and (
+                theirs.shape != tensors[name].shape or theirs.dtype != tensors[name].dtype
+            ):
                 raise MomentsError(
                     f"{name!r} of the state is {theirs.dtype} {tuple(theirs.shape)}, "
                     f"expected {tensors[name].dtype} {tuple(tensors[name].shape)}"

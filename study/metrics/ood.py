@@ -12,14 +12,18 @@ OOD_COLUMN = "nc5_ood_orthogonality"
 
 
 @torch.no_grad()
-def ood_orthogonality(m: ClassMoments, other: ClassMoments, *, min_count: int = 10) -> CollapseMetrics:
+def ood_orthogonality(
+    m: ClassMoments, other: ClassMoments, *, min_count: int = 10
+) -> CollapseMetrics:
     """`nc5_ood_orthogonality` = mean over measured classes of |cos(mu_c, mu)|, mu the mean feature of other data.
 
     In [0, 1]; 0 where the other data are orthogonal to every class mean (Ammar et al. 2024, NECO, eq. 5). Means are not
     centred. `other` holds the other data as a single class. Raises MomentsError if it has more, or another dim.
     """
     if (other.classes, other.dim) != (1, m.dim):
-        raise MomentsError(f"the other data must be one class x {m.dim}, got {other.classes} classes x {other.dim}")
+        raise MomentsError(
+            f"the other data must be one class x {m.dim}, got {other.classes} classes x {other.dim}"
+        )
     out = CollapseMetrics()
     measured = MeasuredClasses.of(m, min_count)
     mean = other.means[0].to(m.device)
@@ -31,7 +35,10 @@ def ood_orthogonality(m: ClassMoments, other: ClassMoments, *, min_count: int = 
     elif not len(measured):
         out.undefine(f"no class has at least {min_count} samples", OOD_COLUMN)
     elif float(length) == 0 or not bool((measured.means.sizes > 0).all()):
-        out.undefine("the mean of a class or of the other data is the zero vector, which has no direction", OOD_COLUMN)
+        out.undefine(
+            "the mean of a class or of the other data is the zero vector, which has no direction",
+            OOD_COLUMN,
+        )
     else:
         products = torch.cat([measured.means.raw(rows) @ mean for rows in measured.means.blocks()])
         out.put(OOD_COLUMN, (products / (measured.means.sizes * length)).abs().mean())

@@ -64,17 +64,23 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
     """Every unordered pair of measured classes once, tile by tile: 2 d flops and a few passes over a tile per pair."""
     count, norms = len(measured), measured.means.norms
     squares, frame = norms.square(), frame_distance(count)
-    units = measured.means.directions().mul_(math.sqrt(2 / frame))  # products are (frame - x) / frame - 1 + 2 / frame
+    units = measured.means.directions().mul_(
+        math.sqrt(2 / frame)
+    )  # products are (frame - x) / frame - 1 + 2 / frame
     offset = units.new_tensor(2 / frame)
     buffers = units.new_empty(3, min(tile, count) ** 2)
     for rows, columns in _tiles(0, count, tile):
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        found = PairTile(rows, columns, *(buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers))
+        found = PairTile(
+            rows, columns, *(buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers)
+        )
         x, d2, scratch = found.directions, found.distances, found.scratch
         torch.mm(units[rows], units[columns].T, out=x)  # 2 cos / frame
         # ||mu_i - mu_j||^2 = p_i^2 + p_j^2 - 2 p_i p_j cos, which errs by 1e-16 / NEAR at worst
         torch.mul(x, norms[rows, None], out=scratch)
-        torch.add(squares[rows, None], squares[columns], out=d2).addcmul_(scratch, norms[columns], value=-frame)
+        torch.add(squares[rows, None], squares[columns], out=d2).addcmul_(
+            scratch, norms[columns], value=-frame
+        )
         torch.sub(offset, x, out=x)  # (2 - 2 cos) / frame
         if rows == columns:
             x.fill_diagonal_(1)

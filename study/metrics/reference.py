@@ -38,7 +38,10 @@ def reference_drift(
         return out
     measured = MeasuredClasses.of(reference, min_count)
     if len(measured) < 2:
-        out.undefine(f"{len(measured)} classes have at least {min_count} samples; two are needed", *REFERENCE_COLUMNS)
+        out.undefine(
+            f"{len(measured)} classes have at least {min_count} samples; two are needed",
+            *REFERENCE_COLUMNS,
+        )
         return out
     _put_cosine(out, measured.means, measured.head(weight))
     _put_drift(out, m, measured)
@@ -52,7 +55,9 @@ def _put_cosine(out: CollapseMetrics, means: Vectors, head: Vectors) -> None:
     elif reason := undirected(means, head.sizes):
         out.undefine(reason, "nc3_cosine_mean_refmeans")
     else:
-        dots = torch.cat([torch.linalg.vecdot(head.raw(rows), means.centred(rows)) for rows in means.blocks()])
+        dots = torch.cat(
+            [torch.linalg.vecdot(head.raw(rows), means.centred(rows)) for rows in means.blocks()]
+        )
         out.put("nc3_cosine_mean_refmeans", (dots / (head.sizes * means.norms)).mean())
 
 
@@ -61,9 +66,14 @@ def _put_drift(out: CollapseMetrics, m: ClassMoments, reference: MeasuredClasses
         out.undefine(reason, "mean_drift")
         return
     if not bool((m.counts == reference.moments.counts.to(m.device)).all()):
-        raise MomentsError("the moments and their reference count different samples; collect both from the same ones")
+        raise MomentsError(
+            "the moments and their reference count different samples; collect both from the same ones"
+        )
     moved = m.means.to(reference.moments.device)
     blocks = reference.means.blocks()
-    shifts = [(moved[reference.indices[rows]] - reference.means.raw(rows)).square().sum(dim=1) for rows in blocks]
+    shifts = [
+        (moved[reference.indices[rows]] - reference.means.raw(rows)).square().sum(dim=1)
+        for rows in blocks
+    ]
     equal = "all class means of the reference are equal: they have no between-class spread"
     out.put_ratio("mean_drift", torch.cat(shifts).mean(), reference.between_trace, 0, equal)

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-ROUNDING = 4 * torch.finfo(torch.float64).eps  # relative size below which a float64 difference is only rounding
+ROUNDING = (
+    4 * torch.finfo(torch.float64).eps
+)  # relative size below which a float64 difference is only rounding
 
 
 class CollapseMetrics(dict[str, float | None]):
@@ -28,7 +30,8 @@ class CollapseMetrics(dict[str, float | None]):
             self[column] = number
         else:
             self.undefine(
-                "the value is beyond the range of float64: the features or weights are too large or too small", column
+                "the value is beyond the range of float64: the features or weights are too large or too small",
+                column,
             )
 
     def undefine(self, reason: str, *columns: str) -> None:
@@ -37,7 +40,9 @@ class CollapseMetrics(dict[str, float | None]):
             self[column] = None
             self.reasons[column] = reason
 
-    def put_ratio(self, column: str, numerator: Tensor, denominator: Tensor, zero: float, reason: str) -> None:
+    def put_ratio(
+        self, column: str, numerator: Tensor, denominator: Tensor, zero: float, reason: str
+    ) -> None:
         """Record numerator / denominator, or `reason` if the denominator is at most `zero`."""
         if float(denominator) <= zero:
             self.undefine(reason, column)

@@ -23,13 +23,17 @@ def gram(blocks_Rxd: Iterable[Tensor], dim: int, device: torch.device) -> Tensor
     step = -(-dim // GRAM_BLOCKS)
     for block in blocks_Rxd:
         for start in range(0, dim, step):
-            result[start : start + step, start:].addmm_(block[:, start : start + step].T, block[:, start:])
+            result[start : start + step, start:].addmm_(
+                block[:, start : start + step].T, block[:, start:]
+            )
     return result.triu_() + result.triu(1).T
 
 
 def centred_gram(vectors: Vectors) -> Tensor:
     """(d, d) X^T X of the centred vectors."""
-    return gram((vectors.centred(rows) for rows in vectors.blocks()), vectors.dim, vectors.norms.device)
+    return gram(
+        (vectors.centred(rows) for rows in vectors.blocks()), vectors.dim, vectors.norms.device
+    )
 
 
 def frame_rank(count: int, dim: int) -> int:
@@ -66,7 +70,13 @@ def cosine_mean_std(vectors: Vectors, *, centred: bool) -> tuple[Tensor, Tensor]
     count, dim = len(vectors), vectors.dim
     scales = vectors.scales if centred else inverse_or_zero(vectors.sizes)
     read = vectors.centred if centred else vectors.raw
-    mean_unit = sum((scales[rows] @ read(rows) for rows in vectors.blocks()), torch.zeros_like(vectors.centre)) / count
+    mean_unit = (
+        sum(
+            (scales[rows] @ read(rows) for rows in vectors.blocks()),
+            torch.zeros_like(vectors.centre),
+        )
+        / count
+    )
     squares = torch.zeros_like(scales)
 
     def excess(rows: slice) -> Tensor:
@@ -83,6 +93,8 @@ def cosine_mean_std(vectors: Vectors, *, centred: bool) -> tuple[Tensor, Tensor]
         products = gram((excess(rows) for rows in vectors.blocks()), dim, scales.device)
         total = squares.sum()
         mean = 2 * total / (count - 1)
-        second = 2 * count * squares.square().sum() + 2 * total.square() + 4 * products.square().sum()
+        second = (
+            2 * count * squares.square().sum() + 2 * total.square() + 4 * products.square().sum()
+        )
         std = (second / (count * (count - 1)) - mean.square()).clamp(min=0).sqrt()
     return 1 - mean / 2, std / 2

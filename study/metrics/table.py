@@ -34,27 +34,49 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     # variability collapse
-    "nc1_cdnv": Metric("NC1", "lower", f"{WU}, eq. 4 (k = 2)", "mean over pairs of (s2 + s2') / (2 distance^4)", True),
-    "nc1_cdnv_galanti": Metric("NC1", "lower", GALANTI, "mean over pairs of (s2 + s2') / (2 distance^2)", True),
+    "nc1_cdnv": Metric(
+        "NC1",
+        "lower",
+        f"{WU}, eq. 4 (k = 2)",
+        "mean over pairs of (s2 + s2') / (2 distance^4)",
+        True,
+    ),
+    "nc1_cdnv_galanti": Metric(
+        "NC1", "lower", GALANTI, "mean over pairs of (s2 + s2') / (2 distance^2)", True
+    ),
     "nc1_cdnv_log10": Metric("NC1", "lower", f"{WU}, appendix E", "log10 of nc1_cdnv"),
-    "nc1_cdnv_log": Metric("NC1", "lower", OURS, "mean over pairs of log10 of the pair's (s2 + s2') / (2 distance^4)"),
-    "nc1_ratio": Metric("NC1", "lower", TIRER, "within-class over between-class variance (traces)", True),
+    "nc1_cdnv_log": Metric(
+        "NC1", "lower", OURS, "mean over pairs of log10 of the pair's (s2 + s2') / (2 distance^4)"
+    ),
+    "nc1_ratio": Metric(
+        "NC1", "lower", TIRER, "within-class over between-class variance (traces)", True
+    ),
     "nc1_ratio_debiased": Metric(
         "NC1", "lower", OURS, "nc1_ratio without the bias of small classes, to first order", True
     ),
     "nc1_pinv": Metric("NC1", "lower", PAPYAN, "tr(Sigma_W pinv(Sigma_B)) / C", True),
     # geometry of the class means
-    "nc2_equinorm": Metric("NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred class means"),
-    "nc2_log_norm_mean": Metric("NC2", None, f"{WU}, eq. 5", "mean log-norm of centred class means"),
-    "nc2_log_norm_std": Metric("NC2", "lower", f"{WU}, eq. 5", "std of the log-norms of centred class means"),
-    "nc2_log_equinorm": Metric("NC2", "lower", WU, "coefficient of variation of the log-norms, as published", True),
+    "nc2_equinorm": Metric(
+        "NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred class means"
+    ),
+    "nc2_log_norm_mean": Metric(
+        "NC2", None, f"{WU}, eq. 5", "mean log-norm of centred class means"
+    ),
+    "nc2_log_norm_std": Metric(
+        "NC2", "lower", f"{WU}, eq. 5", "std of the log-norms of centred class means"
+    ),
+    "nc2_log_equinorm": Metric(
+        "NC2", "lower", WU, "coefficient of variation of the log-norms, as published", True
+    ),
     "nc2_interference_mean": Metric(
         "NC2", None, f"{WU}, eq. 6", "mean over pairs of the cosine of centred class means"
     ),
     "nc2_interference_std": Metric(
         "NC2", "lower", f"{WU}, eq. 6", "std over pairs of the cosine of centred class means"
     ),
-    "nc2_interference_cov": Metric("NC2", "lower", f"{WU}, eq. 6", "std / |mean| of the interference", True),
+    "nc2_interference_cov": Metric(
+        "NC2", "lower", f"{WU}, eq. 6", "std / |mean| of the interference", True
+    ),
     "nc2_coherence": Metric("NC2", "lower", PAPYAN, "mean over pairs of |cosine + 1/(C-1)|"),
     "nc2_uncentred_cos_mean": Metric(
         "NC2", None, "review: MSE without bias", "mean over pairs of the cosine of class means"
@@ -63,11 +85,20 @@ METRICS: dict[str, Metric] = {
         "NC2", "lower", "review: MSE without bias", "std over pairs of the cosine of class means"
     ),
     "nc2_etf_error": Metric(
-        "NC2", "lower", KOTHAPALLI, "Frobenius distance of the means' Gram matrix to a simplex frame's"
+        "NC2",
+        "lower",
+        KOTHAPALLI,
+        "Frobenius distance of the means' Gram matrix to a simplex frame's",
     ),
-    "nc2_etf_floor": Metric("NC2", None, OURS, "least nc2_etf_error of any C vectors in d dimensions"),
-    "nc2_w_equinorm": Metric("NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred head rows"),
-    "nc2_w_interference_std": Metric("NC2", "lower", PAPYAN, "std over pairs of the cosine of centred head rows"),
+    "nc2_etf_floor": Metric(
+        "NC2", None, OURS, "least nc2_etf_error of any C vectors in d dimensions"
+    ),
+    "nc2_w_equinorm": Metric(
+        "NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred head rows"
+    ),
+    "nc2_w_interference_std": Metric(
+        "NC2", "lower", PAPYAN, "std over pairs of the cosine of centred head rows"
+    ),
     "nc2_w_etf_error": Metric("NC2", "lower", KOTHAPALLI, "nc2_etf_error of the centred head rows"),
     # hyperspherical uniformity
     "gnc2_log_distance_mean": Metric(
@@ -80,49 +111,88 @@ METRICS: dict[str, Metric] = {
         "GNC2", "lower", f"{WU}, eq. 7; {LIU}", "std / |mean| of the log inverse distances", True
     ),
     # duality of means and head
-    "nc3_cosine_mean": Metric("NC3", "higher", f"{WU}, eq. 8", "mean cosine of head row and centred class mean"),
-    "unc3_cosine_std": Metric("UNC3", "lower", f"{WU}, eq. 8", "std of the cosine of head row and centred class mean"),
+    "nc3_cosine_mean": Metric(
+        "NC3", "higher", f"{WU}, eq. 8", "mean cosine of head row and centred class mean"
+    ),
+    "unc3_cosine_std": Metric(
+        "UNC3", "lower", f"{WU}, eq. 8", "std of the cosine of head row and centred class mean"
+    ),
     "unc3_cosine_cov": Metric("UNC3", "lower", f"{WU}, eq. 8", "std / |mean| of that cosine", True),
     "nc3_centred_error": Metric(
-        "NC3", "lower", "quantization report", "mean of 1 - cosine of centred head row and class mean"
+        "NC3",
+        "lower",
+        "quantization report",
+        "mean of 1 - cosine of centred head row and class mean",
     ),
-    "unc3_centred_variance": Metric("UNC3", "lower", "quantization report", "variance of that cosine"),
+    "unc3_centred_variance": Metric(
+        "UNC3", "lower", "quantization report", "variance of that cosine"
+    ),
     "nc3_dot_mean": Metric(
         "NC3", "higher", f"{WU}, figs 27, 28", "mean dot product of head row and centred class mean"
     ),
     "nc3_dot_std": Metric("NC3", "lower", f"{WU}, figs 27, 28", "std of that dot product"),
     "nc3_distance": Metric(
-        "NC3", "lower", f"{PAPYAN}; {WU}, eq. 11", "mean distance of unit head row and unit centred mean"
+        "NC3",
+        "lower",
+        f"{PAPYAN}; {WU}, eq. 11",
+        "mean distance of unit head row and unit centred mean",
     ),
-    "nc3_frobenius": Metric("NC3", "lower", f"{PAPYAN}; review", "Frobenius distance of normalised head and means"),
+    "nc3_frobenius": Metric(
+        "NC3", "lower", f"{PAPYAN}; review", "Frobenius distance of normalised head and means"
+    ),
     "nc3_dual_error": Metric(
-        "NC3", "lower", KOTHAPALLI, "Frobenius distance of normalised W M^T to a simplex frame's Gram matrix"
+        "NC3",
+        "lower",
+        KOTHAPALLI,
+        "Frobenius distance of normalised W M^T to a simplex frame's Gram matrix",
     ),
     # decisions
     "nc4_agreement": Metric(
-        "NC4", "higher", f"{WU}, eq. 9, 10", "share of validation samples the nearest centre decides as the head"
+        "NC4",
+        "higher",
+        f"{WU}, eq. 9, 10",
+        "share of validation samples the nearest centre decides as the head",
     ),
     "nc4_agreement_train": Metric("NC4", "higher", PAPYAN, "nc4_agreement on training samples"),
     "nc4_unmeasured_share": Metric(
         "NC4", None, OURS, "share of samples whose label or linear decision is an unmeasured class"
     ),
     "ncc_accuracy": Metric(
-        "NC4", "higher", PAPYAN, "share of validation samples whose nearest centre is their own class"
+        "NC4",
+        "higher",
+        PAPYAN,
+        "share of validation samples whose nearest centre is their own class",
     ),
     # against the class means of the reference precision
-    "nc4_agreement_refmeans": Metric("NC4", "higher", OURS, "nc4_agreement with the reference precision's class means"),
-    "ncc_accuracy_refmeans": Metric("NC4", "higher", OURS, "ncc_accuracy with the reference precision's class means"),
+    "nc4_agreement_refmeans": Metric(
+        "NC4", "higher", OURS, "nc4_agreement with the reference precision's class means"
+    ),
+    "ncc_accuracy_refmeans": Metric(
+        "NC4", "higher", OURS, "ncc_accuracy with the reference precision's class means"
+    ),
     "nc3_cosine_mean_refmeans": Metric(
         "NC3", "higher", OURS, "nc3_cosine_mean with the reference precision's class means"
     ),
-    "logits_error": Metric("drift", None, OURS, "relative error of the logits against the reference precision's", True),
+    "logits_error": Metric(
+        "drift", None, OURS, "relative error of the logits against the reference precision's", True
+    ),
     "mean_drift": Metric(
-        "drift", "lower", OURS, "mean squared shift of class means over the reference's tr Sigma_B", True
+        "drift",
+        "lower",
+        OURS,
+        "mean squared shift of class means over the reference's tr Sigma_B",
+        True,
     ),
     # what the precision did to the weights
-    "bits_per_weight": Metric("precision", None, OURS, "bits of a rounded weight, with its share of scales"),
-    "model_bytes": Metric("precision", None, OURS, "bytes of parameters and buffers as stored, with scales"),
-    "quantized_share": Metric("precision", None, OURS, "share of the parameters that the precision rounds"),
+    "bits_per_weight": Metric(
+        "precision", None, OURS, "bits of a rounded weight, with its share of scales"
+    ),
+    "model_bytes": Metric(
+        "precision", None, OURS, "bytes of parameters and buffers as stored, with scales"
+    ),
+    "quantized_share": Metric(
+        "precision", None, OURS, "share of the parameters that the precision rounds"
+    ),
     "weight_error": Metric(
         "precision",
         None,
@@ -132,34 +202,62 @@ METRICS: dict[str, Metric] = {
     ),
     # other data, and imbalance
     "nc5_ood_orthogonality": Metric(
-        "NC5", "lower", AMMAR, "mean |cosine| of class means and the mean feature of other data (data.ood)"
+        "NC5",
+        "lower",
+        AMMAR,
+        "mean |cosine| of class means and the mean feature of other data (data.ood)",
     ),
     "minority_classes": Metric(
-        "minority", None, OURS, "classes with fewer training samples than the geometric mean of largest and smallest"
+        "minority",
+        None,
+        OURS,
+        "classes with fewer training samples than the geometric mean of largest and smallest",
     ),
     "minority_means_cos": Metric(
-        "minority", "lower", FANG, "mean cosine of centred means of minority classes; 1: they have merged"
+        "minority",
+        "lower",
+        FANG,
+        "mean cosine of centred means of minority classes; 1: they have merged",
     ),
     "minority_head_cos": Metric(
-        "minority", "lower", FANG, "mean cosine of centred head rows of minority classes; 1: they have merged"
+        "minority",
+        "lower",
+        FANG,
+        "mean cosine of centred head rows of minority classes; 1: they have merged",
     ),
     # losses and accuracies
     "val_loss": Metric("loss", None, "cross-entropy", "validation cross-entropy, nats per sample"),
-    "val_accuracy": Metric("accuracy", None, "top-1", "share of validation samples classified correctly"),
+    "val_accuracy": Metric(
+        "accuracy", None, "top-1", "share of validation samples classified correctly"
+    ),
     "val_top5_accuracy": Metric(
         "accuracy", None, "top-5", "share of validation samples with the class among the five first"
     ),
-    "val_calibration_error": Metric("loss", None, "Guo et al. 2017, eq. 3", "expected calibration error over 15 bins"),
+    "val_calibration_error": Metric(
+        "loss", None, "Guo et al. 2017, eq. 3", "expected calibration error over 15 bins"
+    ),
     "perplexity": Metric("loss", None, "cross-entropy", "exp of val_loss", True),
     "train_loss": Metric(
-        "loss", None, "cross-entropy", "cross-entropy of the measured training samples, evaluation mode"
+        "loss",
+        None,
+        "cross-entropy",
+        "cross-entropy of the measured training samples, evaluation mode",
     ),
-    "train_accuracy": Metric("accuracy", None, "top-1", "share of the measured training samples classified correctly"),
+    "train_accuracy": Metric(
+        "accuracy", None, "top-1", "share of the measured training samples classified correctly"
+    ),
     "generalization_gap": Metric("loss", None, "cross-entropy", "val_loss - train_loss"),
-    "train_loss_running": Metric("loss", None, "cross-entropy", "running loss of the training pass"),
-    "train_accuracy_running": Metric("accuracy", None, "top-1", "running accuracy of the training pass"),
+    "train_loss_running": Metric(
+        "loss", None, "cross-entropy", "running loss of the training pass"
+    ),
+    "train_accuracy_running": Metric(
+        "accuracy", None, "top-1", "running accuracy of the training pass"
+    ),
     "zero_error_epoch": Metric(
-        "accuracy", None, PAPYAN, "first epoch without an error on the training split: the start of the terminal phase"
+        "accuracy",
+        None,
+        PAPYAN,
+        "first epoch without an error on the training split: the start of the terminal phase",
     ),
     "entropy_floor": Metric(
         "loss",
@@ -171,6 +269,8 @@ METRICS: dict[str, Metric] = {
     "classes_measured": Metric("measured", None, OURS, "classes with at least min_count samples"),
     "samples_measured": Metric("measured", None, OURS, "samples of the measured classes"),
     "min_count": Metric("measured", None, OURS, "fewest samples of a measured class"),
-    "coincident_pairs": Metric("measured", None, OURS, "pairs of measured classes with identical means"),
+    "coincident_pairs": Metric(
+        "measured", None, OURS, "pairs of measured classes with identical means"
+    ),
     "undefined": Metric("measured", None, OURS, "JSON of undefined column -> reason"),
 }

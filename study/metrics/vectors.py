@@ -14,7 +14,9 @@ from torch import Tensor
 
 from study.metrics.result import ROUNDING
 
-BLOCK_ENTRIES = 1 << 20  # 8 MB of float64: products of it run at full speed, and what is made from it stays in cache
+BLOCK_ENTRIES = (
+    1 << 20
+)  # 8 MB of float64: products of it run at full speed, and what is made from it stays in cache
 
 
 def inverse_or_zero(values: Tensor) -> Tensor:
@@ -46,7 +48,11 @@ class Vectors:
         count = len(source) if indices is None else len(indices)
         sizes, norms = torch.zeros(2, count, dtype=torch.float64, device=source.device)
         unmeasured = cls(
-            source, indices, torch.zeros(source.shape[1], dtype=torch.float64, device=source.device), sizes, norms
+            source,
+            indices,
+            torch.zeros(source.shape[1], dtype=torch.float64, device=source.device),
+            sizes,
+            norms,
         )
         total = torch.zeros_like(unmeasured.centre)
         for rows in unmeasured.blocks():

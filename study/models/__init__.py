@@ -86,7 +86,11 @@ def build_model(
 
 
 def load_pretrained(
-    path: str, *, classes: int | None = None, input_shape: tuple[int, ...] | None = None, base: Path = Path()
+    path: str,
+    *,
+    classes: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    base: Path = Path(),
 ) -> FeatureModel:
     """Read what `save_checkpoint` wrote, or a checkpoint in the Hugging Face layout: GPT-Neo, GPT-2, Llama and what
     else has a plain linear head.

@@ -19,7 +19,7 @@ from study.models.vision_config import (
     UnconstrainedFeatures,
     count_parameters,
 )
-from study.settings import PositiveInt, Settings
+from study.settings.base import PositiveInt, Settings
 
 
 class ModelError(ValueError):
@@ -77,7 +77,14 @@ class PretrainedModel(Settings):
 
 
 AnyModel = (
-    GPTNeoModel | NanoGPTModel | PretrainedModel | SimpleCNN | ResNet18 | MobileNetV3 | ConvNeXt | UnconstrainedFeatures
+    GPTNeoModel
+    | NanoGPTModel
+    | PretrainedModel
+    | SimpleCNN
+    | ResNet18
+    | MobileNetV3
+    | ConvNeXt
+    | UnconstrainedFeatures
 )
 ModelConfig = Annotated[AnyModel, Field(discriminator="kind")]
 
@@ -152,5 +159,7 @@ def _stored_parameters(folder: Path) -> int | None:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(length))
-        total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+        total += sum(
+            prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+        )
     return total

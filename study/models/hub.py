@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from study.atomic import replacing, write_atomically
 from study.models.base import FeatureModel
 from study.models.config import ModelError
 from study.models.own import FAMILY, OwnModel, rebuilt
 from study.models.transformer import Architecture, Transformer
-from study.quiet import without_notices_of_torchao
+from study.settings.notices import without_notices_of_torchao
+from study.store.atomic import replacing, write_atomically
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -46,7 +46,9 @@ class HubModel(FeatureModel):
         super().__init__()
         head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
         if not isinstance(head, nn.Linear):
-            raise ModelError(f"{type(model).__name__} ends in {type(head).__name__}, not in a linear head")
+            raise ModelError(
+                f"{type(model).__name__} ends in {type(head).__name__}, not in a linear head"
+            )
         self.config = model.config
         self.body = model.base_model
         self.head = head
@@ -65,7 +67,9 @@ class HubModel(FeatureModel):
     @property
     def layers(self) -> dict[str, nn.Module]:
         depth = self.config.num_hidden_layers
-        lists = [m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth]
+        lists = [
+            m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth
+        ]
         if not lists:
             raise ModelError(
                 f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers last works"
@@ -95,7 +99,11 @@ class HubModel(FeatureModel):
 
 
 def load_pretrained(
-    path: str, *, classes: int | None = None, input_shape: tuple[int, ...] | None = None, base: Path = Path()
+    path: str,
+    *,
+    classes: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    base: Path = Path(),
 ) -> FeatureModel:
     """See `study.models.load_pretrained`."""
     if path.startswith("hub:"):
@@ -118,11 +126,15 @@ def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -
     if isinstance(model, OwnModel):
         # Images may be of another size, but not of other channels.
         if len(input_shape) != len(model.input_shape) or input_shape[0] != model.input_shape[0]:
-            raise ModelError(f"{path} takes inputs of shape {model.input_shape}, the data have {input_shape}")
+            raise ModelError(
+                f"{path} takes inputs of shape {model.input_shape}, the data have {input_shape}"
+            )
     elif len(input_shape) != 1:
         raise ModelError(f"{path} reads tokens, the data have inputs of shape {input_shape}")
     elif model.positions is not None and input_shape[0] > model.positions:
-        raise ModelError(f"{path} has only {model.positions} positions: shorten data.context {input_shape[0] + 1}")
+        raise ModelError(
+            f"{path} has only {model.positions} positions: shorten data.context {input_shape[0] + 1}"
+        )
 
 
 def load_checkpoint(folder: Path) -> FeatureModel:
@@ -130,7 +142,9 @@ def load_checkpoint(folder: Path) -> FeatureModel:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         if not isinstance(config, dict):
-            raise ModelError(f"{folder / CONFIG} holds a {type(config).__name__}, not settings by name")
+            raise ModelError(
+                f"{folder / CONFIG} holds a {type(config).__name__}, not settings by name"
+            )
         if config.get("model_type") == FAMILY:
             return rebuilt(config, load_file(folder / WEIGHTS))
         architecture = _architecture(config)
@@ -156,9 +170,13 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     elif isinstance(model, OwnModel):
         config, tensors = model.description(), model.state_dict()
     elif isinstance(model, HubModel):
-        tensors = {f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()}
+        tensors = {
+            f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()
+        }
         if not model.tied:
-            tensors |= {f"{model.head_name}.{name}": value for name, value in model.head.named_parameters()}
+            tensors |= {
+                f"{model.head_name}.{name}": value for name, value in model.head.named_parameters()
+            }
         config = model.config.to_dict() | {"architectures": model.config.architectures}
     else:
         raise ModelError(f"{type(model).__name__} has no layout on disk")
@@ -174,7 +192,11 @@ def _through_transformers(name: str, revision: str | None) -> FeatureModel:
     try:
         with without_notices_of_torchao():  # transformers imports it
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name, revision=revision, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+                name,
+                revision=revision,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be loaded as a causal language model: {error}") from error
@@ -198,7 +220,9 @@ def _filled(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transf
         for name, parameter in parameters.items():
             if name not in ours or ours[name].shape != parameter.shape:
                 found = tuple(ours[name].shape) if name in ours else "nothing"
-                raise ModelError(f"the checkpoint has {found} where {name} {tuple(parameter.shape)} should be")
+                raise ModelError(
+                    f"the checkpoint has {found} where {name} {tuple(parameter.shape)} should be"
+                )
             parameter.copy_(ours[name])
     return model
 
@@ -285,7 +309,9 @@ def _to_hugging_face(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _from_hugging_face(theirs: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
     """Those of the tensors `names` that `theirs` holds."""
-    parts = {name: [theirs[part] for part in _their_names(name) if part in theirs] for name in names}
+    parts = {
+        name: [theirs[part] for part in _their_names(name) if part in theirs] for name in names
+    }
     return {name: torch.cat(found) for name, found in parts.items() if found}
 
 

@@ -71,7 +71,9 @@ def build_own(
 
     wanted = 1 if isinstance(settings, UnconstrainedFeatures) else 3
     if len(input_shape) != wanted:
-        raise ModelError(f"model.kind {settings.kind} reads {settings.reads}, not inputs of shape {input_shape}")
+        raise ModelError(
+            f"model.kind {settings.kind} reads {settings.reads}, not inputs of shape {input_shape}"
+        )
     with _own_randomness(seed):
         if isinstance(settings, UnconstrainedFeatures):
             return FreeFeatures(settings, classes, input_shape)

@@ -46,7 +46,9 @@ class Architecture:
                 positions=config.positions,
                 width=config.width,
                 heads=config.heads,
-                windows=tuple(config.window if layer % 2 else None for layer in range(config.depth)),
+                windows=tuple(
+                    config.window if layer % 2 else None for layer in range(config.depth)
+                ),
                 attention_scale=1.0,
                 qkv_bias=False,
                 bias=True,
@@ -104,7 +106,11 @@ class Attention(nn.Module):
         kv = torch.cat([F.pad(kv[:, :-1], (0,) * 8 + (1, 0)), kv], dim=2)  # (B, N, 2W, 2, H, K)
         k, v = kv.flatten(0, 1).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(
-            q.flatten(0, 1).transpose(1, 2), k, v, attn_mask=_window_mask(B, N, W, q.device), scale=self.scale
+            q.flatten(0, 1).transpose(1, 2),
+            k,
+            v,
+            attn_mask=_window_mask(B, N, W, q.device),
+            scale=self.scale,
         )
         return y.transpose(1, 2).reshape(B, N * W, -1)[:, :T]
 
@@ -153,7 +159,9 @@ class Transformer(FeatureModel):
         with torch.device("meta"):
             self.embedding = nn.Embedding(classes, width)
             self.position = nn.Embedding(architecture.positions, width)
-            self.blocks = nn.ModuleList(Block(architecture, window) for window in architecture.windows)
+            self.blocks = nn.ModuleList(
+                Block(architecture, window) for window in architecture.windows
+            )
             self.norm = nn.LayerNorm(width, eps=1e-5, bias=architecture.bias)
             self.head = nn.Linear(width, classes, bias=False)
         self.to_empty(device="cpu")
@@ -179,7 +187,9 @@ class Transformer(FeatureModel):
         return features
 
 
-def initialise(model: Transformer, init: Literal["gpt_neo", "normal", "kaiming"], generator: torch.Generator) -> None:
+def initialise(
+    model: Transformer, init: Literal["gpt_neo", "normal", "kaiming"], generator: torch.Generator
+) -> None:
     """Fill the parameters of `model` from `generator`: norms one, biases zero, embeddings normal(0, 0.02), matrices
     by `init`.
 

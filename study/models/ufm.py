@@ -15,7 +15,9 @@ class FreeFeatures(OwnModel):
     Rows start normal(0, 1 / width), so of length about 1.
     """
 
-    def __init__(self, settings: UnconstrainedFeatures, classes: int, input_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, settings: UnconstrainedFeatures, classes: int, input_shape: tuple[int, ...]
+    ) -> None:
         super().__init__(settings, classes, input_shape)
         self.table = nn.Embedding(input_shape[0], settings.width)
         nn.init.normal_(self.table.weight, std=settings.width**-0.5)
@@ -28,6 +30,8 @@ class FreeFeatures(OwnModel):
     def features(self, x: Tensor) -> Tensor:
         """(B, d) of the numbers (B,) of samples."""
         if x.is_floating_point() or x.ndim != 1:
-            raise ModelError(f"free features are asked for by sample number (B,) int64, not {x.dtype} {tuple(x.shape)}")
+            raise ModelError(
+                f"free features are asked for by sample number (B,) int64, not {x.dtype} {tuple(x.shape)}"
+            )
         rows: Tensor = self.table(x)
         return rows

@@ -13,7 +13,15 @@ from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
 
 from study.models.config import ModelError
 from study.models.own import OwnModel, make_head
-from study.models.vision_config import SMALL, ConvNeXt, MobileNetV3, ResNet18, SimpleCNN, VisionModel, convnext_patch
+from study.models.vision_config import (
+    SMALL,
+    ConvNeXt,
+    MobileNetV3,
+    ResNet18,
+    SimpleCNN,
+    VisionModel,
+    convnext_patch,
+)
 
 SMALLEST = 8
 """Shorter side of the smallest images; below it maps vanish on the way."""
@@ -36,7 +44,9 @@ class ImageClassifier(OwnModel):
         super().__init__(settings, classes, input_shape)
         channels, *sides = input_shape
         if min(sides) < SMALLEST:
-            raise ModelError(f"images of {sides[0]} x {sides[1]} pixels: the shorter side must be at least {SMALLEST}")
+            raise ModelError(
+                f"images of {sides[0]} x {sides[1]} pixels: the shorter side must be at least {SMALLEST}"
+            )
         parts = _parts(settings, channels, min(sides))
         self.stem, self.blocks, self.neck = parts.stem, nn.Sequential(*parts.blocks), parts.neck
         self.head = make_head(settings, parts.width, classes)
@@ -65,7 +75,9 @@ def _parts(settings: VisionModel, channels: int, side: int) -> Parts:
 def _simple_cnn(settings: SimpleCNN, channels: int, side: int) -> Parts:
     blocks = []
     for number in range(settings.depth):
-        convolution = nn.Conv2d(settings.width if number else channels, settings.width, 3, padding=1, bias=False)
+        convolution = nn.Conv2d(
+            settings.width if number else channels, settings.width, 3, padding=1, bias=False
+        )
         nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
         block = [convolution, nn.BatchNorm2d(settings.width), nn.ReLU()]
         if side >= SMALLEST:
@@ -82,12 +94,16 @@ def _resnet18(channels: int, side: int) -> Parts:
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
     pool = nn.Identity() if small else net.maxpool
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, pool)
-    blocks = [block for stage in (net.layer1, net.layer2, net.layer3, net.layer4) for block in stage]
+    blocks = [
+        block for stage in (net.layer1, net.layer2, net.layer3, net.layer4) for block in stage
+    ]
     return Parts(stem, blocks, _Pooled(), net.fc.in_features)
 
 
 def _mobilenet_v3(settings: MobileNetV3, channels: int, side: int) -> Parts:
-    net = (mobilenet_v3_small if settings.variant == "small" else mobilenet_v3_large)(dropout=settings.dropout)
+    net = (mobilenet_v3_small if settings.variant == "small" else mobilenet_v3_large)(
+        dropout=settings.dropout
+    )
     stem, *blocks, last = net.features
     stride = 1 if side <= SMALL else 2
     stem[0] = nn.Conv2d(channels, stem[0].out_channels, 3, stride=stride, padding=1, bias=False)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from study.settings import Float, PositiveInt, Settings
+from study.settings.base import Float, PositiveInt, Settings
 
 Probability = Annotated[Float, Field(ge=0, lt=1)]
 
@@ -112,7 +112,9 @@ MOBILENET = {"small": (1_517_424, 1024), "large": (4_201_600, 1280)}
 """Parameters without the first convolution and the head, and features."""
 
 
-def count_parameters(model: VisionModel | UnconstrainedFeatures, *, classes: int, input_shape: tuple[int, ...]) -> int:
+def count_parameters(
+    model: VisionModel | UnconstrainedFeatures, *, classes: int, input_shape: tuple[int, ...]
+) -> int:
     """Number of parameters, those of a fixed head included."""
     if isinstance(model, UnconstrainedFeatures):
         has_bias = model.bias and model.head == "learned"
@@ -135,7 +137,9 @@ def _body(model: VisionModel, *, channels: int, side: int) -> tuple[int, int]:
     patch = convnext_patch(side)
     widths = [model.first_width << stage for stage in range(4)]
     body = widths[0] * (channels * patch**2 + 1) + 2 * widths[0] + 2 * widths[-1]
-    body += sum(blocks * (8 * c**2 + 58 * c) for blocks, c in zip(model.stages, widths, strict=True))
+    body += sum(
+        blocks * (8 * c**2 + 58 * c) for blocks, c in zip(model.stages, widths, strict=True)
+    )
     body += sum(2 * c + 4 * c * 2 * c + 2 * c for c in widths[:-1])
     return body, widths[-1]
 

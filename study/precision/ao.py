@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.quiet import without_notices_of_torchao
+from study.settings.notices import without_notices_of_torchao
 
 with without_notices_of_torchao():
     from torchao.prototype.mx_formats.constants import DTYPE_FP6_E2M3, DTYPE_FP6_E3M2
@@ -19,7 +19,11 @@ with without_notices_of_torchao():
         quantize_,
         to_nf4,
     )
-    from torchao.quantization.quant_primitives import choose_qparams_affine, dequantize_affine, quantize_affine
+    from torchao.quantization.quant_primitives import (
+        choose_qparams_affine,
+        dequantize_affine,
+        quantize_affine,
+    )
     from torchao.quantization.quantize_.common import KernelPreference
 
 __all__ = [

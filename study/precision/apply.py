@@ -97,7 +97,7 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
 
     Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take (naming layer,
     sizes and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`, which
-    need data: `study.qat.finetune`.
+    need data: `study.training.finetune.finetune`.
     """
     precision = parse_precision(precision) if isinstance(precision, str) else precision
     if precision.tuning is not None:
@@ -112,7 +112,9 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
     check_takes(weights, precision)
     for weight in weights:
         dynamic = precision.activation is not None
-        values = _make_dynamic(weight, precision) if dynamic else round_weight(weight.rows, precision)
+        values = (
+            _make_dynamic(weight, precision) if dynamic else round_weight(weight.rows, precision)
+        )
         if not torch.isfinite(values).all():
             raise PrecisionError(
                 f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that are not finite "
@@ -125,7 +127,10 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
 def _cast(copy: ModelT, precision: Precision) -> ModelT:
     rotary = {name: buffer for name, buffer in copy.named_buffers() if name.endswith("inv_freq")}
     copy.to(CAST_DTYPES[precision.format])
-    for name, buffer in rotary.items():  # an angle is a frequency times a position: rounded, it is off by turns
+    for (
+        name,
+        buffer,
+    ) in rotary.items():  # an angle is a frequency times a position: rounded, it is off by turns
         path, _, leaf = name.rpartition(".")
         setattr(copy.get_submodule(path), leaf, buffer.float())
     for name, tensor in copy.state_dict().items():
@@ -145,7 +150,9 @@ def _halve(module: nn.Module) -> None:
     half = HalfTransposed if is_transposed(module) else HALF.get(type(module))
     if half is not None and module.get_parameter("weight").device.type == "cpu":
         module.__class__ = half
-        module.register_buffer("single", module.get_parameter("weight").detach().float(), persistent=False)
+        module.register_buffer(
+            "single", module.get_parameter("weight").detach().float(), persistent=False
+        )
 
 
 def check_takes(weights: list[Weight], precision: Precision) -> None:
@@ -187,8 +194,12 @@ def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
         if runs_int8_kernel(precision)
         else ao.Int8DynamicActivationIntxWeightConfig(
             weight_dtype=getattr(torch, precision.format),
-            weight_granularity=ao.PerAxis(0) if precision.group is None else ao.PerGroup(precision.group),
-            weight_mapping_type=ao.MappingType.SYMMETRIC if precision.symmetric else ao.MappingType.ASYMMETRIC,
+            weight_granularity=ao.PerAxis(0)
+            if precision.group is None
+            else ao.PerGroup(precision.group),
+            weight_mapping_type=ao.MappingType.SYMMETRIC
+            if precision.symmetric
+            else ao.MappingType.ASYMMETRIC,
         )
     )
     donor = nn.Linear(1, 1, bias=False)

@@ -77,7 +77,9 @@ def document() -> str:
 def _shown() -> Iterator[Precision]:
     for precision in known_precisions().values():
         plain = precision.tuning is None and precision.symmetric and precision.scope == "all"
-        if plain and (precision.activation is None or precision.name in ("int8-dynamic", "int4-g32-dynamic")):
+        if plain and (
+            precision.activation is None or precision.name in ("int8-dynamic", "int4-g32-dynamic")
+        ):
             yield precision
 
 
@@ -93,7 +95,9 @@ def _row(precision: Precision) -> tuple[str, ...]:
         str(precision.bits),
         _scale_of(precision),
         *(f"{bits:.3f}".rstrip("0").rstrip(".") for bits in per_weight),
-        precision.format if precision.family == "cast" else precision.activation or "as the checkpoint",
+        precision.format
+        if precision.family == "cast"
+        else precision.activation or "as the checkpoint",
         _reference(precision),
     )
 

@@ -68,7 +68,9 @@ def _round_to_floats(weight_oi: Tensor, name: str) -> Tensor:
         rounded = ao.NVFP4Tensor.to_nvfp4(weight_oi, per_tensor_scale=scale).dequantize()
     elif name == "nf4":
         scales = nf4_scales_per_group(tuple(weight_oi.shape))
-        rounded = ao.to_nf4(weight_oi, block_size=64, scaler_block_size=scales).get_original_weight()
+        rounded = ao.to_nf4(
+            weight_oi, block_size=64, scaler_block_size=scales
+        ).get_original_weight()
     else:
         elements = {
             "mxfp8": torch.float8_e4m3fn,
@@ -100,14 +102,17 @@ def obstacle(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -
         allowed.append(torch.float16)
     if dtype not in allowed:
         names = " or ".join(str(each).removeprefix("torch.") for each in allowed)
-        return f"its weights are {str(dtype).removeprefix('torch.')}: load the checkpoint in {names}"
+        return (
+            f"its weights are {str(dtype).removeprefix('torch.')}: load the checkpoint in {names}"
+        )
     _, i = shape
     if precision.format == "nf4":
         if prod(shape) % 64 != 0:
             return f"its {prod(shape)} weights do not divide into blocks of 64: take fp8 or an integer format"
     elif precision.group is not None and i % precision.group != 0:
-        return f"{i} weights per output channel do not divide into groups of {precision.group}: take " + (
-            "fp8" if precision.family == "float" else _coarser(i, precision)
+        return (
+            f"{i} weights per output channel do not divide into groups of {precision.group}: take "
+            + ("fp8" if precision.family == "float" else _coarser(i, precision))
         )
     return None
 
@@ -116,7 +121,9 @@ def _coarser(i: int, precision: Precision) -> str:
     """The integer formats that rows of `i` weights can take instead, the nearest granularity first."""
     groups = [group for group in reversed(GROUPS) if i % group == 0]
     candidates = [replace(precision, group=group) for group in groups]
-    return " or ".join(each.name for each in [*candidates, replace(precision, granularity="channel", group=None)])
+    return " or ".join(
+        each.name for each in [*candidates, replace(precision, granularity="channel", group=None)]
+    )
 
 
 def stored_bits(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -> int:

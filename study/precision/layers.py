@@ -77,9 +77,13 @@ def covered_weights(model: nn.Module, precision: Precision) -> list[Weight]:
             f"{precision.name}: cannot tell the head of {type(model).__name__}: give it an attribute `head`, "
             f"or measure {precision.name.removesuffix('/' + precision.scope)!r}"
         )
-    weights = [weight for weight in _all_weights(model, head, precision) if _in_scope(weight, precision)]
+    weights = [
+        weight for weight in _all_weights(model, head, precision) if _in_scope(weight, precision)
+    ]
     if not weights:
-        raise PrecisionError(f"{precision.name}: {type(model).__name__} has no weights in this scope")
+        raise PrecisionError(
+            f"{precision.name}: {type(model).__name__} has no weights in this scope"
+        )
     return weights
 
 
@@ -139,7 +143,11 @@ def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> b
         return True
     if isinstance(module, nn.Embedding):
         name = path.rpartition(".")[2]
-        if marked is None and _MAYBE_POSITIONAL.search(name) and not _POSITIONAL_NAME.fullmatch(name):
+        if (
+            marked is None
+            and _MAYBE_POSITIONAL.search(name)
+            and not _POSITIONAL_NAME.fullmatch(name)
+        ):
             raise PrecisionError(
                 f"{path} (Embedding, {tuple(parameter.shape)}) may be a table of positions, which stays as it is: "
                 "set `positional` on the module, True for positions, False for anything else"
@@ -148,5 +156,7 @@ def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> b
     if _is_known(module, attribute):
         return False
     return (
-        parameter.ndim < 2 or max(parameter.shape) == parameter.numel() or bool(_POSITIONAL_NAME.fullmatch(attribute))
+        parameter.ndim < 2
+        or max(parameter.shape) == parameter.numel()
+        or bool(_POSITIONAL_NAME.fullmatch(attribute))
     )

@@ -95,15 +95,24 @@ def _integers() -> Iterator[Precision]:
     for bits in INTEGER_BITS:
         for symmetric in (True, False):
             channel = Precision("int", f"int{bits}", bits, symmetric=symmetric)
-            rows = [channel, *(replace(channel, granularity="group", group=group) for group in GROUPS)]
+            rows = [
+                channel,
+                *(replace(channel, granularity="group", group=group) for group in GROUPS),
+            ]
             for weights in [*rows, replace(channel, granularity="tensor")]:
-                yield from (weights, replace(weights, tuning="qat"), replace(weights, tuning="efqat"))
+                yield from (
+                    weights,
+                    replace(weights, tuning="qat"),
+                    replace(weights, tuning="efqat"),
+                )
             yield from (replace(weights, activation="int8") for weights in rows)
 
 
 def _floats() -> Iterator[Precision]:
     for name, (bits, group) in FLOATS.items():
-        yield Precision("float", name, bits, granularity="channel" if group is None else "group", group=group)
+        yield Precision(
+            "float", name, bits, granularity="channel" if group is None else "group", group=group
+        )
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from study.settings import Fraction, PositiveFloat, PositiveInt, Settings
+from study.settings.base import Fraction, PositiveFloat, PositiveInt, Settings
 
 
 class QatOptions(Settings):

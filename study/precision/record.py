@@ -33,13 +33,17 @@ def quantization_record(
     """
     if precision.family == "cast":
         dtype = CAST_DTYPES[precision.format]
-        rounded = [] if precision.format == "fp32" else [name for name, _ in _named_parameters(model)]
+        rounded = (
+            [] if precision.format == "fp32" else [name for name, _ in _named_parameters(model)]
+        )
         bits = {name: tensor.numel() * precision.bits for name, tensor in model.named_parameters()}
         stored_bytes = sum(_bytes(tensor, dtype) for tensor in _stored(model).values())
     else:
         weights = covered_weights(model, precision)
         rounded = [place.name for weight in weights for place in weight.places]
-        bits = {w.name: stored_bits(tuple(w.rows.shape), w.parameter.dtype, precision) for w in weights}
+        bits = {
+            w.name: stored_bits(tuple(w.rows.shape), w.parameter.dtype, precision) for w in weights
+        }
         others = sum(_bytes(tensor, tensor.dtype) for tensor in _stored(model).values())
         others -= sum(_bytes(weight.parameter, weight.parameter.dtype) for weight in weights)
         stored_bytes = others + sum(ceil(each / 8) for each in bits.values())
@@ -81,7 +85,11 @@ class RelativeError:
     @property
     def value(self) -> float | None:
         """The error; None where the reference is zero or anything is infinite."""
-        if self.squared_norm == 0 or not isfinite(self.squared_error) or not isfinite(self.squared_norm):
+        if (
+            self.squared_norm == 0
+            or not isfinite(self.squared_error)
+            or not isfinite(self.squared_norm)
+        ):
             return None
         return sqrt(self.squared_error / self.squared_norm)
 
@@ -96,7 +104,9 @@ def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
 
 def _stored(model: nn.Module) -> dict[tuple[int, tuple[int, ...]], Tensor]:
     """Parameters and persistent buffers, those that share memory once."""
-    return {(tensor.data_ptr(), tuple(tensor.shape)): tensor for tensor in model.state_dict().values()}
+    return {
+        (tensor.data_ptr(), tuple(tensor.shape)): tensor for tensor in model.state_dict().values()
+    }
 
 
 def _bytes(tensor: Tensor, dtype: torch.dtype) -> int:

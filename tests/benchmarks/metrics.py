@@ -40,7 +40,9 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, baseline: Callable[[], object], ours: Callable[[], object], repeats: int, target: str) -> None:
+def compare(
+    name: str, baseline: Callable[[], object], ours: Callable[[], object], repeats: int, target: str
+) -> None:
     """Alternate the two and print medians, least times and their ratio."""
     times = [(seconds(baseline), seconds(ours)) for _ in range(repeats)]
     base, mine = ([pair[side] for pair in times] for side in (0, 1))
@@ -69,7 +71,8 @@ def peak_memory(name: str) -> Iterator[None]:
     done.set()
     watcher.join()
     print(
-        f"{name}: {(peak - start) / 2**30:.3f} GiB above the {start / 2**30:.3f} GiB before; target < 1 GiB", flush=True
+        f"{name}: {(peak - start) / 2**30:.3f} GiB above the {start / 2**30:.3f} GiB before; target < 1 GiB",
+        flush=True,
     )
 
 
@@ -102,7 +105,9 @@ def plain_pairs(classes: int, value: Callable[[slice, slice], Tensor]) -> Tensor
     for i in range(0, classes, PLAIN_TILE):
         for j in range(0, classes, PLAIN_TILE):
             tile = value(slice(i, i + PLAIN_TILE), slice(j, j + PLAIN_TILE))
-            parts.append(tile[~torch.eye(len(tile), dtype=torch.bool)] if i == j else tile.flatten())
+            parts.append(
+                tile[~torch.eye(len(tile), dtype=torch.bool)] if i == j else tile.flatten()
+            )
     return torch.cat(parts)
 
 
@@ -112,7 +117,9 @@ def plain_cosines(vectors: Tensor) -> Tensor:
 
 
 def plain_log_distances(units: Tensor) -> Tensor:
-    return plain_pairs(len(units), lambda rows, columns: -(units[rows, None] - units[columns]).norm(dim=2).log())
+    return plain_pairs(
+        len(units), lambda rows, columns: -(units[rows, None] - units[columns]).norm(dim=2).log()
+    )
 
 
 def plain_cdnv(means: Tensor, spreads: Tensor, power: int) -> Tensor:
@@ -149,7 +156,10 @@ def plain_metrics(m: ClassMoments, weight: Tensor) -> dict[str, float]:
         "nc1_cdnv_log": plain_cdnv(mu, s2, 4).log10().mean(),
         "nc1_ratio": (counts * s2).sum() / counts.sum() / trace,
         "nc1_ratio_debiased": (counts * s2).sum() / (counts.sum() - classes) / (trace - bias),
-        "nc1_pinv": torch.trace(m.scatter / counts.sum() @ torch.linalg.pinv(between, hermitian=True)) / classes,
+        "nc1_pinv": torch.trace(
+            m.scatter / counts.sum() @ torch.linalg.pinv(between, hermitian=True)
+        )
+        / classes,
         "nc2_equinorm": norms.std(correction=0) / norms.mean(),
         "nc2_log_norm_mean": norms.log().mean(),
         "nc2_log_norm_std": norms.log().std(correction=0),
@@ -161,7 +171,9 @@ def plain_metrics(m: ClassMoments, weight: Tensor) -> dict[str, float]:
         "nc2_uncentred_cos_mean": raw.mean(),
         "nc2_uncentred_cos_std": raw.std(correction=0),
         "nc2_etf_error": plain_etf_error(centred),
-        "nc2_etf_floor": torch.tensor((2 - 2 * (min(dim, classes - 1) / (classes - 1)) ** 0.5) ** 0.5),
+        "nc2_etf_floor": torch.tensor(
+            (2 - 2 * (min(dim, classes - 1) / (classes - 1)) ** 0.5) ** 0.5
+        ),
         "nc2_w_equinorm": w_norms.std(correction=0) / w_norms.mean(),
         "nc2_w_interference_std": plain_cosines(w_centred).std(correction=0),
         "nc2_w_etf_error": plain_etf_error(w_centred),
@@ -214,7 +226,11 @@ def against_products() -> None:
             rows = vectors[i : i + GEMM_TILE]
             for j in range(i + GEMM_TILE, CLASSES, GEMM_TILE):
                 columns = vectors[j : j + GEMM_TILE]
-                torch.mm(rows, columns.T, out=buffer.view(-1)[: len(rows) * len(columns)].view(len(rows), len(columns)))
+                torch.mm(
+                    rows,
+                    columns.T,
+                    out=buffer.view(-1)[: len(rows) * len(columns)].view(len(rows), len(columns)),
+                )
             torch.mm(rows[: len(rows) // 2], rows.T)
 
     with peak_memory(f"all columns at {CLASSES:,} x {DIM}"):
@@ -256,7 +272,13 @@ def against_decision_products() -> None:
     for engine in engines:
         centre = NearestCentre(moments, engine=engine)
         name = f"decisions of 8,188 over {CLASSES:,} x {DIM}, {engine}, against their two float32 products"
-        compare(name, products, lambda c=centre: c.agreement(features, labels, weight), 5, "ours / baseline <= 1.3")
+        compare(
+            name,
+            products,
+            lambda c=centre: c.agreement(features, labels, weight),
+            5,
+            "ours / baseline <= 1.3",
+        )
 
 
 def main() -> None:

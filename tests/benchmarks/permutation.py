@@ -20,7 +20,7 @@ import numpy as np
 import scipy
 from scipy.stats import permutation_test as scipy_permutation_test
 
-from analysis.permutation import permutation_test
+from analysis.statistics.permutation import permutation_test
 
 ROWS, METRICS, PERMUTATIONS = 230, 25, 10_000
 
@@ -57,21 +57,33 @@ def by_scipy(x: np.ndarray, y: np.ndarray) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--million", action="store_true", help="time 1,000,000 permutations as well")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--million", action="store_true", help="time 1,000,000 permutations as well"
+    )
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((ROWS, METRICS)), rng.standard_normal(ROWS)
-    print(f"{platform.machine()}, {os.cpu_count()} cpus, python {platform.python_version()}", end=", ")
-    print(f"numpy {np.__version__}, scipy {scipy.__version__}, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cpus, python {platform.python_version()}", end=", "
+    )
+    print(
+        f"numpy {np.__version__}, scipy {scipy.__version__}, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}"
+    )
     permutation_test(x, y)
     mine = median_seconds(lambda: permutation_test(x, y), 5)
-    print(f"{PERMUTATIONS:>9,} permutations x {METRICS} metrics x {ROWS} rows: {mine:8.3f} s (median of 5)")
+    print(
+        f"{PERMUTATIONS:>9,} permutations x {METRICS} metrics x {ROWS} rows: {mine:8.3f} s (median of 5)"
+    )
     covariates = rng.standard_normal((ROWS, 4))
     lane = median_seconds(lambda: permutation_test(x, y, covariates=covariates), 5)
     print(f"  the same, Freedman-Lane with four covariates:    {lane:8.3f} s")
     theirs = median_seconds(lambda: by_scipy(x, y), 1)
-    print(f"  scipy, vectorized=True, metric by metric:        {theirs:8.3f} s, {theirs / mine:.0f} times as long")
+    print(
+        f"  scipy, vectorized=True, metric by metric:        {theirs:8.3f} s, {theirs / mine:.0f} times as long"
+    )
     if options.million:
         child = (
             "import numpy as np, resource, time\n"

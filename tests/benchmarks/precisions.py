@@ -22,16 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.collect import collect
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
+from study.measuring.collect import collect
 from study.models import build_model
 from study.models.config import GPTNeoModel
 from study.precision import quantize
 
 PRECISIONS = ("fp32", "bf16", "int8", "int6", "int4-g32", "int3", "int2", "fp8")
 CLASSES, CONTEXT, ROUNDS = 4096, 257, 5
-MOMENT_ROWS, ROWS = 256, 64  # 16 samples per class for moments alone; fewer where validation is read too
+MOMENT_ROWS, ROWS = (
+    256,
+    64,
+)  # 16 samples per class for moments alone; fewer where validation is read too
 CPU = torch.device("cpu")
 
 
@@ -39,7 +42,9 @@ class Tokens:
     """Random rows of tokens."""
 
     def __init__(self, rows: int, seed: int) -> None:
-        self.tokens = torch.randint(0, CLASSES, (rows, CONTEXT), generator=torch.Generator().manual_seed(seed))
+        self.tokens = torch.randint(
+            0, CLASSES, (rows, CONTEXT), generator=torch.Generator().manual_seed(seed)
+        )
         self.samples = rows * (CONTEXT - 1)
 
     def __len__(self) -> int:
@@ -54,14 +59,18 @@ def dataset(train_rows: int, val_rows: int) -> Dataset:
     """Training and validation rows of the same kind."""
     train, val = Tokens(train_rows, 0), Tokens(val_rows, 1)
     names = [str(number) for number in range(CLASSES)]
-    return Dataset(train, val, CLASSES, (CONTEXT - 1,), "", np.zeros(CLASSES, dtype=np.int64), names, {})
+    return Dataset(
+        train, val, CLASSES, (CONTEXT - 1,), "", np.zeros(CLASSES, dtype=np.int64), names, {}
+    )
 
 
 def main() -> int:
     """Print both ratios; 1 if one is above its target."""
     torch.set_num_threads(2)
     load = os.getloadavg()[0]
-    print(f"{platform.processor() or platform.machine()}, load {load:.1f}, 2 threads, torch {torch.__version__}")
+    print(
+        f"{platform.processor() or platform.machine()}, load {load:.1f}, 2 threads, torch {torch.__version__}"
+    )
     config = GPTNeoModel(width=256, depth=4, heads=8)
     model = build_model(config, classes=CLASSES, input_shape=(CONTEXT - 1,), seed=0).eval()
     models = {name: quantize(model, name).eval() for name in PRECISIONS}
@@ -94,7 +103,12 @@ def main() -> int:
     settings = MeasureConfig(min_count=1, agreement_samples=1)
     cases: list[tuple[str, Dataset, dict[str, Split], float]] = [
         ("moments", moments, {"training moments": moments.train}, 1.2),
-        ("moments and validation agreement", both, {"training moments": both.train, "validation": both.val}, 2.0),
+        (
+            "moments and validation agreement",
+            both,
+            {"training moments": both.train, "validation": both.val},
+            2.0,
+        ),
     ]
     missed = False
     for name, data, passes, target in cases:

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from study.collect import collect
 from study.config import MeasureConfig, load_study
 from study.data import load_data
 from study.grid import expand
 from study.launch import main as launch
+from study.measuring.collect import collect
 from study.metrics import METRICS
 from study.models import load_pretrained
 from study.store import RunPaths
@@ -27,7 +27,13 @@ SUBSETS = 7
 COUNTED = ("NC1", "NC2", "GNC2", "NC3", "UNC3", "NC4")
 STUDY = {
     "name": "sampling",
-    "data": {"kind": "text", "source": "python-docs", "tokenizer": "bpe:512", "context": 128, "val_tokens": 10_000},
+    "data": {
+        "kind": "text",
+        "source": "python-docs",
+        "tokenizer": "bpe:512",
+        "context": 128,
+        "val_tokens": 10_000,
+    },
     "model": {"kind": "gpt_neo", "heads": 4},
     "train": {"lr": 2e-3, "batch_size": 16, "weight_decay": 0.1, "schedule": "linear"},
     "measure": {"at": "last", "train_tokens": 2000},
@@ -53,7 +59,9 @@ def main() -> None:
 
         def values(samples: int, seed: int) -> dict[str, float | None]:
             settings = MeasureConfig(train_tokens=samples)
-            return collect({"fp32": model}, data, settings, seed=seed, device=torch.device("cpu"))["fp32"].values
+            return collect({"fp32": model}, data, settings, seed=seed, device=torch.device("cpu"))[
+                "fp32"
+            ].values
 
         full = values(data.train.samples, 0)
         tenths = [values(data.train.samples // 10, seed) for seed in range(SUBSETS)]
@@ -83,12 +91,16 @@ def page(full: dict[str, float | None], tenths: list[dict[str, float | None]], s
             continue
         middle = statistics.median(known)
         relative = (
-            f"{(middle - value) / abs(value):+.1%} | {statistics.stdev(known) / abs(value):.1%}" if value else "- | -"
+            f"{(middle - value) / abs(value):+.1%} | {statistics.stdev(known) / abs(value):.1%}"
+            if value
+            else "- | -"
         )
         lines.append(f"| `{column}` | {value:.4g} | {middle:.4g} | {relative} |")
     counts = [tenth["classes_measured"] for tenth in tenths]
     known_counts = [count for count in counts if count is not None]
-    lines.append(f"| `classes_measured` | {full['classes_measured']} | {statistics.median(known_counts):g} | | |")
+    lines.append(
+        f"| `classes_measured` | {full['classes_measured']} | {statistics.median(known_counts):g} | | |"
+    )
     return "\n".join(lines)
 
 

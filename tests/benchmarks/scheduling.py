@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trainings", type=int, default=20)
     parser.add_argument("--trials", type=int, default=300)
-    parser.add_argument("--driver", action="store_true", help="be the driver whose memory is measured")
+    parser.add_argument(
+        "--driver", action="store_true", help="be the driver whose memory is measured"
+    )
     options = parser.parse_args()
     if options.driver:
         drive(options.trials)
@@ -62,20 +64,28 @@ def main() -> None:
     print(
         f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {versions}"
     )
-    few, many = ([seconds(2 + more) for _ in range(options.rounds)] for more in (0, options.trainings))
+    few, many = (
+        [seconds(2 + more) for _ in range(options.rounds)] for more in (0, options.trainings)
+    )
     costs = [(b - a) / options.trainings for a, b in zip(few, many, strict=True)]
     print(f"launch of 2 trainings: {statistics.median(few):.1f} s")
     print(
         f"each further training: {statistics.median(costs):.2f} s ({min(costs):.2f} to {max(costs):.2f}), target {TARGET} s"
     )
-    subprocess.run([sys.executable, __file__, "--driver", "--trials", str(options.trials)], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, __file__, "--driver", "--trials", str(options.trials)],
+        cwd=ROOT,
+        check=True,
+    )
 
 
 def write_study(folder: str, trainings: int) -> str:
     """The YAML file of a study of so many trainings."""
     path = Path(folder) / "noop.yaml"
     path.write_text(
-        yaml.safe_dump(STUDY | {"grid": {"epochs": [1], "precision": ["fp32"], "seed": list(range(trainings))}})
+        yaml.safe_dump(
+            STUDY | {"grid": {"epochs": [1], "precision": ["fp32"], "seed": list(range(trainings))}}
+        )
     )
     return str(path)
 
@@ -83,7 +93,14 @@ def write_study(folder: str, trainings: int) -> str:
 def seconds(trainings: int) -> float:
     """Wall time of a launch in a fresh run directory."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "study.launch", write_study(folder, trainings), "--runs", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "study.launch",
+            write_study(folder, trainings),
+            "--runs",
+            folder,
+        ]
         began = time.perf_counter()
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         return time.perf_counter() - began
@@ -96,12 +113,12 @@ def nothing(config: dict[str, Any]) -> dict[str, Any]:
 
 def drive(trials: int) -> None:
     """Hand trials to Tune, and print the memory of this process as they end."""
-    import study.sweep
-    from study.backlog import Backlog
+    import study.scheduling.ray_tune
     from study.launch import main as launch
+    from study.scheduling.backlog import Backlog
 
-    study.sweep._trainable = nothing
-    study.sweep.TRIALS = CHUNK
+    study.scheduling.ray_tune._trainable = nothing
+    study.scheduling.ray_tune.TRIALS = CHUNK
     ended, count = Backlog.ended, 0
 
     def counting(self: Backlog, *arguments: Any) -> None:
@@ -109,7 +126,10 @@ def drive(trials: int) -> None:
         ended(self, *arguments)
         count += 1
         if count % EVERY == 0:
-            print(f"driver after {count} trials: {psutil.Process().memory_info().rss / 2**20:.0f} MiB", flush=True)
+            print(
+                f"driver after {count} trials: {psutil.Process().memory_info().rss / 2**20:.0f} MiB",
+                flush=True,
+            )
 
     Backlog.ended = counting  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,9 @@ STUDY = {
 
 def main() -> None:
     """Print the median and the extremes of each."""
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "large.yaml"
         path.write_text(yaml.safe_dump(STUDY))
@@ -44,7 +46,9 @@ def main() -> None:
         report("dry run of 10,000 cells", [*command, "--dry-run"], 5.0)
         store = Store(Path(name) / "large")
         for cell in expand(load_study(path)):
-            store.write(cell.key, [{"cell": cell.key, **cell.settings(), "epoch": 0}], types=COLUMN_KINDS)
+            store.write(
+                cell.key, [{"cell": cell.key, **cell.settings(), "epoch": 0}], types=COLUMN_KINDS
+            )
         report("relaunch of 10,000 finished cells", command, 10.0)
 
 
@@ -55,7 +59,9 @@ def report(what: str, command: list[str], target: float) -> None:
         began = time.perf_counter()
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         times.append(time.perf_counter() - began)
-    print(f"{what}: {statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f}), target {target:.0f} s")
+    print(
+        f"{what}: {statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f}), target {target:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
     torch.set_num_threads(options.threads)
     classes = OBSERVED if options.measure == "observed" else FULL
-    tokens = torch.randint(0, OBSERVED, (BATCH * options.steps, TOKENS + 1), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(
+        0, OBSERVED, (BATCH * options.steps, TOKENS + 1), generator=torch.Generator().manual_seed(0)
+    )
     run = hugging_face if options.measure == "hugging_face" else ours
     loss, times = run(tokens, classes, options.weights)
     seconds = [later - earlier for earlier, later in itertools.pairwise(times)][1:]
@@ -83,7 +85,7 @@ def ours(tokens, classes, weights):  # type: ignore[no-untyped-def]
 
     from study.config import CellConfig
     from study.data.base import Dataset
-    from study.train import train
+    from study.training.train import train
 
     times: list[float] = []
 
@@ -105,9 +107,20 @@ def ours(tokens, classes, weights):  # type: ignore[no-untyped-def]
     model = {"kind": "gpt_neo", "width": WIDTH, "depth": DEPTH}
     if classes == FULL:
         model = {"kind": "pretrained", "path": str(weights)}
-    settings = {"epochs": 1, "batch_size": BATCH, "lr": 1e-3, "weight_decay": 0.1, "precision": "bf16"}
+    settings = {
+        "epochs": 1,
+        "batch_size": BATCH,
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "precision": "bf16",
+    }
     config = CellConfig.model_validate(
-        {"data": {"kind": "text", "context": TOKENS + 1}, "model": model, "train": settings, "measure": {"at": "last"}}
+        {
+            "data": {"kind": "text", "context": TOKENS + 1},
+            "model": model,
+            "train": settings,
+            "measure": {"at": "last"},
+        }
     )
     with tempfile.TemporaryDirectory() as folder:
         for _ in train(config, data, torch.device("cpu"), folder=Path(folder)):
@@ -130,7 +143,10 @@ def compare(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
         save_checkpoint(
-            build_model(GPTNeoModel(width=WIDTH, depth=DEPTH), classes=FULL, context=TOKENS, seed=0), weights
+            build_model(
+                GPTNeoModel(width=WIDTH, depth=DEPTH), classes=FULL, context=TOKENS, seed=0
+            ),
+            weights,
         )
         for _ in range(options.rounds):
             for name, found in results.items():
@@ -143,7 +159,9 @@ def compare(options: argparse.Namespace) -> int:
         seconds = statistics.median(s for one in found for s in one["seconds"])  # type: ignore[attr-defined]
         speed[name] = BATCH * TOKENS / seconds
         memory[name] = max(float(one["gib"]) for one in found)  # type: ignore[arg-type]
-        print(f"{name:14} {speed[name]:7.0f} tokens/s  peak {memory[name]:5.2f} GiB  first loss {found[0]['loss']:.4f}")
+        print(
+            f"{name:14} {speed[name]:7.0f} tokens/s  peak {memory[name]:5.2f} GiB  first loss {found[0]['loss']:.4f}"
+        )
     met = True
     for name, target in TARGETS.items():
         gain, share = speed[name] / speed["hugging_face"], memory[name] / memory["hugging_face"]

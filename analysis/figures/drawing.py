@@ -1,0 +1,338 @@
+"""What all figures of the report share: sizes, ticks, labels, files; and those of associations.
+
+Drawn with matplotlib's object interface (no global state). An svg has no background, so that the page may show it on
+its own; files on disk have a white one.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
+from analysis.figures.ticks import log_axis, plain_ticks, spans_decades
+from analysis.reading.table import Roles
+
+RASTER_ABOVE = 2_000
+INCH = 72.0  # points, the unit of an svg
+STYLE: Any = {
+    "svg.hashsalt": "collapse-study",  # the same numbers give the same file
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.0,
+    "axes.titley": 1.0,  # a place of its own: to look for what lies above the axes takes a tenth of the time of a figure
+    "axes.labelsize": 9.0,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+UNITS = {
+    "val_loss": "val_loss (nats per sample)",
+    "train_loss": "train_loss (nats per sample)",
+    "val_loss_above_floor": "val_loss_above_floor (nats per sample)",
+    "generalization_gap": "generalization_gap (nats per sample)",
+    "val_accuracy": "val_accuracy (share)",
+    "train_accuracy": "train_accuracy (share)",
+    "nc4_agreement": "nc4_agreement (share)",
+    "nc4_agreement_train": "nc4_agreement_train (share)",
+    "nc2_log_norm_mean": "nc2_log_norm_mean (log)",
+    "epoch": "epoch (completed)",
+    "bits_per_weight": "bits per weight",
+    "data_train_tokens": "data_train_tokens (tokens)",
+}
+FORMATS = ("svg", "png", "pdf")
+
+
+@dataclass(frozen=True)
+class FigureExhibit:
+    """A figure of the report. `caption` says which rows and how many trainings it shows; `folded` hides it at first."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    folded: bool = False
+
+    @property
+    def points(self) -> int:
+        """Width in points."""
+        return round(float(self.figure.get_size_inches()[0]) * INCH)
+
+    @cached_property
+    def svg(self) -> str:
+        """The svg element alone, for inlining and for the file."""
+        buffer = io.StringIO()
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(
+                buffer,
+                format="svg",
+                dpi=200,
+                facecolor="none",
+                metadata={"Date": None, "Creator": None},
+            )
+        content = buffer.getvalue()
+        return content[content.index("<svg") :]
+
+    def write(self, folder: Path, formats: tuple[str, ...]) -> None:
+        """NAME.svg, NAME.png, NAME.pdf in `folder`, as asked for."""
+        for kind in formats:
+            path = folder / f"{self.name}.{kind}"
+            if kind == "svg":
+                opened = self.svg.index(">") + 1
+                white = '<rect width="100%" height="100%" fill="#ffffff"/>'
+                content = self.svg[:opened] + white + self.svg[opened:]
+                path.write_text(
+                    '<?xml version="1.0" encoding="utf-8"?>\n' + content, encoding="utf-8"
+                )
+            else:
+                metadata = {"CreationDate": None} if kind == "pdf" else {}
+                with mpl.rc_context(STYLE):
+                    self.figure.savefig(path, dpi=200, facecolor="white", metadata=metadata)
+
+
+def label(column: str) -> str:
+    """Axis label of a column, with its unit where it has one."""
+    return UNITS.get(column, column)
+
+
+def panels(
+    count: int,
+    ylabel: str = "",
+    *,
+    above: float = 0.1,
+    titled: float = 0.4,
+    gap: float = 0.22,
+    high: float = 1.75,
+    wide: float | None = None,
+    beside: float = 0.0,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, four across; sizes in inches, `above` free at the top, `titled` over each panel,
+    `beside` free at the right. A panel is `wide` across, or a quarter of the page.
+
+    With a `ylabel` the panels share their y axis by `share_y`, and `gap` may be small. Fixed sizes, not a layout
+    engine: that takes seconds for forty panels.
+    """
+    across, down = min(4, max(count, 1)), max(1, math.ceil(count / 4))
+    left, right, bottom = 0.75, 0.15, 0.5
+    wide = wide or (9.2 - 3 * gap) / 4
+    width = left + across * wide + (across - 1) * gap + right + beside
+    height = above + down * (titled + high + bottom)
+    figure = Figure(figsize=(width, height))
+    axes: list[Axes] = []
+    for place in range(count):
+        row, column = divmod(place, across)
+        x = left + column * (wide + gap)
+        y = height - above - titled - high - row * (high + titled + bottom)
+        axis = figure.add_axes((x / width, y / height, wide / width, high / height))
+        if ylabel:
+            axis.tick_params(labelleft=column == 0)
+            axis.set_ylabel(ylabel if column == 0 else "")
+        axes.append(axis)
+    return figure, axes
+
+
+def share_y(axes: list[Axes]) -> None:
+    """The same y limits for all. (Linked axes ask each other at every change: quadratic in the panels.)"""
+    limits = [axis.get_ylim() for axis in axes if axis.has_data()]
+    if limits:
+        low, high = min(low for low, _ in limits), max(high for _, high in limits)
+        for axis in axes:
+            axis.set_ylim(low, high)
+
+
+def finish(axis: Axes, values: pl.Series, name: str) -> None:
+    """Scale and label of a y axis that is this column's own."""
+    known = values.drop_nulls().to_numpy()
+    if spans_decades(known):
+        log_axis(axis, "y", known)
+    else:
+        axis.locator_params(axis="y", nbins=5)
+    axis.set_title(label(name), loc="left", pad=3)
+
+
+def dots(
+    axis: Axes,
+    points: np.ndarray[Any, Any],
+    colours: Sequence[Any],
+    *,
+    size: float = 16.0,
+    marker: str = "o",
+    hollow: bool = False,
+) -> None:
+    """Points (n, 2), one artist for each colour: less work, in an svg above all, than a style for each point.
+
+    `size` is the area of a point, as for `Axes.scatter`.
+    """
+    places: dict[Any, list[int]] = {}
+    for place, colour in enumerate(colours):
+        places.setdefault(to_rgba(colour), []).append(place)
+    for colour, chosen in places.items():
+        axis.plot(
+            points[chosen, 0],
+            points[chosen, 1],
+            linestyle="",
+            marker=marker,
+            markersize=math.sqrt(size),
+            markerfacecolor="none" if hollow else colour,
+            markeredgecolor=colour,
+            markeredgewidth=1.0 if hollow else 0.0,
+            alpha=0.85,
+            rasterized=len(points) > RASTER_ABOVE,
+        )
+
+
+class Lines:
+    """Lines with points, gathered for a panel and drawn as two artists: hundreds cost as little as one."""
+
+    def __init__(self) -> None:
+        self._paths: list[Any] = []
+        self._colours: list[Any] = []
+
+    def add(self, x: pl.Series, y: pl.Series, colour: Any) -> None:
+        """A line; pairs with a null are left out."""
+        points = np.column_stack([x.cast(pl.Float64).to_numpy(), y.cast(pl.Float64).to_numpy()])
+        points = points[~np.isnan(points).any(axis=1)]
+        if len(points):
+            self._paths.append(points)
+            self._colours.append(colour)
+
+    def draw(
+        self,
+        axis: Axes,
+        *,
+        width: float = 1.1,
+        size: float = 9.0,
+        marker: str = "o",
+        hollow: bool = False,
+    ) -> None:
+        """Lines unless `width` is 0, points unless `size` is 0."""
+        if not self._paths:
+            return
+        if width:
+            axis.add_collection(
+                LineCollection(self._paths, colors=self._colours, linewidths=width, alpha=0.85)
+            )
+        points = np.concatenate(self._paths)
+        if size:
+            colours = [
+                colour
+                for colour, path in zip(self._colours, self._paths, strict=True)
+                for _ in path
+            ]
+            dots(axis, points, colours, size=size, marker=marker, hollow=hollow)
+        axis.update_datalim(points)
+        axis.autoscale_view()
+
+
+def scatter(
+    rows: pl.DataFrame,
+    roles: Roles,
+    lines: pl.DataFrame,
+    metrics: Sequence[str],
+    *,
+    colour: str | None,
+) -> Figure:
+    """The response against each metric: one panel each, R^2 and r of `lines` (a table of associations) in its title.
+
+    Colours are an axis of the grid, normally a size. A metric whose line has no r is left out.
+    """
+    known = {(line["metric"], line["scale"], line["given"]): line for line in lines.to_dicts()}
+    shown = [name for name in metrics if known.get((name, "raw", ""), {}).get("r") is not None]
+    with mpl.rc_context(STYLE):
+        colours = Colours(rows, colour)
+        figure, axes = panels(
+            len(shown), label(roles.response), above=KEY_HEIGHT if colours else 0.1
+        )
+        for axis, name in zip(axes, shown, strict=True):
+            kept = rows.drop_nulls([name, roles.response])
+            values = kept[colours.axis].to_list() if colours.axis else [None] * len(kept)
+            dots(axis, kept.select(name, roles.response).to_numpy(), colours.of(values))
+            line = known[name, "raw", ""]
+            log = known.get((name, "log10", "")) or known.get((f"{name}_log10", "raw", ""))
+            title = f"R² {line['r2']:.3f}, r {line['r']:+.2f}, n {line['n']}"
+            if log is not None and log["r"] is not None:
+                title += f"\nof log: R² {log['r2']:.3f}, r {log['r']:+.2f}"
+            if log is not None and spans_decades(kept[name].to_numpy(), 5):
+                log_axis(axis, "x", kept[name].to_numpy())
+            else:
+                plain_ticks(axis)
+            axis.set_title(title.replace("-", "−"))
+            axis.set_xlabel(label(name))
+        share_y(axes)
+        colours.key(figure)
+    return figure
+
+
+def controls(shown: pl.DataFrame) -> Figure:
+    """Signed r of each metric: as it is, given the axes, within and between architectures, one row per metric.
+
+    `shown`: at least one line, all with an r and not given another metric.
+    """
+    kinds = (
+        ("r", "as it is"),
+        ("partial_r", "given the axes"),
+        ("within_r", "within architectures"),
+        ("between_r", "between architectures"),
+    )
+    names = shown["metric"].to_list()
+    with mpl.rc_context(STYLE):
+        figure, axis = rows_of(names, wide=5.2, below=0.85)
+        rows = np.arange(len(names))
+        for offset, (column, text) in enumerate(kinds):
+            if shown[column].null_count() == len(shown):
+                continue
+            axis.scatter(
+                shown[column],
+                rows + 0.15 * (offset - 1.5),
+                s=24,
+                marker=MARKERS[offset],
+                color=OKABE_ITO[offset],
+                label=text,
+            )
+        axis.axvline(0, color="#333333", linewidth=0.8)
+        axis.set(xlim=(-1.05, 1.05), xlabel="correlation with the response")
+        figure.legend(loc="lower center", ncol=4, frameon=False)
+    return figure
+
+
+def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:
+    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below` inches under it."""
+    figure, (axis,) = columns_of_rows(names, 1, wide=wide, above=0.15, below=below)
+    return figure, axis
+
+
+def columns_of_rows(
+    names: list[str], columns: int, *, wide: float, above: float, below: float
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a labelled, banded row for each name, in `columns` axes side by side, each `wide` inches across.
+
+    `above` and `below` are the inches over and under the rows.
+    """
+    left, gap, high = 2.3, 0.15, 0.3 * len(names)
+    width, height = left + columns * (wide + gap) + 0.05, above + high + below
+    figure = Figure(figsize=(width, height))
+    axes = []
+    for column in range(columns):
+        x = left + column * (wide + gap)
+        axis = figure.add_axes((x / width, below / height, wide / width, high / height))
+        for row in range(1, len(names), 2):
+            axis.axhspan(row - 0.5, row + 0.5, color="#000000", alpha=0.05, linewidth=0)
+        axis.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axes.append(axis)
+    return figure, axes

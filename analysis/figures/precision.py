@@ -1,0 +1,206 @@
+"""Figures of what a precision changes: by precision, against bits, change against change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
+from analysis.figures.drawing import (
+    RASTER_ABOVE,
+    STYLE,
+    Lines,
+    finish,
+    label,
+    panels,
+    rows_of,
+    share_y,
+)
+from analysis.figures.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
+from analysis.reading.groups import colour_of, medians
+from analysis.reading.load import final_rows, precisions
+from analysis.reading.table import CONTROL, TUNED, Table
+
+BITS = "bits_per_weight"
+
+
+def by_precision(lines: pl.DataFrame, response: str) -> Figure:
+    """Median change of the response at each precision with its bootstrap interval."""
+    shown = lines.filter((pl.col("column") == response) & pl.col("median").is_not_null())
+    names = [
+        f"{precision} − {baseline}"
+        for precision, baseline in shown.select("precision", "baseline").rows()
+    ]
+    with mpl.rc_context(STYLE):
+        figure, axis = rows_of(names, wide=5.2, below=0.6)
+        for row, line in enumerate(shown.to_dicts()):
+            if line["low"] is not None:
+                axis.plot(
+                    [line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.6
+                )
+            axis.plot(line["median"], row, marker="o", color=OKABE_ITO[0], markersize=5)
+        axis.axvline(0, color="#333333", linewidth=0.8)
+        axis.set_xlabel(f"change of {label(response)}: median, 95% interval")
+        sizes = np.abs(shown["median"].to_numpy())
+        if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
+            _both_signs(
+                axis,
+                [value for name in ("median", "low", "high") for value in shown[name].drop_nulls()],
+                sizes.min(),
+            )
+    return figure
+
+
+def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
+    """A logarithmic axis for values of both signs; between -`linear` and `linear` it is linear."""
+    ticks = [0.0]
+    decades = {
+        sign: math.log10(max(1.0, *(sign * value / linear for value in values))) for sign in (-1, 1)
+    }
+    for sign, length in decades.items():
+        if length > 0.5:  # else its labels would touch the zero
+            room = max(1, round(4 * length / sum(decades.values())))
+            ticks += [sign * tick for tick in log_ticks(3 * linear, linear * 10**length, room)]
+    axis.set_xscale("symlog", linthresh=linear)
+    axis.set_xticks(sorted(ticks), labels=[plain(tick) for tick in sorted(ticks)])
+    axis.minorticks_off()
+    least, most = min(0.0, *values), max(0.0, *values)
+    axis.set_xlim(
+        1.5 * least if least < -linear else -linear, 1.5 * most if most > linear else linear
+    )
+    axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{plain(float(f'{linear:.0e}'))}")
+
+
+def has_bits(table: Table) -> bool:
+    """Whether rows say how many bits a weight takes."""
+    return BITS in table.frame.columns and table.frame[BITS].drop_nulls().n_unique() > 1
+
+
+def at_all_precisions(table: Table) -> pl.DataFrame:
+    """Last checkpoints at every precision, with `tuned`: whether weights were fine-tuned after the training."""
+    tuned = pl.col(str(table.roles.precision)).str.contains(f"^({TUNED.pattern}|{CONTROL}$)")
+    rows = pl.concat([final_rows(table, name) for name in precisions(table)])
+    return rows.drop_nulls(BITS).with_columns(tuned.alias("tuned"))
+
+
+def against_bits(table: Table, columns: Sequence[str]) -> Figure:
+    """Each column against bits per weight at the last checkpoint: a line per configuration, medians over its seeds.
+
+    Precisions whose weights were fine-tuned stand apart as hollow diamonds.
+    """
+    rows = at_all_precisions(table)
+    plain, tuned = rows.filter(~pl.col("tuned")), rows.filter("tuned")
+    with mpl.rc_context(STYLE):
+        colours = Colours(rows, colour_of(table))
+        figure, axes = panels(
+            len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
+        )
+        diamonds = {"width": 0, "size": 22, "marker": "D", "hollow": True}
+        styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = ((plain, {}), (tuned, diamonds))
+        for part, style in styles:
+            drawn = [Lines() for _ in columns]
+            for settings, line in _by_precision(part, table, columns):
+                colour = colours.of([settings.get(colours.axis or "")])[0]
+                for lines, name in zip(drawn, columns, strict=True):
+                    lines.add(line[BITS], line[name], colour)
+            for axis, lines in zip(axes, drawn, strict=True):
+                lines.draw(axis, **style)
+        for axis, name in zip(axes, columns, strict=True):
+            finish(axis, rows[name], name)
+            _bits(axis)
+        colours.key(figure)
+    return figure
+
+
+def _by_precision(
+    rows: pl.DataFrame, table: Table, columns: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    """For each configuration: its settings, and the medians of each precision, by bits. Formats may share their bits."""
+    axes, precision = table.roles.axes, str(table.roles.precision)
+    lines: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
+    for settings, points in medians(rows, (*axes, precision), BITS, columns):
+        lines.setdefault(tuple(settings[axis] for axis in axes), []).append(points)
+    for values, parts in lines.items():
+        yield dict(zip(axes, values, strict=True)), pl.concat(parts).sort(BITS, precision)
+
+
+def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
+    """The response against bits per weight, a line per training, coloured by its metric at the reference precision.
+
+    One panel for each metric; fine-tuned precisions are left out.
+    """
+    response, unit = table.roles.response, table.roles.unit
+    rows = (
+        at_all_precisions(table)
+        .filter(~pl.col("tuned"))
+        .sort(unit, BITS, str(table.roles.precision))
+    )
+    trainings = {key[0]: part for key, part in rows.partition_by(unit, as_dict=True).items()}
+    before = final_rows(table)
+    with mpl.rc_context(STYLE):
+        figure, axes = panels(len(metrics), label(response))
+        for axis, name in zip(axes, metrics, strict=True):
+            known = before.drop_nulls(name)
+            low, high = float(known[name].to_numpy().min()), float(known[name].to_numpy().max())
+            norm = (LogNorm if spans_decades([low, high], 10) else Normalize)(low, high)
+            colours = dict(zip(known[unit], SIZES(norm(known[name].to_numpy())), strict=True))
+            lines = Lines()
+            for training, line in trainings.items():
+                if training in colours:
+                    lines.add(line[BITS], line[response], colours[training])
+            lines.draw(axis, width=1.0, size=0)
+            if spans_decades(rows[response].to_numpy()):
+                log_axis(axis, "y", rows[response].to_numpy())
+            hues = " to ".join(
+                f"{plain(float(f'{value:.3g}'))} ({hue})"
+                for value, hue in ((low, "violet"), (high, "green"))
+            )
+            axis.set_title(f"colour: {name}\n{hues}", loc="left")
+            _bits(axis)
+        share_y(axes)
+    return figure
+
+
+def _bits(axis: Axes) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_xticks([2, 4, 8, 16, 32], labels=["2", "4", "8", "16", "32"])
+    axis.minorticks_off()
+    axis.set_xlabel(label(BITS))
+
+
+def change_scatter(
+    changes: list[tuple[str, pl.DataFrame]], metrics: Sequence[str], response: str
+) -> Figure:
+    """Change of the response against change of each metric, one colour and marker per precision."""
+    with mpl.rc_context(STYLE):
+        above = 0.1 + 0.2 * -(-len(changes) // 6)
+        figure, axes = panels(len(metrics), f"change of {response}", above=above, titled=0.05)
+        for axis, name in zip(axes, metrics, strict=True):
+            for number, (precision, rows) in enumerate(changes):
+                axis.scatter(
+                    rows[f"{name}_q"] - rows[name],
+                    rows[f"{response}_q"] - rows[response],
+                    s=16,
+                    marker=MARKERS[number % len(MARKERS)],
+                    color=OKABE_ITO[(number + number // len(OKABE_ITO)) % len(OKABE_ITO)],
+                    alpha=0.85,
+                    linewidths=0,
+                    label=precision,
+                    rasterized=len(rows) > RASTER_ABOVE,
+                )
+            axis.axhline(0, color="#999999", linewidth=0.6)
+            axis.axvline(0, color="#999999", linewidth=0.6)
+            axis.set_xlabel(f"change of {name}")
+            plain_ticks(axis)
+        share_y(axes)
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="upper left", ncol=6, frameon=False)
+    return figure

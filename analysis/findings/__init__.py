@@ -1,0 +1,1 @@
+"""A table becomes one frame for each question."""

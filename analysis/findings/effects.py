@@ -1,0 +1,140 @@
+"""What each axis of the grid does to each metric, the other axes held: one regression of the metric on all axes.
+
+A metric is taken on the scale of its heavy tails (log10 of positive heavy-tailed ones), and in units of its standard
+deviation over the rows, so that metrics and axes can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import OKABE_ITO
+from analysis.figures.drawing import STYLE, columns_of_rows
+from analysis.findings.association import LEAST_ROWS, schema
+from analysis.findings.confounders import axis_covariates
+from analysis.reading.table import Choices, Roles
+from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.regression import regress
+
+SUBTITLE = (
+    "change from the least to the greatest value of the axis (standard deviations of the metric)"
+)
+SURE = 0.05  # adjusted p up to which a dot is filled
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One line: `metric` over `n` trainings from the least value of `axis` to the greatest, the other axes held.
+
+    `effect` = slope (greatest - least) / standard deviation of the metric, by least squares of the metric on all axes;
+    `low`, `high` its 95% interval (HC3, Student's t); `partial_r2` the share of what the other axes leave unexplained;
+    `p` by permutation of the axis (Freedman-Lane), `p_maxt` step-down over the columns without missing values.
+    """
+
+    axis: str
+    metric: str
+    scale: str
+    n: int
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    partial_r2: float | None = None
+    p: float | None = None
+    p_maxt: float | None = None
+    note: str = ""
+
+
+def effects(
+    rows: pl.DataFrame, roles: Roles, columns: Sequence[str], choices: Choices
+) -> pl.DataFrame:
+    """Table of `Effect` lines, by column and then by axis, over rows that are one per training."""
+    batch = Batch(choices)
+    lines = [
+        _effect(Effect(axis, column, "raw", 0), rows, roles, batch)
+        for column in columns
+        for axis in axis_covariates(rows, roles)[0]
+    ]
+    outcomes = batch.run()
+    return pl.DataFrame([asdict(_tested(line, outcomes)) for line in lines], schema=schema(Effect))
+
+
+def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Effect:
+    kept = rows.select(list(dict.fromkeys([line.metric, *roles.axes]))).drop_nulls(line.metric)
+    line = replace(line, n=len(kept))
+    if len(kept) < LEAST_ROWS:
+        return replace(line, note=f"{len(kept)} trainings: too few")
+    names, columns = axis_covariates(kept, roles)
+    if line.axis not in names:
+        return replace(line, note=f"{line.axis} does not vary where {line.metric} is known")
+    values, metric = kept[line.metric].cast(pl.Float64).to_numpy(), roles.metrics.get(line.metric)
+    if metric is not None and metric.heavy_tailed and values.min() > 0:
+        line, values = replace(line, scale="log10"), np.log10(values)
+    place = names.index(line.axis)
+    axis, others = columns[:, place], np.delete(columns, place, axis=1)
+    given = others if others.shape[1] else None
+    try:
+        found = regress(axis, values, covariates=others)
+        batch.ask(
+            (line.axis, line.metric), values, axis, covariates=given, family=len(kept) == len(rows)
+        )
+    except ValueError as error:
+        return replace(line, note=str(error))
+    unit = float((axis.max() - axis.min()) / values.std(ddof=1))
+    low, high = found.ci or (None, None)
+    return replace(
+        line,
+        effect=found.slope * unit,
+        low=None if low is None else low * unit,
+        high=None if high is None else high * unit,
+        partial_r2=found.partial_r2,
+    )
+
+
+def _tested(line: Effect, outcomes: Mapping[Hashable, Outcome | str]) -> Effect:
+    outcome = outcomes.get((line.axis, line.metric))
+    if isinstance(outcome, str):
+        return replace(line, note=outcome)
+    return line if outcome is None else replace(line, p=outcome.p, p_maxt=outcome.p_maxt)
+
+
+def effect_figure(shown: pl.DataFrame) -> Figure:
+    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted p is at most 5%.
+
+    `shown`: at least one line, all with an effect.
+    """
+    names = shown["metric"].unique(maintain_order=True).to_list()
+    axes = shown["axis"].unique(maintain_order=True).to_list()
+    reach = 1.08 * max(float(shown[name].abs().max() or 0.0) for name in ("effect", "low", "high"))  # type: ignore[arg-type]
+    with mpl.rc_context(STYLE):
+        figure, panels = columns_of_rows(
+            names, len(axes), wide=min(5.2, 6.9 / len(axes)), above=0.3, below=0.65
+        )
+        for panel, axis in zip(panels, axes, strict=True):
+            for line in shown.filter(pl.col("axis") == axis).to_dicts():
+                row, sure = (
+                    names.index(line["metric"]),
+                    line["p_maxt"] is not None and line["p_maxt"] <= SURE,
+                )
+                if line["low"] is not None:
+                    panel.plot(
+                        [line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.2
+                    )
+                panel.plot(
+                    line["effect"],
+                    row,
+                    marker="o",
+                    markersize=5,
+                    color=OKABE_ITO[0],
+                    markerfacecolor=OKABE_ITO[0] if sure else "none",
+                )
+            panel.axvline(0, color="#333333", linewidth=0.8)
+            panel.set_xlim(-reach, reach)
+            panel.set_title(axis)
+        figure.text(0.5, 0.1 / figure.get_size_inches()[1], SUBTITLE, ha="center")
+    return figure

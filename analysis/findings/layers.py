@@ -1,0 +1,89 @@
+"""Progressive collapse: the metrics of every layer, from the first block to the input of the head."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import KEY_HEIGHT, Colours
+from analysis.figures.drawing import STYLE, Lines, finish, panels
+from analysis.reading.groups import colour_of, medians
+from analysis.reading.load import final_rows, precisions
+from analysis.reading.table import Table
+
+HEAD_INPUT = "head input"
+
+
+def layer_rows(table: Table) -> pl.DataFrame:
+    """Rows of the last checkpoint at the reference precision, inner layers and the head's input, with `place`.
+
+    `layer` names the layer; `place` counts from 1, in the order of the names' numbers; the head's input is the last.
+    """
+    assert table.layers is not None
+    last, roles = final_rows(table), table.roles
+    keys = [name for name in (roles.unit, roles.order, roles.precision) if name is not None]
+    inner = table.layers.join(last.select(keys), on=keys, how="semi").with_columns(
+        pl.col("layer").cast(pl.String)
+    )
+    last = last.drop("layer", strict=False).with_columns(pl.lit(HEAD_INPUT).alias("layer"))
+    rows = pl.concat(
+        [inner, last.filter(pl.col(roles.unit).is_in(inner[roles.unit].to_list()))],
+        how="diagonal_relaxed",
+    )
+    places: dict[tuple[str, str], int] = {}
+    for unit, names in rows.group_by(roles.unit).agg("layer").rows():
+        ordered = sorted((name for name in names if name != HEAD_INPUT), key=_natural)
+        places |= {
+            (unit, name): place for place, name in enumerate([*ordered, HEAD_INPUT], start=1)
+        }
+    found = [places[key] for key in rows.select(roles.unit, "layer").rows()]
+    return rows.with_columns(pl.Series("place", found, dtype=pl.Int64)).sort(roles.unit, "place")
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that puts block 2 before block 10."""
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)
+    )
+
+
+def layer_table(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Medians of the metrics over trainings for each layer, in order of place: place, layer, trainings, the columns."""
+    return (
+        rows.group_by("place", "layer")
+        .agg(pl.len().alias("trainings"), *(pl.col(name).median() for name in columns))
+        .sort("place", "layer")
+    )
+
+
+def depth_profile(table: Table, rows: pl.DataFrame, columns: Sequence[str]) -> Figure:
+    """Each metric against the place of the layer: a line per configuration, the median over its seeds."""
+    deepest = int(str(rows["place"].max()))
+    with mpl.rc_context(STYLE):
+        colours = Colours(rows, colour_of(table))
+        figure, axes = panels(
+            len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
+        )
+        drawn = [Lines() for _ in columns]
+        for settings, part in medians(rows, table.roles.axes, "place", columns):
+            colour = colours.of([settings.get(colours.axis or "")])[0]
+            for lines, name in zip(drawn, columns, strict=True):
+                lines.add(part["place"], part[name], colour)
+        for axis, lines, name in zip(axes, drawn, columns, strict=True):
+            lines.draw(axis)
+            finish(axis, rows[name], name)
+            axis.set_xlabel("layer (last: input of the head)")
+            axis.set_xlim(0.8, deepest + 0.2)
+            axis.locator_params(axis="x", nbins=min(deepest, 6), integer=True)
+        colours.key(figure)
+    return figure
+
+
+def reference(table: Table) -> str:
+    """' at fp32' where the table has precisions."""
+    names = precisions(table)
+    return f" at {names[0]}" if names else ""

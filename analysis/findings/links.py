@@ -1,0 +1,175 @@
+"""Whether the change of the response goes with the change of a metric, or with the metric's value before, by precision.
+
+One row per training; raw and partial correlations side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analysis.findings.association import LEAST_ROWS, schema
+from analysis.findings.confounders import axis_covariates
+from analysis.findings.degradation import comparisons, paired
+from analysis.reading.table import CONTROL, TUNED, Choices, Roles, Table, with_companions
+from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.linear import Floats
+
+NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
+
+
+@dataclass(frozen=True)
+class ChangeLink:
+    """One line: the change of the response against the change of a metric (`kind` change), or against the metric's
+    value at the baseline (`kind` baseline), over `n` trainings at one precision. `given` lists what the partial r is
+    given; `axes` stands for all axes of the grid.
+    """
+
+    precision: str
+    baseline: str
+    kind: str
+    metric: str
+    given: str
+    n: int
+    r: float | None = None
+    r2: float | None = None
+    p: float | None = None
+    partial_r: float | None = None
+    partial_r2: float | None = None
+    partial_p: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A line to fill: the column of x, and the columns that its partial r is given, beside the axes if `axes`."""
+
+    line: ChangeLink
+    x: str
+    given: tuple[str, ...]
+    axes: bool
+
+
+def change_links(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `ChangeLink` lines, within each precision.
+
+    `kind` change: given the axes, and again given the axes and the relative weight error where the table has it and it
+    varies, but not after fine-tuning. `kind` baseline: given the response at the baseline, because the change contains
+    minus that.
+    """
+    lines = []
+    for precision, baseline in comparisons(table):
+        rows = _with_changes(paired(table, precision, baseline), table.roles)
+        batch, numbers = Batch(choices), _Numbers(rows, table.roles)
+        asked = [
+            _asked(number, question, numbers, batch)
+            for number, question in enumerate(_questions(rows, table.roles, precision, baseline))
+        ]
+        outcomes = batch.run()
+        for number, line in enumerate(asked):
+            lines.append(
+                _answered(line, outcomes.get((number, "raw")), outcomes.get((number, "partial")))
+            )
+    return pl.DataFrame([asdict(line) for line in lines], schema=schema(ChangeLink))
+
+
+def _with_changes(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:
+    """Paired rows with a column `NAME_change` for the response and each metric that they have."""
+    names = [name for name in (roles.response, *roles.metrics) if name in rows.columns]
+    return rows.with_columns(
+        (pl.col(f"{name}_q") - pl.col(name)).alias(f"{name}_change") for name in names
+    )
+
+
+def _questions(
+    rows: pl.DataFrame, roles: Roles, precision: str, baseline: str
+) -> Iterator[_Question]:
+    axes = ["axes"] if axis_covariates(rows, roles)[0] else []
+    noise = f"{NOISE}_q" if f"{NOISE}_q" in rows.columns else NOISE
+    tuned = precision == CONTROL or TUNED.match(
+        precision
+    )  # then the error is how far that moved the weights
+    noisy = not tuned and noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1
+    for name, given in with_companions(roles.metrics):
+        change = (f"{given}_change",) if given else ()
+        shown = [f"change of {given}"] if given else []
+        for more, listed in (((), []), ((noise,), [NOISE])) if noisy else (((), []),):
+            line = ChangeLink(
+                precision, baseline, "change", name, ", ".join([*axes, *listed, *shown]), 0
+            )
+            yield _Question(line, f"{name}_change", (*more, *change), True)
+        before = (roles.response, given) if given else (roles.response,)
+        yield _Question(
+            ChangeLink(precision, baseline, "baseline", name, ", ".join(before), 0),
+            name,
+            before,
+            False,
+        )
+
+
+class _Numbers:
+    """Columns of paired rows as numbers, NaN for null: taken out of the frame once, for hundreds of questions."""
+
+    def __init__(self, rows: pl.DataFrame, roles: Roles) -> None:
+        self.rows, self.roles = rows, roles
+        self._known: dict[str, Floats] = {}
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._known:
+            self._known[name] = self.rows[name].cast(pl.Float64).to_numpy()
+        return self._known[name]
+
+    @cached_property
+    def all_axes(self) -> Floats:
+        """The axes as covariates (n, c)."""
+        return axis_covariates(self.rows, self.roles)[1]
+
+    def axes(self, known: NDArray[np.bool_]) -> Floats:
+        """The same over some rows, without axes that do not vary there."""
+        return (
+            self.all_axes
+            if known.all()
+            else axis_covariates(self.rows.filter(pl.Series(known)), self.roles)[1]
+        )
+
+
+def _asked(number: int, question: _Question, numbers: _Numbers, batch: Batch) -> ChangeLink:
+    """The line without what the tests say, for which `batch` is asked."""
+    needed = [question.x, f"{numbers.roles.response}_change", *question.given]
+    absent = [name.removesuffix("_change") for name in needed if name not in numbers.rows.columns]
+    if absent:
+        return replace(question.line, note=f"{absent[0]} is not in this table")
+    values = np.column_stack([numbers[name] for name in needed])
+    known = np.isfinite(values.sum(axis=1))  # a sum is NaN where a value is
+    values = values[known]
+    line = replace(question.line, n=len(values))
+    if len(values) < LEAST_ROWS:
+        return replace(line, note=f"{len(values)} trainings have values; {LEAST_ROWS} are needed")
+    x, y, covariates = values[:, 0], values[:, 1], values[:, 2:]
+    if question.axes:
+        covariates = np.column_stack([covariates, numbers.axes(known)])
+    try:
+        batch.ask((number, "raw"), x, y)
+        if covariates.shape[1]:
+            batch.ask((number, "partial"), x, y, covariates=covariates)
+    except ValueError as error:
+        return replace(line, note=str(error))
+    return line
+
+
+def _answered(
+    line: ChangeLink, raw: Outcome | str | None, partial: Outcome | str | None
+) -> ChangeLink:
+    for outcome in (raw, partial):
+        if isinstance(outcome, str):
+            line = replace(line, note=outcome)
+    if isinstance(raw, Outcome):
+        line = replace(line, r=raw.r, r2=raw.r**2, p=raw.p)
+    if isinstance(partial, Outcome):
+        line = replace(line, partial_r=partial.r, partial_r2=partial.r**2, partial_p=partial.p)
+    return line

@@ -1,0 +1,89 @@
+"""Each precision in one line: what it costs, what it saves, what it does to the response. Medians over trainings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from analysis.findings.association import schema
+from analysis.findings.degradation import comparisons, paired
+from analysis.reading.load import final_rows, precisions
+from analysis.reading.table import Table
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One line. Sizes and errors are medians over the trainings at this precision, null where rows do not say them;
+
+    `before` and `after` medians of the response at the baseline and here over the `n` trainings measured at both,
+    `change` the median of the differences, with its interval and p from the table of changes.
+    """
+
+    precision: str
+    baseline: str
+    n: int
+    bits: float | None = None
+    mib: float | None = None
+    share: float | None = None
+    weight_error: float | None = None
+    logits_error: float | None = None
+    mean_drift: float | None = None
+    before: float | None = None
+    after: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    worse: int | None = None
+
+
+FACTS = {"bits": "bits_per_weight", "mib": "model_bytes", "share": "quantized_share"} | {
+    name: name for name in ("weight_error", "logits_error", "mean_drift")
+}
+
+
+def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
+    """Table of `Overview` lines, the reference first, then in the order of bits and of the table."""
+    response = table.roles.response
+    reference = precisions(table)[0]
+    lines = [_facts(table, Overview(reference, "", len(final_rows(table, reference))))]
+    lines[0] = replace(lines[0], after=_median(final_rows(table, reference), response))
+    told = {
+        line["precision"]: line for line in changes.filter(pl.col("column") == response).to_dicts()
+    }
+    for precision, baseline in comparisons(table):
+        rows, change = paired(table, precision, baseline), told[precision]
+        line = Overview(
+            precision,
+            baseline,
+            len(rows),
+            before=_median(rows, response),
+            after=_median(rows, f"{response}_q"),
+            change=change["median"],
+            low=change["low"],
+            high=change["high"],
+            p=change["p"],
+            worse=change["worse"],
+        )
+        lines.append(_facts(table, line))
+    first, rest = lines[0], sorted(lines[1:], key=lambda line: -(line.bits or 0.0))
+    return pl.DataFrame([asdict(line) for line in (first, *rest)], schema=schema(Overview))
+
+
+def _facts(table: Table, line: Overview) -> Overview:
+    rows = final_rows(table, line.precision)
+    found: dict[str, Any] = {
+        name: _median(rows, column) for name, column in FACTS.items() if column in rows.columns
+    }
+    if found.get("mib") is not None:
+        found["mib"] /= MIB
+    return replace(line, **found)
+
+
+def _median(rows: pl.DataFrame, column: str) -> float | None:
+    found = rows[column].drop_nulls().cast(pl.Float64).median()
+    return found if isinstance(found, float) else None

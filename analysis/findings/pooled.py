@@ -1,0 +1,88 @@
+"""All checkpoints of all trainings at once: rows of a training are not independent, so whole trainings move."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from analysis.findings.association import obstacle, schema
+from analysis.reading.load import precisions
+from analysis.reading.table import Choices, Table, with_companions
+from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.regression import bootstrap_r, regress
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One line: r over all rows at the reference precision; interval and p with whole trainings as units.
+
+    `p` exchanges trainings with equally many checkpoints; `slope_se` is cluster-robust.
+    """
+
+    metric: str
+    given: str
+    n: int
+    trainings: int
+    r: float | None = None
+    r2: float | None = None
+    boot_low: float | None = None
+    boot_high: float | None = None
+    p: float | None = None
+    slope: float | None = None
+    slope_se: float | None = None
+    note: str = ""
+
+
+def pooled(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Pooled` lines; empty when every training has a single checkpoint."""
+    roles, rows = table.roles, table.frame
+    if roles.precision is not None:
+        rows = rows.filter(pl.col(roles.precision) == precisions(table)[0])
+    lines: list[Pooled] = []
+    if len(rows) > rows[roles.unit].n_unique():
+        rows = rows.sort(roles.unit, *([roles.order] if roles.order else []))
+        batch = Batch(choices)
+        lines = [
+            _line(rows, table, name, given, choices, batch)
+            for name, given in with_companions(roles.metrics)
+        ]
+        outcomes = batch.run()
+        lines = [_tested(line, outcomes.get((line.metric, line.given))) for line in lines]
+    return pl.DataFrame([asdict(line) for line in lines], schema=schema(Pooled))
+
+
+def _tested(line: Pooled, outcome: Outcome | str | None) -> Pooled:
+    if isinstance(outcome, Outcome):
+        return replace(line, r=outcome.r, r2=outcome.r**2, p=outcome.p)
+    return replace(line, note="; ".join(filter(None, [line.note, outcome])))
+
+
+def _line(
+    rows: pl.DataFrame, table: Table, name: str, given: str | None, choices: Choices, batch: Batch
+) -> Pooled:
+    """A line without its r and p, for which `batch` is asked."""
+    roles = table.roles
+    names = [name, roles.response, *([given] if given else [])]
+    kept = rows.drop_nulls([column for column in names if column in rows.columns])
+    line = Pooled(name, given or "", len(kept), kept[roles.unit].n_unique())
+    if reason := obstacle(rows, names, kept):
+        return replace(line, note=reason)
+    x, y = kept[name].to_numpy(), kept[roles.response].to_numpy()
+    unit = kept[roles.unit].cast(pl.String).to_numpy()
+    covariates = kept[given].to_numpy() if given else None
+    try:
+        fit = regress(x, y, covariates=covariates, groups=unit)
+        batch.ask((name, given or ""), x, y, units=unit, covariates=covariates)
+    except ValueError as error:
+        return replace(line, note=str(error))
+    line = replace(line, slope=fit.slope, slope_se=fit.se)
+    if given:
+        return line
+    low, high = bootstrap_r(x, y, unit, replicates=choices.bootstrap, seed=choices.seed)
+    return (
+        line
+        if np.isnan(low[0])
+        else replace(line, boot_low=float(low[0]), boot_high=float(high[0]))
+    )

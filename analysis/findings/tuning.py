@@ -1,0 +1,164 @@
+"""Whether what a search found holds on fresh seeds: the winner against the untuned default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from analysis.reading.search import SearchRecord
+from analysis.reading.table import Metric
+from analysis.statistics.linear import Floats
+from analysis.statistics.two_groups import compare_groups
+
+LEAST = 2  # seeds an arm must keep for a test
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a confirmation: its seeds by what became of them, and the values of those that hold the constraints."""
+
+    cells: tuple[str, ...]
+    values: Floats
+    broke: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The winner against the default. `scale` is `log` (natural logarithm) or `raw`; means are back on the raw scale.
+
+    `stands`: whether the trial is still the best one (of several objectives: on the front), not one that later trials
+    surpassed. `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke a constraint, `*_failed`: without rows;
+    both are left out. `beats` is true where the interval of the difference lies on the better side of 0 and no seed of
+    the winner was left out.
+    """
+
+    metric: str
+    scale: str
+    trial: int
+    stands: bool
+    tuned_n: int
+    default_n: int
+    tuned_broke: int
+    default_broke: int
+    tuned_failed: int
+    default_failed: int
+    tuned_mean: float | None = None
+    default_mean: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    p: float | None = None
+    partitions: int | None = None
+    beats: bool | None = None
+    note: str = ""
+
+
+def last_values(frame: pl.DataFrame, cells: Sequence[str], column: str) -> dict[str, float | None]:
+    """cell -> value at its last checkpoint, of the cells that have rows."""
+    rows = (
+        frame.filter(pl.col("cell").is_in(list(cells)))
+        .sort("epoch")
+        .group_by("cell", maintain_order=True)
+        .last()
+    )
+    return dict(zip(rows["cell"].to_list(), rows[column].to_list(), strict=True))
+
+
+def broken(frame: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str]) -> set[str]:
+    """Cells whose last checkpoint breaks a constraint, written `column >= bound` or `column <= bound`."""
+    found: set[str] = set()
+    for constraint in constraints:
+        column, relation, bound = constraint.split(" ")
+        for cell, value in last_values(frame, cells, column).items():
+            inside = value is not None and (
+                value >= float(bound) if relation == ">=" else value <= float(bound)
+            )
+            found |= set() if inside else {cell}
+    return found
+
+
+def arm(
+    frame: pl.DataFrame, cells: tuple[str, ...], column: str, constraints: Sequence[str]
+) -> Arm:
+    """What became of the seeds of an arm."""
+    values, breaks = last_values(frame, cells, column), broken(frame, cells, constraints)
+    there = [cell for cell in cells if values.get(cell) is not None]
+    kept = np.array([values[cell] for cell in there if cell not in breaks], dtype=np.float64)
+    return Arm(cells, kept, len(breaks & set(there)), len(cells) - len(there))
+
+
+def confirmed(
+    search: SearchRecord, frame: pl.DataFrame, metric: Metric | None
+) -> Comparison | None:
+    """The comparison of the search's first objective; None before there is one.
+
+    On the logarithm where the metric has heavy tails and all values are positive.
+    """
+    if search.confirmation is None:
+        return None
+    objective = search.objectives[0]
+    sides = search.confirmation.tuned, search.confirmation.default
+    tuned, default = (arm(frame, cells, objective.column, search.constraints) for cells in sides)
+    pooled = np.concatenate([tuned.values, default.values])
+    log = metric is not None and metric.heavy_tailed and bool((pooled > 0).all())
+    told = Comparison(
+        metric=objective.column,
+        scale="log" if log else "raw",
+        trial=search.confirmation.trial,
+        stands=search.confirmation.trial in search.best,
+        tuned_n=len(tuned.values),
+        default_n=len(default.values),
+        tuned_broke=tuned.broke,
+        default_broke=default.broke,
+        tuned_failed=tuned.failed,
+        default_failed=default.failed,
+        note="; ".join(_left_out(tuned, "tuned") + _left_out(default, "default")),
+    )
+    scaled = [np.log(side.values) if log else side.values for side in (tuned, default)]
+    means = [float(values.mean()) if len(values) else None for values in scaled]
+    told = replace(told, tuned_mean=_back(means[0], log), default_mean=_back(means[1], log))
+    if min(told.tuned_n, told.default_n) < LEAST:
+        return replace(
+            told,
+            note="; ".join(filter(None, [told.note, f"fewer than {LEAST} seeds left: no test"])),
+        )
+    found = compare_groups(*scaled, level=LEVEL)
+    better = found.high < 0 if objective.lower else found.low > 0
+    return replace(
+        told,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        ratio=_back(found.difference, log) if log else None,
+        ratio_low=_back(found.low, log) if log else None,
+        ratio_high=_back(found.high, log) if log else None,
+        p=found.p,
+        partitions=found.partitions,
+        beats=better and not tuned.broke and not tuned.failed,
+    )
+
+
+def _back(value: float | None, log: bool) -> float | None:
+    return value if value is None or not log else float(np.exp(value))
+
+
+def _left_out(side: Arm, name: str) -> list[str]:
+    parts = [(side.broke, "broke a constraint"), (side.failed, "have no value")]
+    return [
+        f"{count} of {len(side.cells)} seeds of {name} {what} and are left out"
+        for count, what in parts
+        if count
+    ]
+
+
+def comparison_table(told: Comparison) -> pl.DataFrame:
+    """The comparison as a table of one line."""
+    return pl.DataFrame([asdict(told)], infer_schema_length=None)

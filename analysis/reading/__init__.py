@@ -1,0 +1,1 @@
+"""Anything that holds rows becomes one table with roles, read once."""

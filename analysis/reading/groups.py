@@ -1,0 +1,47 @@
+"""Trainings that differ in their seed alone, as one line of a figure: medians over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from analysis.reading.load import precisions
+from analysis.reading.table import Table
+
+
+def colour_of(table: Table) -> str | None:
+    """The axis that points are coloured by: the first of the architecture that varies, else the first that varies."""
+    varying = [axis for axis in table.roles.axes if table.frame[axis].n_unique() > 1]
+    return next(
+        (axis for axis in table.roles.architecture if axis in varying),
+        varying[0] if varying else None,
+    )
+
+
+def at_reference(table: Table) -> pl.DataFrame:
+    """All checkpoints at the reference precision."""
+    names, roles = precisions(table), table.roles
+    return (
+        table.frame.filter(pl.col(roles.precision) == names[0])
+        if roles.precision and names
+        else table.frame
+    )
+
+
+def medians(
+    rows: pl.DataFrame, settings: Sequence[str], along: str, columns: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    """For each point of `settings`: the point, and medians of `columns` at each value of `along`, sorted by it."""
+    kept = list(settings)
+    found = (
+        rows.group_by([*kept, along], maintain_order=True)
+        .agg(pl.col(name).median() for name in dict.fromkeys(columns))
+        .sort([*kept, along], nulls_last=True)
+    )
+    if not kept:
+        yield {}, found
+        return
+    for key, part in found.partition_by(kept, as_dict=True, maintain_order=True).items():
+        yield dict(zip(kept, key, strict=True)), part

@@ -1,0 +1,221 @@
+"""Maps of foreign tables: a YAML file that says, in SQL expressions, which column is what."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml.constructor import ConstructorError
+
+from analysis.reading.table import AnalysisError, Direction, Metric, Roles, nearest
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MetricMap(_Part):
+    """A metric: an SQL expression over the file's columns, and what is known of it."""
+
+    sql: str
+    family: str = ""
+    direction: Direction | None = None
+    heavy_tailed: bool = False
+    citation: str = ""
+    description: str = ""
+
+
+class Extract(_Part):
+    """Named groups of a regular expression on a text column become columns (text; empty groups are null)."""
+
+    column: str
+    pattern: str
+
+
+class KnownMissing(_Part):
+    """Points of the grid that are absent by design: an SQL condition on the axes, and why."""
+
+    where: str
+    reason: str
+
+
+class ColumnMap(_Part):
+    """The map of a table.
+
+    Order of work: `extract`, then `columns` (each may use those before it), then `where`, then the metrics.
+    """
+
+    about: str = ""
+    extract: Extract | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    where: str | None = None
+    axes: list[str]
+    architecture: list[str] = Field(default_factory=list)
+    unit: str
+    order: str | None = None
+    seed: str | None = None
+    precision: str | None = None
+    response: str
+    responses: dict[str, Direction]
+    metrics: dict[str, MetricMap] = Field(min_length=1)
+    known_missing: list[KnownMissing] = Field(default_factory=list)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without duplicate keys, which PyYAML accepts in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_map(path: Path) -> ColumnMap:
+    """The map in a YAML file. AnalysisError lists every fault with its path in the file."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except OSError as error:
+        raise AnalysisError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a column map"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AnalysisError(f"{path}: is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise AnalysisError(
+            f"{path}: a column map is a mapping with the keys {', '.join(ColumnMap.model_fields)}"
+        )
+    try:
+        return ColumnMap.model_validate(content)
+    except ValidationError as error:
+        raise AnalysisError("\n".join(_fault(path, each) for each in error.errors())) from None
+
+
+def _fault(path: Path, fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = MetricMap.model_fields if len(fault["loc"]) > 1 else ColumnMap.model_fields
+        return f"{path}: {place}: unknown key.{nearest(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"{path}: {place}: is missing"
+    return f"{path}: {place}: {fault['msg']}, not {fault['input']!r}"
+
+
+def apply_map(
+    frame: pl.DataFrame, mapping: ColumnMap, response: str | None, source: str
+) -> tuple[pl.DataFrame, Roles]:
+    """The mapped columns of a foreign table alone, and their roles. AnalysisError names the expression that failed."""
+    if mapping.extract is not None:
+        frame = _extract(frame, mapping.extract, source)
+    for column, sql in mapping.columns.items():
+        frame = frame.with_columns(_evaluate(frame, column, sql, f"columns.{column}"))
+    if mapping.where is not None:
+        frame = frame.filter(_evaluate(frame, "where", mapping.where, "where"))
+        if frame.is_empty():
+            raise AnalysisError(f"{source}: no row satisfies the map's `where: {mapping.where}`")
+    chosen = response or mapping.response
+    named: dict[str, list[str | None]] = {
+        "axes": [*mapping.axes],
+        "architecture": [*mapping.architecture],
+        "unit": [mapping.unit],
+        "order": [mapping.order],
+        "seed": [mapping.seed],
+        "precision": [mapping.precision],
+        "responses": [*mapping.responses],
+        "response": [chosen],
+    }
+    for role, listed in named.items():
+        for name in listed:
+            if name is not None and name not in frame.columns:
+                raise AnalysisError(
+                    f"{source}: `{role}` names {name!r}, no column of it.{nearest(name, frame.columns)}"
+                )
+    if stray := set(mapping.architecture) - set(mapping.axes):
+        raise AnalysisError(
+            f"the map's `architecture` lists {sorted(stray)}, which `axes` does not"
+        )
+    metrics = [
+        _evaluate(frame, name, entry.sql, f"metrics.{name}")
+        for name, entry in mapping.metrics.items()
+    ]
+    kept = dict.fromkeys(name for listed in named.values() for name in listed if name is not None)
+    tidy = frame.select(*kept).with_columns(metrics)
+    return tidy, Roles(
+        response=chosen,
+        responses=mapping.responses,
+        metrics={
+            name: Metric(name, **entry.model_dump(exclude={"sql"}))
+            for name, entry in mapping.metrics.items()
+        },
+        axes=tuple(mapping.axes),
+        architecture=tuple(mapping.architecture),
+        unit=mapping.unit,
+        order=mapping.order,
+        seed=mapping.seed,
+        precision=mapping.precision,
+    )
+
+
+def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame:
+    if extract.column not in frame.columns:
+        known = nearest(extract.column, frame.columns)
+        raise AnalysisError(
+            f"{source}: `extract.column` names {extract.column!r}, no column of it.{known}"
+        )
+    try:
+        groups = list(re.compile(extract.pattern).groupindex)
+        found = frame.select(
+            pl.col(extract.column)
+            .cast(pl.String)
+            .str.extract_groups(extract.pattern)
+            .alias("found")
+        )
+    except (re.error, pl.exceptions.ComputeError) as error:
+        raise AnalysisError(f"`extract.pattern` is no regular expression: {error}") from None
+    if not groups:
+        raise AnalysisError(
+            "`extract.pattern` has no named group: write (?P<depth>\\d+) for a column `depth`"
+        )
+    fields = found.unnest("found").select(pl.col(name).replace("", None) for name in groups)
+    unmatched = frame.filter(
+        ~pl.col(extract.column).cast(pl.String).str.contains(extract.pattern).fill_null(False)
+    )
+    if not unmatched.is_empty():
+        raise AnalysisError(
+            f"{source}: {len(unmatched)} values of {extract.column!r} do not match `extract.pattern`, the first is "
+            f"{unmatched[extract.column][0]!r}"
+        )
+    if clash := set(groups) & set(frame.columns):
+        raise AnalysisError(
+            f"`extract.pattern` has groups named like columns of the file: {sorted(clash)}"
+        )
+    return pl.concat([frame, fields], how="horizontal")
+
+
+def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series:
+    """An SQL expression as a column. (polars names the output after an input column; it gets its own name here.)"""
+    try:
+        found = frame.select(pl.sql_expr(sql).alias(name))[name]
+    except pl.exceptions.ColumnNotFoundError as error:
+        found_names = re.findall(r'"([^"]+)"', str(error)) or [str(error)]
+        missing = found_names[0]
+        raise AnalysisError(
+            f"{place}: {sql!r} uses a column {missing!r}.{nearest(missing, frame.columns)}"
+        ) from None
+    except pl.exceptions.PolarsError as error:
+        first = str(error).split("\n", maxsplit=1)[0]
+        raise AnalysisError(
+            f"{place}: cannot evaluate the SQL expression {sql!r}: {first}"
+        ) from None
+    # Decimal is what SQL makes of a literal such as 0.1; a constant has one row.
+    found = found.cast(pl.Float64) if found.dtype.is_decimal() else found
+    return found.new_from_index(0, len(frame)) if len(found) == 1 else found

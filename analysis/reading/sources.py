@@ -1,0 +1,95 @@
+"""What lies on disk: a run directory as its store has it, or a csv or parquet file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from analysis.reading.table import CLASS_VALUES, AnalysisError, DataSet
+
+if TYPE_CHECKING:
+    from study.store import Store
+
+CLASS_COLUMNS = ("precision", "class", "name", "count", *CLASS_VALUES)
+
+
+def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
+    """Rows of the cells that the study asks for now, in its order; metric metadata; and those cells' settings."""
+    from study.store import Store, StoreError
+
+    store = Store(path)
+    try:
+        planned = store.planned()
+        rows = store.read(planned["cell"])
+        return (
+            planned.select("cell").join(rows, on="cell", maintain_order="left"),
+            store.metrics(),
+            planned,
+        )
+    except StoreError as error:
+        raise AnalysisError(str(error)) from None
+
+
+def read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]:
+    """The data sets of a run, each named by the settings in which it differs from the others, and its class tables."""
+    from study.store import Store, StoreError
+
+    store = Store(path)
+    try:
+        records = store.data()
+    except StoreError as error:
+        raise AnalysisError(str(error)) from None
+    names = dict.fromkeys(name for record in records for name in record.settings)
+    differing = [
+        name for name in names if len({repr(record.settings.get(name)) for record in records}) > 1
+    ]
+    found = []
+    for record in records:
+        told = ", ".join(
+            f"{name} {record.settings[name]}" for name in differing if name in record.settings
+        )
+        alone = str(record.settings.get("source", record.settings["kind"]))
+        found.append(DataSet(told or alone, record.settings, record.facts, record.classes))
+    found.sort(key=lambda data: [_order(data.settings.get(name)) for name in differing])
+    return tuple(found), _class_tables(store)
+
+
+def _class_tables(store: Store) -> dict[str, pl.DataFrame]:
+    try:
+        tables = store.class_tables()
+    except pl.exceptions.PolarsError as error:
+        raise AnalysisError(
+            f"{store.paths.class_tables}: a file there is no table of classes: {error}"
+        ) from None
+    for name, frame in tables.items():
+        if lacking := [column for column in CLASS_COLUMNS if column not in frame.columns]:
+            path = store.paths.class_tables / f"{name}.parquet"
+            hint = "`python -m study.measure CHECKPOINT --classes FILE` writes one"
+            raise AnalysisError(
+                f"{path}: is no table of classes, it has no column {lacking[0]!r}; {hint}"
+            )
+    return tables
+
+
+def _order(value: object) -> tuple[float, str]:
+    """Sort key of settings: numbers by value, then all others by their text."""
+    return (float(value), "") if isinstance(value, int | float) else (math.inf, str(value))
+
+
+def read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+    """A csv or parquet file and the metric metadata that the latter may carry."""
+    if not path.exists():
+        raise AnalysisError(f"{path}: no such file or run directory")
+    try:
+        if path.suffix == ".csv":
+            return pl.read_csv(path, infer_schema_length=None), {}
+        if path.suffix == ".parquet":
+            metadata = pl.read_parquet_metadata(path)
+            return pl.read_parquet(path), json.loads(metadata.get("metrics", "{}"))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise AnalysisError(f"{path}: cannot be read: {error}") from None
+    raise AnalysisError(f"{path}: is neither a run directory nor a .csv or .parquet file")

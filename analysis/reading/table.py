@@ -1,0 +1,183 @@
+"""What the columns of a table are for, and the tidy table that every analysis starts from. Light: polars alone."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+
+Direction = Literal["lower", "higher"]
+
+TUNED = re.compile(r"(qat|efqat)-")
+CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
+CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two companions below
+CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
+CDNV_SCALE_FREE = "nc1_cdnv_galanti"
+CDNV_NORM = "nc2_log_norm_mean"
+# What the report shows first, the quantities of Wu & Papyan 2024 and what they must be read beside, then their kin.
+CORE = (
+    "nc1_cdnv",
+    "nc1_cdnv_galanti",
+    "nc2_log_norm_mean",
+    "nc2_log_norm_std",
+    "nc2_interference_std",
+    "gnc2_log_distance_std",
+    "nc3_cosine_mean",
+    "unc3_cosine_std",
+    "nc4_agreement",
+)
+HEADLINE = (*CORE, "nc1_ratio", "nc2_etf_error", "nc3_dual_error", "nc4_agreement_train")
+SHORT = 15  # metrics of a table that is shown whole
+FLOOR = "entropy_floor"  # least expected loss of any model, where it is known
+ABOVE_FLOOR = "val_loss_above_floor"  # val_loss - entropy_floor
+REFMEANS = (
+    "_refmeans"  # a metric at a precision with the class means of the reference precision kept
+)
+
+
+CLASS_VALUES = (
+    "norm",
+    "variance_norm",
+    "cdnv",
+    "cdnv_galanti",
+    "interference",
+    "head_cosine",
+    "agreement",
+    "ncc_accuracy",
+    "accuracy",
+)  # columns of a table of single classes
+
+
+class AnalysisError(ValueError):
+    """The request or the table is wrong; the message says what, where, and what to do. No traceback is shown for it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' Did you mean X? Known: ...' for an unknown name: the nearest of a long list, all of a short one."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    shown = names if len(names) <= 15 else close[1:] or names[:15]
+    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return f"{hint} Known: {', '.join(shown)}{more}."
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A collapse metric: its column, family (NC1 ... UNC3), the direction of its value that means more collapse."""
+
+    column: str
+    family: str = ""
+    direction: Direction | None = None
+    heavy_tailed: bool = False
+    citation: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by what they are for.
+
+    `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes` the settings that
+    vary (without seed and precision); `architecture` those of them that describe the model; `responses` outcome columns
+    and the direction that is better.
+    """
+
+    response: str
+    responses: Mapping[str, Direction]
+    metrics: Mapping[str, Metric]
+    axes: tuple[str, ...]
+    architecture: tuple[str, ...]
+    unit: str
+    order: str | None = None
+    seed: str | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Points of the grid without rows. `reason` is set where the table's map declares them."""
+
+    points: pl.DataFrame
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of the run: its name in tables, settings, facts, and one row per class (class, name, samples)."""
+
+    name: str
+    settings: Mapping[str, object]
+    facts: Mapping[str, str | int | float | None]
+    classes: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tidy table: one row per training, checkpoint and precision; roles; what it lacks; where it came from."""
+
+    frame: pl.DataFrame
+    roles: Roles
+    source: str
+    about: str = ""
+    missing: tuple[Missing, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    layers: pl.DataFrame | None = None  # rows of single layers, where the run measured them
+    data: tuple[DataSet, ...] = ()  # what the run was measured on
+    classes: Mapping[str, pl.DataFrame] = field(
+        default_factory=dict
+    )  # measured class by class, by name of the file
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of both, and the
+    classes (tokens) that tables of classes list.
+    """
+
+    permutations: int = 10_000
+    bootstrap: int = 2_000
+    seed: int = 0
+    classes: tuple[str, ...] = ()
+
+
+def expected_sign(metric: Metric, better: Direction | None) -> int | None:
+    """Sign of r between metric and response if more collapse went with a better response; None without a direction."""
+    if metric.direction is None or better is None:
+        return None
+    return 1 if metric.direction == better else -1
+
+
+def headline(roles: Roles) -> tuple[str, ...]:
+    """Metrics that are shown at once, the others being folded: all of a short list, else those of `HEADLINE`."""
+    known = tuple(name for name in HEADLINE if name in roles.metrics)
+    return known if known and len(roles.metrics) > SHORT else tuple(roles.metrics)
+
+
+def core(roles: Roles) -> tuple[str, ...]:
+    """The fewest metrics that stand for all, for figures with several panels a metric."""
+    return tuple(name for name in CORE if name in roles.metrics) or headline(roles)
+
+
+def with_companions(metrics: Mapping[str, Metric]) -> list[tuple[str, str | None]]:
+    """(metric, given) in the order of tables: each CDNV is followed by its partial given the norm, then the scale-free
+    one.
+
+    The companions stand in the list even where the table lacks them, so that a reader sees that they are missing.
+    """
+    entries: list[tuple[str, str | None]] = []
+    variants = [name for name in CDNV_VARIANTS if name in metrics]
+    for name in variants:
+        entries += [(name, None), (name, CDNV_NORM)]
+    if variants:
+        entries.append((CDNV_SCALE_FREE, None))
+    entries += [
+        (name, None)
+        for name in metrics
+        if name not in CDNV_VARIANTS and (name, None) not in entries
+    ]
+    return entries

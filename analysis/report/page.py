@@ -1,0 +1,240 @@
+"""The report: one self-contained html file, with every table as csv, md and tex and every figure as a file beside it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
+from matplotlib.figure import Figure
+
+from analysis.findings.confounders import axis_covariates
+from analysis.reading.load import final_rows, precisions
+from analysis.reading.table import AnalysisError, Choices, Table, nearest
+from analysis.report import (
+    sections_association,
+    sections_data,
+    sections_precision,
+    sections_training,
+    sections_tuning,
+)
+from analysis.report.columns import METRICS
+from analysis.report.exhibits import Builder, Context, Section, seeds_used
+from analysis.report.summary import Paragraph, summarise
+from analysis.report.tables import TableExhibit
+from study.store import RunPaths
+
+OF_A_SEARCH = (
+    "tuning",
+    "data",
+)  # its trials are no sample: what the other sections test does not apply to them
+LIBRARIES = ("numpy", "scipy", "statsmodels", "polars", "matplotlib")
+VALUES_SHOWN = 12
+
+SECTIONS: dict[str, Builder] = {
+    "tuning": sections_tuning.tuning,
+    "association": sections_association.association,
+    "fixed": sections_association.fixed,
+    "grid": sections_association.grid,
+    "axes": sections_association.axes,
+    "checkpoints": sections_association.checkpoints,
+    "training": sections_training.training,
+    "overfitting": sections_training.overfit,
+    "layers": sections_training.layer,
+    "precision": sections_precision.precision,
+    "data": sections_data.data,
+    "classes": sections_data.classes,
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was analysed, how, and the sections in order. `frames` and `figures` are those of the page, by name."""
+
+    title: str
+    table: Table
+    choices: Choices
+    sections: tuple[Section, ...]
+    metrics: TableExhibit
+    facts: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
+    summary: tuple[Paragraph, ...]
+
+    @property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Every table of the report in full."""
+        return {table.name: table.frame for section in self.sections for table in section.tables}
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Every figure of the report."""
+        return {
+            figure.name: figure.figure for section in self.sections for figure in section.figures
+        }
+
+    def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
+        """report.html, tables/ and figures/ in `folder`, which is made; returns the path of the page."""
+        try:
+            for name in ("tables", "figures"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            for section in self.sections:
+                for table in section.tables:
+                    table.write(folder / "tables")
+                for figure in section.figures:
+                    figure.write(folder / "figures", formats)
+            self.metrics.write(folder / "tables")
+            page = folder / "report.html"
+            page.write_text(self.html(), encoding="utf-8")
+        except OSError as error:
+            raise AnalysisError(
+                f"{folder}: cannot write the report there ({error.strerror})"
+            ) from None
+        return page
+
+    def html(self) -> str:
+        """The page as text; it refers to nothing outside itself."""
+        environment = Environment(
+            loader=PackageLoader("analysis.report", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        return environment.get_template("report.html").render(report=self)
+
+    def _repr_html_(self) -> str:
+        """The summary, where a notebook shows a report."""
+        items = "".join(
+            f"<p><b>{escape(part.title)}.</b> {escape(part.text)}</p>" for part in self.summary
+        )
+        return f"<h3>{escape(self.title)}</h3>{items}"
+
+
+def build_report(
+    table: Table,
+    choices: Choices,
+    *,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Report:
+    """Every exhibit of a table, or those of the sections `only`. `say` is told each section as it begins.
+
+    Deterministic: the same table and choices give the same report. Raises AnalysisError for an unknown section, and if
+    the table has rows for none of those asked for.
+    """
+    for name in only:
+        if name not in SECTIONS:
+            raise AnalysisError(f"unknown section {name!r}.{nearest(name, SECTIONS)}")
+    context = Context(table, choices)
+    search = RunPaths(Path(table.source)).journal.exists()
+    wanted = only or (OF_A_SEARCH if search else tuple(SECTIONS))
+    asked = [name for name in SECTIONS if name in wanted]
+    parts = []
+    for number, name in enumerate(asked, start=1):
+        if say is not None:
+            say(f"[{number}/{len(asked)}] {name}")
+        section = SECTIONS[name](context)
+        if section is not None:
+            parts.append(section)
+    if not parts:
+        raise AnalysisError(
+            f"{table.source}: has no rows for the section{'s' * (len(asked) > 1)} {', '.join(asked)}"
+        )
+    frames = {exhibit.name: exhibit.frame for part in parts for exhibit in part.tables}
+    return Report(
+        title=f"{'A search' if search else f'Neural collapse and {table.roles.response}'}: {Path(table.source).stem}",
+        table=table,
+        choices=choices,
+        sections=tuple(parts),
+        metrics=_metrics(table),
+        facts=tuple(_facts(table, choices)),
+        provenance=tuple(_provenance(table)),
+        summary=summarise(
+            frames, table.roles.response, axis_covariates(context.rows, table.roles)[0]
+        ),
+    )
+
+
+def _metrics(table: Table) -> TableExhibit:
+    """What each metric is."""
+    names = ("family", "direction", "heavy_tailed", "description", "citation")
+    rows = [
+        {"metric": name, **{key: getattr(metric, key) for key in names}}
+        for name, metric in table.roles.metrics.items()
+    ]
+    kinds = {
+        name: pl.Boolean if name == "heavy_tailed" else pl.String for name in ("metric", *names)
+    }
+    frame = pl.DataFrame(rows, schema=kinds)
+    caption = f"{len(frame)} metrics, in the order of all tables and figures."
+    return TableExhibit("metrics", "The metrics", caption, frame, METRICS, folded=True)
+
+
+def _facts(table: Table, choices: Choices) -> list[tuple[str, str]]:
+    """What a reader must know to judge the numbers: rows, axes, seeds, what is missing, how chance entered."""
+    roles, frame = table.roles, table.frame
+    better = roles.responses.get(roles.response)
+    facts = [
+        *([("About", table.about)] if table.about else []),
+        ("Response", f"{roles.response}{f', {better} is better' if better else ''}"),
+        ("Rows", f"{len(frame):,} of {frame[roles.unit].n_unique():,} trainings"),
+        (
+            "Rows of the main tables",
+            f"{len(final_rows(table)):,}: one per training, its last checkpoint",
+        ),
+        ("Axes", "; ".join(f"{axis}: {_values(frame[axis])}" for axis in roles.axes) or "none"),
+    ]
+    if roles.precision is not None:
+        facts.append(("Precisions", ", ".join(precisions(table))))
+    if roles.seed is not None:
+        facts.append(("Seeds of the trainings", _values(frame[roles.seed])))
+    for part in table.missing:
+        reason = part.reason or "not in the table; allowed by --allow-missing"
+        points = "; ".join(
+            ", ".join(f"{k} {v}" for k, v in row.items()) for row in part.points.head(40).to_dicts()
+        )
+        more = f"; and {len(part.points) - 40} more" if len(part.points) > 40 else ""
+        facts.append((f"Missing points ({len(part.points)})", f"{reason}: {points}{more}"))
+    facts += [(f"Left out: {what}", f"{count:,}") for what, count in table.left_out.items()]
+    facts.append(("Chance", seeds_used(choices)))
+    return facts
+
+
+def _values(column: pl.Series) -> str:
+    """The values of a setting, or how many and their range."""
+    values = column.unique().sort().to_list()
+    listed = ["none given" if value is None else str(value) for value in values]
+    known = [value for value in values if value is not None]
+    if len(listed) <= VALUES_SHOWN:
+        return ", ".join(listed)
+    least, most = (
+        f"{value:.4g}" if isinstance(value, float) else str(value)
+        for value in (known[0], known[-1])
+    )
+    return f"{len(listed)} values, {least} to {most}"
+
+
+def _provenance(table: Table) -> list[tuple[str, str]]:
+    """Where the rows came from and what computed the report."""
+    told = [("Source", table.source)]
+    named = {"git_sha": "Code of the trainings (git)", "device": "Devices", "host": "Hosts"}
+    told += [
+        (title, _values(table.frame[name]))
+        for name, title in named.items()
+        if name in table.frame.columns
+    ]
+    if "finished_at" in table.frame.columns:
+        told.append(("Measured", _span(table.frame["finished_at"])))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
+    told.append(("Computed with", f"Python {platform.python_version()}, {versions}"))
+    return told
+
+
+def _span(column: pl.Series) -> str:
+    values = column.drop_nulls().sort().to_list()
+    return f"{values[0]} to {values[-1]}" if values else "unknown"

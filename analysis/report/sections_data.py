@@ -1,0 +1,114 @@
+"""Sections about the data and its single classes: class frequencies, tables of tokens."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analysis.figures.classes import by_frequency, frequencies
+from analysis.figures.drawing import FigureExhibit
+from analysis.findings.classes import class_table
+from analysis.findings.layers import reference
+from analysis.reading.table import ABOVE_FLOOR, CLASS_VALUES, FLOOR, AnalysisError, DataSet
+from analysis.report.columns import CLASSES, data_columns, floor_columns
+from analysis.report.exhibits import Context, Exhibit, Section, counted
+from analysis.report.tables import TableExhibit
+
+
+def data(context: Context) -> Section | None:
+    """What is known of each data set, how frequent its classes are, and how near trainings came to its least loss."""
+    found, trainings = context.table.data, counted(len(context.rows))
+    exhibits: list[Exhibit] = []
+    if any(each.classes is not None for each in found):
+        exhibits.append(
+            FigureExhibit(
+                "class_frequency",
+                "Class frequencies",
+                f"{_sets(found)} of {trainings}: samples of each class in the training split, most frequent first.",
+                frequencies(found),
+            )
+        )
+    if found:
+        frame = data_table(found)
+        used = f"{_sets(found)} of {trainings}; mean and deviation are over the classes in use."
+        exhibits.append(TableExhibit("data", "The data", used, frame, data_columns(frame)))
+    above = floor_table(context)
+    if above is not None:
+        used = f"Last checkpoint of {counted(len(above))}{reference(context.table)}, the closest first; nats per sample."
+        columns = floor_columns(context.table.roles.axes, context.table.roles.seed)
+        exhibits.append(
+            TableExhibit("floor", "Loss above the entropy floor", used, above, columns, folded=True)
+        )
+    if not exhibits:
+        return None
+    text = "Few classes, balance and unambiguous contexts are conditions of collapse, and properties of the data."
+    return Section("data", "The data and its classes", (text,), tuple(exhibits))
+
+
+def _sets(found: tuple[DataSet, ...]) -> str:
+    return f"{len(found)} data set{'' if len(found) == 1 else 's'}"
+
+
+def floor_table(context: Context) -> pl.DataFrame | None:
+    """Trainings whose least expected loss is known: training, axes, seed, entropy_floor, val_loss, their difference and
+    that difference as a share of the floor (null for a floor of 0). None where no floor is known.
+    """
+    rows, roles = context.rows, context.table.roles
+    if ABOVE_FLOOR not in rows.columns:
+        return None
+    seed = [roles.seed] if roles.seed is not None else []
+    shown = rows.drop_nulls(ABOVE_FLOOR).select(
+        pl.col(roles.unit).alias("training"), *roles.axes, *seed, FLOOR, "val_loss", ABOVE_FLOOR
+    )
+    share = pl.when(pl.col(FLOOR) > 0).then(pl.col(ABOVE_FLOOR) / pl.col(FLOOR)).alias("share")
+    return None if shown.is_empty() else shown.with_columns(share).sort(ABOVE_FLOOR, "training")
+
+
+def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
+    """One row per data set: `data`, its name, and its facts; null for a fact that it does not have."""
+    return pl.DataFrame(
+        [{"data": each.name, **each.facts} for each in found], infer_schema_length=None
+    )
+
+
+def classes(context: Context) -> Section | None:
+    """Norm, CDNV and interference of single classes against the average."""
+    table = context.table
+    if not table.classes and context.choices.classes:
+        raise AnalysisError(
+            f"--classes: {table.source} has no table of classes; `python -m study.measure CHECKPOINT --classes FILE` writes "
+            "one, which a report finds in the folder `classes` of the run"
+        )
+    if not table.classes:
+        return None
+    exhibits: list[Exhibit] = []
+    for place, (name, frame) in enumerate(table.classes.items()):
+        suffix = "" if place == 0 else f"_{place + 1}"
+        first = frame.filter(pl.col("precision") == frame["precision"][0])
+        shown = [column for column in CLASS_VALUES if first[column].drop_nulls().n_unique() > 1]
+        used = f"{name}: one trained model, {len(first)} measured classes"
+        exhibits += [
+            TableExhibit(
+                f"classes{suffix}",
+                f"Single classes of {name}",
+                f"{used}; “of average” is a multiple of the average of all.",
+                class_table(frame, context.choices.classes),
+                CLASSES,
+                folded=place > 0,
+            ),
+            FigureExhibit(
+                f"classes{suffix}",
+                f"All classes of {name} by frequency",
+                f"{used}, at {first['precision'][0]}; trainings other than this one are not shown.",
+                by_frequency(first, shown),
+                folded=place > 0,
+            ),
+        ]
+    return Section(
+        "classes",
+        "Class by class",
+        (
+            "Which classes collapse and which do not: norm of the centred mean, variance, CDNV and mean interference "
+            "with the other classes, cosine to the row of the head, and decisions on validation samples.",
+        ),
+        tuple(exhibits),
+    )

@@ -1,0 +1,199 @@
+"""Sections about the course of training: curves, overfitting, layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from analysis.figures.drawing import FigureExhibit
+from analysis.findings.association import LEAST_ROWS, associations
+from analysis.findings.curves import (
+    collapse_curves,
+    course,
+    first_and_last,
+    floors,
+    several_checkpoints,
+    zero_error,
+)
+from analysis.findings.layers import depth_profile, layer_rows, layer_table, reference
+from analysis.findings.overfitting import GAP, can_tell, overfitted, without_flagged
+from analysis.reading.table import ABOVE_FLOOR
+from analysis.report.columns import ASSOCIATION, COURSE, layers, overfitting
+from analysis.report.exhibits import Context, Exhibit, Section, counted, muted, rows_used
+from analysis.report.tables import TableExhibit, number
+
+BESIDE = ("train_loss", "val_loss", ABOVE_FLOOR, "train_accuracy", "val_accuracy")
+
+
+def training(context: Context) -> Section | None:
+    """Collapse curves: every metric over epochs, loss and accuracy beside."""
+    table = context.table
+    if not several_checkpoints(table):
+        return None
+    beside = tuple(name for name in BESIDE if name in table.frame.columns)
+    if table.roles.response not in beside:
+        beside = (table.roles.response, *beside)
+    others = tuple(name for name in table.roles.metrics if name not in context.headline)
+    trainings = table.frame[table.roles.unit].n_unique()
+    reached = zero_error(table)
+    if reached is None:
+        terminal = "The table does not say when a training reached zero training error."
+    elif reached.is_empty():
+        terminal = "No training reached zero training error, where the terminal phase would begin."
+    else:
+        median = float(np.median(reached["epoch"].to_numpy()))
+        terminal = (
+            f"{len(reached)} of {counted(trainings)} reached zero error on the training split, where the terminal phase "
+            f"begins (a star at the first checkpoint at or after it): after {median:g} epochs (median)."
+        )
+    caption = (
+        f"All checkpoints of {counted(trainings)}{reference(table)}; a line per configuration, the median of the "
+        f"trainings that differ in their seed alone. {terminal}"
+    )
+    floor = floors(context.rows)
+    if len(floor) == 1:
+        caption += (
+            f" The dashed line is the least expected loss of any model, {number(floor[0])} nats."
+        )
+    ends = first_and_last(table)
+    exhibits: list[Exhibit] = [
+        FigureExhibit(
+            "curves",
+            "Loss, accuracy and collapse over training",
+            caption,
+            collapse_curves(table, (*beside, *context.headline)),
+        ),
+        TableExhibit(
+            "training",
+            "How far each metric went",
+            f"{counted(len(ends))} with several checkpoints{reference(table)}; first against last checkpoint.",
+            course(table),
+            COURSE,
+            more=context.more,
+        ),
+    ]
+    if others:
+        figure = collapse_curves(table, others)
+        exhibits.append(
+            FigureExhibit(
+                "curves_more", "The other metrics over training", caption, figure, folded=True
+            )
+        )
+    return Section(
+        "training",
+        "Collapse over training",
+        (
+            "The metrics at every checkpoint measured, from the untrained model on where it was measured.",
+        ),
+        tuple(exhibits),
+    )
+
+
+def overfit(context: Context) -> Section | None:
+    """Trainings with a better checkpoint before the last, and the main table without them and for the gap."""
+    table, rows, roles = context.table, context.rows, context.table.roles
+    exhibits: list[Exhibit] = []
+    text: list[str] = []
+    if can_tell(table):
+        told = overfitted(table)
+        kept = without_flagged(rows, roles, told)
+        flagged = int(told["flagged"].sum())
+        several = counted(len(told.filter(pl.col("checkpoints") > 1)))
+        text.append(
+            f"{flagged or 'None'} of {several} with several checkpoints had a lower val_loss at an earlier one"
+            f"{' and are flagged as overfitted' if flagged else ''}."
+        )
+        exhibits.append(
+            TableExhibit(
+                "overfitting",
+                "Best and last checkpoint of each training",
+                f"{counted(len(told))}{reference(table)}, those with the largest excess first.",
+                told,
+                overfitting(roles.axes, roles.seed),
+                folded=True,
+            )
+        )
+        if flagged and len(kept) >= LEAST_ROWS:
+            exhibits.append(
+                TableExhibit(
+                    "association_without",
+                    "Association without the overfitted trainings",
+                    context.used(kept),
+                    associations(kept, roles, context.choices),
+                    ASSOCIATION,
+                    muted,
+                    context.more,
+                )
+            )
+        elif flagged:
+            text.append(
+                f"Without them {counted(len(kept))} would be left, too few for a table; {LEAST_ROWS} are needed."
+            )
+        else:
+            text.append("So the main table is also the one without overfitted trainings.")
+    if GAP in rows.columns and roles.response != GAP and rows[GAP].drop_nulls().n_unique() > 1:
+        gap = replace(roles, response=GAP)
+        caption = (
+            f"{rows_used(table, rows)}; response {GAP} = val_loss − train_loss. {context.seeds}."
+        )
+        exhibits.append(
+            TableExhibit(
+                "association_gap",
+                f"Association with {GAP}",
+                caption,
+                associations(rows.drop_nulls(GAP), gap, context.choices),
+                ASSOCIATION,
+                muted,
+                context.more,
+            )
+        )
+    if not exhibits:
+        return None
+    return Section(
+        "overfitting", "Overfitting and the generalization gap", tuple(text), tuple(exhibits)
+    )
+
+
+def layer(context: Context) -> Section | None:
+    """The metrics of every layer, where the run measured them."""
+    table = context.table
+    if table.layers is None:
+        return None
+    rows = layer_rows(table)
+    columns = tuple(
+        name
+        for name in context.headline
+        if rows.filter(rows["layer"] != "")[name].drop_nulls().len()
+    )
+    inner = tuple(
+        name
+        for name in columns
+        if rows[name].null_count() < len(rows) - rows[table.roles.unit].n_unique()
+    )
+    columns = inner or columns
+    used = f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{reference(table)}; medians over trainings."
+    return Section(
+        "layers",
+        "Collapse through the layers",
+        (
+            "The same metrics of the features of each layer, from the first block to the input of the head.",
+        ),
+        (
+            FigureExhibit(
+                "layers",
+                "Depth profile",
+                f"{used} A line per configuration.",
+                depth_profile(table, rows, columns),
+            ),
+            TableExhibit(
+                "layers",
+                "Layer by layer",
+                used,
+                layer_table(rows, columns),
+                layers(columns),
+                folded=True,
+            ),
+        ),
+    )

@@ -1,0 +1,295 @@
+"""Tables of the report: one frame, written in full as csv and in print as md, tex (booktabs) and html cells."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup, escape
+
+DASH = "–"
+NOTES = ("note", "description")  # columns of sentences, which may break
+LONG = 16  # characters beyond which names in the first column may break on a phone
+KEY = re.compile("[0-9a-f]{32}")
+
+
+def number(value: float | None) -> str:
+    """Four significant digits."""
+    if value is None:
+        return DASH
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        digits = 3 - (math.floor(math.log10(abs(value))) if value else 0)
+        return f"{value:.{max(digits, 0)}f}".replace("-", "−")
+    return f"{value:.2e}".replace("-", "−")
+
+
+def number_or_whole(value: float | None) -> str:
+    """Integers whole, others by four significant digits."""
+    return (
+        DASH if value is None else (f"{value:,.0f}" if float(value).is_integer() else number(value))
+    )
+
+
+def signed_number(value: float | None) -> str:
+    """A change: four significant digits and its sign."""
+    return number(value) if value is None or value <= 0 else f"+{number(value)}"
+
+
+def signed(value: float | None) -> str:
+    """A correlation: three decimals and its sign."""
+    return DASH if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    """A share or R^2: three decimals."""
+    return DASH if value is None else f"{value:.3f}"
+
+
+def p_value(value: float | None) -> str:
+    """Four decimals, five below .001, a power of ten below .00001; never 0."""
+    if value is None:
+        return DASH
+    if value < 1e-16:
+        return "<1e−16"
+    if value < 1e-5:
+        return f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+    return f"{value:.4f}" if value >= 1e-3 else f"{value:.5f}"
+
+
+def estimate(value: float | None) -> str:
+    """b/n, which may be zero."""
+    return DASH if value is None else f"{value:.4f}"
+
+
+def whole(value: int | None) -> str:
+    """An integer with thin thousands."""
+    return DASH if value is None else f"{value:,}"
+
+
+def yes_no(value: bool | None) -> str:
+    """yes, no, or a dash where the question has no answer."""
+    return DASH if value is None else ("yes" if value else "no")
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """A metric with its scale and what is given, in one cell."""
+    scale = ", log10" if row.get("scale") == "log10" else ""
+    given = f" | {row['given']}" if row["given"] else ""
+    return f"{row['metric']}{scale}{given}"
+
+
+def sign(value: int | None) -> str:
+    """The sign that more collapse with a better response would have."""
+    return DASH if value is None else ("+" if value > 0 else "−")
+
+
+def text(value: Any) -> str:
+    """As it is; nothing for null."""
+    return "" if value is None else str(value)
+
+
+def quoted(value: str | None) -> str:
+    """The name of a class, whose spaces must be seen."""
+    return f"“{value}”" if value else ""
+
+
+def class_named(row: Mapping[str, Any]) -> str:
+    """The name of a class, or of how many classes a line is."""
+    return quoted(row["name"]) if row["classes"] == 1 else f"{row['classes']:,} classes"
+
+
+def short(value: Any) -> str:
+    """A key (32 hexadecimal digits) by its first eight; other names as they are."""
+    return value[:8] if isinstance(value, str) and KEY.fullmatch(value) else text(value)
+
+
+Show = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A printed column: its heading, how values read, and the columns of the frame it shows (two make an interval)."""
+
+    heading: str
+    source: str
+    show: Show = text
+    until: str | None = None
+    hint: str = ""
+    of_row: Callable[[Mapping[str, Any]], str] | None = None
+
+    def cell(self, row: Mapping[str, Any]) -> str:
+        """The printed value of a row."""
+        if self.of_row is not None:
+            return self.of_row(row)
+        low = row[self.source]
+        if self.until is None:
+            return self.show(low)
+        high = row[self.until]
+        return DASH if low is None or high is None else f"{self.show(low)} to {self.show(high)}"
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is set flush right and sorted by value."""
+        return self.show not in (text, short, quoted)
+
+
+@dataclass(frozen=True)
+class TableExhibit:
+    """A table of the report. `caption` says which rows and how many trainings it used, and every seed.
+
+    `muted` rows are subordinate ones; `more` rows and a `folded` table are hidden on the page until asked for.
+    """
+
+    name: str
+    title: str
+    caption: str
+    frame: pl.DataFrame
+    columns: tuple[Column, ...]
+    muted: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
+    more: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
+    folded: bool = False
+
+    @cached_property
+    def common(self) -> tuple[str, int]:
+        """A note that most rows have, told once below the title and not in each row, and how many have it."""
+        notes = self.frame["note"].to_list() if "note" in self.frame.columns else []
+        note, count = (
+            Counter(note for note in notes if note).most_common(1)[0] if any(notes) else ("", 0)
+        )
+        return (note, count) if 2 * count > len(notes) else ("", 0)
+
+    @property
+    def said(self) -> str:
+        """The caption, and the common note."""
+        note, count = self.common
+        return (
+            f"{self.caption} In {count} of {len(self.frame)} lines: {note}."
+            if note
+            else self.caption
+        )
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows as they are printed: all values, and notes without the common one."""
+        note = self.common[0]
+        return [
+            row | {"note": ""} if note and row["note"] == note else row
+            for row in self.frame.to_dicts()
+        ]
+
+    def printed(self) -> tuple[Column, ...]:
+        """Columns with a value in some row: a table prints no empty column."""
+        return tuple(
+            column
+            for column in self.columns
+            if any(row[column.source] not in (None, "") for row in self.rows)
+        )
+
+    def html_rows(self) -> list[dict[str, Any]]:
+        """Rows for the template: printed cells, the value to sort by, and whether the row is a subordinate one."""
+        columns = self.printed()
+        long = max((len(columns[0].cell(row)) for row in self.rows), default=0) > LONG
+        return [
+            {
+                "muted": self.muted(row),
+                "more": self.more(row),
+                "cells": [
+                    {
+                        "html": escape(column.cell(row)).replace("_", Markup("_<wbr>")),
+                        "sort": _sortable(row[column.source]),
+                        "numeric": column.numeric,
+                        "kind": "note"
+                        if column.source in NOTES
+                        else "name"
+                        if long and column is columns[0]
+                        else "",
+                    }
+                    for column in columns
+                ],
+            }
+            for row in self.rows
+        ]
+
+    def markdown(self) -> str:
+        """A pipe table below its title and caption."""
+        columns = self.printed()
+        head = "| " + " | ".join(column.heading for column in columns) + " |"
+        rule = "| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |"
+        body = [
+            "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |"
+            for row in self.rows
+        ]
+        return "\n".join([f"**{self.title}.** {self.said}", "", head, rule, *body, ""])
+
+    def latex(self) -> str:
+        """A booktabs table."""
+        columns = self.printed()
+        lines = [
+            r"\begin{table}",
+            rf"\caption{{\textbf{{{escape_latex(self.title)}.}} {escape_latex(self.said)}}}",
+            rf"\label{{tab:{self.name}}}",
+            r"\begin{tabular}{"
+            + "".join("r" if column.numeric else "l" for column in columns)
+            + "}",
+            r"\toprule",
+            " & ".join(escape_latex(column.heading) for column in columns) + r" \\",
+            r"\midrule",
+            *(
+                " & ".join(escape_latex(column.cell(row)) for column in columns) + r" \\"
+                for row in self.rows
+            ),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """NAME.csv (every column, full precision), NAME.md, NAME.tex in `folder`."""
+        self.frame.write_csv(folder / f"{self.name}.csv")
+        (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
+
+
+def _sortable(value: Any) -> str:
+    if value is None:
+        return ""
+    return html.escape(repr(float(value)) if isinstance(value, int | float) else str(value))
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": r"$-$",
+    "–": r"--",
+    "≤": r"$\le$",
+    "²": r"$^2$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+}
+
+
+def escape_latex(plain: str) -> str:
+    """Plain text as LaTeX."""
+    return "".join(LATEX.get(letter, letter) for letter in plain)

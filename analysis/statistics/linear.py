@@ -1,0 +1,126 @@
+"""Projections shared by the permutation engine and the regressions: centring within blocks, then covariates removed.
+
+By the theorem of Frisch, Waugh and Lovell the coefficient of x in a regression of y on x, covariates and block
+intercepts is that of the residual of y on the residual of x; nothing here ever forms the block indicators, so the
+number of blocks costs no memory.
+
+Shapes: n rows, k columns, q rank of the covariates, B blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+SINGULAR = 1e-10  # relative size below which what is left of a column counts as rounding error
+
+
+def finite_columns(name: str, values: ArrayLike) -> Floats:
+    """`values` as a float64 array of shape (n, k), from (n,) or (n, k). ValueError for nulls, infinities, text."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers: {error}") from None
+    if array.ndim not in (1, 2) or array.shape[0] == 0:
+        raise ValueError(f"{name} must have shape (n,) or (n, k) with n > 0, not {array.shape}")
+    array = array.reshape(array.shape[0], -1)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{name} has {int(bad.sum())} values that are null or not finite (first: row {row}, column {column}, "
+            f"{array[row, column]}); leave those rows out first"
+        )
+    return array
+
+
+def codes(name: str, labels: ArrayLike, rows: int) -> Codes:
+    """Labels (n,) of any type as integers 0 .. groups-1. ValueError for a wrong length or a null label."""
+    array = np.asarray(labels)
+    if array.shape != (rows,):
+        raise ValueError(
+            f"{name} needs one label per row: expected shape ({rows},), got {array.shape}"
+        )
+    if array.dtype == object:
+        if any(label is None or (isinstance(label, float) and np.isnan(label)) for label in array):
+            raise ValueError(f"{name} has null labels")
+        array = np.array([repr(label) for label in array])
+    elif array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{name} has null labels")
+    return np.unique(array, return_inverse=True)[1].reshape(rows).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class Nuisance:
+    """What is removed from every column before columns are related: block means and covariates.
+
+    `block` (n,) block of each row (all 0 without blocks), `basis` (n, q) orthonormal basis of the block-centred
+    covariates, `dof` = B + q.
+    """
+
+    block: Codes
+    basis: Floats
+
+    @property
+    def dof(self) -> int:
+        return int(self.block.max()) + 1 + int(self.basis.shape[1])
+
+    def centre(self, columns: Floats) -> Floats:
+        """Columns (n, k) minus their mean in each block."""
+        sizes = np.bincount(self.block).astype(np.float64)
+        if len(sizes) == 1:
+            return np.asarray(columns - columns.mean(axis=0))
+        sums = np.zeros((len(sizes), columns.shape[1]))
+        np.add.at(sums, self.block, columns)
+        return np.asarray(columns - (sums / sizes[:, None])[self.block])
+
+    def residual(self, columns: Floats) -> Floats:
+        """Residuals (n, k) of columns on block intercepts and covariates (each removed twice, against rounding)."""
+        for _ in range(2):
+            columns = self.centre(columns)
+            columns = columns - self.basis @ (self.basis.T @ columns)
+        return columns
+
+    def vary(self, name: str, columns: Floats) -> Floats:
+        """Residuals of columns; ValueError for a column of which only rounding error is left."""
+        spread = np.linalg.norm(columns - columns.mean(axis=0), axis=0)
+        constant = np.flatnonzero((np.ptp(columns, axis=0) == 0) | (spread == 0))
+        if constant.size:
+            at = constant[0]
+            raise ValueError(
+                f"{name} is constant ({columns[0, at]}) in column {at}: no correlation is defined"
+            )
+        left = self.residual(columns)
+        empty = np.flatnonzero(np.linalg.norm(left, axis=0) <= SINGULAR * spread)
+        if empty.size:
+            raise ValueError(
+                f"{name} has no variation left in column {empty[0]} once blocks and covariates are taken out: "
+                "it is a linear function of them"
+            )
+        return left
+
+
+def nuisance(
+    rows: int, *, within: ArrayLike | None = None, covariates: ArrayLike | None = None
+) -> Nuisance:
+    """Blocks and covariates (n,) or (n, c), which may be collinear, as one projection."""
+    block = np.zeros(rows, dtype=np.intp) if within is None else codes("within", within, rows)
+    plain = Nuisance(block, np.zeros((rows, 0)))
+    if covariates is None:
+        return plain
+    columns = finite_columns("covariates", covariates)
+    if columns.shape[0] != rows:
+        raise ValueError(f"covariates have {columns.shape[0]} rows, the data has {rows}")
+    centred = plain.centre(plain.centre(columns))
+    size = np.linalg.norm(centred, axis=0)
+    spread = np.linalg.norm(columns, axis=0)
+    kept = centred[:, size > 1e-13 * spread] / size[size > 1e-13 * spread]
+    if kept.shape[1] == 0:
+        return plain
+    u, s, _ = np.linalg.svd(kept, full_matrices=False)
+    return Nuisance(block, np.ascontiguousarray(u[:, s > SINGULAR * s[0]]))

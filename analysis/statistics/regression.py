@@ -1,0 +1,322 @@
+"""Regression of one response on one metric: size, robust uncertainty, rank and distance measures, bootstrap,
+leave-one-out.
+
+Shapes: n rows, k metrics, g clusters, b bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics.linear import Codes, Floats, codes, finite_columns, nuisance
+
+LEVEL = 0.95  # of every interval
+
+
+@dataclass(frozen=True)
+class Regression:
+    """y on x by least squares, with covariates if given.
+
+    `r` signed Pearson correlation in [-1, 1] of x and y as they are and `r2` its square; `slope` coefficient of x
+    beside the covariates; `se` its heteroskedasticity-robust (HC3), or with groups cluster-robust (CR1), standard
+    error, None where a row (or group) alone determines the fit; `ci` 95% interval of the slope by Student's t (n -
+    parameters, or groups - 1, degrees of freedom); `r_ci` Fisher's 95% interval of r (None for n <= 3); `partial_r` and
+    `partial_r2` given the covariates, None without; `model_r2` R^2 of the whole fit.
+    """
+
+    n: int
+    r: float
+    r2: float
+    slope: float
+    se: float | None
+    ci: tuple[float, float] | None
+    r_ci: tuple[float, float] | None
+    partial_r: float | None
+    partial_r2: float | None
+    model_r2: float
+
+
+def regress(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    covariates: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> Regression:
+    """Least squares of y (n,) on x (n,), an intercept and covariates (n,) or (n, c); `groups` (n,) are clusters of
+    dependent rows.
+
+    HC3: MacKinnon & White 1985. CR1: Liang & Zeger 1986 with the factor g/(g-1) (n-1)/(n-p). Raises ValueError for null
+    or constant input, an x that is a linear function of the covariates, fewer rows than parameters + 1.
+    """
+    metric, response = finite_columns("x", x), finite_columns("y", y)
+    n = metric.shape[0]
+    if metric.shape[1] != 1 or response.shape != (n, 1):
+        raise ValueError(f"x and y must both have shape (n,), not {np.shape(x)} and {np.shape(y)}")
+    plain, removed = nuisance(n), nuisance(n, covariates=covariates)
+    left = n - removed.dof - 1
+    if left < 1:
+        raise ValueError(
+            f"{n} rows are too few for {removed.dof + 1} parameters: at least {removed.dof + 2} are needed"
+        )
+    free_x, free_y = plain.vary("x", metric)[:, 0], plain.vary("y", response)[:, 0]
+    r = float(np.clip(_unit(free_x) @ _unit(free_y), -1.0, 1.0))
+    own_x, own_y = removed.vary("x", metric)[:, 0], removed.residual(response)[:, 0]
+    slope = float(own_x @ own_y / (own_x @ own_x))
+    error = own_y - slope * own_x
+    model_r2 = float(1.0 - error @ error / (free_y @ free_y))
+    leverage = 1.0 / n + np.square(removed.basis).sum(axis=1) + np.square(_unit(own_x))
+    partial = None
+    if covariates is not None:
+        spread = np.linalg.norm(own_y)
+        partial = (
+            float(np.clip(_unit(own_x) @ own_y / spread, -1.0, 1.0))
+            if spread > 1e-10 * np.linalg.norm(free_y)
+            else 0.0
+        )
+    clusters = None if groups is None else codes("groups", groups, n)
+    se, dof = _robust_se(own_x, error, leverage, left, clusters)
+    half = None if se is None else se * _t_quantile(dof)
+    return Regression(
+        n=n,
+        r=r,
+        r2=r * r,
+        slope=slope,
+        se=se,
+        ci=None if half is None else (slope - half, slope + half),
+        r_ci=fisher_interval(r, n),
+        partial_r=partial,
+        partial_r2=None if partial is None else partial * partial,
+        model_r2=model_r2,
+    )
+
+
+def _unit(values: Floats) -> Floats:
+    return np.asarray(values / np.linalg.norm(values))
+
+
+def _robust_se(
+    x: Floats, error: Floats, leverage: Floats, left: int, clusters: Codes | None
+) -> tuple[float | None, int]:
+    """Sandwich standard error of the coefficient of the residualised x, and its degrees of freedom."""
+    if clusters is None:
+        if (1.0 - leverage).min() < 1e-10:
+            return None, left
+        scores = x * error / (1.0 - leverage)
+        return float(np.linalg.norm(scores) / (x @ x)), left
+    n, g = len(x), int(clusters.max()) + 1
+    if g < 2:
+        return None, 0
+    scores = np.bincount(clusters, weights=x * error).astype(np.float64)
+    factor = math.sqrt(g / (g - 1) * (n - 1) / left)
+    return float(factor * np.linalg.norm(scores) / (x @ x)), g - 1
+
+
+def _t_quantile(dof: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(dof, 0.5 + LEVEL / 2))
+
+
+def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
+    """Fisher's 95% interval of a correlation, tanh(artanh r -+ z / sqrt(n - 3)); None for n <= 3. Fisher 1921."""
+    from scipy.special import ndtri
+
+    if n <= 3:
+        return None
+    if abs(r) == 1.0:
+        return r, r
+    half = float(ndtri(0.5 + LEVEL / 2)) / math.sqrt(n - 3)
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+
+
+def distance_correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Distance correlation in [0, 1], the V-statistic of Szekely, Rizzo & Bakirov 2007, definition 5.
+
+    O(n log^2 n) time and O(n) memory, after Huo & Szekely 2016. Raises ValueError for null or constant input.
+    """
+    columns = np.column_stack([finite_columns("x", x), finite_columns("y", y)])
+    n = len(columns)
+    nuisance(n).vary("x and y", columns)
+    columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+    means = np.column_stack([_mean_distances(columns[:, 0]), _mean_distances(columns[:, 1])])
+    grand = means.mean(axis=0)
+    squares = (
+        2.0 * n * np.square(columns).sum(axis=0)
+    )  # sum over all i, j of (x_i - x_j)^2 of centred columns
+    between = _product_of_distances(columns[:, 0], columns[:, 1])
+
+    def covariance(total: float, i: int, j: int) -> float:
+        return float(total / n**2 - 2.0 * (means[:, i] @ means[:, j]) / n + grand[i] * grand[j])
+
+    spread = covariance(squares[0], 0, 0) * covariance(squares[1], 1, 1)
+    return float(np.sqrt(max(covariance(between, 0, 1), 0.0) / np.sqrt(spread)))
+
+
+def _mean_distances(values: Floats) -> Floats:
+    """(n,) mean over j of |v_i - v_j|, by sorting."""
+    n, order = len(values), np.argsort(values, kind="stable")
+    ranked = values[order]
+    below = np.concatenate([[0.0], np.cumsum(ranked)[:-1]])
+    place = np.arange(n)
+    sums = ranked * place - below + (ranked.sum() - below - ranked) - ranked * (n - 1 - place)
+    means = np.empty(n)
+    means[order] = sums / n
+    return means
+
+
+def _product_of_distances(x: Floats, y: Floats) -> float:
+    """Sum over all i, j of |x_i - x_j| |y_i - y_j|.
+
+    In the order of x, |dx||dy| of a pair i < j is dx dy, or -dx dy where y falls: so the sum over pairs whose y rises
+    is enough. Those are found as in a merge sort: at each level, left halves are summed up below every right element.
+    """
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    n = len(x)
+    rank = np.empty(n, dtype=np.intp)
+    rank[np.argsort(y, kind="stable")] = np.arange(n)
+    terms = np.column_stack([np.ones(n), x, y, x * y])
+    rising, place = 0.0, np.arange(n)
+    for level in range(max(n - 1, 1).bit_length()):
+        block = place >> (level + 1)
+        merged = np.lexsort((rank, block))
+        left = ((merged >> level) & 1) == 0
+        sums = np.cumsum(np.where(left[:, None], terms[merged], 0.0), axis=0)
+        first = np.searchsorted(block[merged], block[merged], side="left")
+        sums -= np.where(first[:, None] > 0, sums[first - 1], 0.0)
+        right, below = merged[~left], sums[~left]
+        rising += float(
+            (
+                terms[right, 3] * below[:, 0]
+                - x[right] * below[:, 2]
+                - y[right] * below[:, 1]
+                + below[:, 3]
+            ).sum()
+        )
+    everything = n * float(x @ y) - float(x.sum() * y.sum())  # sum over pairs of dx dy
+    return 2.0 * (2.0 * rising - everything)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Leave-one-cluster-out: least and greatest r over the choices, the label of the cluster whose absence moves r
+    furthest, and r then.
+    """
+
+    low: float
+    high: float
+    cluster: str
+    r_without: float
+
+
+def leave_one_out(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> Influence:
+    """Range of Pearson's r over leaving out one cluster (n,) of rows at a time; ties of influence: the first label in
+    sorted order.
+
+    Raises ValueError when fewer than three clusters exist, or when some choice leaves a constant column.
+    """
+    table = _moment_table(finite_columns("x", x), finite_columns("y", y))
+    labels, code = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
+    if len(labels) < 3:
+        raise ValueError(f"leaving one of {len(labels)} clusters out says nothing; 3 are needed")
+    sums = np.zeros((len(labels), table.shape[1]))
+    np.add.at(sums, code, table)
+    without = _correlation(table.sum(axis=0) - sums)[:, 0]
+    if np.isnan(without).any():
+        raise ValueError(
+            f"without {labels[int(np.argmax(np.isnan(without)))]} a column is constant: r is not defined"
+        )
+    full = _correlation(table.sum(axis=0)[None])[0, 0]
+    most = int(np.argmax(np.abs(without - full)))
+    return Influence(
+        float(without.min()), float(without.max()), str(labels[most]), float(without[most])
+    )
+
+
+def bootstrap_r(
+    x: ArrayLike, y: ArrayLike, clusters: ArrayLike, *, replicates: int = 2_000, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """95% BCa bootstrap interval (low (k,), high (k,)) of Pearson's r of y (n,) with each column of x (n, k).
+
+    Whole clusters (n,) are drawn with replacement, the same draws for every metric; acceleration from the
+    leave-one-cluster-out jackknife. Replicates in which a column is constant are left out. NaN where fewer than four
+    clusters or half of the replicates remain: there is no interval. Efron 1987; Davison & Hinkley 1997, sections 3.8
+    and 5.3.
+    """
+    from scipy.special import ndtr, ndtri
+
+    table = _moment_table(finite_columns("x", x), finite_columns("y", y))
+    code = np.unique(np.asarray(clusters).astype(str), return_inverse=True)[1]
+    g = int(code.max()) + 1
+    sums = np.zeros((g, table.shape[1]))
+    np.add.at(sums, code, table)
+    observed = _correlation(sums.sum(axis=0)[None])[0]
+    none = np.full(observed.shape, np.nan)
+    if g < 4:
+        return none, none.copy()
+    weights = _times_drawn(g, replicates, seed)
+    drawn = np.concatenate(
+        [
+            _correlation(weights[start : start + 500].astype(float) @ sums)
+            for start in range(0, replicates, 500)
+        ]
+    )
+    left_out = _correlation(sums.sum(axis=0) - sums)
+    low, high = none, none.copy()
+    z = ndtri(np.array([0.5 - LEVEL / 2, 0.5 + LEVEL / 2]))
+    for column, r in enumerate(observed):
+        kept = drawn[:, column][~np.isnan(drawn[:, column])]
+        if len(kept) < replicates / 2 or np.isnan(left_out[:, column]).any() or np.isnan(r):
+            continue
+        below = (np.count_nonzero(kept < r) + np.count_nonzero(kept <= r)) / 2 / len(kept)
+        if not 0.0 < below < 1.0:
+            low[column], high[column] = np.quantile(kept, ndtr(z))
+            continue
+        bias = ndtri(below)
+        pull = left_out[:, column].mean() - left_out[:, column]
+        scale = 6.0 * np.square(pull).sum() ** 1.5
+        acceleration = np.power(pull, 3).sum() / scale if scale > 0 else 0.0
+        level = ndtr(bias + (bias + z) / (1.0 - acceleration * (bias + z)))
+        low[column], high[column] = np.quantile(kept, level)
+    return low, high
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(clusters: int, replicates: int, seed: int) -> NDArray[np.uint16]:
+    """How often each cluster is drawn (replicates, clusters). Kept, since every metric of a table asks for the same."""
+    rng, chance = np.random.default_rng(seed), np.full(clusters, 1.0 / clusters)
+    sizes = [min(500, replicates - start) for start in range(0, replicates, 500)]
+    return np.concatenate(
+        [rng.multinomial(clusters, chance, size=size).astype(np.uint16) for size in sizes]
+    )
+
+
+def _moment_table(x: Floats, y: Floats) -> Floats:
+    """(n, 3 + 3k): 1, y, y^2, then x, x^2, xy of centred, unit-sized columns: sums of rows give r of any weighting of
+    them.
+    """
+    columns = np.column_stack([y, x])
+    columns = columns - columns.mean(axis=0)
+    size = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(size > 0, size, 1.0)
+    y, x = columns[:, :1], columns[:, 1:]
+    return np.column_stack([np.ones_like(y), y, y * y, x, x * x, x * y])
+
+
+def _correlation(sums: Floats) -> Floats:
+    """(b, k) Pearson's r from sums (b, 3 + 3k) of a moment table; NaN where a column is constant."""
+    k = (sums.shape[1] - 3) // 3
+    total, y, yy = (sums[:, i, None] for i in range(3))
+    x, xx, xy = (sums[:, 3 + i * k : 3 + (i + 1) * k] for i in range(3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance, spread_x, spread_y = xy - x * y / total, xx - x * x / total, yy - y * y / total
+        defined = (spread_x > 1e-12 * xx) & (spread_y > 1e-12 * yy)
+        return np.where(
+            defined, np.clip(covariance / np.sqrt(spread_x * spread_y), -1.0, 1.0), np.nan
+        )

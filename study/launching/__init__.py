@@ -1,0 +1,1 @@
+"""A launch of a study: its plan, its progress, its end."""

@@ -1,0 +1,188 @@
+"""`--dry-run`: what a launch would do and cost, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from study.data import DataConfig, DataError, Estimate, estimate, load_data
+from study.data.config import HUB_IMAGES
+from study.grid import Cell, Cost, Plan, trainings
+from study.launching.progress import duration, training_name
+from study.launching.speed import Speeds, at_once
+
+_SIZES: dict[tuple[str, str], Estimate | DataError] = {}
+SHOWN = 40
+
+
+def data_size(cell: Cell, cache: Path) -> Estimate | None:
+    """Size of a cell's data; None where it cannot be known (`data_problem`)."""
+    found = _size(cell, cache)
+    return None if isinstance(found, DataError) else found
+
+
+def data_problem(cell: Cell, cache: Path) -> str | None:
+    """Why the size of a cell's data is not known, or None."""
+    found = _size(cell, cache)
+    return str(found) if isinstance(found, DataError) else None
+
+
+def _size(cell: Cell, cache: Path) -> Estimate | DataError:
+    key = (cell.config.data.model_dump_json(), str(cell.folder))
+    if key not in _SIZES:
+        try:
+            _SIZES[key] = _find_size(cell.config.data, cell.folder, cache)
+        except DataError as error:
+            _SIZES[key] = error
+    return _SIZES[key]
+
+
+def _find_size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
+    """What is known at once, else the data are built and cached; a plan fetches nothing from the hub."""
+    if (known := estimate(config, base=folder, cache=cache)) is not None:
+        return known
+    if (
+        str(getattr(config, "source", "")).startswith("hub:")
+        or getattr(config, "source", "") in HUB_IMAGES
+    ):
+        raise DataError(
+            f"{getattr(config, 'source', '')} has not been fetched yet: its size is known once a launch did"
+        )
+    data = load_data(config, base=folder, cache=cache)
+    return Estimate(
+        len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape
+    )
+
+
+def show_plan(plan: Plan, console: Console, cache: Path) -> None:
+    """Print cells by state, data, trainings with their cost, and totals."""
+    groups = trainings(plan.cells)
+    console.print(
+        f"[bold]{plan.cells[0].study}[/]: {len(plan.cells)} cells of {len(groups)} trainings. "
+        f"{len(plan.done)} cells done, {len(plan.failed)} failed, {plan.pending_cells} to run: "
+        f"{len(plan.pending) - len(plan.measured_only)} trainings, {len(plan.measured_only)} measured from kept "
+        "checkpoints.",
+        soft_wrap=True,
+    )
+    if plan.retrained:
+        console.print(
+            f"[yellow]{len(plan.retrained)} trainings run again[/]: they have finished cells, but their checkpoints are not "
+            f"kept: {', '.join(sorted(key[:8] for key in plan.retrained))}",
+            soft_wrap=True,
+        )
+    _show_data(plan, console, cache)
+    _show_trainings(plan, console, cache)
+
+
+def _show_data(plan: Plan, console: Console, cache: Path) -> None:
+    by_data = {cell.config.data.model_dump_json(): cell for cell in plan.cells}
+    table = Table(
+        title="data", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim"
+    )
+    for column in ("kind", "source", "classes", "sequences", "train samples", "validation samples"):
+        table.add_column(column, justify="left" if column in ("kind", "source") else "right")
+    for cell in by_data.values():
+        name = str(getattr(cell.config.data, "source", ""))
+        size, problem = data_size(cell, cache), data_problem(cell, cache)
+        if size is None:
+            table.add_row(cell.config.data.kind, name, "?", "?", "?", "?")
+            console.print(f"[yellow]data[/] {problem}", soft_wrap=True)
+        else:
+            numbers = (size.classes, size.train_rows, size.train_samples, size.val_samples)
+            table.add_row(
+                cell.config.data.kind, name, *("?" if n is None else f"{n:,}" for n in numbers)
+            )
+            if size.origin:
+                console.print(f"[dim]{name}: {size.origin}[/]", soft_wrap=True)
+    console.print(table)
+
+
+def _show_trainings(plan: Plan, console: Console, cache: Path) -> None:
+    table = Table(
+        title="trainings to run",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        header_style="dim",
+    )
+    for column in ("training", "cells", "params", "tokens", "FLOPs", "time each", "kept"):
+        table.add_column(column, justify="left" if column == "training" else "right", no_wrap=True)
+    rows: Counter[tuple[str, ...]] = Counter()
+    speeds = Speeds(cache)
+    times = {
+        t.key: speeds.seconds(t, plan.costs[t.key]) for t in plan.pending if t.key in plan.costs
+    }
+    for training in plan.pending:
+        name = training_name(training.first).rpartition(" seed ")[0]
+        columns = _cost_columns(plan.costs.get(training.key), times.get(training.key))
+        rows[(name, str(len(training.cells)), *columns)] += 1
+    for (name, *numbers), count in list(rows.items())[:SHOWN]:
+        table.add_row(f"{count} x {name}", *numbers)
+    if not rows:
+        return
+    console.print(table)
+    if len(rows) > SHOWN:
+        console.print(f"... and {len(rows) - SHOWN} more kinds")
+    costs = list(plan.costs.values())
+    if len(costs) < len(plan.pending):
+        console.print("The cost of trainings whose data cannot be read is not known.")
+    known = [cost for cost in costs if cost.parameters is not None]
+    if known:
+        parameters = [cost.parameters for cost in known if cost.parameters is not None]
+        console.print(
+            f"Parameters {quantity(min(parameters))} to {quantity(max(parameters))}; "
+            f"{quantity(sum(cost.tokens for cost in known))} tokens, {_flops(known)}; "
+            f"{size_text(sum(cost.disk or 0 for cost in known))} of kept checkpoints.",
+            soft_wrap=True,
+        )
+    console.print(_total_time(plan, times), soft_wrap=True)
+
+
+def _total_time(plan: Plan, times: dict[str, float | None]) -> str:
+    """How long all trainings take on this computer, as many at a time as fit."""
+    known = [time / at_once(t) for t in plan.pending if (time := times.get(t.key)) is not None]
+    if not known:
+        return "Time is not known: `--calibrate` measures a few steps on this computer."
+    missing = len(plan.pending) - len(known)
+    rest = (
+        f" and {missing} trainings of unknown time (`--calibrate` measures them)" if missing else ""
+    )
+    return f"Time on this computer: about {duration(sum(known))}{rest}; metrics between classes are not counted."
+
+
+def _flops(costs: list[Cost]) -> str:
+    known = [cost.flops for cost in costs if cost.flops is not None]
+    if len(known) < len(costs):
+        return "FLOPs not known without the number of validation samples"
+    return f"{quantity(sum(known))}FLOPs"
+
+
+def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, str, str, str]:
+    if cost is None or cost.parameters is None:
+        return ("?", "?" if cost is None else quantity(cost.tokens), "?", "?", "?")
+    return (
+        quantity(cost.parameters),
+        quantity(cost.tokens),
+        "?" if cost.flops is None else quantity(cost.flops),
+        duration(seconds),
+        size_text(cost.disk or 0),
+    )
+
+
+def quantity(number: float) -> str:
+    """`3.4 M`, `205 M`, `12.9 k`, `1.2 P`."""
+    for factor, unit in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= factor:
+            return f"{number / factor:.3g}{unit}"
+    return f"{number:g}"
+
+
+def size_text(count: float) -> str:
+    """Bytes as `1.2 GiB`."""
+    for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} B"

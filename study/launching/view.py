@@ -1,0 +1,70 @@
+"""How a launch shows what goes on: a live table on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+
+from study.launching.progress import Snapshot, Watch, headline, render
+
+REFRESH = 1.0
+LINE_AFTER, LINE_AT_LEAST = 5.0, 60.0
+"""Seconds between two lines when something has changed, and when nothing has."""
+
+
+@contextmanager
+def view(watch: Watch, console: Console) -> Iterator[None]:
+    """Show the state of a run while the block runs."""
+    if not console.is_terminal:
+        with _looking(watch, _lines(watch, console)):
+            yield
+        return
+    live = Live(
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with live, _looking(watch, lambda now: live.update(render(watch, now), refresh=True)):
+        yield
+
+
+@contextmanager
+def _looking(watch: Watch, show: Callable[[Snapshot], None]) -> Iterator[None]:
+    """Look again and again in the background; a large run on a slow disk less often."""
+    done = threading.Event()
+
+    def look() -> None:
+        pause = REFRESH
+        while not done.wait(pause):
+            began = time.monotonic()
+            show(watch.look())
+            pause = max(REFRESH, 20 * (time.monotonic() - began))
+
+    thread = threading.Thread(target=look, name="view", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _lines(watch: Watch, console: Console) -> Callable[[Snapshot], None]:
+    """A line where counts have changed, and one every minute."""
+    said, at = (-1, -1), time.monotonic() - LINE_AT_LEAST
+
+    def show(now: Snapshot) -> None:
+        nonlocal said, at
+        quiet = time.monotonic() - at
+        if ((now.done, now.failed) != said and quiet > LINE_AFTER) or quiet > LINE_AT_LEAST:
+            console.print(headline(now, watch.seconds_left(now)), highlight=False)
+            said, at = (now.done, now.failed), time.monotonic()
+
+    return show

@@ -1,0 +1,167 @@
+"""The science on one page: each checkpoint of a training, at each precision of its cells, becomes rows.
+
+Knows neither Ray nor where things lie on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+
+from study.config import CellConfig, measured_epochs
+from study.data.base import Dataset
+from study.grid import Cell, Training
+from study.measuring.collect import Measurement, collect
+from study.models.base import FeatureModel
+from study.precision import (
+    REFERENCE,
+    PrecisionError,
+    parse_precision,
+    quantization_record,
+    quantize,
+)
+from study.store import SCHEMA_VERSION
+from study.training.train import Checkpoint, Diverged, Progress, TrainingError
+
+Row = dict[str, Any]
+Found = dict[str, list[Row] | PrecisionError | Diverged | TrainingError]
+"""By cell: its rows, or why it has none."""
+Beat = Callable[[str, float], None]
+
+
+def run_training(
+    training: Training,
+    checkpoints: Iterable[Checkpoint],
+    data: Dataset,
+    device: torch.device,
+    *,
+    measured: Callable[[int], bool] = lambda epoch: False,
+    beat: Beat | None = None,
+) -> Iterator[tuple[Checkpoint, Found]]:
+    """Measure every checkpoint that a cell of the training asks for.
+
+    Args:
+        training: the cells to measure.
+        checkpoints: from `train`, or kept ones.
+        data: what the cells share.
+        device: where the models live.
+        measured: whether the rows of an epoch exist already (a resumed training); they are not measured again.
+        beat: called with what is being done and the share of it that is done.
+
+    Yields:
+        the checkpoint, and by cell its rows, or the error of a precision that this model or device cannot take.
+    """
+    for checkpoint in checkpoints:
+        cells = [cell for cell in training.cells if checkpoint.epoch in _epochs(cell.config)]
+        rows = (
+            {}
+            if measured(checkpoint.epoch)
+            else measure_checkpoint(checkpoint, cells, data, device, beat=beat)
+        )
+        yield checkpoint, rows
+
+
+def _epochs(config: CellConfig) -> tuple[int, ...]:
+    return measured_epochs(config.measure.at, config.train.epochs)
+
+
+def measure_checkpoint(
+    checkpoint: Checkpoint,
+    cells: Iterable[Cell],
+    data: Dataset,
+    device: torch.device,
+    *,
+    beat: Beat | None = None,
+) -> Found:
+    """Rows of each cell at one checkpoint. Cells that are measured alike see the same samples, read once."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.config.measure.model_dump_json(exclude={"at"}), []).append(cell)
+    results: Found = {}
+    for group in groups.values():
+        results |= _measure_group(checkpoint, group, data, device, beat)
+    return results
+
+
+def _measure_group(
+    checkpoint: Checkpoint,
+    cells: list[Cell],
+    data: Dataset,
+    device: torch.device,
+    beat: Beat | None,
+) -> Found:
+    started = time.monotonic()
+    models = {REFERENCE: checkpoint.model}
+    results: Found = {}
+    for cell in cells:
+        try:
+            if cell.config.precision != REFERENCE:
+                models[cell.key] = at_precision(
+                    checkpoint.model, cell.config, data, device, beat=beat
+                )
+        except (PrecisionError, Diverged, TrainingError) as error:
+            results[cell.key] = error
+    measure, seed = cells[0].config.measure, cells[0].config.data.seed
+    measurements = collect(
+        models, data, measure, seed=seed, device=device, reference=REFERENCE, beat=beat
+    )
+    common = {
+        "checkpoint": f"epoch-{checkpoint.epoch:05d}",
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
+        "tokens": checkpoint.tokens,
+        "n_params": sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        "train_loss_running": checkpoint.train_loss_running,
+        "train_accuracy_running": checkpoint.train_accuracy_running,
+        "zero_error_epoch": checkpoint.zero_error_epoch,
+        "entropy_floor": data.facts.get("entropy_floor"),
+        "seconds": (time.monotonic() - started) / len(cells),
+    }
+    for cell in cells:
+        if cell.key not in results:
+            name = REFERENCE if cell.config.precision == REFERENCE else cell.key
+            record = quantization_record(
+                checkpoint.model, models[name], parse_precision(cell.config.precision)
+            )
+            results[cell.key] = list(_rows(cell, common | record, measurements[name]))
+    return results
+
+
+def at_precision(
+    model: FeatureModel,
+    config: CellConfig,
+    data: Dataset,
+    device: torch.device,
+    *,
+    beat: Beat | None = None,
+) -> FeatureModel:
+    """A copy of the model at the precision of a cell, fine-tuned first where the precision says so."""
+    precision = parse_precision(config.precision)
+    if precision.tuning is not None:
+        from study.training.finetune import finetune
+
+        def tuning(progress: Progress) -> None:
+            if beat is not None:
+                beat(f"fine-tuning {precision.name}", progress.step / progress.steps)
+
+        return finetune(model, precision, config, data, device, beat=tuning).eval()
+    return quantize(model, precision).eval()
+
+
+def _rows(cell: Cell, common: Row, measurement: Measurement) -> Iterator[Row]:
+    """The row of the head's input, then one for each inner layer."""
+    identity = {
+        "schema_version": SCHEMA_VERSION,
+        "study": cell.study,
+        "cell": cell.key,
+        "training": cell.training_key,
+        **cell.settings(),
+    }
+    for layer, measured in [(None, measurement), *measurement.layers.items()]:
+        values, reasons = dict(measured.values), dict(measured.reasons)
+        undefined = json.dumps(reasons, sort_keys=True) if reasons else None
+        yield {**identity, **common, "layer": layer, **values, "undefined": undefined}

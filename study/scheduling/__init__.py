@@ -1,0 +1,1 @@
+"""Which training runs when and where, and what becomes of one that fails."""

@@ -1,0 +1,100 @@
+"""What a launch leaves on its computer: the folder of its own Ray and of Tune, and processes that outlive it.
+
+Ray's raylet dies with a launch that is killed; its workers notice after a second or two, its agents after minutes, and
+meanwhile write into folders that Ray itself never deletes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import psutil
+
+from study.store.atomic import write_json
+from study.store.leases import process_start, this_machine
+
+PREFIX = "study-"
+OWNER = "owner.json"
+PATIENCE = 10.0
+"""Seconds that killed processes have for their end."""
+
+
+@contextmanager
+def scratch(stop_file: Path) -> Iterator[Path]:
+    """A folder for what a launch throws away in the end, together with all processes that write there.
+
+    If the launch is killed, the next one on this computer does both, and deletes the launch's `stop_file`. The path of the
+    folder is short: Ray puts sockets there.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
+    pid = os.getpid()
+    owner = {"machine": this_machine(), "pid": pid, "process_started": process_start(pid)}
+    write_json(folder / OWNER, owner | {"stop_file": str(stop_file.resolve())})
+    try:
+        yield folder
+    finally:
+        _clear(folder)
+
+
+def _place() -> Path:
+    """Where Ray would put its sessions."""
+    return Path(
+        os.environ.get("RAY_TMPDIR")
+        or ("/tmp" if sys.platform == "darwin" else tempfile.gettempdir())
+    )
+
+
+def forget_dead_launches() -> None:
+    """End and delete what launches have left on this computer that were killed."""
+    for path in _place().glob(f"{PREFIX}*/{OWNER}"):
+        try:
+            owner = json.loads(path.read_text(encoding="utf-8"))
+            dead = (
+                owner["machine"] == this_machine()
+                and process_start(owner["pid"]) != owner["process_started"]
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # somebody else's
+        if dead:
+            _clear(path.parent)
+            with suppress(OSError):  # its run may have moved
+                Path(owner["stop_file"]).unlink()
+
+
+def _clear(folder: Path) -> None:
+    """Kill the processes of a folder and delete it; what belongs to another user is left to him."""
+    deadline = time.monotonic() + PATIENCE
+    while (running := list(_processes(folder))) and time.monotonic() < deadline:
+        for process in running:
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                process.kill()
+        psutil.wait_procs(running, timeout=0.5)
+    rmtree(folder, ignore_errors=True)
+
+
+def _processes(folder: Path) -> Iterator[psutil.Process]:
+    """What has a file below a folder open for writing, as all processes of a Ray have their logs.
+
+    Their environments would not tell: they are overwritten by the titles that Ray gives to its processes.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            if process.pid != os.getpid() and any(
+                _writes_below(file, folder) for file in process.open_files()
+            ):
+                yield process
+
+
+def _writes_below(file: Any, folder: Path) -> bool:
+    return getattr(file, "mode", "w") != "r" and Path(file.path).is_relative_to(
+        folder
+    )  # Linux alone knows the mode

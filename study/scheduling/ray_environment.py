@@ -1,0 +1,33 @@
+"""What Ray reads from the environment, to be set before it is imported."""
+
+from __future__ import annotations
+
+import os
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_V2_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+
+
+def prepare_environment(address: str | None) -> str:
+    """Set what the user has not set; the address to join: `local`, or that of a cluster (argument, else RAY_ADDRESS).
+
+    RAY_AUTH_MODE is left to the user: client and cluster must agree, else workers die as soon as they start.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        os.environ.setdefault(
+            "RAY_BACKEND_LOG_LEVEL", "error"
+        )  # a cluster that is not there is reported once, by us
+    return address

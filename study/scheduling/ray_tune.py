@@ -1,0 +1,226 @@
+"""Ray Tune as scheduler: one trial per attempt at a training. The only module that imports Ray.
+
+Tune decides where and when a training runs. What comes next and what is tried again is the backlog's to say, what is done
+is read from the store alone: Tune's own state is thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.tune.search import Searcher
+
+from study.scheduling.backlog import Backlog
+from study.scheduling.processes import Nursery
+from study.scheduling.work import Ended, Work
+
+TRIALS = 500
+"""Trials in one run of Tune: its driver's memory grows with them."""
+LOW_ON_MEMORY = "due to the node running low on memory"
+"""In the text of Ray's memory monitor; Tune keeps the type of this error to itself."""
+NOT_JOINED = (
+    "cannot join the Ray cluster at {}: {}. If it is up, it asks for its token: copy ~/.ray/auth_token of its head node "
+    "to the same place here and set RAY_AUTH_MODE=token"
+)
+
+
+class ClusterError(RuntimeError):
+    """The Ray cluster cannot be joined."""
+
+
+class SweepError(RuntimeError):
+    """Ray ended the sweep before its trials were through; the store has what they finished."""
+
+    @property
+    def killed(self) -> set[int]:
+        """Process numbers of the workers that Ray's memory monitor killed, if that is why."""
+        return {
+            int(number) for number in re.findall(r"Selected to kill: .*?\bpid=(\d+)", str(self))
+        }
+
+
+NURSERY = Nursery()
+"""Of this process, if it is a worker: Tune uses a worker for one trial after another."""
+
+
+def _trainable(config: dict[str, Any]) -> dict[str, Any]:
+    node = ray.get_runtime_context().get_node_id()
+    ended = NURSERY.run(replace(Work.from_json(config["task"]), node=node, waiting=os.getpid()))
+    return {**asdict(ended), "node": node, "done": True}
+
+
+@contextmanager
+def connected(address: str, scratch: Path) -> Iterator[None]:
+    """Within the Ray cluster at an address, or for `local` within a Ray of our own on this computer, which puts all that
+    it writes into `scratch`. The environment must have been prepared before this module was imported.
+
+    Raises ClusterError where the cluster cannot be joined.
+    """
+    own = address == "local"
+    options = (
+        {"include_dashboard": False, "_temp_dir": str(scratch)} if own else {"runtime_env": _code()}
+    )
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+    except (ConnectionError, RuntimeError, RayError) as error:
+        raise ClusterError(
+            f"Ray does not start: {error}" if own else NOT_JOINED.format(address, error)
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _code() -> dict[str, Any]:
+    """The runtime environment that takes this code to the nodes of a cluster."""
+    return {"py_modules": [str(Path(__file__).parent.parent)]}
+
+
+def nodes() -> set[str]:
+    """Nodes of the cluster that are alive."""
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"] for node in found if node["Alive"]}
+
+
+def largest_node() -> dict[str, float]:
+    """The most CPUs, and the most GPUs, that any node has."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    names = {"cpus": "CPU", "gpus": "GPU"}
+    return {
+        ours: max((each.get(rays, 0.0) for each in found), default=0.0)
+        for ours, rays in names.items()
+    }
+
+
+def run(backlog: Backlog, scratch: Path) -> None:
+    """Run what the backlog hands out as Tune trials, until it is finished or `TRIALS` have run.
+
+    Tune writes into `scratch`. Raises SweepError if Ray gave up.
+    """
+    _take_killed_for_lost()
+    with tempfile.TemporaryDirectory(
+        prefix="tune-", dir=scratch, ignore_cleanup_errors=True
+    ) as storage:
+        tuner = tune.Tuner(
+            tune.with_resources(_trainable, _placement),
+            param_space={"task": None, "avoid": None},
+            tune_config=tune.TuneConfig(
+                search_alg=_Tasks(backlog), num_samples=-1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                storage_path=storage,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[_Listener(backlog)],
+            ),
+        )
+        try:
+            tuner.fit()
+        except (RuntimeError, RayError, tune.TuneError) as error:
+            raise SweepError(str(error)) from error
+
+
+def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial needs, and where it must not go."""
+    wanted = Work.from_json(config["task"]).training.first.resources
+    bundle = {"CPU": float(wanted.cpus)}
+    if wanted.gpus:
+        bundle["GPU"] = wanted.gpus
+    if wanted.memory_gib:
+        bundle["memory"] = wanted.memory_gib * 2**30
+    if not config["avoid"]:
+        return tune.PlacementGroupFactory([bundle])
+    elsewhere = {"ray.io/node-id": f"!in({config['avoid']})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
+
+
+class _Tasks(Searcher):
+    """Tune's source of trials: the backlog."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        super().__init__()
+        self.backlog, self.handed_out = backlog, 0
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: Any, **spec: Any
+    ) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        full = self.handed_out >= TRIALS
+        if self.backlog.finished or (full and not self.backlog.out):
+            return Searcher.FINISHED
+        task = None if full else self.backlog.next()
+        if task is None:
+            return None
+        self.handed_out += 1
+        return {"task": task.to_json(), "avoid": ",".join(self.backlog.avoided)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """The listener tells the backlog, with more to say."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: the store is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Listener(tune.Callback):
+    """Tells the backlog how each trial ended."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result
+        ended = Ended(result["outcome"], result["cause"], result["message"])
+        self.backlog.ended(_key(trial), ended, result["node"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The worker itself is gone."""
+        text = (
+            Path(trial.error_file)
+            .read_text(encoding="utf-8", errors="replace")
+            .partition("\n")[2]
+            .strip()
+        )
+        self.backlog.lost(_key(trial), text, out_of_memory=LOW_ON_MEMORY in text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _key(trial: Any) -> str:
+    return str(json.loads(trial.config["task"])["key"])
+
+
+def _take_killed_for_lost() -> None:
+    """Let Tune take a worker that Ray's memory monitor killed for a lost one.
+
+    Tune (2.60) knows only RayActorError as the end of a worker and aborts all trials on OutOfMemoryError, which is none.
+    Where a later Tune has other modules this does nothing: the launch then starts another run after such an abort.
+    """
+    with suppress(ImportError, KeyError):
+        from ray.air.execution._internal import actor_manager
+        from ray.tune.execution import tune_controller
+
+        for module in (actor_manager, tune_controller):
+            names = vars(module)
+            if names["RayActorError"] is RayActorError:
+                names["RayActorError"] = (RayActorError, OutOfMemoryError)

@@ -1,0 +1,65 @@
+"""Ctrl-C and SIGTERM: ask what runs to save and free its leases, wait for it, then end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+PATIENCE = 60.0
+"""Seconds that workers have for saving; whoever reports no progress meanwhile is left behind."""
+NOTICE = 10.0
+"""Seconds that the scheduler has for noticing that all workers have ended."""
+
+
+class Stopped(BaseException):
+    """The user asked the launch to end (Ctrl-C or SIGTERM)."""
+
+
+class Stopping:
+    """Turns the first signal into a request, and the second, or lost patience, into an end at once."""
+
+    def __init__(self, ask: Callable[[], None], busy: Callable[[], bool]) -> None:
+        """`ask` passes the request on to the workers; `busy` tells whether any of them still saves."""
+        self.ask, self.busy = ask, busy
+        self.asked, self.over = threading.Event(), threading.Event()
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """Within, signals are requests. Ends in Stopped if there was one. Nest it where a library sets handlers too."""
+        before = {
+            number: signal.signal(number, self._signalled)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        except BaseException as error:  # libraries wrap what a handler raises below them
+            if self.asked.is_set():
+                raise Stopped from error
+            raise
+        finally:
+            self.over.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.asked.is_set():
+            raise Stopped
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self.asked.is_set():
+            raise Stopped
+        self.asked.set()
+        self.ask()
+        threading.Thread(
+            target=self._lose_patience, args=(number,), name="patience", daemon=True
+        ).start()
+
+    def _lose_patience(self, number: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.busy() and time.monotonic() < deadline and not self.over.wait(0.2):
+            pass
+        if not self.over.wait(NOTICE):
+            os.kill(os.getpid(), number)

@@ -1,0 +1,399 @@
+"""One training from lease to stored rows: what a Ray worker and the serial path both call. Knows the disk, not Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from study.config import COLUMN_KINDS
+from study.data.base import DataError, Dataset
+from study.grid import Cell, Training
+from study.scheduling.failure import HEADER, LOG, Cause, cause_of, record_failure
+from study.scheduling.watchdog import Interrupter, Patience, Watchdog
+from study.store import RunPaths, Store
+from study.store.atomic import write_atomically, write_json
+from study.store.leases import Holding, LeaseLost, Leases
+from study.store.partial import Partial
+from study.store.provenance import hardware, now, versions
+from study.store.sealed import intact, seal
+from study.training.devices import choose_device, device_name, threads
+
+if TYPE_CHECKING:
+    import torch
+
+    from study.training.train import Checkpoint, Progress
+
+
+class StopRequested(Exception):
+    """The launch was asked to end: save, free the lease, return."""
+
+
+class DataChanged(DataError):
+    """The corpus is not the one that this run was measured on."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training to do in a run directory, for a launch.
+
+    `stale` names an owner of its lease who is known to be gone. `node` is the scheduler's name of the computer where this is
+    done, `waiting` the number of its process that waits for the end.
+    """
+
+    training: Training
+    run_dir: Path
+    launch: str
+    git_sha: str | None = None
+    stale: str | None = None
+    node: str = ""
+    waiting: int | None = None
+
+    def to_json(self) -> str:
+        """One line of text."""
+        training = {
+            "key": self.training.key,
+            "cells": [cell.to_json() for cell in self.training.cells],
+        }
+        where = {"run_dir": str(self.run_dir.resolve()), "node": self.node, "waiting": self.waiting}
+        return json.dumps(
+            {
+                **training,
+                **where,
+                "launch": self.launch,
+                "git_sha": self.git_sha,
+                "stale": self.stale,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """What `to_json` wrote."""
+        value = json.loads(text)
+        training = Training(
+            value.pop("key"), tuple(Cell.from_json(cell) for cell in value.pop("cells"))
+        )
+        return cls(training, Path(value.pop("run_dir")), **value)
+
+    @property
+    def stop_file(self) -> Path:
+        """Exists once the launch was asked to end."""
+        return stop_file(self.run_dir, self.launch)
+
+
+def stop_file(run_dir: Path, launch: str) -> Path:
+    """Where a launch leaves the request to end for its workers."""
+    return RunPaths(run_dir).launches / f"{launch}.stop"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How work ended: `done` if rows were stored, `busy` where another process does it, `stopped` on request, `lost` where
+    its process ended without a word.
+    """
+
+    outcome: Literal["done", "failed", "busy", "stopped", "lost"]
+    cause: Cause | None = None
+    message: str = ""
+
+
+def work(task: Work, *, own_process: bool = False) -> Ended:
+    """Train and measure what the cells of a training lack, and store their rows.
+
+    An error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`; none is raised.
+
+    Args:
+        task: what to do.
+        own_process: this process is there for the task alone: all that it prints, from libraries too, goes to the
+            log of the training, and a watchdog ends it when it hangs. Any other process is interrupted where it
+            hangs, and must call this in its main thread.
+    """
+    try:
+        return _attempt(task, own_process)
+    except Exception as error:  # where no log could be opened, or not be closed
+        trace = "".join(traceback.format_exception(error))
+        return Ended("failed", cause_of(error), f"{type(error).__name__}: {error}\n{trace}")
+
+
+def _attempt(task: Work, own_process: bool) -> Ended:
+    store = Store(task.run_dir)
+    todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
+    if not todo.cells:
+        return Ended("done")
+    if task.stop_file.exists():
+        return Ended("stopped")
+    lease = Leases(store.paths.leases).hold(
+        todo.key, task.launch, node=task.node, waiting=task.waiting, stale=task.stale
+    )
+    with lease as holding:
+        if holding is None:
+            return Ended("busy")
+        folder = store.paths.training(todo.key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            log = stack.enter_context((folder / LOG).open("a", encoding="utf-8", buffering=1))
+            stack.enter_context(_logging(log, all_of_process=own_process))
+            seconds = 60 * todo.first.resources.hang_minutes
+            watchdog = stack.enter_context(
+                Watchdog(folder, seconds) if own_process else Interrupter(seconds)
+            )
+            print(
+                f"{HEADER}{now()} launch {task.launch} on {socket.gethostname()}, process {os.getpid()}"
+            )
+            try:
+                return _Trial(task, todo, store, holding, watchdog).run()
+            except StopRequested:
+                print(f"{HEADER}{now()} stopped: the launch was asked to end")
+                return Ended("stopped")
+            except LeaseLost as lost:
+                print(f"{HEADER}{now()} stopped: {lost}")
+                return Ended("busy")
+            except Exception as error:
+                traceback.print_exc()
+                return _failed(store, todo, error)
+
+
+def _failed(store: Store, training: Training, error: Exception) -> Ended:
+    """Record the error for all cells of the training. A disk may be too full for the records: whoever waits for the
+    result writes them then.
+    """
+    cause = cause_of(error)
+    with suppress(OSError):
+        for cell in training.cells:
+            record_failure(store, training.key, cell.key, error, cause)
+    return Ended("failed", cause, f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _logging(log: TextIO, *, all_of_process: bool) -> Iterator[None]:
+    """Send what is printed to a log; `all_of_process`: also what libraries print past Python."""
+    with ExitStack() as stack:
+        if all_of_process:
+            for number in (1, 2):
+                stack.callback(os.close, before := os.dup(number))
+                stack.callback(os.dup2, before, number)
+                os.dup2(log.fileno(), number)
+        stack.callback(sys.stdout.flush)
+        stack.enter_context(redirect_stdout(log))
+        stack.enter_context(redirect_stderr(log))
+        yield
+
+
+class _Trial:
+    """The steps of `work`, under the lease."""
+
+    def __init__(
+        self, task: Work, training: Training, store: Store, holding: Holding, watchdog: Patience
+    ) -> None:
+        self.task, self.training, self.store, self.holding, self.watchdog = (
+            task,
+            training,
+            store,
+            holding,
+            watchdog,
+        )
+        self.folder = store.paths.training(training.key)
+        self.partial = Partial(self.folder)
+        self.first = training.first
+        self.broken: dict[str, Exception] = {}
+        self.steps: dict[str, Any] = {}
+
+    def run(self) -> Ended:
+        """Measure all checkpoints, then store the rows of all cells."""
+        from study.data import load_data
+
+        started = now()
+        self.report("loading data", silent=True)
+        with threads(self.first.resources.cpus):
+            device = choose_device(self.first.resources.device)
+            data = load_data(
+                self.first.config.data, base=self.first.folder, cache=self.store.paths.cache
+            )
+            self.check_content(data)
+            self.measure(self.checkpoints(data, device), data, device)
+            if (
+                self.unmeasured()
+            ):  # a cell joined a training under way, or rows or states were damaged
+                self.delete_states()
+                self.measure(self.checkpoints(data, device), data, device)
+        self.write_provenance(started, device, data)
+        self.store_rows(device)
+        for key, error in self.broken.items():
+            record_failure(self.store, self.training.key, key, error, cause_of(error))
+        self.partial.delete()
+        self.delete_states()
+        if len(self.broken) == len(self.training.cells):
+            error = next(iter(self.broken.values()))
+            return Ended("failed", cause_of(error), str(error))
+        return Ended("done")
+
+    def report(self, doing: str, *, silent: bool = False, **progress: Any) -> None:
+        """Publish progress; raises StopRequested once the launch, or this training alone, was asked to end."""
+        self.watchdog.moved(silent=silent)
+        self.holding.report(doing=doing, **progress)
+        if self.task.stop_file.exists() or self.store.paths.stop(self.training.key).exists():
+            raise StopRequested
+
+    def check_content(self, data: Dataset) -> None:
+        """Refuse a corpus whose content changed since the run was begun; else print and record what is known of it."""
+        source = self.first.config.data.model_dump_json()
+        settings = hashlib.sha256(source.encode()).hexdigest()[:16]
+        path, classes = self.store.paths.data(settings), self.store.paths.data_classes(settings)
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            known = {}
+        now_there = {
+            "settings": json.loads(source),
+            "fingerprint": data.fingerprint,
+            "facts": dict(data.facts),
+        }
+        if known.get("sha256") != _digest(
+            {name: value for name, value in known.items() if name != "sha256"}
+        ):
+            write_json(path, now_there | {"sha256": _digest(now_there)})
+        elif known["fingerprint"] != data.fingerprint:
+            raise DataChanged(
+                f"the content of data.source changed since this run was begun (fingerprint {known['fingerprint'][:12]} "
+                f"then, {data.fingerprint[:12]} now): restore the corpus, or launch under another `name`"
+            )
+        if not (classes.exists() and intact(classes.read_bytes())):
+            counted = enumerate(zip(data.class_names, data.class_counts.tolist(), strict=True))
+            rows = [
+                {"class": number, "name": name, "samples": samples}
+                for number, (name, samples) in counted
+            ]
+            write_atomically(classes, seal(rows, {"name": str}, {}))
+        print("data: " + ", ".join(f"{name} {value}" for name, value in data.facts.items()))
+
+    def checkpoints(self, data: Dataset, device: torch.device) -> Iterator[Checkpoint]:
+        """Kept checkpoints where all that is needed lies there, else those of the training itself."""
+        from study.training.checkpoints import kept_checkpoints
+        from study.training.train import train
+
+        kept = kept_checkpoints(self.store.paths, self.training, self.unmeasured(), device)
+        if kept is not None:
+            yield from kept
+            return
+        measure = self.first.config.measure.model_copy(update={"at": list(self.training.epochs)})
+        config = self.first.config.model_copy(update={"measure": measure})
+        yield from train(
+            config,
+            data,
+            device,
+            folder=self.folder,
+            base=self.first.folder,
+            checkpoint_minutes=self.first.resources.checkpoint_minutes,
+            beat=self.beat_training,
+        )
+
+    def unmeasured(self) -> list[int]:
+        """Epochs of which a cell lacks its rows."""
+        return [epoch for epoch in self.training.epochs if not self.has_rows(epoch)]
+
+    def has_rows(self, epoch: int) -> bool:
+        """Whether every cell that asks for an epoch, and could be measured so far, has its rows."""
+        rows = self.partial.read(epoch)
+        sound = [cell for cell in self.training.cells if cell.key not in self.broken]
+        return all(cell.key in rows for cell in sound if epoch in Training("", (cell,)).epochs)
+
+    def measure(
+        self, checkpoints: Iterable[Checkpoint], data: Dataset, device: torch.device
+    ) -> None:
+        """Measure each checkpoint, keep its rows (and its weights, if asked) before training goes on."""
+        from study.measuring.checkpoint import run_training
+        from study.training.checkpoints import keep_checkpoint
+
+        results = run_training(
+            self.training,
+            checkpoints,
+            data,
+            device,
+            measured=self.has_rows,
+            beat=self.beat_measuring,
+        )
+        for checkpoint, by_cell in results:
+            if self.first.keep == "all" or (self.first.keep == "last" and checkpoint.last):
+                keep_checkpoint(self.store.paths, self.training.key, checkpoint)
+            rows = {
+                key: found for key, found in by_cell.items() if not isinstance(found, Exception)
+            }
+            self.broken |= {
+                key: found for key, found in by_cell.items() if isinstance(found, Exception)
+            }
+            if rows:
+                self.partial.write(checkpoint.epoch, rows)
+            if len(self.broken) == len(self.training.cells):
+                return
+
+    def store_rows(self, device: torch.device) -> None:
+        """Write the rows of every cell that could be measured."""
+        from study.metrics.table import METRICS
+
+        volatile = {
+            "device": device_name(device),
+            "host": socket.gethostname(),
+            "git_sha": self.task.git_sha,
+        }
+        metadata = {name: asdict(metric) for name, metric in METRICS.items()}
+        for cell in self.training.cells:
+            if cell.key not in self.broken:
+                epochs = Training("", (cell,)).epochs
+                rows = [
+                    row | volatile | {"finished_at": now()}
+                    for e in epochs
+                    for row in self.partial.read(e)[cell.key]
+                ]
+                self.store.write(cell.key, rows, types=COLUMN_KINDS, metrics=metadata)
+
+    def beat_training(self, progress: Progress) -> None:
+        """Called by the training loop."""
+        self.steps = {"step": progress.step, "steps": progress.steps}
+        self.report("training", **asdict(progress))
+
+    def beat_measuring(self, doing: str, share: float) -> None:
+        """Called while a checkpoint is measured."""
+        self.report(f"measuring: {doing}", **self.steps, share=share)
+
+    def write_provenance(self, started: str, device: torch.device, data: Dataset) -> None:
+        """Where this training's numbers come from, pass by pass; a launch's own record holds its command and code."""
+        path = self.store.paths.provenance(self.training.key)
+        try:
+            passes = json.loads(path.read_text(encoding="utf-8"))["passes"]
+        except (FileNotFoundError, ValueError, KeyError):
+            passes = []
+        this = {
+            "cells": [cell.key for cell in self.training.cells],
+            "launch": self.task.launch,
+            "git_sha": self.task.git_sha,
+            "device": device_name(device),
+            "threads": self.first.resources.cpus,
+            "started_at": started,
+            "finished_at": now(),
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        record = {
+            "training": self.training.key,
+            "config": self.first.config.model_dump(mode="json"),
+            "data_fingerprint": data.fingerprint,
+            "passes": [*passes, this],
+        }
+        write_json(path, record)
+
+    def delete_states(self) -> None:
+        """Let the training begin anew, should it be needed."""
+        for path in self.folder.glob("state-*"):
+            path.unlink()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

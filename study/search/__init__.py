@@ -1,0 +1,1 @@
+"""A search with Optuna: its file, its trials, its confirmation."""

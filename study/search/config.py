@@ -1,0 +1,277 @@
+"""A search file: a study, and under `search` what to look for, where, under which constraints, and how long."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from study.config import CellConfig, StudyConfig, full_path, put, study_from
+from study.grid import Cell, Training, expand, trainings
+from study.precision import REFERENCE
+from study.search.space import Assignment, Space, read_space
+from study.settings.base import NonNegativeInt, PositiveInt, Settings
+from study.settings.faults import Fault, StudyError, nearest
+from study.settings.validation import validation_faults
+from study.settings.yaml_files import read_extended
+
+LEAST_SEEDS, MOST_SEEDS = 4, 10
+"""Of a confirmation: with three a side no p of an exact test is below .1; with ten 184,756 partitions are enumerated."""
+_CONSTRAINT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")
+
+
+class SearchConfig(Settings):
+    """What is looked for and how. `confirm`: fresh seeds on which the winner and the study as it is are compared."""
+
+    objective: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
+    constraints: list[str] = []
+    trials: PositiveInt
+    sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    seed: NonNegativeInt = 0
+    pruning: Literal["median", "hyperband"] | None = None
+    confirm: NonNegativeInt = 0
+    space: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`column >= bound` or `column <= bound`."""
+
+    column: str
+    relation: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.relation} {self.bound:.15g}"
+
+    def violation(self, value: float) -> float:
+        """How far a value is on the wrong side: at most 0 where the constraint holds, as Optuna wants it."""
+        return self.bound - value if self.relation == ">=" else value - self.bound
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search file that can be used. `content` is the study's part of it, before anything is suggested."""
+
+    config: SearchConfig
+    constraints: tuple[Constraint, ...]
+    space: Space
+    content: dict[str, Any]
+    study: StudyConfig
+    source: str
+
+    @cached_property
+    def default(self) -> Training:
+        """The training of the study as it is: the untuned default."""
+        return self.training({})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The objectives."""
+        return tuple(self.config.objective)
+
+    @property
+    def wanted_columns(self) -> tuple[str, ...]:
+        """Columns that every trial must have a value of."""
+        return tuple(
+            dict.fromkeys([*self.columns, *(constraint.column for constraint in self.constraints)])
+        )
+
+    @property
+    def most_epochs(self) -> int:
+        """The longest that a trial trains."""
+        searched = self.space.settings.get("train.epochs")
+        return self.default.first.config.train.epochs if searched is None else max(searched.values)
+
+    def with_settings(
+        self, values: Assignment, *, seeds: list[int] | None = None
+    ) -> dict[str, Any]:
+        """The study's file with other settings, and on other seeds."""
+        content = copy.deepcopy(self.content)
+        for path, value in values.items():
+            put(content, path, value)
+        if seeds is not None:
+            content.pop("seed", None)
+            grids = content.get("grid", {})
+            listed = grids if isinstance(grids, list) else [grids]
+            content["grid"] = [{**axes, "seed": seeds} for axes in listed]
+        return content
+
+    def cells(self, values: Assignment, *, seeds: list[int] | None = None) -> tuple[Cell, ...]:
+        """Cells of the study with other settings. Raises StudyError where these do not go together."""
+        content = self.with_settings(values, seeds=seeds)
+        return expand(study_from(content, folder=self.study.folder, source=self.source))
+
+    def training(self, values: Assignment) -> Training:
+        """The one training of the study with other settings. Raises StudyError where these do not go together."""
+        (training,) = trainings(self.cells(values))
+        return training
+
+    def definition(self) -> dict[str, Any]:
+        """What must stay the same for trials of several launches to be one search."""
+        return {
+            "search.objective": dict(self.config.objective),
+            "search.constraints": [str(constraint) for constraint in self.constraints],
+            "search.space": self.config.space,
+            "the study": reference(self.default).key,
+        }
+
+
+def reference(training: Training) -> Cell:
+    """The cell whose rows count: fp32, else the first precision listed."""
+    return next(
+        (cell for cell in training.cells if cell.config.precision == REFERENCE), training.first
+    )
+
+
+def load_search(path: str | Path) -> Search:
+    """The search of a YAML file. Raises StudyError with all faults of the file, each with its path and its fix."""
+    path = Path(path)
+    return search_from(read_extended(path), folder=path.resolve().parent, source=str(path))
+
+
+def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search:
+    """As `load_search`, from the mapping itself; relative paths in it resolve against `folder`."""
+    section = content.get("search")
+    content = {key: value for key, value in content.items() if key != "search"}
+    faults: list[Fault] = []
+    study: StudyConfig | None = None
+    try:
+        study = study_from(content, folder=folder, source=source)
+    except StudyError as error:
+        faults += error.faults
+    if not isinstance(section, dict):
+        message = "is missing" if section is None else f"is {section!r}, not settings by name"
+        fix = "Write `search: {objective: {nc1_ratio: minimize}, trials: 30, space: {train.lr: {log: [1e-4, 1]}}}`"
+        raise StudyError([*faults, Fault("search", message, fix)], source=source)
+    shape = list(validation_faults(SearchConfig, section, prefix="search"))
+    faults += shape
+    constraints = tuple(_read_constraints(section.get("constraints", []), faults))
+    space = read_space(section["space"], faults) if "space" in section else Space({})
+    faults += _column_faults(section, constraints)
+    if study is not None:
+        faults += _study_faults(study, space)
+        faults += _edge_faults(study, space)
+        if not shape:
+            faults += _plan_faults(SearchConfig(**section), study)
+    if faults or study is None:
+        raise StudyError(faults, source=source)
+    return Search(SearchConfig(**section), constraints, space, content, study, source)
+
+
+def _read_constraints(given: Any, faults: list[Fault]) -> Iterator[Constraint]:
+    for number, text in enumerate(given if isinstance(given, list) else []):
+        place, fix = (
+            f"search.constraints[{number}]",
+            "Write `train_accuracy >= 0.99` or `val_loss <= 2`",
+        )
+        found = _CONSTRAINT.fullmatch(text) if isinstance(text, str) else None
+        try:
+            bound = float(found[3]) if found else float("nan")
+        except ValueError:
+            bound = float("nan")
+        if found is None or not abs(bound) < float("inf"):
+            faults.append(Fault(place, f"is {text!r}", fix))
+        else:
+            yield Constraint(found[1], found[2], bound)
+
+
+def _column_faults(section: dict[str, Any], constraints: tuple[Constraint, ...]) -> Iterator[Fault]:
+    from study.metrics.table import METRICS  # with torch, so not before it is needed
+
+    objective = section.get("objective")
+    named = (
+        [(f"search.objective.{name}", str(name)) for name in objective]
+        if isinstance(objective, dict)
+        else []
+    )
+    named += [
+        (f"search.constraints[{n}]", constraint.column) for n, constraint in enumerate(constraints)
+    ]
+    for place, name in named:
+        if name not in METRICS:
+            yield Fault(place, f"unknown column {name!r}", nearest(name, METRICS))
+
+
+def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
+    """A trial is one training; what is searched must be what the study leaves alone."""
+    found = trainings(expand(study))
+    if len(found) != 1:
+        axes = [
+            f"{axis}: {values}"
+            for axes in study.grid
+            for axis, values in axes.items()
+            if len(values) > 1
+        ]
+        listed = f" ({', '.join(axes)})" if axes else ""
+        yield Fault(
+            "grid",
+            f"gives {len(found)} trainings{listed}",
+            "A trial is one training: list one value an axis",
+        )
+    elif len({cell.config.precision for cell in found[0].cells}) < len(found[0].cells):
+        fix = "Of axes other than `precision`, list one value each: a trial has one row to be judged by"
+        yield Fault("grid", "measures a training more than once at one precision", fix)
+    searched = [*space.settings, *(["train.schedule"] if space.families else [])]
+    for path in searched:
+        if any(_overlap(full_path(axis), path) for axes in study.grid for axis in axes):
+            yield Fault(
+                f"search.space.{path}",
+                "is an axis of the grid too",
+                "Take it out of one of the two",
+            )
+        for number, rule in enumerate(study.rules):
+            if any(_overlap(full_path(target), path) for target in rule.set):
+                yield Fault(
+                    f"search.space.{path}",
+                    f"is set by rules[{number}]",
+                    "Take it out of one of the two",
+                )
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
+def _edge_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
+    """What is wrong with settings at the edges of the space."""
+    point = next(study.points())
+    for values, origins in space.probes():
+        tree = copy.deepcopy(point.settings)
+        for path, value in values.items():
+            put(tree, path, value)
+        yield from validation_faults(CellConfig, tree, origins={**point.origins, **origins})
+
+
+def _plan_faults(config: SearchConfig, study: StudyConfig) -> Iterator[Fault]:
+    if config.confirm and not LEAST_SEEDS <= config.confirm <= MOST_SEEDS:
+        fix = f"Use 0 (none) or {LEAST_SEEDS} to {MOST_SEEDS}: the test enumerates all partitions of the seeds"
+        yield Fault("search.confirm", f"is {config.confirm}", fix)
+    settings = next(study.points()).settings  # with the values of the grid and what rules set
+    train = settings.get("train", {})
+    for name in ("init_seed", "shuffle_seed"):
+        if config.confirm and train.get(name) is not None:
+            yield Fault(
+                f"train.{name}",
+                f"is {train[name]}",
+                "Leave it out: `search.confirm` needs fresh seeds",
+            )
+    if config.pruning is not None:
+        if len(config.objective) > 1:
+            yield Fault(
+                "search.pruning",
+                f"is {config.pruning!r}",
+                "Pruning takes one objective; leave it out",
+            )
+        if settings.get("measure", {}).get("at") == "last":
+            yield Fault(
+                "search.pruning",
+                f"is {config.pruning!r}",
+                "It needs checkpoints: not `measure.at: last`",
+            )

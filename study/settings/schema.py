@@ -1,0 +1,118 @@
+"""The flat view of nested settings: dotted paths, table columns, canonical values."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+Scalar = str | int | float | bool | None
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes among the alternatives of an annotation."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return models_in(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [model for part in get_args(annotation) for model in models_in(part)]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return []
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, annotation) of every setting below a class, alternatives of a union included."""
+    hints = typing.get_type_hints(model, include_extras=True)
+    for name in model.model_fields:
+        path = f"{prefix}{name}"
+        nested = models_in(hints[name])
+        if nested:
+            for part in nested:
+                yield from leaves(part, f"{path}.")
+        else:
+            yield path, hints[name]
+
+
+def column_names(model: type[BaseModel], *, apart: str = "") -> dict[str, str]:
+    """Dotted path -> column: the leaf name where it is unique in the schema, else the path joined by `_`.
+
+    Settings below the section `apart` do not count for uniqueness and are named by their path below it.
+    """
+    paths = list(dict.fromkeys(path for path, _ in leaves(model)))
+    counted = [path.rpartition(".")[2] for path in paths if not path.startswith(f"{apart}.")]
+    columns = {}
+    for path in paths:
+        leaf = path.rpartition(".")[2]
+        if path.startswith(f"{apart}."):
+            columns[path] = path.removeprefix(f"{apart}.").replace(".", "_")
+        else:
+            columns[path] = (
+                leaf if "." not in path or counted.count(leaf) == 1 else path.replace(".", "_")
+            )
+    return columns
+
+
+def column_kinds(model: type[BaseModel]) -> dict[str, type]:
+    """Dotted path -> str, int, float or bool: the type of the setting's column. What is no plain number is text."""
+    kinds: dict[str, type] = {}
+    for path, annotation in leaves(model):
+        found = set(_atoms(annotation)) - {type(None)}
+        kind = found.pop() if len(found) == 1 and not found - {str, int, float, bool} else str
+        kinds[path] = kind if kinds.get(path, kind) is kind else str
+    return kinds
+
+
+def _atoms(annotation: Any) -> Iterator[type]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _atoms(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _atoms(part)
+    elif origin is typing.Literal:
+        yield from (type(value) for value in get_args(annotation))
+    elif isinstance(annotation, type):
+        yield annotation
+    else:
+        yield list
+
+
+def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
+    """Dotted path -> value of every setting of an instance; lists become compact JSON text."""
+    values: dict[str, Scalar] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        path = f"{prefix}{name}"
+        if isinstance(value, BaseModel):
+            values |= flat(value, f"{path}.")
+        elif value is None or isinstance(value, str | int | float | bool):
+            values[path] = value
+        else:
+            values[path] = canonical(value)
+    return values
+
+
+def plain(settings: BaseModel) -> dict[str, Any]:
+    """Nested settings for a key: defaults written out, fields left out while equal to the neutral value they name.
+
+    A field added after stores exist is declared `Field(..., json_schema_extra={"neutral": value})`: as long as it has
+    that value the key is the one that the settings had before the field existed.
+    """
+    values: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        extra = field.json_schema_extra
+        dumped = plain(value) if isinstance(value, BaseModel) else value
+        if not (isinstance(extra, dict) and "neutral" in extra and dumped == extra["neutral"]):
+            values[name] = dumped
+    return values
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, ASCII, no NaN. Floats print as Python's shortest repr."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

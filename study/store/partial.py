@@ -1,0 +1,51 @@
+"""Rows of the checkpoints that an unfinished training has measured, until its cells are complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from study.store.atomic import write_json
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+class Partial:
+    """One checked file per epoch, in the folder of the training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "partial"
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:05d}.json"
+
+    def epochs(self) -> list[int]:
+        """Epochs that have rows."""
+        return sorted(
+            int(path.stem.removeprefix("epoch-")) for path in self.folder.glob("epoch-*.json")
+        )
+
+    def read(self, epoch: int) -> Rows:
+        """Rows by cell; empty for an epoch not measured, or whose file is damaged (it is then measured again)."""
+        try:
+            content = json.loads(self._path(epoch).read_text(encoding="utf-8"))
+            rows: Rows = content["rows"]
+            return rows if content["sha256"] == _digest(rows) else {}
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return {}
+
+    def write(self, epoch: int, rows: Rows) -> None:
+        """Add rows of some cells at an epoch."""
+        merged = self.read(epoch) | rows
+        write_json(self._path(epoch), {"sha256": _digest(merged), "rows": merged})
+
+    def delete(self) -> None:
+        """Delete all rows, once they are stored."""
+        rmtree(self.folder, ignore_errors=True)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

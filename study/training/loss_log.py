@@ -1,0 +1,71 @@
+"""The loss of every optimizer step, one JSON object a line: {"step": 1, "epoch": 0.01, "lr": 0.001, "loss": 4.2}."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TypedDict
+
+from study.store.atomic import write_atomically
+
+FILE = "loss_log.jsonl"
+
+
+class LossRow(TypedDict):
+    """One optimizer step: its number from 1, epochs done after it, learning rate, mean loss over its samples in
+    nats.
+    """
+
+    step: int
+    epoch: float
+    lr: float
+    loss: float
+
+
+class LossLog:
+    """Appends rows to `folder/loss_log.jsonl`; what a killed training wrote after step `keep` is cut off first."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.path = folder / FILE
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = (
+            [row for row in _whole_rows(self.path) if row["step"] <= keep]
+            if self.path.exists()
+            else []
+        )
+        write_atomically(self.path, _lines(rows))
+
+    def append(self, rows: list[LossRow]) -> None:
+        """Write `rows` through to the disk."""
+        with self.path.open("ab") as stream:
+            stream.write(_lines(rows))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def read_losses(path: Path) -> list[LossRow]:
+    """Rows of a loss log; a last line that a kill left unfinished is no row."""
+    return [
+        json.loads(line)
+        for line in path.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
+
+
+def _whole_rows(path: Path) -> list[LossRow]:
+    """Rows of a log that may be damaged: a training does not fail over what it once wrote about itself."""
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+            rows.append(
+                LossRow(step=int(row["step"]), epoch=row["epoch"], lr=row["lr"], loss=row["loss"])
+            )
+        except (ValueError, TypeError, KeyError):
+            continue
+    return rows
+
+
+def _lines(rows: list[LossRow]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -1,0 +1,177 @@
+"""Losses of a linear head, over chunks of samples: the logits of all samples are never held at once.
+
+Every loss is a sum over samples of l(z, y), z = W h + b the logits of one sample and y its class. Its gradient with
+respect to z is known in closed form, so one pass over the chunks gives the loss, dL/dh, dL/dW and dL/db; the backward
+pass only scales them. Memory is one chunk of logits, in the dtype of the products, plus the gradients themselves.
+
+Shapes: N samples, D width, V classes, R rows of a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+IGNORED = -100
+
+CHUNK_ELEMENTS = 2**25
+"""Logits of one chunk: the matrix products are large, yet the chunk is small beside a model's gradients."""
+TILE_ELEMENTS = 2**19
+"""Logits of one tile and thread: what is done elementwise, in float32, stays in the cache of a CPU."""
+
+LossName = Literal["cross_entropy", "label_smoothing", "focal", "mse"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of one sample as a function of its logits z (V,) and class y; p = softmax(z), e_y the y-th unit vector.
+
+    cross_entropy    -log p_y
+    label_smoothing  -sum_c q_c log p_c, q = (1 - smoothing) e_y + smoothing / V (Szegedy et al. 2016)
+    focal            -(1 - p_y)^gamma log p_y (Lin et al. 2017, eq. 4)
+    mse              ||z - e_y||^2 / 2 (Han, Papyan & Donoho 2022, without weight decay)
+    """
+
+    name: LossName = "cross_entropy"
+    smoothing: float = 0.1
+    gamma: float = 2.0
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over the samples of a batch, scalars on the device of the features.
+
+    `loss` carries the gradient. `correct` counts samples whose own logit, in the dtype of the products, is larger than
+    every other.
+    """
+
+    loss: Tensor
+    correct: Tensor
+
+
+def head_loss(features: Tensor, head: nn.Linear, targets: Tensor, loss: Loss) -> LossSums:
+    """Sum of `loss` over samples, differentiable once with respect to features, weight and bias.
+
+    Args:
+        features: (..., D).
+        head: weight (V, D), bias (V,) or None.
+        targets: (...) int64 classes; -100 is no sample. Best left on the CPU: choosing the samples then waits for
+            no device.
+        loss: which loss.
+
+    Under autocast the matrix products are taken in its dtype; softmax and sums are in float32 at least.
+    """
+    flat, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
+    kept = targets != IGNORED
+    if not kept.all():
+        flat, targets = flat[kept.nonzero().squeeze(1).to(flat.device)], targets[kept]
+    targets = targets.to(flat.device, non_blocking=True)
+    total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss)
+    return LossSums(total, correct)
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_NxD: Tensor,
+        weight_VxD: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        loss: Loss,
+    ) -> tuple[Tensor, Tensor]:
+        device, V = features_NxD.device, weight_VxD.shape[0]
+        autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if autocast else features_NxD.dtype
+        exact = torch.promote_types(dtype, torch.float32)
+        with torch.autocast(device.type, enabled=False):
+            features, weight = features_NxD.to(dtype), weight_VxD.to(dtype)
+            grad_features = torch.empty_like(features)
+            grad_weight = torch.zeros(weight.shape, dtype=exact, device=device)
+            grad_bias = None if bias_V is None else torch.zeros(V, dtype=exact, device=device)
+            total, correct = (
+                torch.zeros((), dtype=exact, device=device),
+                torch.zeros((), device=device),
+            )
+            part = torch.empty_like(weight)
+            logits = torch.empty(
+                min(len(targets_N), _rows(CHUNK_ELEMENTS, V)), V, dtype=dtype, device=device
+            )
+            for chunk in _slices(len(targets_N), _rows(CHUNK_ELEMENTS, V)):
+                h, y = features[chunk], targets_N[chunk]
+                z = torch.mm(h, weight.T, out=logits[: len(h)])
+                if bias_V is not None:
+                    z += bias_V.to(dtype)
+                for tile in _slices(len(h), _tile_rows(V, device)):
+                    values, hits = _replace_by_gradient(z[tile], y[tile], loss)
+                    total += values.sum()
+                    correct += hits.sum()
+                torch.mm(z, weight, out=grad_features[chunk])
+                grad_weight += torch.mm(z.T, h, out=part)
+                if grad_bias is not None:
+                    grad_bias += z.sum(0, dtype=exact)
+        ctx.save_for_backward(
+            grad_features.to(features_NxD.dtype), grad_weight.to(weight_VxD.dtype), grad_bias
+        )
+        ctx.mark_non_differentiable(correct)
+        return total, correct
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_total: Tensor, grad_correct: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [
+            None if grad is None else grad.mul_(grad_total.to(grad.dtype))
+            for grad in ctx.saved_tensors
+        ]
+        return *scaled, None, None
+
+
+def _replace_by_gradient(logits_RxV: Tensor, y_R: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """Loss (R,) and hits (R,) of a tile, whose logits are overwritten by the gradient with respect to them."""
+    R, V = logits_RxV.shape
+    flat, at_y = logits_RxV.view(-1), torch.arange(R, device=y_R.device) * V + y_R
+    own = flat[at_y]
+    other = flat.index_fill_(0, at_y, -torch.inf).view(R, V).amax(1)
+    z = flat.index_copy_(0, at_y, own).view(R, V).to(torch.promote_types(own.dtype, torch.float32))
+    z_y = own.to(z.dtype)
+    if loss.name == "mse":
+        values, gradient, gradient_y = (z.square().sum(1) - 2 * z_y + 1) / 2, z, z_y - 1
+    else:
+        p = z.softmax(1)
+        log_p_y = z_y - torch.maximum(z_y, other) + p.amax(1).log()
+        rest = -log_p_y.expm1()  # 1 - p_y
+        if loss.name == "cross_entropy":
+            values, gradient, gradient_y = -log_p_y, p, -rest
+        elif loss.name == "label_smoothing":
+            spread = loss.smoothing / V
+            values = -(1 - loss.smoothing) * log_p_y - loss.smoothing * (z.mean(1) - z_y + log_p_y)
+            gradient, gradient_y = p - spread, loss.smoothing - spread - rest
+        else:
+            modulation = rest.pow(loss.gamma)
+            # log p_y / (1 - p_y) tends to -1 as p_y tends to 1, where the modulation vanishes.
+            ratio = log_p_y / rest.clamp_min(torch.finfo(z.dtype).tiny)
+            scale = modulation * (1 - loss.gamma * log_p_y.exp() * ratio)
+            values, gradient, gradient_y = -modulation * log_p_y, p * scale[:, None], -rest * scale
+    logits_RxV.copy_(gradient)
+    flat.index_copy_(0, at_y, gradient_y.to(flat.dtype))
+    return values, own > other
+
+
+def _rows(elements: int, V: int) -> int:
+    return max(1, elements // V)
+
+
+def _tile_rows(V: int, device: torch.device) -> int:
+    """Rows of a tile: what fits the caches of a CPU's threads; a whole chunk elsewhere. Rows do not affect each other."""
+    return _rows(
+        TILE_ELEMENTS * torch.get_num_threads() if device.type == "cpu" else CHUNK_ELEMENTS, V
+    )
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))

@@ -1,0 +1,391 @@
+"""Training: a generator of checkpoints that can be killed at any step and goes on as if it had not been.
+
+Nothing random is kept between steps: the order of an epoch is a function of (shuffle seed, epoch), dropout of
+(shuffle seed, step). A resumed training therefore repeats an unbroken one bit for bit on the same CPU type, versions
+and number of threads (which the caller sets).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.config import CellConfig, measured_epochs
+from study.data.base import IGNORE, Dataset, Ints
+from study.models import build_model
+from study.models.base import FeatureModel
+from study.settings.schedule import learning_rate
+from study.training.loss_log import LossLog, LossRow
+from study.training.losses import Loss, head_loss
+from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from study.training.states import State, load_state, save_state
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FLUSH_STEPS = 64
+FLUSH_SECONDS = 1.0
+
+
+class Diverged(RuntimeError):
+    """The loss of a step is no finite number."""
+
+
+class TrainingError(ValueError):
+    """A training that cannot be run as asked; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A finished epoch. `model` is the live model in evaluation mode: the consumer may use, but not change it.
+
+    `tokens` counts targets trained on so far (ignored positions included). `train_loss_running` and
+    `train_accuracy_running` are means over the samples of the epoch while it was trained; both are None for epoch 0,
+    the untrained model. `zero_error_epoch` is the first epoch after which the model, in evaluation mode, had no error on
+    the whole training split: the start of the terminal phase (Papyan et al. 2020); None as long as there is none.
+    """
+
+    epoch: int
+    step: int
+    tokens: int
+    model: FeatureModel
+    train_loss_running: float | None
+    train_accuracy_running: float | None
+    zero_error_epoch: int | None
+    last: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: `loss` is that of the last step, `tokens_per_second` over the time since the last
+    report.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+
+
+@dataclass
+class _Position:
+    """Where a training stands: epochs completed, optimizer steps done in all and in the current epoch, targets seen,
+    the first epoch without an error.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    step_in_epoch: int = 0
+    tokens: int = 0
+    zero_error_epoch: int | None = None
+
+
+def train(
+    config: CellConfig,
+    data: Dataset,
+    device: torch.device,
+    *,
+    folder: Path | None = None,
+    base: Path = Path(),
+    checkpoint_minutes: float = 10.0,
+    beat: Callable[[Progress], None] | None = None,
+    model: FeatureModel | None = None,
+) -> Iterator[Checkpoint]:
+    """Train the model of `config` on `data.train`; yield the untrained model, then every epoch that
+    `config.measure.at` names.
+
+    One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is the mean over
+    their samples. The last step of an epoch takes what is left.
+
+    Args:
+        config: the settings; precision and its options play no part.
+        data: its training split is addressed by row.
+        device: where model and batches live.
+        folder: keeps the loss log and the states to resume from, written after each epoch and every
+            `checkpoint_minutes`. A training whose folder holds a state goes on from it, and first yields that state's
+            epoch again if it had just ended.
+        base: the folder that relative paths of `config.model` start from.
+        checkpoint_minutes: least time between two states within an epoch.
+        beat: called at least once a second or once a step, whichever is rarer, and at the end of each epoch. An
+            exception that it raises ends the training after a state is written.
+        model: trained in place of a new one from `config.model`.
+
+    Raises:
+        Diverged: a step's loss is not finite.
+        TrainingError: fp16 on a CPU, or a step without a single sample.
+        ResumeError: the folder's states belong to other settings or other data.
+    """
+    training = _Training(config, data, device, folder, base, checkpoint_minutes, beat, model)
+    measured = set(measured_epochs(config.measure.at, config.train.epochs))
+    while True:
+        position = training.position
+        if position.step_in_epoch == 0 and position.epoch in measured:
+            yield training.checkpoint()
+        if position.epoch == config.train.epochs:
+            return
+        training.run_epoch()
+
+
+class _Training:
+    def __init__(
+        self,
+        config: CellConfig,
+        data: Dataset,
+        device: torch.device,
+        folder: Path | None,
+        base: Path,
+        checkpoint_minutes: float,
+        beat: Callable[[Progress], None] | None,
+        model: FeatureModel | None,
+    ) -> None:
+        self.config, self.data, self.device, self.folder, self.beat = (
+            config.train,
+            data,
+            device,
+            folder,
+            beat,
+        )
+        if self.config.precision == "fp16" and device.type == "cpu":
+            raise TrainingError(
+                "train.precision fp16 on a CPU: PyTorch has no fast float16 kernels there "
+                "(16 to 22 times slower than bf16); use bf16 or fp32, or a GPU"
+            )
+        self.seconds_between_states = 60 * checkpoint_minutes
+        self.identity = _identity(config, data)
+        self.shuffle_seed = _seed(config.train.shuffle_seed, config.seed)
+        self.loss = Loss(self.config.loss, self.config.label_smoothing, self.config.focal_gamma)
+        self.position = _Position()
+        self.totals = torch.zeros(
+            3, dtype=torch.float64, device=device
+        )  # this epoch: loss, correct, samples
+        if model is None:
+            seed = _seed(config.train.init_seed, config.seed)
+            shape = data.input_shape
+            model = build_model(
+                config.model, classes=data.classes, input_shape=shape, seed=seed, base=base
+            )
+        self.model = model.to(device)
+        self.features = (
+            torch.compile(self.model.features) if self.config.compile else self.model.features
+        )
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
+        self.steps_per_epoch = math.ceil(
+            len(data.train) / (self.config.batch_size * self.config.accumulation)
+        )
+        self.steps = self.steps_per_epoch * self.config.epochs
+        self.pending: list[tuple[LossRow, Tensor]] = []
+        if folder is not None:
+            self._restore(folder)
+            self.log = LossLog(folder, keep=self.position.step)
+        self.flushed = self.saved = time.monotonic()
+        self.tokens_flushed = self.position.tokens
+
+    def checkpoint(self) -> Checkpoint:
+        """The model as it stands at the end of an epoch."""
+        self.model.eval()
+        loss, correct, samples = self.totals.tolist()
+        position = self.position
+        return Checkpoint(
+            epoch=position.epoch,
+            step=position.step,
+            tokens=position.tokens,
+            model=self.model,
+            train_loss_running=loss / samples if samples else None,
+            train_accuracy_running=correct / samples if samples else None,
+            zero_error_epoch=position.zero_error_epoch,
+            last=position.epoch == self.config.epochs,
+        )
+
+    def run_epoch(self) -> None:
+        """Train to the end of the current epoch and write its state."""
+        self.model.train()
+        position = self.position
+        if position.step_in_epoch == 0:
+            self.totals.zero_()
+        rows = self.config.batch_size * self.config.accumulation
+        order = np.random.default_rng([self.shuffle_seed, position.epoch]).permutation(
+            len(self.data.train)
+        )
+        while position.step_in_epoch < self.steps_per_epoch:
+            start = position.step_in_epoch * rows
+            self._step(order[start : start + rows])
+            if len(self.pending) == FLUSH_STEPS or time.monotonic() - self.flushed >= FLUSH_SECONDS:
+                self._flush()
+            if (
+                time.monotonic() - self.saved >= self.seconds_between_states
+                and position.step_in_epoch < self.steps_per_epoch
+            ):
+                self._save()
+        position.epoch, position.step_in_epoch = position.epoch + 1, 0
+        if position.zero_error_epoch is None and self._without_error():
+            position.zero_error_epoch = position.epoch
+        self._save()
+
+    @torch.no_grad()
+    def _without_error(self) -> bool:
+        """Whether the model has no error on the training split. Ends at the first batch with one, which is the first
+        of all until there are few.
+        """
+        self.model.eval()
+        rows = np.arange(len(self.data.train))
+        for start in range(0, len(rows), self.config.batch_size):
+            inputs, targets = self.data.train.batch(rows[start : start + self.config.batch_size])
+            features = self.model.features(inputs.to(self.device))
+            correct = head_loss(features, self.model.head, targets, self.loss).correct
+            if int(correct) < int((targets != IGNORE).sum()):
+                return False
+        return True
+
+    def _step(self, rows: Ints) -> None:
+        """One optimizer step on `rows`, without waiting for the device."""
+        position, config = self.position, self.config
+        batches = [
+            self.data.train.batch(rows[start : start + config.batch_size])
+            for start in range(0, len(rows), config.batch_size)
+        ]
+        samples = sum(int((targets != IGNORE).sum()) for _, targets in batches)
+        if samples == 0:
+            raise TrainingError(
+                f"step {position.step + 1}: none of its {len(rows)} rows has a sample to predict"
+            )
+        rate = config.lr * learning_rate(config.schedule, position.step / self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = torch.zeros((), device=self.device)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_mix(self.shuffle_seed, position.step))
+            for inputs, targets in batches:
+                total += self._accumulate(inputs, targets, samples)
+        if config.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.totals[2] += samples
+        position.step += 1
+        position.step_in_epoch += 1
+        position.tokens += sum(targets.numel() for _, targets in batches)
+        epoch = round(position.epoch + position.step_in_epoch / self.steps_per_epoch, 6)
+        self.pending.append(
+            (LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan), total / samples)
+        )
+
+    def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> Tensor:
+        """Add the gradients of one pass; return its summed loss."""
+        if self.device.type == "cuda":
+            inputs = inputs.pin_memory()
+        inputs = inputs.to(self.device, non_blocking=True)
+        dtype = AUTOCAST.get(self.config.precision)
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            sums = head_loss(self.features(inputs), self.model.head, targets, self.loss)
+        self.scaler.scale(sums.loss / samples).backward()  # type: ignore[no-untyped-call]
+        loss = sums.loss.detach()
+        self.totals[0] += loss
+        self.totals[1] += sums.correct
+        return loss
+
+    def _flush(self) -> None:
+        """Bring the losses since the last flush to the host: check, log and report them."""
+        losses = torch.stack([loss for _, loss in self.pending]).tolist() if self.pending else []
+        rows = [
+            LossRow(**{**row, "loss": loss})
+            for (row, _), loss in zip(self.pending, losses, strict=True)
+        ]
+        self.pending.clear()
+        finite = list(itertools.takewhile(lambda row: math.isfinite(row["loss"]), rows))
+        if self.folder is not None:
+            self.log.append(finite)
+        if len(finite) < len(rows):
+            row = rows[len(finite)]
+            raise Diverged(
+                f"the loss of step {row['step']} (epoch {row['epoch']:.3f} of {self.config.epochs}) is {row['loss']} "
+                f"at learning rate {row['lr']:.3g}: lower train.lr, add train.schedule warmup, or set train.clip"
+            )
+        now = time.monotonic()
+        if rows and self.beat is not None:
+            speed = (self.position.tokens - self.tokens_flushed) / max(now - self.flushed, 1e-9)
+            position = self.position
+            try:
+                self.beat(
+                    Progress(
+                        position.epoch,
+                        self.config.epochs,
+                        position.step,
+                        self.steps,
+                        rows[-1]["loss"],
+                        speed,
+                    )
+                )
+            except Exception:
+                self._write_state()  # whoever ends a training here can go on from this step
+                raise
+        self.flushed, self.tokens_flushed = now, self.position.tokens
+
+    def _save(self) -> None:
+        """Flush, then write a state; never one of a diverged model."""
+        self._flush()
+        self._write_state()
+        self.saved = time.monotonic()
+
+    def _write_state(self) -> None:
+        if self.folder is not None:
+            tensors = {f"model.{name}": tensor for name, tensor in self._model_tensors().items()}
+            tensors |= {
+                f"optimizer.{name}": tensor
+                for name, tensor in optimizer_tensors(self.optimizer).items()
+            }
+            tensors["totals"] = self.totals
+            cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            facts = {"position": asdict(self.position), "scaler": self.scaler.state_dict()}
+            save_state(self.folder, State(self.position.step, facts, cpu), identity=self.identity)
+
+    def _restore(self, folder: Path) -> None:
+        """Go on from the newest whole state, if there is one."""
+        state = load_state(folder, identity=self.identity)
+        if state is None:
+            return
+        with torch.no_grad():
+            for name, tensor in self._model_tensors().items():
+                tensor.copy_(state.tensors[f"model.{name}"])
+        slots = {
+            name: tensor for name, tensor in state.tensors.items() if name.startswith("optimizer.")
+        }
+        restore_optimizer(
+            self.optimizer, {name.removeprefix("optimizer."): slot for name, slot in slots.items()}
+        )
+        self.scaler.load_state_dict(state.facts["scaler"])
+        self.totals.copy_(state.tensors["totals"])
+        self.position = _Position(**state.facts["position"])
+
+    def _model_tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, shared ones once."""
+        return {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+
+
+def _identity(config: CellConfig, data: Dataset) -> str:
+    """Hash of all that a training's numbers depend on."""
+    settings = config.model_dump(mode="json", include={"data", "model", "train", "seed"})
+    return hashlib.sha256(
+        json.dumps([settings, data.fingerprint], sort_keys=True).encode()
+    ).hexdigest()
+
+
+def _seed(own: int | None, general: int) -> int:
+    return general if own is None else own
+
+
+def _mix(*numbers: int) -> int:
+    """A 64-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

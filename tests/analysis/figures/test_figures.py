@@ -1,0 +1,323 @@
+"""What figures draw, read back from their artists, against medians taken here one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+
+from analysis.figures.drawing import RASTER_ABOVE, FigureExhibit, scatter
+from analysis.figures.precision import against_bits, change_scatter, loss_against_bits
+from analysis.figures.sweeps import against_axis, swept
+from analysis.figures.ticks import apart, log_ticks, plain
+from analysis.findings.association import associations
+from analysis.findings.curves import collapse_curves
+from analysis.findings.layers import depth_profile, layer_rows, layer_table
+from analysis.reading.table import Choices, Metric, Missing, Roles, Table
+
+METRICS = {
+    "nc1_ratio": Metric("nc1_ratio", "NC1", "lower"),
+    "nc3_dual_error": Metric("nc3_dual_error", "NC3", "lower"),
+}
+ROLES = Roles(
+    response="val_loss",
+    responses={"val_loss": "lower"},
+    metrics=METRICS,
+    axes=("width", "epochs", "weight_decay"),
+    architecture=("width",),
+    unit="training",
+    order="epoch",
+    seed="seed",
+    precision="precision",
+)
+BITS = {"fp32": 32.0, "fp8": 8.25, "int8": 8.25, "int4": 4.25, "ft-fp32": 32.0, "qat-int4": 4.25}
+PLAIN = ("fp32", "fp8", "int8", "int4")
+LAYERS = ("block 1", "block 2", "block 10")
+
+
+def made() -> Table:
+    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds, two checkpoints, six precisions, three inner layers."""
+    rng = np.random.default_rng(8)
+    rows, layers = [], []
+    for width in (32, 128):
+        for epochs in (2, 4):
+            for decay in (0.0, 0.1):
+                for seed in range(3):
+                    for epoch in (0, epochs):
+                        for precision, bits in BITS.items():
+                            values = {
+                                name: float(value)
+                                for name, value in zip(
+                                    ("val_loss", *METRICS), rng.random(3), strict=True
+                                )
+                            }
+                            row = {
+                                "training": f"{width}-{epochs}-{decay}-{seed}",
+                                "width": width,
+                                "epochs": epochs,
+                                "weight_decay": decay,
+                                "seed": seed,
+                                "epoch": epoch,
+                                "precision": precision,
+                                "bits_per_weight": bits,
+                                "zero_error_epoch": 1 if epochs == 4 and epoch else None,
+                                **values,
+                            }
+                            rows.append(row)
+                            if precision == "fp32":
+                                layers += [
+                                    {**row, "layer": name, "nc1_ratio": float(rng.random())}
+                                    for name in LAYERS
+                                ]
+    return Table(pl.DataFrame(rows), ROLES, "made", layers=pl.DataFrame(layers))
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return made()
+
+
+def last(table: Table, precision: str = "fp32") -> list[dict[str, Any]]:
+    return [
+        row
+        for row in table.frame.to_dicts()
+        if row["precision"] == precision and row["epoch"] == row["epochs"]
+    ]
+
+
+def lines(axis: Axes) -> list[list[tuple[float, float]]]:
+    """The lines of a panel, each as its points, in a fixed order."""
+    found = [
+        segment
+        for part in axis.collections
+        if isinstance(part, LineCollection)
+        for segment in part.get_segments()
+    ]
+    return sorted([(float(x), float(y)) for x, y in segment] for segment in found)
+
+
+def dots(axis: Axes) -> list[Line2D]:
+    """The points of a panel, an artist for each colour."""
+    return [part for part in axis.lines if part.get_linestyle() == "None"]
+
+
+def points(parts: list[Line2D]) -> list[tuple[float, float]]:
+    """Where the points of some artists are, sorted."""
+    return sorted((float(x), float(y)) for part in parts for x, y in part.get_xydata())  # type: ignore[union-attr]
+
+
+def medians(
+    rows: list[dict[str, Any]], settings: tuple[str, ...], along: str, name: str
+) -> list[list[tuple[float, float]]]:
+    """The lines that a panel should have: medians over whatever is neither a setting nor `along`."""
+    points: dict[tuple[Any, ...], dict[float, list[float]]] = {}
+    for row in rows:
+        points.setdefault(tuple(row[key] for key in settings), {}).setdefault(
+            row[along], []
+        ).append(row[name])
+    return sorted(
+        [(float(x), float(np.median(ys))) for x, ys in sorted(line.items())]
+        for line in points.values()
+    )
+
+
+def panel(figure: Any, title: str) -> Axes:
+    found = [axis for axis in figure.axes if axis.get_title(loc="left") == title]
+    assert len(found) == 1, [axis.get_title(loc="left") for axis in figure.axes]
+    axis: Axes = found[0]
+    return axis
+
+
+def test_metrics_against_an_axis_for_each_weight_decay(table: Table) -> None:
+    rows = table.frame.filter(
+        (pl.col("precision") == "fp32") & (pl.col("epoch") == pl.col("epochs"))
+    )
+    assert swept(table, rows) == ["width", "epochs"]
+    figure = against_axis(table, rows, "width", ("val_loss", "nc1_ratio"))
+    for name, unit in (("val_loss", "val_loss (nats per sample)"), ("nc1_ratio", "nc1_ratio")):
+        for decay in (0.0, 0.1):
+            axis = panel(figure, f"{unit}\nweight_decay {decay:g}")
+            part = [row for row in last(table) if row["weight_decay"] == decay]
+            assert lines(axis) == medians(part, ("epochs",), "width", name)
+            assert axis.get_xlabel() == "width"
+            assert axis.get_xscale() == "log"
+            assert [text.get_text() for text in axis.get_xticklabels()] == ["32", "128"]
+
+
+def test_a_panel_of_an_incomplete_grid_says_so(table: Table) -> None:
+    absent = pl.DataFrame({"width": [128, 32], "epochs": [4, 4], "weight_decay": [0.1, 0.1]})
+    rows = table.frame.filter(
+        (pl.col("precision") == "fp32") & (pl.col("epoch") == pl.col("epochs"))
+    )
+    lacking = Table(table.frame, ROLES, "made", missing=(Missing(absent),))
+    figure = against_axis(lacking, rows, "width", ("nc1_ratio",))
+    titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
+    assert titles == ["nc1_ratio\nweight_decay 0", "nc1_ratio\nweight_decay 0.1\n2 points missing"]
+
+
+def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
+    figure = collapse_curves(table, ("val_loss", "nc3_dual_error"))
+    rows = [row for row in table.frame.to_dicts() if row["precision"] == "fp32"]
+    for name, title in (
+        ("val_loss", "val_loss (nats per sample)"),
+        ("nc3_dual_error", "nc3_dual_error"),
+    ):
+        axis = panel(figure, title)
+        assert lines(axis) == medians(rows, ("width", "epochs", "weight_decay"), "epoch", name)
+        stars = points([part for part in dots(axis) if part.get_marker() == "*"])
+        late = [row for row in rows if row["epochs"] == row["epoch"] == 4]
+        expected = medians(late, ("width", "weight_decay"), "epoch", name)
+        assert stars == [point for line in expected for point in line]
+
+
+def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Table) -> None:
+    rows = layer_rows(table)
+    assert len(rows) == 24 * 4
+    told = layer_table(rows, ("nc1_ratio",))
+    assert told["layer"].to_list() == [*LAYERS, "head input"]
+    assert told["place"].to_list() == [1, 2, 3, 4]
+    assert told["trainings"].to_list() == [24] * 4
+    assert table.layers is not None
+    inner = [row for row in table.layers.to_dicts() if row["epoch"] == row["epochs"]]
+    for layer, median in zip(LAYERS, told["nc1_ratio"], strict=False):
+        assert median == np.median([row["nc1_ratio"] for row in inner if row["layer"] == layer])
+    figure = depth_profile(table, rows, ("nc1_ratio",))
+    every = [{**row, "place": LAYERS.index(row["layer"]) + 1} for row in inner]
+    every += [{**row, "place": 4} for row in last(table)]
+    axis = panel(figure, "nc1_ratio")
+    assert lines(axis) == medians(every, ("width", "epochs", "weight_decay"), "place", "nc1_ratio")
+    assert axis.get_xlabel() == "layer (last: input of the head)"
+
+
+def by_precision(
+    table: Table, precisions: tuple[str, ...], settings: tuple[str, ...], name: str
+) -> list[list[tuple[float, float]]]:
+    """The lines of a panel against bits: a median for each precision, also where two take as many bits."""
+    values: dict[tuple[Any, ...], dict[tuple[float, str], list[float]]] = {}
+    for precision in precisions:
+        for row in last(table, precision):
+            line = values.setdefault(tuple(row[key] for key in settings), {})
+            line.setdefault((row["bits_per_weight"], precision), []).append(row[name])
+    return sorted(
+        [(bits, float(np.median(ys))) for (bits, _), ys in sorted(line.items())]
+        for line in values.values()
+    )
+
+
+def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None:
+    figure = against_bits(table, ("val_loss",))
+    axis = panel(figure, "val_loss (nats per sample)")
+    tuned = [row for name in ("ft-fp32", "qat-int4") for row in last(table, name)]
+    settings = ("width", "epochs", "weight_decay")
+    assert lines(axis) == by_precision(table, PLAIN, settings, "val_loss")
+    drawn = points([part for part in dots(axis) if part.get_markerfacecolor() == "none"])
+    expected = [
+        point for line in medians(tuned, settings, "bits_per_weight", "val_loss") for point in line
+    ]
+    assert drawn == sorted(expected)
+    assert axis.get_xlabel() == "bits per weight"
+
+
+def test_loss_against_bits_has_a_line_per_training_by_its_collapse(table: Table) -> None:
+    figure = loss_against_bits(table, ["nc1_ratio"])
+    (axis,) = figure.axes
+    assert lines(axis) == by_precision(table, PLAIN, ("training",), "val_loss")
+    (part,) = [part for part in axis.collections if isinstance(part, LineCollection)]
+    shade = {
+        tuple(segment[0]): to_hex(colour)
+        for segment, colour in zip(part.get_segments(), part.get_colors(), strict=True)
+    }  # type: ignore[call-overload,arg-type]
+    low = min(last(table), key=lambda row: row["nc1_ratio"])
+    high = max(last(table), key=lambda row: row["nc1_ratio"])
+    first = {
+        row["training"]: (row["bits_per_weight"], row["val_loss"]) for row in last(table, "int4")
+    }
+    brightness = {
+        name: sum(int(shade[first[row["training"]]][at : at + 2], 16) for at in (1, 3, 5))
+        for name, row in (("low", low), ("high", high))
+    }
+    assert brightness["low"] < brightness["high"]  # dark is the least value
+
+
+def many(count: int) -> pl.DataFrame:
+    rng = np.random.default_rng(1)
+    return pl.DataFrame(
+        {
+            "training": [f"{n}" for n in range(count)],
+            "val_loss": rng.random(count),
+            "nc1_ratio": rng.random(count),
+        }
+    )
+
+
+def scatter_of(rows: pl.DataFrame) -> Any:
+    roles = Roles(
+        "val_loss", {"val_loss": "lower"}, {"nc1_ratio": METRICS["nc1_ratio"]}, (), (), "training"
+    )
+    told = associations(rows, roles, Choices(permutations=10, bootstrap=10))
+    return scatter(rows, roles, told, ["nc1_ratio"], colour=None)
+
+
+def test_a_metric_with_a_column_of_its_log_is_drawn_on_a_logarithmic_axis() -> None:
+    """r against numpy's, of the values and of their logarithms, in the title of the one panel asked for."""
+    rng = np.random.default_rng(3)
+    logs, loss = rng.normal(size=40), rng.random(40)
+    rows = pl.DataFrame(
+        {
+            "training": map(str, range(40)),
+            "val_loss": loss,
+            "nc1_cdnv": 10**logs,
+            "nc1_cdnv_log10": logs,
+        },
+        schema_overrides={"training": pl.String},
+    )
+    metrics = {name: Metric(name, "NC1", "lower") for name in ("nc1_cdnv", "nc1_cdnv_log10")}
+    roles = Roles("val_loss", {"val_loss": "lower"}, metrics, (), (), "training")
+    told = associations(rows, roles, Choices(permutations=10, bootstrap=10))
+    (axis,) = scatter(rows, roles, told, ["nc1_cdnv"], colour=None).axes
+    assert axis.get_xscale() == "log"
+    raw, log = (np.corrcoef(values, loss)[0, 1] for values in (10**logs, logs))
+    title = axis.get_title().replace("−", "-")
+    assert title == f"R² {raw**2:.3f}, r {raw:+.2f}, n 40\nof log: R² {log**2:.3f}, r {log:+.2f}"
+
+
+def changes_of(rows: pl.DataFrame) -> Any:
+    pairs = rows.with_columns(
+        pl.col(name).reverse().alias(f"{name}_q") for name in ("val_loss", "nc1_ratio")
+    )
+    return change_scatter([("int8", pairs)], ["nc1_ratio"], "val_loss")
+
+
+@pytest.mark.parametrize("draw", [scatter_of, changes_of])
+@pytest.mark.parametrize("more", [0, 1])
+def test_more_than_two_thousand_points_become_a_picture(
+    draw: Callable[[pl.DataFrame], Any], more: int
+) -> None:
+    assert RASTER_ABOVE == 2_000
+    svg = FigureExhibit("f", "t", "c", draw(many(RASTER_ABOVE + more))).svg
+    assert svg.count("<image") == more
+    assert (svg.count("<use") > RASTER_ABOVE) == (not more)
+    assert "val_loss" in svg  # labels stay text
+
+
+def test_tick_labels_have_room() -> None:
+    assert apart([64, 128, 256, 512, 768, 1024], log=True) == [64, 128, 256, 512, 1024]
+    assert apart([1, 3, 10], log=False) == [1, 3, 10]
+    assert apart([1, 2, 100], log=False) == [1, 100]
+    assert apart([5], log=False) == [5]
+
+
+def test_ticks_of_logarithmic_axes_are_few_and_round() -> None:
+    assert log_ticks(0.007, 0.4, 5) == [0.01, 0.02, 0.05, 0.1, 0.2]
+    assert log_ticks(0.02, 4, 5) == [0.03, 0.1, 0.3, 1, 3]
+    assert log_ticks(2, 9, 5) == [2, 5]
+    assert log_ticks(1e-5, 12, 5) == [1e-5, 1e-3, 1e-1, 10]
+    assert log_ticks(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
+    assert [plain(value) for value in (1e-5, 0.03, 1e9, -0.5)] == ["1e−5", "0.03", "1e9", "−0.5"]

@@ -1,0 +1,166 @@
+"""The published measurements of 230 language models: R^2 and p against independent figures for the same file.
+
+The references are R^2 to six digits and p from 6,000,000 permutations. Skipped where the file is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import polars as pl
+import pytest
+from places import ROOT
+
+from analysis.findings.association import associations
+from analysis.reading.load import final_rows, load, replicates
+from analysis.reading.table import AnalysisError, Choices, Table
+from analysis.statistics.permutation import permutation_test
+from analysis.statistics.regression import regress
+
+FILE = ROOT.parent / "shared" / "data" / "lc-2024_10_24.csv"
+MAPS = ROOT / "search_spaces" / "columns"
+MAP = MAPS / "linguistic_collapse_2024_10.yaml"
+
+R2 = {
+    "nc1_cdnv": 0.192010,
+    "nc2_log_equinorm": 0.026173,
+    "nc3_cosine_mean": 0.322207,
+    "unc3_cosine_cov": 0.000036,
+    "nc4_agreement": 0.490278,
+    "gnc2_log_distance_cov": 0.262123,
+}
+P = {
+    "nc1_cdnv": 0.04743,
+    "nc2_log_equinorm": 0.4806,
+    "nc3_cosine_mean": 0.00731,
+    "unc3_cosine_cov": 0.9792,
+    "nc4_agreement": 0.000343,
+    "gnc2_log_distance_cov": 0.01848,
+}
+needs_file = pytest.mark.skipif(
+    not FILE.exists(), reason=f"the published measurements are not at {FILE}"
+)
+
+
+@pytest.fixture(scope="module")
+def published() -> Table:
+    return load(FILE, columns=MAP)
+
+
+@pytest.fixture(scope="module")
+def seeds(published: Table) -> pl.DataFrame:
+    groups = replicates(published, final_rows(published), 5)
+    assert len(groups) == 1
+    settings, rows = groups[0]
+    assert settings == {"width": 768, "depth": 2, "epochs": 1, "weight_decay": 0.0005}
+    return rows
+
+
+@needs_file
+def test_rows_and_trainings_of_the_file(published: Table) -> None:
+    assert published.frame.shape[0] == 230
+    assert published.frame["training"].n_unique() == 170
+    assert len(final_rows(published)) == 170
+    assert published.frame["weight_decay"].unique().sort().to_list() == [0.0005, 0.1]
+    # depth, width and epochs of the names, at the ends of the file's list
+    first = published.frame.filter(pl.col("training") == "12x1024_10L").sort("epoch")
+    assert first.select("depth", "width", "epochs", "weight_decay", "epoch").rows() == [
+        (12, 1024, 10, 0.1, 6),
+        (12, 1024, 10, 0.1, 10),
+    ]
+
+
+@needs_file
+def test_the_hole_of_the_grid_is_declared_by_the_map(published: Table, tmp_path: Path) -> None:
+    assert [(len(part.points), "03L" in part.reason) for part in published.missing] == [(30, True)]
+    text = MAP.read_text(encoding="utf-8")
+    undeclared = tmp_path / "map.yaml"
+    undeclared.write_text(text[: text.index("known_missing:")], encoding="utf-8")
+    with pytest.raises(
+        AnalysisError, match=r"30 points have no rows: .*epochs 3, weight_decay 0.1.* and 10 more"
+    ):
+        load(FILE, columns=undeclared)
+
+
+@needs_file
+@pytest.mark.parametrize("metric", R2)
+def test_r2_of_the_21_seeds_to_six_digits(seeds: pl.DataFrame, metric: str) -> None:
+    assert len(seeds) == 21
+    assert regress(seeds[metric], seeds["val_loss"]).r2 == pytest.approx(R2[metric], abs=5e-7)
+
+
+@needs_file
+@pytest.mark.parametrize("permutations", [10_000, 1_000_000])
+def test_p_of_the_21_seeds_within_its_monte_carlo_error(
+    seeds: pl.DataFrame, permutations: int
+) -> None:
+    result = permutation_test(
+        seeds.select(*P).to_numpy(), seeds["val_loss"], permutations=permutations, seed=20_241_024
+    )
+    for place, (metric, reference) in enumerate(P.items()):
+        error = 4 * math.sqrt(reference * (1 - reference) / permutations) + 1 / permutations
+        assert abs(float(result.p[place]) - reference) <= error, metric
+        assert abs(float(result.p_paper[place]) - reference) <= error, metric
+
+
+@needs_file
+def test_signs_stand_beside_the_direction_that_favours_collapse(
+    published: Table, seeds: pl.DataFrame
+) -> None:
+    lines = associations(seeds, published.roles, Choices(permutations=200, bootstrap=100))
+    found = {
+        row["metric"]: row for row in lines.to_dicts() if not row["given"] and row["scale"] == "raw"
+    }
+    assert found["nc4_agreement"]["r"] == pytest.approx(-math.sqrt(R2["nc4_agreement"]), abs=1e-6)
+    assert found["nc4_agreement"]["expected"] == -1
+    assert found["nc4_agreement"]["agrees"]
+    # A smaller spread of the cosines would be collapse; here it goes with more loss.
+    assert found["unc3_cosine_std"]["r"] < 0
+    assert found["unc3_cosine_std"]["agrees"] is False
+    assert found["nc1_cdnv_galanti"]["note"] == "nc1_cdnv_galanti is not in this table"
+    assert found["nc2_log_norm_mean"]["agrees"] is None
+
+
+def test_map_of_the_earlier_file(tmp_path: Path) -> None:
+    # One row with round numbers: what each expression must give follows by hand.
+    row = {
+        "": 0,
+        "model": "02x0768_01d03@0",
+        "n_params": 54342912,
+        "val_acc": 0.49,
+        "val_loss": 2.25,
+        "perplex": 9.5,
+        "sims_mean": 0.2,
+        "sims_std": 0.25,
+        "norms_log_mean": 6.0,
+        "norms_log_std": 0.5,
+        "misses": 75,
+        "matches": 25,
+        "cdnv_mean": 0.002,
+        "interfere_mean": 0.002,
+        "interfere_std": 0.2,
+        "log_dist_mean": -0.25,
+        "log_dist_std": 0.125,
+    }
+    pl.DataFrame([row]).write_csv(tmp_path / "table.csv")
+    frame = load(tmp_path / "table.csv", columns=MAPS / "linguistic_collapse_2024_05.yaml").frame
+    expected = {
+        "training": "02x0768_01d03",
+        "depth": 2,
+        "width": 768,
+        "epochs": 1,
+        "weight_decay": 0.0005,
+        "seed": 3,
+        "epoch": 1,
+        "val_loss": 2.25,
+        "nc1_cdnv": 0.002,
+        "nc2_log_norm_mean": 3.0,  # the file's norms are squared
+        "nc2_log_norm_std": 0.25,
+        "nc2_log_equinorm": 0.5 / 6.0,
+        "nc2_interference_cov": 100.0,
+        "gnc2_log_distance_cov": -0.5,
+        "unc3_cosine_cov": 1.25,
+        "nc4_agreement": 0.25,
+    }
+    assert frame.select(*expected).row(0) == pytest.approx(tuple(expected.values()))

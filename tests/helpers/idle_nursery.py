@@ -1,0 +1,24 @@
+"""A nursery whose trainings do nothing but what the name of their launch says; it starts at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import study.scheduling.processes
+from study.scheduling.work import Ended, Work
+
+
+def idle(task: Work, **options: Any) -> Ended:
+    """`wait` for ever, or tell the number of this process."""
+    if task.launch == "wait":
+        (task.run_dir / "waiting").write_text(str(os.getpid()))
+        time.sleep(600)
+    return Ended("failed", "bug", str(os.getpid()))
+
+
+if __name__ == "__main__":
+    study.scheduling.processes.NEEDED = ()
+    study.scheduling.processes.work = idle
+    study.scheduling.processes.serve()

@@ -1,0 +1,117 @@
+"""How far a run is, and the estimate of the time left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from tiny_study import tiny, write_study
+
+from study.config import load_study
+from study.grid import Training, measurements, trainings
+from study.grid import expand as cells_of
+from study.launching import progress
+from study.launching.progress import Watch, headline
+from study.scheduling.failure import record_failure
+from study.store import Store
+from study.store.leases import Holding, Leases
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> tuple[Training, ...]:
+    """Two trainings of one cell each, whose weights will be 1 and 3."""
+    grid = {"epochs": [1, 2], "precision": ["fp32"], "seed": [0], "width": [16], "depth": [1]}
+    return trainings(cells_of(load_study(write_study(tmp_path, tiny(grid=grid)))))
+
+
+def watch(run: Path, groups: tuple[Training, ...]) -> Watch:
+    cells = tuple(cell for training in groups for cell in training.cells)
+    return Watch(run, cells, dict(zip((t.key for t in groups), (1.0, 3.0), strict=True)))
+
+
+def test_time_is_counted_from_the_first_training_and_by_weight(
+    tmp_path: Path, groups: tuple[Training, ...], clock: Clock
+) -> None:
+    """Ten minutes pass before a training runs; a quarter of the work then takes 20 s, so the rest takes 60 s."""
+    run = tmp_path / "run"
+    watching = watch(run, groups)
+    clock.now += 600
+    assert watching.seconds_left(watching.look()) is None
+    with Leases(run / "leases").hold(groups[0].key, "launch"):
+        watching.look()
+    clock.now += 20
+    Store(run).write(groups[0].cells[0].key, [{"cell": groups[0].cells[0].key}])
+    now = watching.look()
+    assert (now.done, now.left, now.share) == (1, 1, 0.25)
+    assert watching.seconds_left(now) == pytest.approx(60)
+    assert headline(now, watching.seconds_left(now)).endswith("about 1 min 00 s left")
+
+
+def publish(watching: Watch, holding: Holding, step: int) -> None:
+    """Report a step of 100 and wait until others can read it."""
+    holding.report(step=step, steps=100)
+    deadline = time.monotonic() + 10
+    while (lease := watching.leases.get(holding.lease.training)) is None or lease.progress.get(
+        "step"
+    ) != step:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_steps_of_running_trainings_count_once_they_are_enough(
+    tmp_path: Path, groups: tuple[Training, ...], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second training is 3/4 of the work: 1 of 100 of its steps is less than a hundredth, 20 are 15 hundredths."""
+    monkeypatch.setattr("study.store.leases.BEAT", 0.02)
+    run = tmp_path / "run"
+    watching = watch(run, groups)
+    with Leases(run / "leases").hold(groups[1].key, "launch") as holding:
+        assert holding is not None
+        watching.look()
+        clock.now += 30
+        publish(watching, holding, 1)
+        now = watching.look()
+        assert now.share == pytest.approx(0.0075)
+        assert watching.seconds_left(now) is None
+        assert "left" not in headline(now, None)
+        publish(watching, holding, 20)
+        now = watching.look()
+    assert watching.seconds_left(now) == pytest.approx(30 * 0.85 / 0.15)
+
+
+def test_failed_cells_are_work_that_is_done(
+    tmp_path: Path, groups: tuple[Training, ...], clock: Clock
+) -> None:
+    run = tmp_path / "run"
+    watching = watch(run, groups)
+    clock.now += 10
+    record_failure(Store(run), groups[1].key, groups[1].cells[0].key, "broke", "bug")
+    now = watching.look()
+    assert (now.failed, now.left, now.share) == (1, 1, 0.75)
+    assert watching.seconds_left(now) == pytest.approx(10 / 3)
+
+
+def test_measurements_are_cells_times_checkpoints(tmp_path: Path) -> None:
+    """Epochs 0, 3 and 4 (the first and the last always are measured), at two precisions."""
+    grid = {"epochs": [4], "precision": ["fp32", "int8"], "seed": [0], "width": [16], "depth": [1]}
+    study = tiny(grid=grid, measure={"at": [3]})
+    (training,) = trainings(cells_of(load_study(write_study(tmp_path, study))))
+    assert measurements(training) == 6

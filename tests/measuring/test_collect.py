@@ -1,0 +1,312 @@
+"""Collection: the columns of a row against direct computations in float64 on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from image_rows import random_rows
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from study.config import MeasureConfig
+from study.data.base import IGNORE, Dataset, Ints
+from study.measuring.collect import _batches, collect, measured_rows
+from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
+from study.metrics.scores import HeldOutScores, Scores
+from study.models.base import FeatureModel
+
+V, T, D = 7, 12, 5
+CPU = torch.device("cpu")
+
+
+class Tokens:
+    """Rows of tokens in memory; every third target is no sample."""
+
+    def __init__(self, rows: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.tokens = torch.randint(0, V, (rows, T + 1), generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def samples(self) -> int:
+        return len(self) * T * 2 // 3
+
+    def batch(self, rows: Ints) -> tuple[Tensor, Tensor]:
+        chosen = self.tokens[torch.from_numpy(rows)]
+        targets = chosen[:, 1:].clone()
+        targets[:, ::3] = IGNORE
+        return chosen[:, :-1], targets
+
+
+class Model(FeatureModel):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.embedding = nn.Embedding(V, D, _weight=torch.randn(V, D, generator=generator))
+        self.block = nn.Linear(D, D)
+        self.head = nn.Linear(D, V)
+        with torch.no_grad():
+            for parameter in [*self.block.parameters(), *self.head.parameters()]:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        self.eval()
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        return {"block1": self.block}
+
+    def features(self, x: Tensor) -> Tensor:
+        mixed = self.block(self.embedding(x)).cumsum(
+            dim=1
+        )  # depends on the past, as a language model does
+        return torch.tanh(mixed / 3)
+
+
+def dataset(rows: int = 40) -> Dataset:
+    train, val = Tokens(rows, 1), Tokens(9, 2)
+    return Dataset(
+        train, val, V, (T,), "", np.zeros(V, dtype=np.int64), [str(c) for c in range(V)], {}
+    )
+
+
+def samples(model: Model, split: Tokens, rows: Ints | None = None) -> tuple[Tensor, Tensor]:
+    inputs, targets = split.batch(np.arange(len(split)) if rows is None else rows)
+    wanted = targets.reshape(-1) != IGNORE
+    with torch.no_grad():
+        return model.features(inputs).reshape(-1, D)[wanted], targets.reshape(-1)[wanted]
+
+
+def moments(model: Model, split: Tokens, rows: Ints | None = None) -> ClassMoments:
+    m = ClassMoments(V, D, scatter=True)
+    m.update(*samples(model, split, rows))
+    return m
+
+
+def test_columns_equal_direct_computation() -> None:
+    data, model, other = dataset(), Model(0), Model(3)
+    measure = MeasureConfig(min_count=10)
+    found = collect(
+        {"ref": model, "other": other}, data, measure, seed=0, device=CPU, reference="ref"
+    )["other"]
+    expected = collapse_metrics(moments(other, data.train), other.head.weight, min_count=10)
+    for column, value in expected.items():
+        assert found.values[column] == (
+            value if value is None else pytest.approx(value, rel=1e-12)
+        ), column
+    h, y = samples(other, data.val)
+    logits = F.linear(h.double(), other.head.weight.double(), other.head.bias.double())
+    decided = logits.argmax(1)
+    assert found.values["val_loss"] == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
+    assert found.values["perplexity"] == pytest.approx(
+        F.cross_entropy(logits, y).exp().item(), rel=1e-6
+    )
+    assert found.values["val_accuracy"] == pytest.approx(accuracy_score(y, decided))
+    assert found.values["val_top5_accuracy"] == pytest.approx(
+        top_k_accuracy_score(y, logits.detach().numpy(), k=5, labels=range(V))
+    )
+    h_train, y_train = samples(other, data.train)
+    train_logits = F.linear(h_train.double(), other.head.weight.double(), other.head.bias.double())
+    train_loss = F.cross_entropy(train_logits, y_train).item()
+    assert found.values["train_loss"] == pytest.approx(train_loss, rel=1e-6)
+    assert found.values["generalization_gap"] == pytest.approx(
+        found.values["val_loss"] - train_loss, abs=1e-6
+    )
+    means = torch.stack([h_train[y_train == c].double().mean(0) for c in range(V)])
+    nearest = torch.cdist(h.double(), means).argmin(1)
+    assert found.values["nc4_agreement"] == pytest.approx(accuracy_score(decided, nearest))
+    assert found.values["ncc_accuracy"] == pytest.approx(accuracy_score(y, nearest))
+    assert found.values["nc4_unmeasured_share"] == 0
+
+
+def test_reference_means_columns_equal_direct_computation() -> None:
+    data, model, other = dataset(), Model(0), Model(3)
+    found = collect(
+        {"ref": model, "other": other}, data, MeasureConfig(), seed=0, device=CPU, reference="ref"
+    )
+    reference, own = moments(model, data.train), moments(other, data.train)
+    drift = reference_drift(own, reference, other.head.weight)
+    h, y = samples(other, data.val)
+    agreement = NearestCentre(reference).agreement(h, y, other.head.weight, other.head.bias)
+    values = found["other"].values
+    assert values["mean_drift"] == pytest.approx(drift["mean_drift"], rel=1e-12)
+    assert values["nc3_cosine_mean_refmeans"] == pytest.approx(
+        drift["nc3_cosine_mean_refmeans"], rel=1e-12
+    )
+    assert values["nc4_agreement_refmeans"] == agreement.nc4_agreement
+    assert values["ncc_accuracy_refmeans"] == agreement.ncc_accuracy
+    z, z_ref = other.head(h), model.head(samples(model, data.val)[0])
+    assert values["logits_error"] == pytest.approx(
+        ((z - z_ref).norm() / z_ref.norm()).item(), rel=1e-5
+    )
+    assert "mean_drift" not in found["ref"].values
+
+
+def test_a_model_measures_the_same_alone_and_in_company() -> None:
+    data, model = dataset(), Model(0)
+    alone = collect({"a": model}, data, MeasureConfig(), seed=0, device=CPU)["a"]
+    company = collect(
+        {"a": model, "b": Model(3), "c": Model(4)}, data, MeasureConfig(), seed=0, device=CPU
+    )["a"]
+    assert alone.values == company.values
+
+
+def test_all_models_share_every_batch_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, int]] = []
+    batch = Tokens.batch
+
+    def counted(split: Tokens, rows: Ints) -> tuple[Tensor, Tensor]:
+        read.extend((len(split), row) for row in rows.tolist())
+        return batch(split, rows)
+
+    monkeypatch.setattr(Tokens, "batch", counted)
+    data, measure = dataset(), MeasureConfig(agreement_samples=30)
+    collect(
+        {"a": Model(0), "b": Model(3), "c": Model(4)},
+        data,
+        measure,
+        seed=0,
+        device=CPU,
+        reference="a",
+    )
+    again = measured_rows(data.train, 30, 0).tolist()
+    assert sorted(read) == sorted(
+        [(40, row) for row in [*range(40), *again]] + [(9, row) for row in range(9)]
+    )
+
+
+def test_a_model_sees_a_bounded_part_of_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and rows with few samples would need far more memory than their samples; the numbers stay the same."""
+    data, seen, features = dataset(), [], Model.features
+
+    def watched(model: Model, x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return features(model, x)
+
+    monkeypatch.setattr(Model, "features", watched)
+    whole = collect({"a": Model(0)}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    assert max(seen) == 40
+    seen.clear()
+    monkeypatch.setattr("study.measuring.collect.TOKENS", 7 * T + 3)
+    parts = collect({"a": Model(0)}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    assert max(seen) == 7
+    for one, other in ((parts, whole), (parts.layers["block1"], whole.layers["block1"])):
+        for column, value in other.values.items():
+            assert one.values[column] == (
+                value if value is None else pytest.approx(value, rel=1e-6)
+            ), column
+
+
+def test_images_are_shown_by_their_size() -> None:
+    """As many of 8 x 8 pixels as are read, few of 32 x 32 in three colours: each has 48 times the values."""
+    images = random_rows(2, 200, (3, 32, 32), seed=0)
+    sizes = [len(inputs) for inputs, *_ in _batches(images, np.arange(400), CPU, "pass", None)]
+    assert sizes == [170, 170, 60]
+    digits = random_rows(2, 200, (1, 8, 8), seed=0)
+    assert [len(inputs) for inputs, *_ in _batches(digits, np.arange(400), CPU, "pass", None)] == [
+        400
+    ]
+
+
+def test_inner_layers_have_rows_of_their_own() -> None:
+    data, model = dataset(), Model(0)
+    found = collect({"a": model}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    assert (
+        found.values == collect({"a": model}, data, MeasureConfig(), seed=0, device=CPU)["a"].values
+    )
+    m = ClassMoments(V, D, scatter=True)
+    inputs, targets = data.train.batch(np.arange(len(data.train)))
+    wanted = targets.reshape(-1) != IGNORE
+    with torch.no_grad():
+        h = model.block(model.embedding(inputs)).reshape(-1, D)[wanted]
+    m.update(h, targets.reshape(-1)[wanted])
+    expected = collapse_metrics(m, model.head.weight)
+    layer = found.layers["block1"]
+    for column in ("nc1_ratio", "nc1_pinv", "nc2_etf_error", "gnc2_log_distance_std"):
+        assert layer.values[column] == pytest.approx(expected[column], rel=1e-12)
+    assert layer.values["nc3_cosine_mean"] is None
+    assert "inner layer" in layer.reasons["nc3_cosine_mean"]
+
+
+def test_a_measured_subset_is_seeded_nested_and_no_larger_than_asked() -> None:
+    split = Tokens(40, 1)
+    small, large = measured_rows(split, 50, 0), measured_rows(split, 100, 0)
+    assert len(small) * split.samples // len(split) <= 50
+    assert set(small) < set(large)
+    assert np.array_equal(small, measured_rows(split, 50, 0))
+    assert not np.array_equal(large, measured_rows(split, 100, 1))
+    assert np.array_equal(measured_rows(split, None, 0), np.arange(40))
+
+
+def test_training_subset_is_what_moments_see() -> None:
+    data, model = dataset(), Model(0)
+    measure = MeasureConfig(train_tokens=100, min_count=1)
+    found = collect({"a": model}, data, measure, seed=5, device=CPU)["a"]
+    expected = moments(model, data.train, measured_rows(data.train, 100, 5))
+    assert found.values["samples_measured"] == int(expected.counts.sum()) <= 100
+
+
+def test_a_model_in_training_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="training mode"):
+        collect({"a": Model(0).train()}, dataset(), MeasureConfig(), seed=0, device=CPU)
+
+
+def _calibration_error(confidence: np.ndarray, hit: np.ndarray) -> float:
+    """Guo et al. 2017, eq. 3, as a loop over 15 bins (lower, upper]."""
+    error = 0.0
+    for k in range(15):
+        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(hit[inside].mean() - confidence[inside].mean())
+    return error
+
+
+@pytest.mark.parametrize(
+    "split", [lambda n: [n], lambda n: [1, n - 1], lambda n: [n // 3, n // 3, n - 2 * (n // 3)]]
+)
+def test_scores_add_up_to_the_plain_definitions(split: Callable[[int], list[int]]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = 3 * torch.randn(500, 9, generator=generator)
+    y = torch.randint(0, 9, (500,), generator=generator)
+    scores, both = Scores(), HeldOutScores()
+    for z_part, y_part in zip(z.split(split(500)), y.split(split(500)), strict=True):
+        scores.update(z_part, y_part)
+        both.update(z_part, y_part)
+    p = torch.softmax(z.double(), 1).numpy()
+    assert scores.loss == both.loss == pytest.approx(-np.log(p[np.arange(500), y]).mean(), rel=1e-6)
+    assert scores.accuracy == both.accuracy == accuracy_score(y, p.argmax(1))
+    assert both.top5_accuracy == pytest.approx(top_k_accuracy_score(y, p, k=5))
+    expected = _calibration_error(p.max(1), p.argmax(1) == y.numpy())
+    assert both.calibration_error == pytest.approx(expected, rel=1e-5)
+    assert both.perplexity == pytest.approx(np.exp(-np.log(p[np.arange(500), y]).mean()), rel=1e-6)
+
+
+def test_equal_logits_predict_the_lowest_index() -> None:
+    scores = Scores()
+    scores.update(
+        torch.tensor([[1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]), torch.tensor([1, 2, 0])
+    )
+    assert scores.accuracy == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="no samples"):
+        _ = Scores().loss
+
+
+def test_logits_that_overflow_leave_no_score_behind() -> None:
+    """An argmax among infinities is no decision."""
+    model = Model(0)
+    with torch.no_grad():
+        model.head.weight.mul_(3e38)
+    found = collect({"model": model}, dataset(), MeasureConfig(), seed=0, device=CPU)["model"]
+    for column in (
+        "val_loss",
+        "val_accuracy",
+        "val_top5_accuracy",
+        "val_calibration_error",
+        "train_accuracy",
+    ):
+        assert found.values[column] is None
+        assert "not finite" in found.reasons[column]

@@ -1,0 +1,181 @@
+"""`python -m study.measure`: rows and class tables of any checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from study.data import load_data
+from study.data.base import Dataset, Split
+from study.data.config import TextData
+from study.measure import main
+from study.metrics import ClassMoments, NearestCentre
+from study.models import build_model, save_checkpoint
+from study.models.base import FeatureModel
+from study.models.config import GPTNeoModel
+
+DATA = (
+    "data: {kind: text, source: python-docs, context: 32, train_tokens: 4000, val_tokens: 2000}\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a checkpoint and the settings of its data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.yaml").write_text(DATA)
+    data = load_data(TextData(context=32), base=tmp_path, cache=tmp_path / "runs" / ".cache")
+    model = build_model(
+        GPTNeoModel(width=16, depth=1, heads=2), classes=data.classes, context=32, seed=0
+    )
+    save_checkpoint(model, tmp_path / "model")
+    return tmp_path
+
+
+def test_rows_and_classes_of_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["model", "--data", "data.yaml", "--precision", "fp32,int8,,int8", "--layers", "all"]
+    assert main([*command, "--out", "rows.parquet", "--classes", "classes.parquet"]) == 0
+    rows = pl.read_parquet("rows.parquet")
+    assert rows.select("precision", "layer").rows() == [
+        ("fp32", None),
+        ("fp32", "block1"),
+        ("int8", None),
+        ("int8", "block1"),
+    ]
+    assert (
+        json.loads(pl.read_parquet_metadata("rows.parquet")["metrics"])["nc1_ratio"]["family"]
+        == "NC1"
+    )
+    classes = pl.read_parquet("classes.parquet").filter(pl.col("precision") == "fp32")
+    data = load_data(
+        TextData(context=32, train_tokens=4000, val_tokens=2000),
+        base=folder,
+        cache=folder / "cache",
+    )
+    model = build_model(
+        GPTNeoModel(width=16, depth=1, heads=2), classes=data.classes, context=32, seed=0
+    ).eval()
+    expected = moments(model, data.train)
+    measured = (expected.counts >= 10).nonzero().squeeze(1)
+    assert classes["class"].to_list() == measured.tolist()
+    assert classes["count"].to_list() == expected.counts[measured].tolist()
+    assert classes["variance_norm"].to_list() == pytest.approx(
+        expected.variance_norms[measured].tolist(), rel=1e-9
+    )
+    assert classes["name"].to_list() == [data.class_names[c] for c in measured]
+    fp32 = rows.row(0, named=True)
+    weights = classes["val_samples"].fill_null(0)
+    agreed = (classes["agreement"].fill_null(0.0) * weights).sum()
+    assert fp32["nc4_agreement"] * data.val.samples == pytest.approx(
+        agreed + agreed_elsewhere(model, data, expected)
+    )
+    printed = capsys.readouterr().out
+    assert "nc4_agreement" in printed
+    assert "4 rows in rows.parquet" in printed
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_checkpoints_of_others_are_measured_and_quantized(folder: Path, kind: str) -> None:
+    """GPT-2 stores its linear layers transposed and ties the head, Llama does neither; both against their own forward."""
+    data = load_data(
+        TextData(context=32, train_tokens=4000, val_tokens=2000),
+        base=folder,
+        cache=folder / "cache",
+    )
+    torch.manual_seed(0)
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    if kind == "gpt2":
+        sizes = {"n_positions": 31, "n_embd": 32, "n_layer": 2, "n_head": 2}
+        theirs = GPT2LMHeadModel(GPT2Config(vocab_size=data.classes, **sizes, **special)).eval()
+    else:
+        sizes = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        }
+        theirs = LlamaForCausalLM(LlamaConfig(vocab_size=data.classes, **sizes, **special)).eval()
+    theirs.save_pretrained(folder / kind)
+    command = [
+        kind,
+        "--data",
+        "data.yaml",
+        "--precision",
+        "fp32,int4-g32",
+        "--layers",
+        "all",
+        "--out",
+        "rows.parquet",
+    ]
+    assert main(command) == 0
+    rows = pl.read_parquet("rows.parquet")
+    assert rows["layer"].to_list() == [None, "block1", "block2"] * 2
+    inputs, targets = batch(data.val)
+    with torch.no_grad():
+        expected = cross_entropy(theirs(inputs).logits.flatten(0, 1), targets)
+    plain, rounded = rows.filter(pl.col("layer").is_null()).to_dicts()
+    assert plain["val_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert rounded["tied_embedding_changed"] is (True if kind == "gpt2" else None)
+    matrices = [
+        name for name, value in theirs.named_parameters() if value.ndim == 2 and "wpe" not in name
+    ]
+    # the record names the places of a tied weight one by one
+    assert len(json.loads(rounded["quantized_layers"])) == len(matrices) + (kind == "gpt2")
+    assert 0.03 < rounded["weight_error"] < 0.12
+    assert rounded["logits_error"] > 0
+
+
+def batch(split: Split) -> tuple[Tensor, Tensor]:
+    inputs, targets = split.batch(np.arange(len(split)))
+    return inputs, targets.reshape(-1)
+
+
+def moments(model: FeatureModel, split: Split) -> ClassMoments:
+    inputs, targets = batch(split)
+    m = ClassMoments(model.head.out_features, model.head.in_features)
+    with torch.no_grad():
+        m.update(model.features(inputs).reshape(len(targets), -1), targets)
+    return m
+
+
+def agreed_elsewhere(model: FeatureModel, data: Dataset, m: ClassMoments) -> int:
+    """Validation samples of unmeasured classes on which both decisions agree, counted by hand."""
+    inputs, targets = batch(data.val)
+    with torch.no_grad():
+        h = model.features(inputs).reshape(len(targets), -1)
+        same = model.head(h).argmax(1) == NearestCentre(m).nearest(h)
+    return int((same & (m.counts[targets] < 10)).sum())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "--data", "data.yaml"], "nowhere"),
+        (["model"], "Name the data to measure on"),
+        (["model", "--data", "missing.yaml"], "no such file"),
+        (["model", "--data", "data.yaml", "--precision", "int33"], "int33"),
+        (["model", "--data", "data.yaml", "--precision", "qat-int4"], "fine-tunes"),
+        (["model", "--data", "data.yaml", "--precision", ","], "names no precision"),
+        (["model", "--data", "data.yaml", "--min-count", "0"], "min_count"),
+        (
+            ["model", "--data", "data.yaml", "--min-count", "9999", "--classes", "c.parquet"],
+            "two measured classes; 0",
+        ),
+        (["model", "--data", "nowhere.txt"], "nowhere.txt"),
+        (["model", "--data", "python-docs", "--tokenizer", "bpe:400"], "classes"),
+        (["model", "--data", "python-docs", "--context", "4000"], "has only 2048 positions"),
+    ],
+)
+def test_bad_requests_are_answered_with_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err

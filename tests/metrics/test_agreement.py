@@ -1,0 +1,291 @@
+"""Linear and nearest-centre decisions against float64 loops over samples."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+from operator import add
+
+import metrics_brute_force as brute
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from study.metrics import (
+    Agreement,
+    ClassMoments,
+    MomentsError,
+    NearestCentre,
+    collapse_metrics,
+    reference_drift,
+)
+from study.metrics.agreement import Engine
+from study.metrics.decisions import CLASSES, SAMPLES, AffineScores
+
+ENGINES: list[Engine] = ["torch", "faiss"]
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def moments_with(means: Tensor, counts: Tensor | None = None) -> ClassMoments:
+    """Moments of given means (V, d), each of 10 samples unless told."""
+    moments = ClassMoments(*means.shape)
+    moments.means.copy_(means)
+    moments.counts.copy_(torch.full((len(means),), 10) if counts is None else counts)
+    return moments
+
+
+def labels_for(samples: int, classes: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, classes, (samples,), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("biased", [True, False])
+def test_decisions_and_shares_equal_loops(engine: Engine, dtype: torch.dtype, biased: bool) -> None:
+    classes, dim, samples = 90, 8, 500
+    counts = torch.arange(classes) % 30  # a third is unmeasured
+    means, features = drawn(classes, dim, seed=1), drawn(samples, dim, seed=2).to(dtype)
+    weight, labels = (
+        (means + 0.5 * drawn(classes, dim, seed=3)).to(dtype),
+        labels_for(samples, classes),
+    )
+    bias = drawn(classes, seed=4).to(dtype) if biased else None
+    x, w = brute.as_numpy(features), brute.as_numpy(weight)
+    linear, nearest = brute.decisions(
+        means.numpy(), (counts >= 10).numpy(), x, w, None if bias is None else brute.as_numpy(bias)
+    )
+    y, measured = labels.numpy(), (counts >= 10).numpy()
+
+    centre = NearestCentre(moments_with(means, counts), engine=engine)
+    found = centre.agreement(features, labels, weight, bias)
+
+    np.testing.assert_array_equal(centre.nearest(features).numpy(), nearest)
+    assert found.nc4_agreement == pytest.approx(np.mean(linear == nearest))
+    assert found.ncc_accuracy == pytest.approx(np.mean(nearest == y))
+    assert found.linear_accuracy == pytest.approx(np.mean(linear == y))
+    assert found.unmeasured_share == pytest.approx(np.mean(~measured[y] | ~measured[linear]))
+    assert 0 < found.nc4_agreement < 1
+    assert 0 < found.unmeasured_share < 1
+    for c in range(classes):
+        assert found.samples[c] == (y == c).sum()
+        assert found.agreed[c] == ((linear == nearest) & (y == c)).sum()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_blocks_of_samples_and_classes_join_without_seams(engine: Engine) -> None:
+    means, features = drawn(2 * CLASSES + 9, 4, seed=5), drawn(SAMPLES + 50, 4, seed=6)
+    nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)
+    expected = (features[:, None] - means).square().sum(dim=2).argmin(dim=1)
+    assert torch.equal(nearest, expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("distance", [0, 1, CLASSES + 3])
+def test_ties_go_to_the_lowest_index(engine: Engine, distance: int) -> None:
+    """Every centre occurs twice, `distance` classes apart (0: none does), so every sample is tied between two of them."""
+    half = drawn(CLASSES + 3, 6, seed=7)
+    means = {0: half, 1: half.repeat_interleave(2, dim=0), CLASSES + 3: half.repeat(2, 1)}[distance]
+    features = drawn(300, 6, seed=8)
+    alone = (features[:, None] - half).square().sum(dim=2).argmin(dim=1)
+    first = 2 * alone if distance == 1 else alone
+    assert torch.equal(NearestCentre(moments_with(means), engine=engine).nearest(features), first)
+    weight = means
+    linear = (features @ half.T).argmax(dim=1) * (2 if distance == 1 else 1)
+    assert torch.equal(AffineScores(weight).argmax(features), linear)
+
+
+def test_ties_that_rounding_breaks_go_to_the_lowest_index() -> None:
+    """Rows that are permutations of one another tie for equal features; in floating point their sums differ."""
+    row = drawn(50, seed=25)
+    generator = torch.Generator().manual_seed(26)
+    weight = torch.stack(
+        [row[torch.randperm(50, generator=generator)] for _ in range(CLASSES + 100)]
+    )
+    features = torch.full((3, 50), 0.1, dtype=torch.float64) * torch.tensor([[1.0], [3], [7]])
+    assert len((weight @ features[0]).unique()) > 1
+    assert AffineScores(weight).argmax(features).tolist() == [0, 0, 0]
+
+
+def test_equal_logits_go_to_the_lowest_index() -> None:
+    """Rows of a coarse quantization repeat; a zero head ties all classes."""
+    features = drawn(20, 6, seed=9)
+    assert AffineScores(torch.zeros(2000, 6)).argmax(features).tolist() == [0] * 20
+    assert (
+        AffineScores(torch.zeros(2000, 6), torch.arange(2000) // 500 * 1.0)
+        .argmax(features)
+        .tolist()
+        == [1500] * 20
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_differences_that_float32_cannot_see_decide(engine: Engine) -> None:
+    """Pairs of centres 2e-7 apart behind an offset of 1e3; reference: the side of its pair that a sample lies on."""
+    pairs = 600
+    direction, middle = drawn(pairs, 30, seed=10), 30 * drawn(pairs, 30, seed=11) + 1e3
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    means = torch.cat([middle + 1e-7 * direction, middle - 1e-7 * direction])
+    side = torch.where(drawn(pairs, seed=12) > 0, 1.0, -1.0).to(torch.float64)
+    features = middle + 1e-2 * side[:, None] * direction
+    nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)
+    assert torch.equal(nearest, torch.arange(pairs) + torch.where(side > 0, 0, pairs))
+
+
+def test_scores_beyond_float32_are_decided_all_the_same() -> None:
+    weight, features = drawn(700, 5, seed=13), drawn(40, 5, seed=14)
+    expected = (features @ weight.T).argmax(dim=1)
+    for scale in (1e30, 1e-30):
+        assert torch.equal(AffineScores(weight * scale).argmax(features * scale), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batches_add_up(engine: Engine) -> None:
+    means, features, labels = drawn(40, 5, seed=15), drawn(333, 5, seed=16), labels_for(333, 40)
+    centre = NearestCentre(moments_with(means), engine=engine)
+    whole = centre.agreement(features, labels, means)
+    parts = [
+        centre.agreement(x, y, means)
+        for x, y in zip(features.split(100), labels.split(100), strict=True)
+    ]
+    parts.append(centre.agreement(features[:0], labels[:0], means))
+    joined = reduce(add, parts)
+    for name in ("samples", "agreed", "own", "correct"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name))
+    assert joined.unmeasured == whole.unmeasured
+    assert joined.nc4_agreement == whole.nc4_agreement
+
+
+def test_what_cannot_be_decided_has_a_reason() -> None:
+    means, features, labels = drawn(4, 3, seed=17), drawn(5, 3, seed=18), labels_for(5, 4)
+    moments = moments_with(means)
+    centre = NearestCentre(moments)
+    good = centre.agreement(features, labels, means)
+    broken_features, broken_weight = features.clone(), means.clone()
+    broken_features[2, 1], broken_weight[0, 0] = math.nan, math.inf
+    moments.nonfinite = 3
+    for found, reason in (
+        (centre.agreement(broken_features, labels, means), "features are infinite or NaN"),
+        (
+            centre.agreement(features, labels, broken_weight),
+            "the head has an infinite or NaN entry",
+        ),
+        (
+            centre.agreement(features, labels, means, torch.tensor([0.0, 0, math.nan, 0])),
+            "the head has",
+        ),
+        (
+            NearestCentre(moments).agreement(features, labels, means),
+            "3 of 43 samples have an infinite or NaN feature",
+        ),
+        (
+            NearestCentre(moments_with(means), 11).agreement(features, labels, means),
+            "no class has at least 11 samples",
+        ),
+        (centre.agreement(features[:0], labels[:0], means), "no samples"),
+    ):
+        assert (
+            found.nc4_agreement
+            is found.ncc_accuracy
+            is found.unmeasured_share
+            is found.linear_accuracy
+            is None
+        )
+        assert reason in found.undefined
+        assert (good + found).undefined == (None if "no samples" in reason else found.undefined)
+    assert good.undefined is None
+    with pytest.raises(MomentsError, match="there are no centres: no class has"):
+        NearestCentre(moments_with(means), 11).nearest(features)
+    with pytest.raises(MomentsError, match="infinite or NaN"):
+        centre.nearest(broken_features)
+
+
+def test_bad_requests() -> None:
+    means, features, labels = drawn(4, 3, seed=17), drawn(5, 3, seed=18), labels_for(5, 4)
+    centre = NearestCentre(moments_with(means))
+    with pytest.raises(MomentsError, match="unknown engine 'fais': known are"):
+        NearestCentre(moments_with(means), engine="fais")
+    with pytest.raises(MomentsError, match="weight must be"):
+        centre.agreement(features, labels, means[:3])
+    with pytest.raises(MomentsError, match=r"bias must have shape \(4,\), got \(3,\)"):
+        centre.agreement(features, labels, means, means[:3, 0])
+    with pytest.raises(MomentsError, match="label 4 is outside"):
+        centre.agreement(features, labels * 0 + 4, means)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_centre_takes_all(engine: Engine) -> None:
+    counts = torch.tensor([0, 10, 3])
+    nearest = NearestCentre(moments_with(drawn(3, 4, seed=19), counts), engine=engine).nearest(
+        drawn(6, 4, seed=20)
+    )
+    assert nearest.tolist() == [1] * 6
+
+
+def test_reference_means_of_a_quantized_model() -> None:
+    """Reference: the definitions with numpy loops."""
+    generator = torch.Generator().manual_seed(21)
+    labels = torch.arange(12).repeat(10)
+    features = (
+        torch.randn(120, 6, dtype=torch.float64, generator=generator)
+        + drawn(12, 6, seed=22)[labels]
+    )
+    quantized = (features * 4).round() / 4
+    weight = (drawn(12, 6, seed=23) * 4).round() / 4
+    reference, moved = ClassMoments(12, 6), ClassMoments(12, 6)
+    reference.update(features, labels)
+    moved.update(quantized, labels)
+
+    found = reference_drift(moved, reference, weight)
+
+    _, mu, _, _ = brute.class_moments(features.numpy(), labels.numpy(), 12)
+    _, mu_q, _, _ = brute.class_moments(quantized.numpy(), labels.numpy(), 12)
+    m = mu - mu.mean(axis=0)
+    drift = np.mean([((mu_q[c] - mu[c]) ** 2).sum() for c in range(12)]) / np.mean(
+        (m**2).sum(axis=1)
+    )
+    cosines = [
+        m[c] @ weight[c].numpy() / np.linalg.norm(m[c]) / weight[c].norm() for c in range(12)
+    ]
+    assert found["mean_drift"] == pytest.approx(drift, rel=1e-9)
+    assert found["nc3_cosine_mean_refmeans"] == pytest.approx(np.mean(cosines), rel=1e-9)
+    assert found.reasons == {}
+    itself = reference_drift(reference, reference, weight)
+    assert itself["mean_drift"] == 0
+    assert itself["nc3_cosine_mean_refmeans"] == pytest.approx(
+        collapse_metrics(reference, weight)["nc3_cosine_mean"]
+    )
+
+
+def test_reference_columns_that_do_not_exist() -> None:
+    means = drawn(4, 3, seed=24)
+    moments, reference = moments_with(means), moments_with(means)
+
+    def reasons(weight: Tensor = means, min_count: int = 10) -> dict[str, str]:
+        found = reference_drift(moments, reference, weight, min_count=min_count)
+        assert {column for column, value in found.items() if value is None} == found.reasons.keys()
+        return found.reasons
+
+    assert reasons() == {}
+    assert "two are needed" in reasons(min_count=11)["mean_drift"]
+    assert "zero head row" in reasons(torch.zeros(4, 3))["nc3_cosine_mean_refmeans"]
+    assert "infinite" in reasons(means * math.inf)["nc3_cosine_mean_refmeans"]
+    moments.nonfinite = 2
+    assert reasons() == {"mean_drift": "2 of 42 samples have an infinite or NaN feature"}
+    reference.nonfinite = 1
+    assert "in the reference, 1 of 41" in reasons()["mean_drift"]
+    reference.nonfinite = moments.nonfinite = 0
+    moments.counts[0] += 1
+    with pytest.raises(MomentsError, match="different samples"):
+        reasons()
+    with pytest.raises(MomentsError, match="cannot be compared"):
+        reference_drift(moments, moments_with(means[:3]), means)
+
+
+def test_agreements_of_other_classes_do_not_add() -> None:
+    cpu = torch.device("cpu")
+    with pytest.raises(RuntimeError):
+        Agreement.empty(3, cpu) + Agreement.empty(4, cpu)

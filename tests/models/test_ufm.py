@@ -1,0 +1,202 @@
+"""The unconstrained-features model: gradient descent reaches what is proven about its minima.
+
+Closed forms: a simplex frame with cosines -1/(C-1) for cross-entropy (Zhu et al. 2021, theorem 3.1), label smoothing and
+focal loss (Zhou et al. 2022, theorem 1) and squared error with bias (Zhou et al. 2022b, theorem 3.1); an orthogonal frame
+for squared error without bias (Tirer & Bruna 2022, theorem 3.1), whose minimum is also known for imbalanced classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from study.config import CellConfig
+from study.data import estimate, load_data
+from study.data.config import FreeData
+from study.measuring.collect import Measurement, collect
+from study.models import ModelError, build_model
+from study.models.base import FeatureModel
+from study.models.own import simplex_frame
+from study.training.train import train
+
+CPU = torch.device("cpu")
+C, N_PER_CLASS, WIDTH, DECAY = 5, 12, 16, 5e-3
+BALANCED = {"kind": "free", "classes": C, "quota": N_PER_CLASS}
+
+
+def descend(
+    tmp_path: Any,
+    data: dict[str, Any],
+    model: dict[str, Any],
+    loss: str,
+    decay: float = DECAY,
+    epochs: int = 400,
+) -> tuple[FeatureModel, Measurement]:
+    """Gradient descent with momentum on whole batches; the last model and its columns."""
+    settings = {
+        "data": data,
+        "model": {"kind": "ufm", "width": WIDTH, **model},
+        "train": {
+            "optimizer": "sgd", "lr": 1.0, "momentum": 0.9, "batch_size": 10_000,
+            "weight_decay": decay, "epochs": epochs, "loss": loss,
+        },
+        "measure": {"at": "last", "min_count": 1},
+    }  # fmt: skip
+    config = CellConfig.model_validate(settings)
+    loaded = load_data(config.data, base=tmp_path, cache=tmp_path)
+    *_, last = train(config, loaded, CPU)
+    measured = collect({"fp32": last.model}, loaded, config.measure, seed=0, device=CPU)["fp32"]
+    return last.model, measured
+
+
+@pytest.mark.parametrize(
+    ("loss", "model", "cosine"),
+    [
+        ("cross_entropy", {}, -1 / (C - 1)),
+        ("cross_entropy", {"bias": False}, -1 / (C - 1)),
+        ("cross_entropy", {"head": "fixed_etf"}, -1 / (C - 1)),
+        ("label_smoothing", {}, -1 / (C - 1)),
+        ("focal", {}, -1 / (C - 1)),
+        ("mse", {}, -1 / (C - 1)),
+        ("mse", {"bias": False}, 0.0),
+    ],
+)
+def test_collapse_is_reached(
+    tmp_path: Any, loss: str, model: dict[str, Any], cosine: float
+) -> None:
+    _, found = descend(tmp_path, BALANCED, model, loss)
+    values = found.values
+    assert values["nc1_ratio"] < 1e-4
+    assert values["nc2_etf_error"] < 1e-2
+    assert values["nc3_dual_error"] < 1e-2
+    assert values["nc4_agreement"] == values["nc4_agreement_train"] == values["train_accuracy"] == 1
+    assert values["nc2_uncentred_cos_mean"] == pytest.approx(cosine, abs=1e-3)
+    assert values["nc2_uncentred_cos_std"] < 1e-3
+    assert "minority_head_cos" not in values
+
+
+def test_squared_error_reaches_the_known_minimum(tmp_path: Any) -> None:
+    """min ||W H - Y||^2 / 2N + decay (||W||^2 + ||H||^2) / 2 shrinks the singular values sqrt(n) of Y by N decay, and
+    ||W||^2 = ||H||^2 = their sum (the nuclear norm; Zhou et al. 2022b, theorem 3.1).
+    """
+    model, _ = descend(tmp_path, BALANCED, {"bias": False}, "mse")
+    shrunk = N_PER_CLASS**0.5 - C * N_PER_CLASS * DECAY
+    assert model.head.weight.square().sum().item() == pytest.approx(C * shrunk, rel=1e-4)
+    assert model.table.weight.square().sum().item() == pytest.approx(C * shrunk, rel=1e-4)
+    products = model.table.weight @ model.head.weight.T
+    own = products[torch.arange(C * N_PER_CLASS), torch.arange(C).repeat_interleave(N_PER_CLASS)]
+    np.testing.assert_allclose(own.detach(), shrunk / N_PER_CLASS**0.5, rtol=1e-4)
+
+
+def imbalanced(ratio: float) -> dict[str, Any]:
+    return {
+        "kind": "free",
+        "classes": 6,
+        "quota": 100,
+        "imbalance": "step",
+        "imbalance_ratio": ratio,
+    }
+
+
+@pytest.mark.parametrize(("ratio", "merged"), [(5, False), (50, True)])
+def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
+    tmp_path: Any, ratio: int, merged: bool
+) -> None:
+    """Row c has squared norm max(0, sqrt(n_c) - N decay): zero, so merged, where n_c <= (N decay)^2 (Dang et al. 2023,
+    theorem 4).
+    """
+    model, found = descend(
+        tmp_path, imbalanced(ratio), {"bias": False}, "mse", decay=1e-2, epochs=700
+    )
+    sizes = np.repeat([100, 100 // ratio], 3)
+    expected = np.maximum(0, np.sqrt(sizes) - sizes.sum() * 1e-2)
+    assert bool(expected[-1] == 0) is merged
+    np.testing.assert_allclose(model.head.weight.square().sum(1).detach(), expected, atol=1e-3)
+    assert found.values["minority_classes"] == 3
+    if merged:
+        assert found.values["minority_head_cos"] > 0.999
+        assert found.values["minority_means_cos"] > 0.999
+    else:
+        # orthogonal rows of squared length a (majority), b: closed form of the centred cosine among the minority
+        a, b = expected[0], expected[-1]
+        centre = 3 * (a + b) / 36
+        assert found.values["minority_head_cos"] == pytest.approx(
+            (centre - b / 3) / (b + centre - b / 3), abs=1e-3
+        )
+
+
+def test_minority_rows_of_cross_entropy_merge_beyond_the_threshold(tmp_path: Any) -> None:
+    """Fang et al. 2021, theorem 5: rows of the minority coincide beyond a finite ratio of imbalance."""
+    _, below = descend(tmp_path, imbalanced(5), {}, "cross_entropy", decay=1e-2)
+    _, beyond = descend(tmp_path, imbalanced(50), {}, "cross_entropy", decay=1e-2, epochs=700)
+    assert below.values["minority_head_cos"] < 0.5
+    assert below.values["train_accuracy"] == 1
+    assert beyond.values["minority_head_cos"] > 0.999
+
+
+@pytest.mark.parametrize(("classes", "width"), [(2, 1), (5, 4), (10, 64), (100, 99)])
+def test_the_simplex_frame(classes: int, width: int) -> None:
+    frame = simplex_frame(classes, width).double().numpy()
+    expected = (np.eye(classes) * classes - 1) / (classes - 1)
+    np.testing.assert_allclose(frame @ frame.T, expected, atol=1e-6)
+
+
+def test_a_fixed_head_stays_and_must_fit() -> None:
+    data = load_data(FreeData(classes=6, quota=3), base=None, cache=None)  # type: ignore[arg-type]
+    config = CellConfig.model_validate(
+        {
+            "data": {"kind": "free", "classes": 6, "quota": 3},
+            "model": {"kind": "ufm", "width": 5, "head": "fixed_etf"},
+            "train": {"optimizer": "sgd", "lr": 1.0, "epochs": 3, "weight_decay": 0.1},
+        }
+    )
+    heads = [checkpoint.model.head.weight.clone() for checkpoint in train(config, data, CPU)]
+    assert all(torch.equal(head, heads[0]) for head in heads[1:])
+    narrow = config.model.model_copy(update={"width": 4})
+    with pytest.raises(ModelError, match="6 classes needs at least 5 features, the model has 4"):
+        build_model(narrow, classes=6, input_shape=(18,), seed=0)
+
+
+def test_free_data_are_numbers_and_classes() -> None:
+    config = FreeData(classes=4, quota=10, imbalance="exponential", imbalance_ratio=8)
+    data = load_data(config, base=None, cache=None)  # type: ignore[arg-type]
+    assert data.class_counts.tolist() == [10, 5, 2, 1]  # 10 * 8^(-k/3): 10, 5, 2.5 (to even), 1.25
+    inputs, targets = data.train.batch(np.array([0, 9, 10, 17]))
+    assert (inputs.tolist(), targets.tolist()) == ([0, 9, 10, 17], [0, 0, 1, 3])
+    known = estimate(config, base=None, cache=None)  # type: ignore[arg-type]
+    assert (
+        (known.train_rows, known.classes, known.input_shape)
+        == (18, 4, data.input_shape)
+        == (18, 4, (18,))
+    )
+
+
+def test_models_and_data_must_fit() -> None:
+    train_settings = {"lr": 1, "epochs": 1}
+    pairs = [
+        (
+            {"kind": "ufm", "width": 4},
+            {"kind": "images"},
+            "ufm reads samples, but data.kind images gives images",
+        ),
+        (
+            {"kind": "resnet18"},
+            {"kind": "free"},
+            "resnet18 reads images, but data.kind free gives samples",
+        ),
+        ({"kind": "gpt_neo", "width": 16, "depth": 1}, {"kind": "images"}, "reads tokens"),
+    ]
+    for model, data, message in pairs:
+        with pytest.raises(ValueError, match=message):
+            CellConfig.model_validate({"model": model, "data": data, "train": train_settings})
+    model = CellConfig.model_validate(
+        {"model": pairs[0][0], "data": {"kind": "free"}, "train": train_settings}
+    ).model
+    with pytest.raises(ModelError, match=r"ufm reads samples, not inputs of shape \(3, 32, 32\)"):
+        build_model(model, classes=10, input_shape=(3, 32, 32), seed=0)
+    free = build_model(model, classes=10, input_shape=(7,), seed=0)
+    with pytest.raises(ModelError, match="sample number"):
+        free.features(torch.zeros(2, 4))

@@ -1,0 +1,249 @@
+"""Study files: every fault of a file at once, each with its path, the offending value and a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.config import load_study, measured_epochs, study_from
+from study.launch import main as launch
+from study.settings.faults import StudyError
+
+GOOD = """
+name: good
+data: {kind: text, source: python-docs}
+model: {kind: gpt_neo, heads: 4}
+train: {lr: 1e-3}
+grid: {width: [32], depth: [1], epochs: [1]}
+"""
+
+
+def faults(tmp_path: Path, text: str | bytes) -> list[str]:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def changed(**changes: Any) -> str:
+    content = yaml.safe_load(GOOD)
+    for path, value in changes.items():
+        *parents, leaf = path.split("__")
+        node = content
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return yaml.safe_dump(content)
+
+
+def test_good_file_loads_and_reads_floats_without_a_dot(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD)
+    study = load_study(path)
+    assert study.name == "good"
+    assert (
+        study.settings["train"]["lr"] == "1e-3"
+    )  # PyYAML's reading; the settings class makes it a number
+    assert len(list(study.points())) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "said"),
+    [
+        ({"extra": 1}, "extra", "unknown setting"),
+        ({"model__width_": 4}, "model.width_", "Did you mean `width`"),
+        ({"model__heads": True}, "model.heads", "True"),
+        ({"train__lr": False}, "train.lr", "False"),
+        ({"train__lr": "fast"}, "train.lr", "'fast'"),
+        ({"train__lr": float("nan")}, "train.lr", "nan"),
+        ({"train__lr": -1}, "train.lr", "-1"),
+        ({"train__schedule": "linnear"}, "train.schedule.kind", "Did you mean `linear`"),
+        ({"measure__min_count": 0}, "measure.min_count", "0"),
+        ({"measure__at": "sometimes"}, "measure.at", "sometimes"),
+        ({"model__kind": "gpt_noe"}, "model.kind", "Did you mean `gpt_neo`"),
+        ({"data__kind": "txt"}, "data.kind", "Did you mean `text`"),
+        ({"data__source": "nowhere"}, "data.source", "nowhere"),
+        ({"name": "../escape"}, "name", "../escape"),
+        ({"name": 3}, "name", "3"),
+        ({"keep": "some"}, "keep", "some"),
+        ({"resources__cpu": 1}, "resources.cpu", "Did you mean `cpus`"),
+        ({"grid__width": []}, "grid.width", "empty"),
+        ({"grid__width": 32}, "grid.width", "Write `width: [32]`"),
+        ({"grid__width": [32, 30]}, "model", "heads"),
+        ({"grid__widht": [32]}, "grid.widht", "Did you mean `width`"),
+        ({"grid__precision": ["int9"]}, "grid.precision[0]", "int9"),
+        ({"grid__model.width": [3]}, "grid", "sets the same"),
+        ({"grid": "all"}, "grid", "axes by name"),
+        (
+            {"rules": [{"when": {"depth": 1}, "set": {"width": 2}}]},
+            "rules[0].set.width",
+            "axis of the grid",
+        ),
+        (
+            {"rules": [{"when": {"precision": "int8"}, "set": {"train.lr": 2}}]},
+            "rules[0].set.train.lr",
+            "precision",
+        ),
+        ({"rules": [{"wenn": {}}]}, "rules[0]", "wenn"),
+        (
+            {"rules": [{"when": {"depth": 1}, "set": {"train.lr": "x"}}]},
+            "rules[0].set.train.lr",
+            "'x'",
+        ),
+        ({"extends": "missing.yaml"}, "", "no such file"),
+        ({"extends": 3}, "extends", "3"),
+    ],
+)
+def test_each_fault_names_its_place_and_what_to_do(
+    tmp_path: Path, change: dict[str, Any], place: str, said: str
+) -> None:
+    found = faults(tmp_path, changed(**change))
+    assert any(fault.startswith(place) and said in fault for fault in found), found
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    text = changed(
+        extra=1, train__lr="fast", grid__width=[], grid__precision=["fp32", "int9"], model__heads=0
+    )
+    places = {fault.split(":")[0] for fault in faults(tmp_path, text)}
+    assert places == {"extra", "train.lr", "grid.width", "grid.precision[1]", "model.heads"}
+
+
+def test_missing_settings_are_named_with_where_to_give_them(tmp_path: Path) -> None:
+    content = yaml.safe_load(GOOD)
+    content["grid"] = {"depth": [1]}
+    found = faults(tmp_path, yaml.safe_dump(content))
+    assert any("model.width: is missing" in fault and "grid" in fault for fault in found)
+    assert any("train.epochs: is missing" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("- 1\n- 2\n", "list"),
+        ("name: a\nname: b\n", "line 2: the key `name` stands here and in line 1"),
+        ("name: a\nmodel: {width: 1, width: 2}\n", "`width`"),
+        ("name: [a\n", "not valid YAML"),
+        ("name: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+        ("on: 1\nname: a\n", "the key True is not text"),
+        ("a: &a [*a]\n", "a"),
+        (b"\xff\xfe\x00\x01", "UTF-8"),
+        (b"name: \x00", "not valid YAML"),
+    ],
+)
+def test_what_is_no_study_at_all(tmp_path: Path, text: str | bytes, said: str) -> None:
+    assert any(said in fault for fault in faults(tmp_path, text))
+
+
+def test_the_command_answers_with_exit_code_2_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(changed(extra=1, grid__depth=[]))
+    assert launch([str(path), "--runs", str(tmp_path)]) == 2
+    assert launch([str(tmp_path / "none.yaml"), "--runs", str(tmp_path)]) == 2
+    assert launch([str(tmp_path), "--runs", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "extra: unknown setting" in error
+    assert "grid.depth: is an empty list" in error
+    assert "no such file" in error
+    assert "Traceback" not in error
+
+
+_scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 99),
+    st.floats(),
+    st.sampled_from(["fp32", "x", "1e-3", "text", ""]),
+)
+_values = st.recursive(
+    _scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["kind", "width", "lr", "when", "set", "precision", "?"]),
+            inner,
+            max_size=3,
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "name",
+                "data",
+                "model",
+                "train",
+                "measure",
+                "grid",
+                "rules",
+                "resources",
+                "keep",
+                "seed",
+                "?",
+            ]
+        ),
+        _values,
+    )
+)
+def test_any_mapping_is_a_study_or_a_study_error(content: dict[str, Any]) -> None:
+    base = yaml.safe_load(GOOD)
+    try:
+        study_from({**base, **content}, folder=Path(), source="fuzz")
+    except StudyError as error:
+        assert error.faults
+        assert all(str(fault) for fault in error.faults)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(content=st.binary(max_size=60))
+def test_any_bytes_are_a_study_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "study.yaml"
+    path.write_bytes(content)
+    with pytest.raises(StudyError):
+        load_study(path)
+
+
+def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD + "measure: {min_count: 3}\n")
+    (tmp_path / "child.yaml").write_text(
+        "extends: base.yaml\nname: child\nmeasure: {at: last}\ngrid: {width: [64, 128]}\n"
+    )
+    study = load_study(tmp_path / "child.yaml")
+    assert study.name == "child"
+    assert study.settings["measure"] == {"min_count": 3, "at": "last"}
+    assert study.grid == [{"width": [64, 128], "depth": [1], "epochs": [1]}]
+    (tmp_path / "base.yaml").write_text("extends: child.yaml\n")
+    with pytest.raises(StudyError, match="extend each other"):
+        load_study(tmp_path / "child.yaml")
+
+
+@pytest.mark.parametrize(
+    ("at", "epochs", "expected"),
+    [
+        ("each", 3, (0, 1, 2, 3)),
+        ("last", 5, (0, 5)),
+        ("log", 10, (0, 1, 2, 4, 8, 10)),
+        ("log", 8, (0, 1, 2, 4, 8)),
+        ([3, 6, 20], 10, (0, 3, 6, 10)),
+    ],
+)
+def test_measured_epochs_hold_the_first_and_the_last(
+    at: Any, epochs: int, expected: tuple[int, ...]
+) -> None:
+    assert measured_epochs(at, epochs) == expected

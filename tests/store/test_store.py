@@ -1,0 +1,197 @@
+"""The store: rows once and whole, damage noticed, failures as data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.store import Store, StoreError
+from study.store.sealed import intact, seal
+
+KEY, OTHER = "a" * 32, "b" * 32
+ROWS = [
+    {"cell": KEY, "epoch": 0, "layer": None, "val_loss": 4.25, "host": "here", "seconds": 1.0},
+    {"cell": KEY, "epoch": 1, "layer": None, "val_loss": 0.1 + 0.2, "host": "here", "seconds": 2.0},
+]
+SEALED = seal(ROWS, {"layer": str}, {"val_loss": {"family": "score"}})
+
+
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "run")
+
+
+def test_rows_come_back_bit_for_bit(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    assert not run.has(KEY)
+    assert run.write(KEY, ROWS)
+    assert run.has(KEY)
+    assert run.keys() == {KEY}
+    assert run.rows(KEY) == [{**row, "layer": None} for row in ROWS]
+    assert run.read()["val_loss"].to_list() == [4.25, 0.30000000000000004]
+
+
+def test_writing_the_same_rows_again_changes_nothing(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    before = run.paths.cell(KEY).read_bytes()
+    again = [{**row, "host": "elsewhere", "seconds": 9.0} for row in ROWS]
+    assert not run.write(KEY, again)
+    assert run.paths.cell(KEY).read_bytes() == before
+
+
+def test_other_numbers_never_replace_rows(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    before = run.paths.cell(KEY).read_bytes()
+    with pytest.raises(StoreError, match="other rows are stored already"):
+        run.write(KEY, [{**row, "val_loss": 4.0} for row in ROWS])
+    with pytest.raises(StoreError, match="other rows are stored already"):
+        run.write(KEY, ROWS[:1])
+    assert run.paths.cell(KEY).read_bytes() == before
+
+
+def test_rows_replace_a_damaged_file(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    run.paths.cell(KEY).write_bytes(b"PAR1 and no more")
+    assert run.write(KEY, ROWS)
+    assert len(run.read()) == 2
+    assert len(list(run.paths.damaged.iterdir())) == 1
+
+
+def test_no_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        store(tmp_path).write(KEY, [])
+
+
+def test_of_many_writers_one_wins(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    barrier = threading.Barrier(8)
+    won: list[bool] = []
+
+    def write() -> None:
+        barrier.wait()
+        won.append(run.write(KEY, ROWS))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+    assert [path.name for path in run.paths.cell(KEY).parent.iterdir()] == [f"{KEY}.parquet"]
+
+
+def test_a_seal_is_the_hash_of_the_file_with_its_place_zeroed() -> None:
+    start = SEALED.index(b"collapse-study-sha256:") + len(b"collapse-study-sha256:")
+    zeroed = SEALED[:start] + b"0" * 64 + SEALED[start + 64 :]
+    assert hashlib.sha256(zeroed).hexdigest().encode() == SEALED[start : start + 64]
+    assert intact(SEALED)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(st.integers(0, len(SEALED) * 8 - 1))
+def test_every_flipped_bit_is_noticed(bit: int) -> None:
+    damaged = bytearray(SEALED)
+    damaged[bit // 8] ^= 1 << bit % 8
+    assert not intact(bytes(damaged))
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(st.integers(0, len(SEALED) - 1))
+def test_every_truncation_is_noticed(length: int) -> None:
+    assert not intact(SEALED[:length])
+
+
+def test_a_value_may_not_look_like_the_seal() -> None:
+    with pytest.raises(ValueError, match="seal"):
+        seal([{"cell": "collapse-study-sha256:" + "0" * 64}], {}, {})
+
+
+def test_verify_sets_damaged_files_aside(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    run.write(OTHER, [{**row, "cell": OTHER} for row in ROWS])
+    run.paths.cell(KEY).write_bytes(run.paths.cell(KEY).read_bytes()[:-7])
+    with pytest.raises(StoreError, match="damaged"):
+        run.read()
+    moved = run.verify()
+    assert [path.parent for path in moved] == [run.paths.damaged]
+    assert run.keys() == {OTHER}
+    assert run.read()["cell"].unique().to_list() == [OTHER]
+    assert run.verify() == []
+
+
+def test_an_unfinished_file_is_no_cell(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    (run.paths.cell(KEY).parent / f".{OTHER}.parquet.12.ab").write_bytes(b"half")
+    assert run.keys() == {KEY}
+    assert run.verify() == []
+
+
+def test_metadata_of_metrics_is_read_back(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS, metrics={"val_loss": {"family": "score"}})
+    assert run.metrics() == {"val_loss": {"family": "score"}}
+
+
+def test_columns_of_later_cells_widen_the_table(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS, types={"layer": str})
+    run.write(
+        OTHER,
+        [{"cell": OTHER, "epoch": 0, "layer": "block_0", "nc1_cdnv": 0.5}],
+        types={"layer": str},
+    )
+    table = run.read()
+    assert table["nc1_cdnv"].to_list() == [None, None, 0.5]
+    assert table["layer"].to_list() == [None, None, "block_0"]
+
+
+def test_a_column_that_is_empty_has_its_declared_type(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(
+        KEY,
+        [{"cell": KEY, "epoch": 0, "clip": None, "schedule": None}],
+        types={"schedule": str, "clip": float},
+    )
+    schema = pq.read_schema(run.paths.cell(KEY))
+    assert [str(schema.field(name).type) for name in ("clip", "schedule")] == ["double", "string"]
+
+
+def test_reading_an_empty_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no measured cells"):
+        store(tmp_path).read()
+
+
+def test_a_success_clears_the_failure(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.fail(KEY, {"cause": "bug", "message": "oops"})
+    assert [record["cause"] for record in run.failures()] == ["bug"]
+    run.write(KEY, ROWS)
+    assert list(run.failures()) == []
+
+
+def test_a_failure_never_hides_rows(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    run.fail(KEY, {"cause": "bug"})
+    assert list(run.failures()) == []
+
+
+def test_a_damaged_failure_record_is_set_aside(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.fail(KEY, {"cause": "bug", "message": "oops"})
+    run.fail(OTHER, {"cause": "data", "message": "gone"})
+    run.paths.failure(KEY).write_text('{"cell": "aaa')
+    assert [path.name.split(".")[0] for path in run.verify()] == [KEY]
+    assert [record["cell"] for record in run.failures()] == [OTHER]
+    assert json.loads(run.paths.failure(OTHER).read_text())["cause"] == "data"
