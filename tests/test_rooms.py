@@ -70,7 +70,7 @@ def test_ray_has_one_door() -> None:
         for p in (ROOT / "study").rglob("*.py")
         if any(n.split(".")[0] == "ray" for n in imported(p))
     ]
-    assert users == ["sweep.py"]
+    assert users == ["ray_tune.py"]
 
 
 def test_torchao_has_one_room() -> None:

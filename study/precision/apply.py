@@ -102,7 +102,7 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
     precision = parse_precision(precision) if isinstance(precision, str) else precision
     if precision.tuning is not None:
         raise PrecisionError(
-            f"{precision.name} measures a fine-tuned model: call study.qat.finetune, which needs data, "
+            f"{precision.name} measures a fine-tuned model: call study.training.finetune.finetune, which needs data, "
             f"or measure {precision.untuned.name!r}"
         )
     copy = deepcopy(model).requires_grad_(False)

@@ -86,5 +86,5 @@ def test_a_context_beyond_the_positions_is_refused() -> None:
 
 
 def test_counting_needs_no_torch() -> None:
-    code = "import sys, study.models, study.schedule; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, study.models, study.settings.schedule; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
