@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from analysis.findings.frames import frame
 from analysis.reading.table import Choices, Direction, Metric, Roles, expected_sign, with_companions
 from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.linear import Floats
 from analysis.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
 from analysis.statistics.regression import (
@@ -19,8 +21,6 @@ from analysis.statistics.regression import (
     leave_one_out,
     regress,
 )
-
-LEAST_ROWS = 5  # fewer say nothing: with 4 rows no order of them has a p below 2/24
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,9 @@ class Association:
     note: str = ""
 
 
-def schema(row: type) -> dict[str, pl.DataType]:
-    """Column types of a table of such rows, so that columns without any value keep theirs."""
-    kinds = {"str": pl.String(), "int": pl.Int64(), "float": pl.Float64(), "bool": pl.Boolean()}
-    return {field.name: kinds[str(field.type).removesuffix(" | None")] for field in fields(row)}
-
-
 def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
     """Table of `Association` lines of every metric of `roles` with its response, rows (n) being one per training."""
-    batch = Batch(choices)
+    batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _line(rows, roles, name, scale, given, choices, batch)
         for name, given in with_companions(roles.metrics)
@@ -91,7 +85,7 @@ def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataF
     tested = [_tested(line, outcomes.get((line.metric, line.scale, line.given))) for line in lines]
     better = roles.responses.get(roles.response)
     signed = [_signed(line, roles, better) for line in _adjusted(tested)]
-    return pl.DataFrame([asdict(line) for line in signed], schema=schema(Association))
+    return frame(Association, signed)
 
 
 def _signed(line: Association, roles: Roles, better: Direction | None) -> Association:

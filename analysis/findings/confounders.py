@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
 
-from analysis.findings.association import obstacle, schema
+from analysis.findings.association import obstacle
+from analysis.findings.frames import frame
 from analysis.reading.table import CDNV_NORM, Choices, Roles, with_companions
 from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.decomposition import group_means, mundlak, simpson
 from analysis.statistics.linear import Codes, Floats, codes
 from analysis.statistics.mixed import mixed_model
+from analysis.statistics.power import minimum_detectable_r2
 from analysis.statistics.regression import regress
 
 LOGGED = (
@@ -108,13 +110,13 @@ def architectures(rows: pl.DataFrame, roles: Roles) -> Codes | None:
 
 def confounders(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
     """Table of `Confounding` lines, one per metric (and given the norm for CDNV), over rows that are one per training."""
-    batch = Batch(choices)
+    batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _line(rows, roles, name, given, batch) for name, given in with_companions(roles.metrics)
     ]
     outcomes = batch.run()
     tested = [_tested(line, outcomes) for line in lines]
-    return pl.DataFrame([asdict(line) for line in tested], schema=schema(Confounding))
+    return frame(Confounding, tested)
 
 
 def _line(
@@ -166,7 +168,7 @@ def _decomposed(
         line = replace(line, within_slope=within, within_slope_se=within_se)
         line = replace(line, between_slope=between, between_slope_se=between_se)
     with noted(notes, "between architectures"):
-        batch.ask((line.metric, "", "between"), _means(x, group), _means(y, group))
+        batch.ask((line.metric, "", "between"), group_means(x, group), group_means(y, group))
     mixed = None
     with noted(notes, "mixed model"):
         mixed = mixed_model(x, y, group)
@@ -191,58 +193,3 @@ def _tested(line: Confounding, outcomes: dict[Hashable, Outcome | str]) -> Confo
             line = replace(line, between_r=outcome.r, between_p=outcome.p)
     check = "" if line.r is None else simpson(line.r, line.between_r, line.within_r)
     return replace(line, simpson=check, note="; ".join(notes))
-
-
-def _means(values: Floats, group: Codes) -> Floats:
-    return np.asarray(np.bincount(group, weights=values) / np.bincount(group), dtype=np.float64)
-
-
-def mundlak(
-    x: ArrayLike, y: ArrayLike, groups: ArrayLike
-) -> tuple[tuple[float, float | None], tuple[float, float | None]]:
-    """((slope within, se), (slope between, se)) of y = a + w (x - mean of its group) + b (mean of its group) + error.
-
-    Standard errors are robust to dependence inside groups (CR1). Mundlak 1978. Raises ValueError where x varies only
-    within or only between groups, or rows are too few.
-    """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    group = codes("groups", groups, len(x))
-    mean = _means(x, group)[group]
-    within = regress(x - mean, y, covariates=mean, groups=group)
-    between = regress(mean, y, covariates=x - mean, groups=group)
-    return (within.slope, within.se), (between.slope, between.se)
-
-
-def simpson(overall: float, between: float | None, within: float | None) -> str:
-    """Whether the signs of r overall, between and within architectures agree (Simpson 1951; Yule 1903)."""
-    if within is None or between is None:
-        return ""
-    signs = {"overall": overall > 0, "between": between > 0, "within": within > 0}
-    if len(set(signs.values())) == 1:
-        return "same sign"
-    if signs["overall"] == signs["between"]:
-        return "reversed within"
-    return "reversed between" if signs["overall"] == signs["within"] else "overall alone"
-
-
-def minimum_detectable_r2(
-    n: int, covariates: int, *, power: float = 0.8, level: float = 0.05
-) -> float | None:
-    """Least (partial) R^2 in (0, 1) that an F test of one metric beside `covariates` finds with `power`; None if none.
-
-    Noncentral F with noncentrality n f^2, f^2 = R^2 / (1 - R^2) (Cohen 1988, chapter 9).
-    """
-    from scipy.optimize import brentq
-    from scipy.stats import f, ncf
-
-    left = n - covariates - 2
-    if left < 1:
-        return None
-    critical = f.isf(level, 1, left)
-
-    def lack(r2: float) -> float:
-        return float(ncf.sf(critical, 1, left, n * r2 / (1.0 - r2)) - power)
-
-    if lack(1.0 - 1e-9) < 0:
-        return None
-    return float(brentq(lack, 1e-9, 1.0 - 1e-9, xtol=1e-12))

@@ -6,7 +6,7 @@ One line per configuration: the median over the trainings that differ in their s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.colours import KEY_HEIGHT, Colours
 from analysis.figures.drawing import STYLE, Lines, finish, label, panels
-from analysis.findings.association import schema
+from analysis.findings.frames import frame
 from analysis.reading.groups import at_reference, colour_of, medians
 from analysis.reading.table import FLOOR, Table
 
@@ -82,7 +82,7 @@ def course(table: Table) -> pl.DataFrame:
                 else int((after < before if metric.direction == "lower" else after > before).sum()),
             )
         lines.append(line)
-    return pl.DataFrame([asdict(line) for line in lines], schema=schema(Course))
+    return frame(Course, lines)
 
 
 def zero_error(table: Table) -> pl.DataFrame | None:

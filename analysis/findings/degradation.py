@@ -5,14 +5,12 @@ Shapes: n trainings, each with a value at the reference precision and one at the
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike, NDArray
 
-from analysis.findings.association import LEAST_ROWS, schema
+from analysis.findings.frames import frame
 from analysis.reading.load import final_rows, precisions
 from analysis.reading.table import (
     CDNV_NORM,
@@ -25,19 +23,9 @@ from analysis.reading.table import (
     Direction,
     Table,
 )
-from analysis.statistics.linear import finite_columns
-from analysis.statistics.permutation import CHUNK_DOUBLES, TIE
-from analysis.statistics.regression import LEVEL
-
-
-@dataclass(frozen=True)
-class SignFlip:
-    """Outcome of `sign_flip_test`: the mean difference, its two-sided p, sign patterns used, whether these were all."""
-
-    mean: float
-    p: float
-    n_patterns: int
-    exact: bool
+from analysis.statistics.decomposition import pooled_deviation
+from analysis.statistics.levels import LEAST_ROWS
+from analysis.statistics.paired import median_interval, sign_flip_test
 
 
 @dataclass(frozen=True)
@@ -66,90 +54,14 @@ class Change:
     note: str = ""
 
 
-def sign_flip_test(
-    differences: ArrayLike, *, permutations: int = 10_000, seed: int = 0
-) -> SignFlip:
-    """Two-sided test that differences (n,) of independent trainings are symmetric about zero, by flipping their signs.
-
-    The statistic is the mean. All 2^n patterns are enumerated when there are no more than `permutations`, else p =
-    (b+1)/(permutations+1). Fisher 1935, section 21. Raises ValueError for null input or if all differences are zero.
-    """
-    values = finite_columns("differences", differences)
-    if values.shape[1] != 1:
-        raise ValueError(f"differences must have shape (n,), not {np.shape(differences)}")
-    d = values[:, 0]
-    scale = np.abs(d).sum()
-    if scale == 0:
-        raise ValueError("all differences are zero: there is nothing to test")
-    n, d = len(d), d / scale
-    threshold = abs(float(d.sum())) - TIE
-    exact = 2**n <= permutations
-    total = 2**n if exact else permutations
-    signs = _flips(n, permutations, seed)
-    rows = max(1, CHUNK_DOUBLES // n)
-    count = sum(
-        int(
-            np.count_nonzero(
-                np.abs(signs[start : start + rows].astype(np.float64) @ d) >= threshold
-            )
-        )
-        for start in range(0, total, rows)
-    )
-    extra = 0 if exact else 1
-    return SignFlip(float(values.mean()), (count + extra) / (total + extra), total, exact)
-
-
-def median_interval(
-    differences: ArrayLike, *, replicates: int = 2_000, seed: int = 0
-) -> tuple[float, float] | None:
-    """95% percentile bootstrap interval of the median of differences (n,); None for fewer than five."""
-    d = finite_columns("differences", differences)[:, 0]
-    if len(d) < LEAST_ROWS:
-        return None
-    middle = np.sort(d)[_middle_places(len(d), replicates, seed)].mean(axis=1)
-    low, high = np.quantile(middle, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    return float(low), float(high)
-
-
-@lru_cache(maxsize=8)
-def _middle_places(n: int, replicates: int, seed: int) -> NDArray[np.intp]:
-    """Places (replicates, 2), among n sorted values, of the two middle ones of each draw with replacement.
-
-    The draws are places in the sorted values, so that columns of the same length share them.
-    """
-    rng = np.random.default_rng(seed)
-    middle = [(n - 1) // 2, n // 2]
-    rows = max(1, CHUNK_DOUBLES // n)
-    parts = []
-    for start in range(0, replicates, rows):
-        drawn = rng.integers(0, n, size=(min(rows, replicates - start), n))
-        parts.append(np.partition(drawn, middle, axis=1)[:, middle])
-    return np.concatenate(parts)
-
-
-@lru_cache(maxsize=4)
-def _flips(n: int, permutations: int, seed: int) -> NDArray[np.float32]:
-    """Signs (patterns, n): all of them when there are no more than `permutations`, else drawn."""
-    if 2**n <= permutations:
-        return (1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)).astype(np.float32)
-    rng = np.random.default_rng(seed)
-    return (1 - 2 * rng.integers(0, 2, size=(permutations, n), dtype=np.int8)).astype(np.float32)
-
-
 def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float | None:
-    """Between-seed standard deviation: sqrt(sum of squares about the groups' means / (rows - groups)).
+    """Between-seed standard deviation of a column, pooled over groups of the same `axes`.
 
-    Groups are trainings that differ in their seed alone (same `axes`); None where no group has two.
+    None where no group has two trainings with a value.
     """
-    kept = rows.select(list(dict.fromkeys([*axes, column]))).drop_nulls(column)
-    parts = kept.partition_by(list(axes)) if axes else [kept]
-    groups = [part[column].to_numpy() for part in parts]
-    free = sum(len(group) - 1 for group in groups)
-    if free < 1:
-        return None
-    return float(
-        np.sqrt(sum(np.square(group - group.mean()).sum() for group in groups if len(group)) / free)
-    )
+    known = rows.select(list(dict.fromkeys([*axes, column]))).drop_nulls(column)
+    parts = known.partition_by(list(axes)) if axes else [known]
+    return pooled_deviation([part[column].to_numpy() for part in parts])
 
 
 def comparisons(table: Table) -> list[tuple[str, str]]:
@@ -209,7 +121,7 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
                     rows, Change(precision, baseline, column, 0, seed_sd=spread), better, choices
                 )
             )
-    return pl.DataFrame([asdict(line) for line in lines], schema=schema(Change))
+    return frame(Change, lines)
 
 
 def _ordered(table: Table) -> list[str]:

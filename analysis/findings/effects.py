@@ -7,7 +7,7 @@ deviation over the rows, so that metrics and axes can be compared.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 import numpy as np
@@ -16,16 +16,16 @@ from matplotlib.figure import Figure
 
 from analysis.figures.colours import OKABE_ITO
 from analysis.figures.drawing import STYLE, columns_of_rows
-from analysis.findings.association import LEAST_ROWS, schema
 from analysis.findings.confounders import axis_covariates
+from analysis.findings.frames import frame
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.levels import ALPHA, LEAST_ROWS
 from analysis.statistics.regression import regress
 
 SUBTITLE = (
     "change from the least to the greatest value of the axis (standard deviations of the metric)"
 )
-SURE = 0.05  # adjusted p up to which a dot is filled
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def effects(
     rows: pl.DataFrame, roles: Roles, columns: Sequence[str], choices: Choices
 ) -> pl.DataFrame:
     """Table of `Effect` lines, by column and then by axis, over rows that are one per training."""
-    batch = Batch(choices)
+    batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _effect(Effect(axis, column, "raw", 0), rows, roles, batch)
         for column in columns
         for axis in axis_covariates(rows, roles)[0]
     ]
     outcomes = batch.run()
-    return pl.DataFrame([asdict(_tested(line, outcomes)) for line in lines], schema=schema(Effect))
+    return frame(Effect, [_tested(line, outcomes) for line in lines])
 
 
 def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Effect:
@@ -119,7 +119,7 @@ def effect_figure(shown: pl.DataFrame) -> Figure:
             for line in shown.filter(pl.col("axis") == axis).to_dicts():
                 row, sure = (
                     names.index(line["metric"]),
-                    line["p_maxt"] is not None and line["p_maxt"] <= SURE,
+                    line["p_maxt"] is not None and line["p_maxt"] <= ALPHA,
                 )
                 if line["low"] is not None:
                     panel.plot(

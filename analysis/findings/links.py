@@ -6,18 +6,19 @@ One row per training; raw and partial correlations side by side.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analysis.findings.association import LEAST_ROWS, schema
 from analysis.findings.confounders import axis_covariates
 from analysis.findings.degradation import comparisons, paired
+from analysis.findings.frames import frame
 from analysis.reading.table import CONTROL, TUNED, Choices, Roles, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.linear import Floats
 
 NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
@@ -65,7 +66,8 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
     lines = []
     for precision, baseline in comparisons(table):
         rows = _with_changes(paired(table, precision, baseline), table.roles)
-        batch, numbers = Batch(choices), _Numbers(rows, table.roles)
+        batch = Batch(permutations=choices.permutations, seed=choices.seed)
+        numbers = _Numbers(rows, table.roles)
         asked = [
             _asked(number, question, numbers, batch)
             for number, question in enumerate(_questions(rows, table.roles, precision, baseline))
@@ -75,7 +77,7 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
             lines.append(
                 _answered(line, outcomes.get((number, "raw")), outcomes.get((number, "partial")))
             )
-    return pl.DataFrame([asdict(line) for line in lines], schema=schema(ChangeLink))
+    return frame(ChangeLink, lines)
 
 
 def _with_changes(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from analysis.findings.association import schema
 from analysis.findings.degradation import comparisons, paired
+from analysis.findings.frames import frame
 from analysis.reading.load import final_rows, precisions
 from analysis.reading.table import Table
 
@@ -71,7 +71,7 @@ def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
         )
         lines.append(_facts(table, line))
     first, rest = lines[0], sorted(lines[1:], key=lambda line: -(line.bits or 0.0))
-    return pl.DataFrame([asdict(line) for line in (first, *rest)], schema=schema(Overview))
+    return frame(Overview, (first, *rest))
 
 
 def _facts(table: Table, line: Overview) -> Overview:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from analysis.findings.association import obstacle, schema
+from analysis.findings.association import obstacle
+from analysis.findings.frames import frame
 from analysis.reading.load import precisions
 from analysis.reading.table import Choices, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
@@ -43,14 +44,14 @@ def pooled(table: Table, choices: Choices) -> pl.DataFrame:
     lines: list[Pooled] = []
     if len(rows) > rows[roles.unit].n_unique():
         rows = rows.sort(roles.unit, *([roles.order] if roles.order else []))
-        batch = Batch(choices)
+        batch = Batch(permutations=choices.permutations, seed=choices.seed)
         lines = [
             _line(rows, table, name, given, choices, batch)
             for name, given in with_companions(roles.metrics)
         ]
         outcomes = batch.run()
         lines = [_tested(line, outcomes.get((line.metric, line.given))) for line in lines]
-    return pl.DataFrame([asdict(line) for line in lines], schema=schema(Pooled))
+    return frame(Pooled, lines)
 
 
 def _tested(line: Pooled, outcome: Outcome | str | None) -> Pooled:

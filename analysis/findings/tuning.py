@@ -14,7 +14,6 @@ from analysis.statistics.linear import Floats
 from analysis.statistics.two_groups import compare_groups
 
 LEAST = 2  # seeds an arm must keep for a test
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def confirmed(
             told,
             note="; ".join(filter(None, [told.note, f"fewer than {LEAST} seeds left: no test"])),
         )
-    found = compare_groups(*scaled, level=LEVEL)
+    found = compare_groups(*scaled)
     better = found.high < 0 if objective.lower else found.low > 0
     return replace(
         told,

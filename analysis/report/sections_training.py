@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from analysis.figures.drawing import FigureExhibit
-from analysis.findings.association import LEAST_ROWS, associations
+from analysis.findings.association import associations
 from analysis.findings.curves import (
     collapse_curves,
     course,
@@ -23,6 +23,7 @@ from analysis.reading.table import ABOVE_FLOOR
 from analysis.report.columns import ASSOCIATION, COURSE, layers, overfitting
 from analysis.report.exhibits import Context, Exhibit, Section, counted, muted, rows_used
 from analysis.report.tables import TableExhibit, number
+from analysis.statistics.levels import LEAST_ROWS
 
 BESIDE = ("train_loss", "val_loss", ABOVE_FLOOR, "train_accuracy", "val_accuracy")
 

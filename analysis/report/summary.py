@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.findings.confounders import minimum_detectable_r2
 from analysis.reading.table import CDNV_NORM, CDNV_VARIANTS
 from analysis.report.tables import number, p_value, share, signed, signed_number
+from analysis.statistics.levels import ALPHA
+from analysis.statistics.power import minimum_detectable_r2
 
-LEVEL = 0.05
 NAMED = 3  # metrics that a sentence describes
 LISTED = 8  # metrics that a sentence names at most
 FACTORS = (
@@ -108,7 +108,7 @@ def tested(lines: pl.DataFrame) -> Lines:
 def associated(family: Lines) -> Lines:
     """Lines with an adjusted p of at most 5%, the largest R^2 first."""
     return sorted(
-        (line for line in family if line["p_maxt"] <= LEVEL), key=lambda line: -line["r2"]
+        (line for line in family if line["p_maxt"] <= ALPHA), key=lambda line: -line["r2"]
     )
 
 
@@ -160,7 +160,7 @@ def _associated(family: Lines, response: str) -> Iterator[Paragraph]:
         if against:
             text += f" It goes with a worse one in {listing(against)}."
         yield Paragraph("Direction", text)
-    lost = [line["metric"] for line in family if line["p_maxt"] > LEVEL]
+    lost = [line["metric"] for line in family if line["p_maxt"] > ALPHA]
     if lost:
         yield Paragraph(
             "Did not hold", f"No association was found for {len(lost)} metrics: {listing(lost)}."
@@ -198,7 +198,7 @@ def _fixed(family: Lines, response: str) -> Paragraph:
 
 def _grid(lines: pl.DataFrame, found: list[str], axes: Sequence[str]) -> Paragraph:
     told = {line["metric"]: line for line in lines.filter(pl.col("given") == "").to_dicts()}
-    left = [told[name] for name in found if (told[name]["partial_p_maxt"] or 1.0) <= LEVEL]
+    left = [told[name] for name in found if (told[name]["partial_p_maxt"] or 1.0) <= ALPHA]
     left.sort(key=lambda line: -line["partial_r2"])
     text = f"Given the axes of the grid ({', '.join(axes)}), {len(left)} of these {len(found)} are still associated"
     closest = "; ".join(
@@ -212,7 +212,7 @@ def _grid(lines: pl.DataFrame, found: list[str], axes: Sequence[str]) -> Paragra
         text += f" Not so: {listing(gone)}."
     within = [name for name in found if told[name]["within_p"] is not None]
     if within:
-        inside = [name for name in within if told[name]["within_p"] <= LEVEL]
+        inside = [name for name in within if told[name]["within_p"] <= ALPHA]
         text += f" Among trainings of one architecture, {len(inside)} of {len(within)} have p at most 5% (each alone)."
     turned = [name for name in found if told[name]["simpson"] not in ("", "same sign")]
     if turned:
@@ -230,7 +230,7 @@ def _axes(lines: pl.DataFrame, response: str) -> Iterator[Paragraph]:
         of_axis = [line for line in told if line["axis"] == axis]
         metrics = [line for line in of_axis if line["metric"] != response]
         sure = sorted(
-            (line for line in metrics if line["p_maxt"] <= LEVEL),
+            (line for line in metrics if line["p_maxt"] <= ALPHA),
             key=lambda line: -line["partial_r2"],
         )
         part = f"{axis}: {len(sure)} of {len(metrics)} other columns differ"
@@ -314,7 +314,7 @@ def _precision(lines: pl.DataFrame, response: str) -> Paragraph:
     told = [line for line in lines.to_dicts() if line["change"] is not None]
     if not told:
         return Paragraph("Precision", f"No training has {response} at two precisions.")
-    sure = [line for line in told if line["p"] is not None and line["p"] <= LEVEL]
+    sure = [line for line in told if line["p"] is not None and line["p"] <= ALPHA]
     most, least = (pick(told, key=lambda line: abs(line["change"])) for pick in (max, min))
     text = f"{len(sure)} of {len(told)} precisions change {response} (sign flips, 5% each). "
     text += f"The largest median change is {signed_number(most['change'])}, of {most['precision']} against "

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.reading.table import Choices
 from analysis.statistics.linear import Floats, codes, finite_columns, nuisance
 from analysis.statistics.permutation import permutation_test
 
@@ -44,8 +43,8 @@ class _Group:
 class Batch:
     """Collects tests by key, then runs them. The p of a test does not depend on what else the batch holds."""
 
-    def __init__(self, choices: Choices) -> None:
-        self._choices = choices
+    def __init__(self, *, permutations: int, seed: int) -> None:
+        self._settings = {"permutations": permutations, "seed": seed}
         self._groups: dict[Hashable, _Group] = {}
 
     def ask(
@@ -83,11 +82,10 @@ class Batch:
     def run(self) -> dict[Hashable, Outcome | str]:
         """The outcome by key; the reason in words where the design lets nothing move."""
         outcomes: dict[Hashable, Outcome | str] = {}
-        settings = {"permutations": self._choices.permutations, "seed": self._choices.seed}
         for group in self._groups.values():
             try:
                 result = permutation_test(
-                    np.column_stack(group.columns), group.response, **group.design, **settings
+                    np.column_stack(group.columns), group.response, **group.design, **self._settings
                 )
             except ValueError as error:
                 outcomes |= dict.fromkeys(group.keys, str(error))

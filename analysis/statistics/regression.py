@@ -13,9 +13,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.statistics.levels import CONFIDENCE
 from analysis.statistics.linear import Codes, Floats, codes, finite_columns, nuisance
-
-LEVEL = 0.95  # of every interval
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _robust_se(
 def _t_quantile(dof: int) -> float:
     from scipy.special import stdtrit
 
-    return float(stdtrit(dof, 0.5 + LEVEL / 2))
+    return float(stdtrit(dof, 0.5 + CONFIDENCE / 2))
 
 
 def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
@@ -131,7 +130,7 @@ def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
         return None
     if abs(r) == 1.0:
         return r, r
-    half = float(ndtri(0.5 + LEVEL / 2)) / math.sqrt(n - 3)
+    half = float(ndtri(0.5 + CONFIDENCE / 2)) / math.sqrt(n - 3)
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
@@ -269,7 +268,7 @@ def bootstrap_r(
     )
     left_out = _correlation(sums.sum(axis=0) - sums)
     low, high = none, none.copy()
-    z = ndtri(np.array([0.5 - LEVEL / 2, 0.5 + LEVEL / 2]))
+    z = ndtri(np.array([0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]))
     for column, r in enumerate(observed):
         kept = drawn[:, column][~np.isnan(drawn[:, column])]
         if len(kept) < replicates / 2 or np.isnan(left_out[:, column]).any() or np.isnan(r):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analysis.statistics.levels import ALPHA
 from analysis.statistics.linear import Floats, finite_columns
 
 MOST = 200_000  # partitions enumerated: two groups of ten have 184,756
@@ -34,7 +35,7 @@ class GroupDifference:
     partitions: int
 
 
-def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = 0.05) -> GroupDifference:
+def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA) -> GroupDifference:
     """Exact unpaired permutation test (Fisher, Pitman 1937) of the difference of means, and its 1 - level interval.
 
     first: (a,). second: (b,). The interval inverts the test: it holds every shift d for which the test of `first` - d

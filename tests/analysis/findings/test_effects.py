@@ -8,8 +8,9 @@ import pytest
 import statsmodels.api as sm
 from matplotlib.colors import to_hex
 
-from analysis.findings.effects import SURE, effect_figure, effects
+from analysis.findings.effects import effect_figure, effects
 from analysis.reading.table import Choices, Metric, Roles
+from analysis.statistics.levels import ALPHA
 from analysis.statistics.permutation import permutation_test
 
 METRICS = {
@@ -111,7 +112,7 @@ def test_adjusted_p_are_over_columns_without_missing_values(
 
 
 def test_what_was_put_in_is_found(lines: pl.DataFrame) -> None:
-    sure = lines.filter(pl.col("p_maxt") <= SURE).select("axis", "metric").rows()
+    sure = lines.filter(pl.col("p_maxt") <= ALPHA).select("axis", "metric").rows()
     assert sure == [("zipf", "val_loss"), ("log width", "nc1_ratio"), ("zipf", "nc2_etf_error")]
 
 
@@ -139,7 +140,7 @@ def test_the_figure_fills_what_is_sure(lines: pl.DataFrame) -> None:
     assert drawn == {
         (line["axis"], line["metric"]): (
             line["effect"],
-            line["p_maxt"] is not None and line["p_maxt"] <= SURE,
+            line["p_maxt"] is not None and line["p_maxt"] <= ALPHA,
         )
         for line in lines.drop_nulls("effect").to_dicts()
     }

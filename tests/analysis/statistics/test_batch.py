@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.reading.table import Choices
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.permutation import permutation_test
 
@@ -14,7 +13,7 @@ def test_a_test_in_a_batch_equals_the_test_alone() -> None:
     rng = np.random.default_rng(0)
     x, y, z = rng.standard_normal((30, 4)), rng.standard_normal((30, 2)), rng.standard_normal(30)
     block, unit = np.repeat(np.arange(3), 10), np.repeat(np.arange(15), 2)
-    batch = Batch(Choices(permutations=400, seed=3))
+    batch = Batch(permutations=400, seed=3)
     designs = {
         "free": {},
         "within": {"within": block},
@@ -51,7 +50,7 @@ def test_a_test_in_a_batch_equals_the_test_alone() -> None:
 
 
 def test_what_cannot_be_tested_is_refused_alone() -> None:
-    batch = Batch(Choices(permutations=100))
+    batch = Batch(permutations=100, seed=0)
     y = [1.0, 2.0, 4.0, 3.0, 5.0]
     batch.ask("sound", [1.0, 3.0, 2.0, 4.0, 5.0], y)
     with pytest.raises(ValueError, match="x is constant"):

@@ -1,0 +1,32 @@
+"""Lines of a table, each a dataclass, as a frame: the fields are the columns, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, get_args, get_type_hints
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+KINDS = {str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean()}
+
+
+def schema(line: type[DataclassInstance]) -> dict[str, pl.DataType]:
+    """Column types of such lines, so that a column without any value keeps its type."""
+    hints = get_type_hints(line)
+    return {field.name: _kind(hints[field.name]) for field in fields(line)}
+
+
+def _kind(hint: object) -> pl.DataType:
+    """Of `float` and `float | None` alike."""
+    parts = [part for part in get_args(hint) or (hint,) if part is not type(None)]
+    (plain,) = parts
+    return KINDS[plain]
+
+
+def frame(line: type[DataclassInstance], lines: Iterable[DataclassInstance]) -> pl.DataFrame:
+    """The table of `lines`, all of the type `line`; it has every column even without a line."""
+    return pl.DataFrame([asdict(each) for each in lines], schema=schema(line))
