@@ -12,7 +12,7 @@ from typing import Any
 
 from study.config import COLUMNS, CellConfig, Resources, StudyConfig, measured_epochs
 from study.data.estimate import Estimate
-from study.models.config import parameter_count
+from study.models.kinds import parameter_count
 from study.precision import options_used, parse_precision
 from study.settings.schema import Scalar, canonical, flat, plain
 

@@ -1,23 +1,17 @@
-"""Models behind one interface. A new model is one settings class, one small file and one line in `build_model`."""
+"""Models behind one interface; importing this package does not import torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.models.config import (
-    AnyModel,
-    GPTNeoModel,
-    ModelConfig,
-    ModelError,
-    NanoGPTModel,
-    PretrainedModel,
-    parameter_count,
-    shape_of,
-)
+from study.models.config import ModelError, ModelSettings
+from study.models.hub_config import PretrainedModel
+from study.models.kinds import MODEL_KINDS, ModelConfig, parameter_count, shape_of
+from study.models.transformer_config import GPTNeoModel, NanoGPTModel
 from study.models.vision_config import (
+    MLP,
     ConvNeXt,
-    HeadSettings,
     MobileNetV3,
     ResNet18,
     SimpleCNN,
@@ -28,11 +22,14 @@ if TYPE_CHECKING:
     from study.models.base import FeatureModel
 
 __all__ = [
+    "MLP",
+    "MODEL_KINDS",
     "ConvNeXt",
     "GPTNeoModel",
     "MobileNetV3",
     "ModelConfig",
     "ModelError",
+    "ModelSettings",
     "NanoGPTModel",
     "PretrainedModel",
     "ResNet18",
@@ -47,7 +44,7 @@ __all__ = [
 
 
 def build_model(
-    config: AnyModel,
+    config: ModelSettings,
     *,
     classes: int,
     seed: int,
@@ -55,7 +52,9 @@ def build_model(
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
 ) -> FeatureModel:
-    """The model of `config` on the CPU in float32, initialised from its own generator; the global one is untouched.
+    """The model of `config` on the CPU in float32, initialised from a generator of its own.
+
+    The global generator is left as it was.
 
     Args:
         config: its settings.
@@ -67,22 +66,8 @@ def build_model(
 
     Raises ModelError when the settings do not fit the data or a checkpoint cannot be read.
     """
-    import torch
-
-    from study.models.own import build_own
-    from study.models.transformer import Architecture, Transformer, initialise
-
     shape = shape_of(context, input_shape)
-    if isinstance(config, HeadSettings):
-        return build_own(config, classes=classes, input_shape=shape, seed=seed)
-    if isinstance(config, PretrainedModel):
-        return load_pretrained(config.path, classes=classes, input_shape=shape, base=base)
-    if len(shape) != 1:
-        raise ModelError(f"model.kind {config.kind} reads tokens, not inputs of shape {shape}")
-    model = Transformer(Architecture.of(config, classes=classes, context=shape[0] + 1))
-    init = "gpt_neo" if isinstance(config, GPTNeoModel) else config.init
-    initialise(model, init, torch.Generator().manual_seed(seed))
-    return model
+    return config.build(classes=classes, input_shape=shape, seed=seed, base=base)
 
 
 def load_pretrained(
@@ -92,8 +77,9 @@ def load_pretrained(
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
 ) -> FeatureModel:
-    """Read what `save_checkpoint` wrote, or a checkpoint in the Hugging Face layout: GPT-Neo, GPT-2, Llama and what
-    else has a plain linear head.
+    """Read what `save_checkpoint` wrote, or a checkpoint in the Hugging Face layout.
+
+    That may be a GPT-Neo, GPT-2, Llama or whatever else has a plain linear head.
 
     Args:
         path: a folder, relative to `base`, or `hub:NAME` or `hub:NAME@REVISION`.
@@ -112,8 +98,8 @@ def load_pretrained(
 def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     """Write `config.json` and `model.safetensors`, each atomically, the former last.
 
-    GPT-Neo and models that came from Hugging Face are laid out as `transformers` reads them, all others as our own
-    settings and tensors. No pickle, no code.
+    GPT-Neo and models that came from Hugging Face are laid out as `transformers` reads them,
+    all others as our own settings and tensors. No pickle, no code.
     """
     from study.models import hub
 
@@ -121,7 +107,10 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> FeatureModel:
-    """Read what `save_checkpoint` wrote, or a folder in the Hugging Face layout. Raises ModelError."""
+    """Read what `save_checkpoint` wrote, or a folder in the Hugging Face layout.
+
+    Raises ModelError when it cannot be read.
+    """
     from study.models import hub
 
     return hub.load_checkpoint(folder)

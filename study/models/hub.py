@@ -1,4 +1,7 @@
-"""Checkpoints in the Hugging Face layout, ours and those of others. Never runs code that comes with a checkpoint."""
+"""Checkpoints in the Hugging Face layout, ours and those of others.
+
+Code that comes with a checkpoint is never run.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from study.models.base import FeatureModel
 from study.models.config import ModelError
-from study.models.own import FAMILY, OwnModel, rebuilt
+from study.models.hub_config import PretrainedModel
+from study.models.kinds import kind_names
+from study.models.own import FAMILY, OwnModel
 from study.models.transformer import Architecture, Transformer
 from study.settings.notices import without_notices_of_torchao
 from study.store.atomic import replacing, write_atomically
@@ -35,9 +41,9 @@ _BLOCK = {
 
 
 class HubModel(FeatureModel):
-    """A causal language model of `transformers`: its body gives the features, its output embedding is the head.
+    """A causal language model of `transformers`.
 
-    Raises ModelError when head(features) is not what the model itself returns, as with capped or scaled logits.
+    Its body gives the features, its output embedding is the head. Raises ModelError when head(features) is not what the model itself returns, as with capped or scaled logits.
     """
 
     embedding: nn.Embedding
@@ -72,7 +78,8 @@ class HubModel(FeatureModel):
         ]
         if not lists:
             raise ModelError(
-                f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers last works"
+                f"{type(self.body).__name__} keeps its {depth} blocks in no list: "
+                "measure.layers last works"
             )
         return {f"block{number}": block for number, block in enumerate(lists[0], start=1)}
 
@@ -88,14 +95,27 @@ class HubModel(FeatureModel):
         for name, values in model.named_parameters():
             if not bool(values.isfinite().all()):
                 raise ModelError(
-                    f"{name} {tuple(values.shape)} of {type(model).__name__} has values that are not finite: "
-                    "the checkpoint has diverged or is damaged"
+                    f"{name} {tuple(values.shape)} of {type(model).__name__} has values that are "
+                    "not finite: the checkpoint has diverged or is damaged"
                 )
         if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4):
             raise ModelError(
                 f"{type(model).__name__} changes the logits after its linear head (by up to "
-                f"{(ours - theirs).abs().max():.3g}); collapse is defined for plain linear heads only"
+                f"{(ours - theirs).abs().max():.3g}); collapse is defined for plain linear heads "
+                "only"
             )
+
+
+def build(
+    settings: PretrainedModel,
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    seed: int,
+    base: Path,
+) -> FeatureModel:
+    """The checkpoint that `settings` name; nothing in it is drawn at random."""
+    return load_pretrained(settings.path, classes=classes, input_shape=input_shape, base=base)
 
 
 def load_pretrained(
@@ -133,7 +153,8 @@ def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -
         raise ModelError(f"{path} reads tokens, the data have inputs of shape {input_shape}")
     elif model.positions is not None and input_shape[0] > model.positions:
         raise ModelError(
-            f"{path} has only {model.positions} positions: shorten data.context {input_shape[0] + 1}"
+            f"{path} has only {model.positions} positions: "
+            f"shorten data.context {input_shape[0] + 1}"
         )
 
 
@@ -146,7 +167,7 @@ def load_checkpoint(folder: Path) -> FeatureModel:
                 f"{folder / CONFIG} holds a {type(config).__name__}, not settings by name"
             )
         if config.get("model_type") == FAMILY:
-            return rebuilt(config, load_file(folder / WEIGHTS))
+            return _rebuild(config, load_file(folder / WEIGHTS))
         architecture = _architecture(config)
         if architecture is None or not (folder / WEIGHTS).exists():
             return _through_transformers(str(folder), None)
@@ -200,15 +221,38 @@ def _through_transformers(name: str, revision: str | None) -> FeatureModel:
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be loaded as a causal language model: {error}") from error
-    model, told = loaded
-    if lacking := sorted(str(key) for key in (*told["missing_keys"], *told["mismatched_keys"])):
+    model, report = loaded
+    if lacking := sorted(str(key) for key in (*report["missing_keys"], *report["mismatched_keys"])):
         raise ModelError(
-            f"{name} lacks weights of {type(model).__name__}, which would be drawn at random: {', '.join(lacking[:5])}"
+            f"{name} lacks weights of {type(model).__name__}, which would be drawn at random: "
+            f"{', '.join(lacking[:5])}"
         )
     architecture = _architecture(model.config.to_dict())
     if architecture is not None:
         return _filled(architecture, model.state_dict())
     return HubModel(model)
+
+
+def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureModel:
+    """The model that `OwnModel.description` described, with its weights.
+
+    Raises ModelError where the two do not fit each other.
+    """
+    try:
+        settings = description["settings"]
+        model = (
+            kind_names()[settings["kind"]]
+            .model_validate(settings)
+            .build(
+                classes=description["classes"],
+                input_shape=tuple(description["input_shape"]),
+                seed=0,
+            )
+        )
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+        raise ModelError(f"the checkpoint does not fit its own description: {error}") from error
+    return model
 
 
 def _filled(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
@@ -219,16 +263,20 @@ def _filled(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transf
     with torch.no_grad():
         for name, parameter in parameters.items():
             if name not in ours or ours[name].shape != parameter.shape:
-                found = tuple(ours[name].shape) if name in ours else "nothing"
+                stored = tuple(ours[name].shape) if name in ours else "nothing"
                 raise ModelError(
-                    f"the checkpoint has {found} where {name} {tuple(parameter.shape)} should be"
+                    f"the checkpoint has {stored} where {name} {tuple(parameter.shape)} should be"
                 )
             parameter.copy_(ours[name])
     return model
 
 
 def _config(architecture: Architecture) -> dict[str, Any]:
-    """What `config.json` says: Hugging Face's fields for a GPT-Neo (Wu & Papyan, Table 2), our own for a nanoGPT."""
+    """What `config.json` says of a transformer.
+
+    These are Hugging Face's fields for a GPT-Neo (Wu & Papyan 2024, table 2), our own for a
+    nanoGPT.
+    """
     if architecture.family == "nanogpt":
         return {"model_type": "nanogpt", **asdict(architecture)}
     kinds = ["global" if window is None else "local" for window in architecture.windows]
@@ -263,7 +311,7 @@ def _config(architecture: Architecture) -> dict[str, Any]:
 
 
 def _architecture(config: dict[str, Any]) -> Architecture | None:
-    """The architecture of a `config.json` if it is one of ours, None if only `transformers` can build it."""
+    """The architecture of a `config.json`, None if only `transformers` can build it."""
     if config.get("model_type") == "nanogpt":
         fields = {name: value for name, value in config.items() if name != "model_type"}
         try:
@@ -312,7 +360,7 @@ def _from_hugging_face(theirs: Mapping[str, Tensor], names: Iterable[str]) -> di
     parts = {
         name: [theirs[part] for part in _their_names(name) if part in theirs] for name in names
     }
-    return {name: torch.cat(found) for name, found in parts.items() if found}
+    return {name: torch.cat(tensors) for name, tensors in parts.items() if tensors}
 
 
 def _their_names(name: str) -> list[str]:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from pathlib import Path
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.models.base import FeatureModel
-from study.models.config import GPTNeoModel, NanoGPTModel, check_context
+from study.models.transformer_config import GPTNeoModel, NanoGPTModel
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that distinguishes one transformer of this file from another. `windows` has one entry a block; None is
-    global.
+    """All that distinguishes one transformer of this file from another.
+
+    `windows` has one entry a block; None is global.
     """
 
     family: Literal["gpt_neo", "nanogpt"]
@@ -36,42 +38,51 @@ class Architecture:
     tied: bool
 
     @classmethod
-    def of(cls, config: GPTNeoModel | NanoGPTModel, *, classes: int, context: int) -> Architecture:
-        """Architecture of `config`. Raises ModelError when the context exceeds the positions."""
-        if isinstance(config, GPTNeoModel):
-            check_context(config, context)
-            return cls(
-                family="gpt_neo",
-                classes=classes,
-                positions=config.positions,
-                width=config.width,
-                heads=config.heads,
-                windows=tuple(
-                    config.window if layer % 2 else None for layer in range(config.depth)
-                ),
-                attention_scale=1.0,
-                qkv_bias=False,
-                bias=True,
-                gelu="tanh",
-                tied=True,
-            )
-        return cls(
-            family="nanogpt",
-            classes=classes,
-            positions=context,
-            width=config.width,
-            heads=config.heads,
-            windows=(None,) * config.depth,
-            attention_scale=1 / sqrt(config.width // config.heads),
-            qkv_bias=config.bias,
-            bias=config.bias,
-            gelu="none",
-            tied=config.tied,
-        )
+    def of(
+        cls, settings: GPTNeoModel | NanoGPTModel, *, classes: int, context: int
+    ) -> Architecture:
+        """Architecture of `settings`. Raises ModelError when the context exceeds the positions."""
+        match settings:
+            case GPTNeoModel():
+                settings.check_context(context)
+                return cls(
+                    family="gpt_neo",
+                    classes=classes,
+                    positions=settings.positions,
+                    width=settings.width,
+                    heads=settings.heads,
+                    windows=tuple(
+                        settings.window if layer % 2 else None for layer in range(settings.depth)
+                    ),
+                    attention_scale=1.0,
+                    qkv_bias=False,
+                    bias=True,
+                    gelu="tanh",
+                    tied=True,
+                )
+            case NanoGPTModel():
+                return cls(
+                    family="nanogpt",
+                    classes=classes,
+                    positions=context,
+                    width=settings.width,
+                    heads=settings.heads,
+                    windows=(None,) * settings.depth,
+                    attention_scale=1 / sqrt(settings.width // settings.heads),
+                    qkv_bias=settings.bias,
+                    bias=settings.bias,
+                    gelu="none",
+                    tied=settings.tied,
+                )
+            case _:
+                assert_never(settings)
 
 
 class Attention(nn.Module):
-    """Causal self-attention over all earlier tokens, or over the last `window` tokens, the own one included."""
+    """Causal self-attention over all earlier tokens, or over the last `window` ones.
+
+    The own token is one of them.
+    """
 
     def __init__(self, architecture: Architecture, window: int | None) -> None:
         super().__init__()
@@ -95,8 +106,9 @@ class Attention(nn.Module):
         return out
 
     def _local(self, qkv_BxTx3D: Tensor, W: int) -> Tensor:
-        """Sliding-window attention at the cost of 2 W keys a query: windows of queries see their own and the previous
-        window.
+        """Sliding-window attention at the cost of 2 W keys a query.
+
+        Windows of queries see their own and the previous window.
         """
         B, T, _ = qkv_BxTx3D.shape
         N = -(-T // W)
@@ -116,8 +128,9 @@ class Attention(nn.Module):
 
 
 def _window_mask(B: int, N: int, W: int, device: torch.device) -> Tensor:
-    """Which of 2 W keys (previous window, own window) each query of a window may see, (B N, 1, W, 2 W); the first
-    window has no previous.
+    """Which of 2 W keys each query of a window may see, (B N, 1, W, 2 W).
+
+    The keys are those of the previous window and of the own one; the first window has no previous.
     """
     query = torch.arange(W, device=device)[:, None]
     key = torch.arange(2 * W, device=device)[None, :]
@@ -147,7 +160,10 @@ class Block(nn.Module):
 
 
 class Transformer(FeatureModel):
-    """Decoder with learned positions. Parameters are uninitialised: `build_model` or a checkpoint fills them."""
+    """Decoder with learned positions.
+
+    Parameters are uninitialised: `initialise` or a checkpoint fills them.
+    """
 
     embedding: nn.Embedding
 
@@ -187,14 +203,31 @@ class Transformer(FeatureModel):
         return features
 
 
+def build(
+    settings: GPTNeoModel | NanoGPTModel,
+    *,
+    classes: int,
+    input_shape: tuple[int, ...],
+    seed: int,
+    base: Path,
+) -> Transformer:
+    """The transformer of `settings`, initialised from a generator of its own."""
+    model = Transformer(Architecture.of(settings, classes=classes, context=input_shape[0] + 1))
+    init = "gpt_neo" if isinstance(settings, GPTNeoModel) else settings.init
+    initialise(model, init, torch.Generator().manual_seed(seed))
+    return model
+
+
 def initialise(
     model: Transformer, init: Literal["gpt_neo", "normal", "kaiming"], generator: torch.Generator
 ) -> None:
-    """Fill the parameters of `model` from `generator`: norms one, biases zero, embeddings normal(0, 0.02), matrices
-    by `init`.
+    """Fill the parameters of `model` from `generator`.
 
-    `gpt_neo`: normal(0, 0.02). `normal`: the same, the two matrices that write to the residual stream by normal(0,
-    0.02 / sqrt(2 depth)) (Radford et al. 2019, nanoGPT). `kaiming`: normal(0, sqrt(2 / fan_in)) (He et al. 2015).
+    Norms are one, biases zero, embeddings normal(0, 0.02), matrices by `init`:
+    `gpt_neo`: normal(0, 0.02).
+    `normal`: the same, but normal(0, 0.02 / sqrt(2 depth)) for the two matrices that write to
+    the residual stream (Radford et al. 2019, as in nanoGPT).
+    `kaiming`: normal(0, sqrt(2 / fan_in)) (He et al. 2015).
     """
     residual = 0.02 / sqrt(2 * len(model.blocks))
     for name, parameter in model.named_parameters():  # a tied head is named once, as the embedding

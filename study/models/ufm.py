@@ -10,9 +10,9 @@ from study.models.vision_config import UnconstrainedFeatures
 
 
 class FreeFeatures(OwnModel):
-    """Features are a table with one row for every training sample; the input of a sample is its number.
+    """Features are a table with one row for every training sample.
 
-    Rows start normal(0, 1 / width), so of length about 1.
+    The input of a sample is its number. Rows start normal(0, 1 / width), so of length about 1.
     """
 
     def __init__(
@@ -31,7 +31,8 @@ class FreeFeatures(OwnModel):
         """(B, d) of the numbers (B,) of samples."""
         if x.is_floating_point() or x.ndim != 1:
             raise ModelError(
-                f"free features are asked for by sample number (B,) int64, not {x.dtype} {tuple(x.shape)}"
+                "free features are asked for by sample number (B,) int64, "
+                f"not {x.dtype} {tuple(x.shape)}"
             )
         rows: Tensor = self.table(x)
         return rows

@@ -1,19 +1,27 @@
-"""Settings of image classifiers and of the unconstrained-features model, and their parameter counts; no torch."""
+"""Settings of image classifiers and of the unconstrained-features model; no torch."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from study.settings.base import Float, PositiveInt, Settings
+from study.models.config import ModelSettings, Reads
+from study.settings.base import Float, PositiveInt
 
 Probability = Annotated[Float, Field(ge=0, lt=1)]
 
+SMALL = 64
+"""Shorter side, in pixels, up to which images keep more of their resolution in the stem."""
 
-class HeadSettings(Settings):
-    """`head: fixed_etf` freezes the classifier at a random simplex frame of unit rows, without bias (Zhu et al. 2021,
-    section 3.3); it needs at least classes - 1 features.
+
+class HeadSettings(ModelSettings):
+    """A model whose head is learned or fixed.
+
+    `head: fixed_etf` freezes the classifier at a random simplex frame of unit rows, without
+    bias (Zhu et al. 2021, section 3.3); it needs at least classes - 1 features.
     """
 
     head: Literal["learned", "fixed_etf"] = "learned"
@@ -22,34 +30,76 @@ class HeadSettings(Settings):
 class ImageModel(HeadSettings):
     """A classifier of images of any channels, height and width."""
 
-    reads: ClassVar[str] = "images"
+    reads: ClassVar[Reads] = "images"
+    builder: ClassVar[str] = "study.models.image_classifier:ImageClassifier.build"
+    body: ClassVar[str]
+    """Import path of a function (settings, input shape) -> `image_classifier.Body`."""
+    smallest: ClassVar[int] = 8
+    """Shorter side, in pixels, of the smallest images; below it maps vanish on the way."""
+
+    @abstractmethod
+    def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
+        """Number of parameters before the head, and of features."""
+
+    def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
+        channels, height, width = input_shape
+        parameters, features = self.body_size(channels, height, width)
+        return parameters + classes * features + (classes if self.head == "learned" else 0)
 
 
 class SimpleCNN(ImageModel):
-    """`depth` blocks of a 3 x 3 convolution to `width` channels, batch norm and ReLU; maps are halved by max-pooling
-    after a block as long as their shorter side is at least 8; the features are the means over positions, d = width.
+    """`depth` blocks of a 3 x 3 convolution to `width` channels, batch norm and ReLU.
+
+    Maps are halved by max-pooling after a block as long as their shorter side is at least 8;
+    the features are the means over positions, d = width.
     """
 
+    body: ClassVar[str] = "study.models.vision:simple_cnn"
     kind: Literal["simple_cnn"] = "simple_cnn"
     width: PositiveInt
     depth: PositiveInt
     dropout: Probability = 0.0
     """Of the features, while training."""
 
+    def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
+        kernels = 9 * self.width * (channels + (self.depth - 1) * self.width)
+        norms = 2 * self.width * self.depth
+        return kernels + norms, self.width
+
 
 class ResNet18(ImageModel):
-    """ResNet-18 (He et al. 2016); images of at most 64 pixels get their 3 x 3 stem of CIFAR, without pooling."""
+    """ResNet-18 (He et al. 2016).
 
+    Images of at most 64 pixels get the 3 x 3 stem that the paper uses for CIFAR, without pooling.
+    """
+
+    body: ClassVar[str] = "study.models.vision:residual_18"
     kind: Literal["resnet18"] = "resnet18"
+
+    def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
+        kernel = 9 if min(height, width) <= SMALL else 49
+        return 64 * channels * kernel + 11_167_104, 512
+
+
+MOBILENET = {"small": (1_517_424, 1024), "large": (4_201_600, 1280)}
+"""Parameters without the first convolution and the head, and features."""
 
 
 class MobileNetV3(ImageModel):
-    """MobileNetV3 (Howard et al. 2019); the stem keeps the resolution of images of at most 64 pixels."""
+    """MobileNetV3 (Howard et al. 2019).
 
+    The stem keeps the resolution of images of at most 64 pixels.
+    """
+
+    body: ClassVar[str] = "study.models.vision:mobilenet_v3"
     kind: Literal["mobilenet_v3"] = "mobilenet_v3"
     variant: Literal["small", "large"] = "small"
     dropout: Probability = 0.0
     """Of the features, while training."""
+
+    def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
+        parameters, features = MOBILENET[self.variant]
+        return 16 * channels * 9 + parameters, features
 
 
 CONVNEXT: dict[str, tuple[int, tuple[int, int, int, int]]] = {
@@ -58,25 +108,35 @@ CONVNEXT: dict[str, tuple[int, tuple[int, int, int, int]]] = {
     "small": (96, (3, 3, 27, 3)),
     "base": (128, (3, 3, 27, 3)),
 }
-"""Channels of the first stage and blocks of each stage (Liu et al. 2022, section 3); nano, of a million parameters, is
-ours.
+"""Channels of the first stage and blocks of each stage (Liu et al. 2022, section 3).
+
+The variant nano, of a million parameters, is ours.
 """
 
 
 class ConvNeXt(ImageModel):
-    """ConvNeXt (Liu et al. 2022). The patches of the stem are 4 pixels wide, 2 for images of at most 64 and 1 for those
+    """ConvNeXt (Liu et al. 2022).
+
+    The patches of the stem are 4 pixels wide, 2 for images of at most 64 and 1 for those
     below 16 pixels.
     """
 
+    body: ClassVar[str] = "study.models.vision:convnext"
     kind: Literal["convnext"] = "convnext"
     variant: Literal["nano", "tiny", "small", "base"] = "nano"
     width: PositiveInt | None = None
-    """Channels of the first of four stages, each of which doubles them; none = those of the variant."""
+    """Channels of the first of four stages, each of which doubles them.
+
+    None stands for those of the variant.
+    """
     depth: Annotated[int, Field(ge=6)] | None = None
-    """Blocks in all: a sixth of them, rounded down, in the first, second and last stage, the others in the third; none
-    = those of the variant."""
+    """Blocks in all; none stands for those of the variant.
+
+    A sixth of them, rounded down, lies in the first, second and last stage, the others in the
+    third.
+    """
     stochastic_depth: Probability = 0.0
-    """Chance that the last block is skipped while training, falling linearly to zero at the first."""
+    """Chance that the last block is skipped while training; it falls to zero at the first."""
 
     @property
     def first_width(self) -> int:
@@ -90,64 +150,54 @@ class ConvNeXt(ImageModel):
         outer = self.depth // 6
         return outer, outer, self.depth - 3 * outer, outer
 
+    def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
+        patch = convnext_patch(min(height, width))
+        widths = [self.first_width << stage for stage in range(4)]
+        stem = widths[0] * (channels * patch**2 + 1) + 2 * widths[0]
+        blocks = sum(
+            count * (8 * c**2 + 58 * c) for count, c in zip(self.stages, widths, strict=True)
+        )
+        between = sum(2 * c + 4 * c * 2 * c + 2 * c for c in widths[:-1])
+        return stem + blocks + between + 2 * widths[-1], widths[-1]
 
-class UnconstrainedFeatures(HeadSettings):
-    """The unconstrained-features model (Mixon et al. 2020): a free vector of `width` entries for every training sample
-    in place of a network, and a linear head; needs `data.kind: free`.
 
-    With SGD on whole batches and weight decay it descends loss + weight_decay / 2 (||W||^2 + ||H||^2), the objective
-    for which collapse is proven.
+def convnext_patch(side: int) -> int:
+    """Width of the patches of ConvNeXt's stem for images whose shorter side is `side` pixels."""
+    return 4 if side > SMALL else 2 if side >= 16 else 1
+
+
+class MLP(ImageModel):
+    """A multilayer perceptron: `depth` blocks of a linear layer to `width` units and ReLU.
+
+    It reads the pixels of an image as one vector; the features are the units of the last block.
     """
 
-    reads: ClassVar[str] = "samples"
+    body: ClassVar[str] = "study.models.mlp:perceptron"
+    smallest: ClassVar[int] = 1
+    kind: Literal["mlp"] = "mlp"
+    width: PositiveInt
+    depth: PositiveInt
+
+    def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
+        inputs = [channels * height * width] + (self.depth - 1) * [self.width]
+        return sum((size + 1) * self.width for size in inputs), self.width
+
+
+class UnconstrainedFeatures(HeadSettings):
+    """The unconstrained-features model (Mixon et al. 2020); it needs `data.kind: free`.
+
+    A free vector of `width` entries for every training sample stands in place of a network,
+    before a linear head. With SGD on whole batches and weight decay it descends
+    loss + weight_decay / 2 (||W||^2 + ||H||^2), the objective for which collapse is proven.
+    """
+
+    reads: ClassVar[Reads] = "samples"
+    builder: ClassVar[str] = "study.models.ufm:FreeFeatures.build"
     kind: Literal["ufm"] = "ufm"
     width: PositiveInt
     bias: bool = True
     """Whether a learned head has biases; they are not decayed."""
 
-
-VisionModel = SimpleCNN | ResNet18 | MobileNetV3 | ConvNeXt
-
-MOBILENET = {"small": (1_517_424, 1024), "large": (4_201_600, 1280)}
-"""Parameters without the first convolution and the head, and features."""
-
-
-def count_parameters(
-    model: VisionModel | UnconstrainedFeatures, *, classes: int, input_shape: tuple[int, ...]
-) -> int:
-    """Number of parameters, those of a fixed head included."""
-    if isinstance(model, UnconstrainedFeatures):
-        has_bias = model.bias and model.head == "learned"
-        return (input_shape[0] + classes) * model.width + (classes if has_bias else 0)
-    body, width = _body(model, channels=input_shape[0], side=min(input_shape[1:]))
-    return body + classes * width + (classes if model.head == "learned" else 0)
-
-
-def _body(model: VisionModel, *, channels: int, side: int) -> tuple[int, int]:
-    """Parameters before the head, and its width."""
-    if isinstance(model, SimpleCNN):
-        norms = 2 * model.width * model.depth
-        return 9 * model.width * (channels + (model.depth - 1) * model.width) + norms, model.width
-    if isinstance(model, ResNet18):
-        kernel = 9 if side <= SMALL else 49
-        return 64 * channels * kernel + 11_167_104, 512
-    if isinstance(model, MobileNetV3):
-        rest, width = MOBILENET[model.variant]
-        return 16 * channels * 9 + rest, width
-    patch = convnext_patch(side)
-    widths = [model.first_width << stage for stage in range(4)]
-    body = widths[0] * (channels * patch**2 + 1) + 2 * widths[0] + 2 * widths[-1]
-    body += sum(
-        blocks * (8 * c**2 + 58 * c) for blocks, c in zip(model.stages, widths, strict=True)
-    )
-    body += sum(2 * c + 4 * c * 2 * c + 2 * c for c in widths[:-1])
-    return body, widths[-1]
-
-
-SMALL = 64
-"""Images with a shorter side of at most so many pixels keep more of their resolution in the stem."""
-
-
-def convnext_patch(side: int) -> int:
-    """Width of the patches of ConvNeXt's stem for images of so many pixels."""
-    return 4 if side > SMALL else 2 if side >= 16 else 1
+    def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
+        biases = classes if self.bias and self.head == "learned" else 0
+        return (input_shape[0] + classes) * self.width + biases

@@ -25,8 +25,7 @@ from torch import Tensor
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
 from study.measuring.collect import collect
-from study.models import build_model
-from study.models.config import GPTNeoModel
+from study.models import GPTNeoModel, build_model
 from study.precision import quantize
 
 PRECISIONS = ("fp32", "bf16", "int8", "int6", "int4-g32", "int3", "int2", "fp8")

@@ -18,9 +18,8 @@ from study.data.base import Dataset, Split
 from study.data.config import TextData
 from study.measure import main
 from study.metrics import ClassMoments, NearestCentre
-from study.models import build_model, save_checkpoint
+from study.models import GPTNeoModel, build_model, save_checkpoint
 from study.models.base import FeatureModel
-from study.models.config import GPTNeoModel
 
 DATA = (
     "data: {kind: text, source: python-docs, context: 32, train_tokens: 4000, val_tokens: 2000}\n"

@@ -1,0 +1,48 @@
+"""Settings of checkpoints that are measured or trained on, and their parameter counts; no torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from math import prod
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from study.models.config import ModelError, ModelSettings, Reads
+
+
+class PretrainedModel(ModelSettings):
+    """A checkpoint in the Hugging Face layout.
+
+    `path` is a folder (relative to the YAML file), or `hub:NAME` or `hub:NAME@REVISION`.
+    """
+
+    reads: ClassVar[Reads | None] = None
+    builder: ClassVar[str] = "study.models.hub:build"
+    kind: Literal["pretrained"] = "pretrained"
+    path: Annotated[str, Field(min_length=1)]
+
+    def count(
+        self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()
+    ) -> int | None:
+        return None if self.path.startswith("hub:") else _stored_parameters(base / self.path)
+
+
+def _stored_parameters(folder: Path) -> int | None:
+    """Elements of all tensors in the safetensors files of `folder`, by their headers alone."""
+    if not folder.is_dir():
+        raise ModelError(f"model.path: no such folder: {folder}")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return None
+    total = 0
+    for file in files:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        total += sum(
+            prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+        )
+    return total

@@ -1,0 +1,47 @@
+"""An image classifier of any kind: a stem, blocks, a neck to features (B, d), a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pkgutil import resolve_name
+
+from torch import Tensor, nn
+
+from study.models.config import ModelError
+from study.models.own import OwnModel, make_head
+from study.models.vision_config import ImageModel
+
+
+@dataclass(frozen=True)
+class Body:
+    """A network without its head; `width` is the number of features."""
+
+    stem: nn.Module
+    blocks: Sequence[nn.Module]
+    neck: nn.Module
+    width: int
+
+
+class ImageClassifier(OwnModel):
+    """`head(neck(blocks(stem(x))))` for images (B, channels, height, width)."""
+
+    def __init__(self, settings: ImageModel, classes: int, input_shape: tuple[int, ...]) -> None:
+        super().__init__(settings, classes, input_shape)
+        height, width = input_shape[1:]
+        if min(height, width) < settings.smallest:
+            raise ModelError(
+                f"images of {height} x {width} pixels: the shorter side must be at least "
+                f"{settings.smallest}"
+            )
+        body: Body = resolve_name(settings.body)(settings, input_shape)
+        self.stem, self.blocks, self.neck = body.stem, nn.Sequential(*body.blocks), body.neck
+        self.head = make_head(settings, body.width, classes)
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        return {f"block{number}": block for number, block in enumerate(self.blocks, start=1)}
+
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.neck(self.blocks(self.stem(x)))
+        return features

@@ -1,0 +1,90 @@
+"""Settings of the transformers that are trained here, and their parameter counts; no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from study.models.config import ModelError, ModelSettings, Reads
+from study.settings.base import PositiveInt
+
+
+class GPTNeoModel(ModelSettings):
+    """GPT-Neo: alternating global and local attention, tied head without bias.
+
+    The sizes are those of Wu & Papyan 2024, table 2.
+    """
+
+    reads: ClassVar[Reads] = "tokens"
+    builder: ClassVar[str] = "study.models.transformer:build"
+    kind: Literal["gpt_neo"] = "gpt_neo"
+    width: PositiveInt
+    depth: PositiveInt
+    heads: PositiveInt = 16
+    window: PositiveInt = 256
+    positions: PositiveInt = 2048
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        _check_heads(self.width, self.heads)
+        return self
+
+    def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
+        self.check_context(input_shape[0] + 1)
+        width = self.width
+        biases = width + 4 * width + width
+        norms = 2 * 2 * width
+        blocks = self.depth * (12 * width**2 + biases + norms)
+        return (classes + self.positions) * width + blocks + 2 * width
+
+    def check_context(self, context: int) -> None:
+        """Raise ModelError when a chunk of `context` tokens has more inputs than positions."""
+        if context - 1 > self.positions:
+            raise ModelError(
+                f"model.positions is {self.positions}, but a chunk of data.context {context} has "
+                f"{context - 1} inputs: set model.positions to at least {context - 1} or shorten "
+                "the context"
+            )
+
+
+class NanoGPTModel(ModelSettings):
+    """The GPT of nanoGPT: scaled global attention, exact GELU, hidden layer of four widths.
+
+    It has one position per context token. `bias` switches the biases of linear layers and
+    layer norms (the head never has one), `tied` the sharing of head and embedding, `init`
+    between nanoGPT's normal(0, 0.02) and Kaiming's normal(0, sqrt(2 / fan_in)).
+    """
+
+    reads: ClassVar[Reads] = "tokens"
+    builder: ClassVar[str] = "study.models.transformer:build"
+    kind: Literal["nanogpt"] = "nanogpt"
+    width: PositiveInt
+    depth: PositiveInt
+    heads: PositiveInt = 4
+    tied: bool = True
+    bias: bool = True
+    init: Literal["kaiming", "normal"] = "normal"
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        _check_heads(self.width, self.heads)
+        return self
+
+    def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
+        width, context = self.width, input_shape[0] + 1
+        biases = (3 * width + width + 4 * width + width) if self.bias else 0
+        norm = 2 * width if self.bias else width
+        embeddings = (classes if self.tied else 2 * classes) + context
+        return embeddings * width + self.depth * (12 * width**2 + biases + 2 * norm) + norm
+
+
+def _check_heads(width: int, heads: int) -> None:
+    if width % heads:
+        fitting = [count for count in range(1, width + 1) if width % count == 0]
+        nearest = sorted(fitting, key=lambda count: (abs(count - heads), count))[:3]
+        raise ValueError(
+            f"width {width} is not a multiple of heads {heads}; the nearest numbers of heads that "
+            f"divide it are {', '.join(map(str, sorted(nearest)))}"
+        )
