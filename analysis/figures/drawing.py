@@ -1,4 +1,4 @@
-"""What all figures of the report share: sizes, ticks, labels, files; and those of associations.
+"""What all figures share: their style, panels, labels, points and lines.
 
 Drawn with matplotlib's object interface (no global state). An svg has no background, so that the page may show it on
 its own; files on disk have a white one.
@@ -6,15 +6,10 @@ its own; files on disk have a white one.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -22,12 +17,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, Colours
-from analysis.figures.ticks import log_axis, plain_ticks, spans_decades
-from analysis.reading.table import Roles
+from analysis.figures.ticks import log_axis, spans_decades
 
 RASTER_ABOVE = 2_000
-INCH = 72.0  # points, the unit of an svg
 STYLE: Any = {
     "svg.hashsalt": "collapse-study",  # the same numbers give the same file
     "svg.fonttype": "none",
@@ -56,53 +48,6 @@ UNITS = {
     "data_train_tokens": "data_train_tokens (tokens)",
 }
 FORMATS = ("svg", "png", "pdf")
-
-
-@dataclass(frozen=True)
-class FigureExhibit:
-    """A figure of the report. `caption` says which rows and how many trainings it shows; `folded` hides it at first."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-    folded: bool = False
-
-    @property
-    def points(self) -> int:
-        """Width in points."""
-        return round(float(self.figure.get_size_inches()[0]) * INCH)
-
-    @cached_property
-    def svg(self) -> str:
-        """The svg element alone, for inlining and for the file."""
-        buffer = io.StringIO()
-        with mpl.rc_context(STYLE):
-            self.figure.savefig(
-                buffer,
-                format="svg",
-                dpi=200,
-                facecolor="none",
-                metadata={"Date": None, "Creator": None},
-            )
-        content = buffer.getvalue()
-        return content[content.index("<svg") :]
-
-    def write(self, folder: Path, formats: tuple[str, ...]) -> None:
-        """NAME.svg, NAME.png, NAME.pdf in `folder`, as asked for."""
-        for kind in formats:
-            path = folder / f"{self.name}.{kind}"
-            if kind == "svg":
-                opened = self.svg.index(">") + 1
-                white = '<rect width="100%" height="100%" fill="#ffffff"/>'
-                content = self.svg[:opened] + white + self.svg[opened:]
-                path.write_text(
-                    '<?xml version="1.0" encoding="utf-8"?>\n' + content, encoding="utf-8"
-                )
-            else:
-                metadata = {"CreationDate": None} if kind == "pdf" else {}
-                with mpl.rc_context(STYLE):
-                    self.figure.savefig(path, dpi=200, facecolor="white", metadata=metadata)
 
 
 def label(column: str) -> str:
@@ -237,77 +182,6 @@ class Lines:
             dots(axis, points, colours, size=size, marker=marker, hollow=hollow)
         axis.update_datalim(points)
         axis.autoscale_view()
-
-
-def scatter(
-    rows: pl.DataFrame,
-    roles: Roles,
-    lines: pl.DataFrame,
-    metrics: Sequence[str],
-    *,
-    colour: str | None,
-) -> Figure:
-    """The response against each metric: one panel each, R^2 and r of `lines` (a table of associations) in its title.
-
-    Colours are an axis of the grid, normally a size. A metric whose line has no r is left out.
-    """
-    known = {(line["metric"], line["scale"], line["given"]): line for line in lines.to_dicts()}
-    shown = [name for name in metrics if known.get((name, "raw", ""), {}).get("r") is not None]
-    with mpl.rc_context(STYLE):
-        colours = Colours(rows, colour)
-        figure, axes = panels(
-            len(shown), label(roles.response), above=KEY_HEIGHT if colours else 0.1
-        )
-        for axis, name in zip(axes, shown, strict=True):
-            kept = rows.drop_nulls([name, roles.response])
-            values = kept[colours.axis].to_list() if colours.axis else [None] * len(kept)
-            dots(axis, kept.select(name, roles.response).to_numpy(), colours.of(values))
-            line = known[name, "raw", ""]
-            log = known.get((name, "log10", "")) or known.get((f"{name}_log10", "raw", ""))
-            title = f"R² {line['r2']:.3f}, r {line['r']:+.2f}, n {line['n']}"
-            if log is not None and log["r"] is not None:
-                title += f"\nof log: R² {log['r2']:.3f}, r {log['r']:+.2f}"
-            if log is not None and spans_decades(kept[name].to_numpy(), 5):
-                log_axis(axis, "x", kept[name].to_numpy())
-            else:
-                plain_ticks(axis)
-            axis.set_title(title.replace("-", "−"))
-            axis.set_xlabel(label(name))
-        share_y(axes)
-        colours.key(figure)
-    return figure
-
-
-def controls(shown: pl.DataFrame) -> Figure:
-    """Signed r of each metric: as it is, given the axes, within and between architectures, one row per metric.
-
-    `shown`: at least one line, all with an r and not given another metric.
-    """
-    kinds = (
-        ("r", "as it is"),
-        ("partial_r", "given the axes"),
-        ("within_r", "within architectures"),
-        ("between_r", "between architectures"),
-    )
-    names = shown["metric"].to_list()
-    with mpl.rc_context(STYLE):
-        figure, axis = rows_of(names, wide=5.2, below=0.85)
-        rows = np.arange(len(names))
-        for offset, (column, text) in enumerate(kinds):
-            if shown[column].null_count() == len(shown):
-                continue
-            axis.scatter(
-                shown[column],
-                rows + 0.15 * (offset - 1.5),
-                s=24,
-                marker=MARKERS[offset],
-                color=OKABE_ITO[offset],
-                label=text,
-            )
-        axis.axvline(0, color="#333333", linewidth=0.8)
-        axis.set(xlim=(-1.05, 1.05), xlabel="correlation with the response")
-        figure.legend(loc="lower center", ncol=4, frameon=False)
-    return figure
 
 
 def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:

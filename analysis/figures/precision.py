@@ -25,11 +25,8 @@ from analysis.figures.drawing import (
     share_y,
 )
 from analysis.figures.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
-from analysis.reading.groups import colour_of, medians
-from analysis.reading.load import final_rows, precisions
-from analysis.reading.table import CONTROL, TUNED, Table
-
-BITS = "bits_per_weight"
+from analysis.reading.groups import medians
+from analysis.reading.table import BITS, Roles
 
 
 def by_precision(lines: pl.DataFrame, response: str) -> Figure:
@@ -79,27 +76,17 @@ def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
     axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{plain(float(f'{linear:.0e}'))}")
 
 
-def has_bits(table: Table) -> bool:
-    """Whether rows say how many bits a weight takes."""
-    return BITS in table.frame.columns and table.frame[BITS].drop_nulls().n_unique() > 1
+def against_bits(
+    rows: pl.DataFrame, roles: Roles, columns: Sequence[str], *, colour: str | None
+) -> Figure:
+    """Each column against bits per weight: a line per configuration, medians over its seeds.
 
-
-def at_all_precisions(table: Table) -> pl.DataFrame:
-    """Last checkpoints at every precision, with `tuned`: whether weights were fine-tuned after the training."""
-    tuned = pl.col(str(table.roles.precision)).str.contains(f"^({TUNED.pattern}|{CONTROL}$)")
-    rows = pl.concat([final_rows(table, name) for name in precisions(table)])
-    return rows.drop_nulls(BITS).with_columns(tuned.alias("tuned"))
-
-
-def against_bits(table: Table, columns: Sequence[str]) -> Figure:
-    """Each column against bits per weight at the last checkpoint: a line per configuration, medians over its seeds.
-
-    Precisions whose weights were fine-tuned stand apart as hollow diamonds.
+    `rows` are those of `at_all_precisions`; precisions whose weights were fine-tuned stand apart
+    as hollow diamonds. Colours are an axis of the grid.
     """
-    rows = at_all_precisions(table)
     plain, tuned = rows.filter(~pl.col("tuned")), rows.filter("tuned")
     with mpl.rc_context(STYLE):
-        colours = Colours(rows, colour_of(table))
+        colours = Colours(rows, colour)
         figure, axes = panels(
             len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
         )
@@ -107,10 +94,10 @@ def against_bits(table: Table, columns: Sequence[str]) -> Figure:
         styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = ((plain, {}), (tuned, diamonds))
         for part, style in styles:
             drawn = [Lines() for _ in columns]
-            for settings, line in _by_precision(part, table, columns):
-                colour = colours.of([settings.get(colours.axis or "")])[0]
+            for settings, line in _by_precision(part, roles, columns):
+                hue = colours.of([settings.get(colours.axis or "")])[0]
                 for lines, name in zip(drawn, columns, strict=True):
-                    lines.add(line[BITS], line[name], colour)
+                    lines.add(line[BITS], line[name], hue)
             for axis, lines in zip(axes, drawn, strict=True):
                 lines.draw(axis, **style)
         for axis, name in zip(axes, columns, strict=True):
@@ -121,10 +108,10 @@ def against_bits(table: Table, columns: Sequence[str]) -> Figure:
 
 
 def _by_precision(
-    rows: pl.DataFrame, table: Table, columns: Sequence[str]
+    rows: pl.DataFrame, roles: Roles, columns: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
     """For each configuration: its settings, and the medians of each precision, by bits. Formats may share their bits."""
-    axes, precision = table.roles.axes, str(table.roles.precision)
+    axes, precision = roles.axes, str(roles.precision)
     lines: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
     for settings, points in medians(rows, (*axes, precision), BITS, columns):
         lines.setdefault(tuple(settings[axis] for axis in axes), []).append(points)
@@ -132,19 +119,17 @@ def _by_precision(
         yield dict(zip(axes, values, strict=True)), pl.concat(parts).sort(BITS, precision)
 
 
-def loss_against_bits(table: Table, metrics: Sequence[str]) -> Figure:
-    """The response against bits per weight, a line per training, coloured by its metric at the reference precision.
+def loss_against_bits(
+    rows: pl.DataFrame, before: pl.DataFrame, roles: Roles, metrics: Sequence[str]
+) -> Figure:
+    """The response against bits per weight, a line per training, coloured by a metric.
 
-    One panel for each metric; fine-tuned precisions are left out.
+    One panel for each metric, whose values at the reference precision are in `before`; `rows`
+    are those of `at_all_precisions`, of which fine-tuned precisions are left out.
     """
-    response, unit = table.roles.response, table.roles.unit
-    rows = (
-        at_all_precisions(table)
-        .filter(~pl.col("tuned"))
-        .sort(unit, BITS, str(table.roles.precision))
-    )
+    response, unit = roles.response, roles.unit
+    rows = rows.filter(~pl.col("tuned")).sort(unit, BITS, str(roles.precision))
     trainings = {key[0]: part for key, part in rows.partition_by(unit, as_dict=True).items()}
-    before = final_rows(table)
     with mpl.rc_context(STYLE):
         figure, axes = panels(len(metrics), label(response))
         for axis, name in zip(axes, metrics, strict=True):

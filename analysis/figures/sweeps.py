@@ -5,7 +5,7 @@ One line per point of the other axes, the median over its seeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,52 +16,35 @@ from matplotlib.figure import Figure
 from analysis.figures.colours import KEY_HEIGHT, Colours
 from analysis.figures.drawing import STYLE, Lines, label, panels
 from analysis.figures.ticks import apart, log_axis, spans_decades
-from analysis.findings.confounders import LOGGED
 from analysis.reading.groups import medians
-from analysis.reading.table import Table
-
-FACET = "weight_decay"
-
-
-def swept(table: Table, rows: pl.DataFrame) -> list[str]:
-    """Axes of numbers that vary, without the one that tells the panels apart."""
-    return [
-        axis
-        for axis in table.roles.axes
-        if rows[axis].dtype.is_numeric()
-        and rows[axis].n_unique() > 1
-        and axis != facet_of(table, rows)
-    ]
-
-
-def facet_of(table: Table, rows: pl.DataFrame) -> str | None:
-    """weight_decay where it varies beside another axis of numbers: each of its values gets panels of its own."""
-    numbers = [
-        axis
-        for axis in table.roles.axes
-        if rows[axis].dtype.is_numeric() and rows[axis].n_unique() > 1
-    ]
-    return FACET if FACET in numbers and len(numbers) > 1 else None
+from analysis.reading.table import LOGGED, Roles
 
 
 def against_axis(
-    table: Table, rows: pl.DataFrame, axis_name: str, columns: Sequence[str]
+    rows: pl.DataFrame,
+    roles: Roles,
+    axis_name: str,
+    columns: Sequence[str],
+    *,
+    facet: str | None,
+    missing: Mapping[Any, int],
 ) -> Figure:
-    """`columns` against an axis, panels in pairs or more by weight decay; a panel of an incomplete grid says so."""
-    facet = facet_of(table, rows)
-    levels: list[Any] = rows[facet].unique().sort().to_list() if facet else [None]
+    """`columns` against an axis, a panel for each level of `facet`.
+
+    `missing` has the points of the grid that lack in the panels of each level, in the order in
+    which these stand; without a facet it has the one level None. A panel that lacks some says so.
+    """
+    levels = list(missing)
     others = [
-        axis
-        for axis in table.roles.axes
-        if axis not in (axis_name, facet) and rows[axis].n_unique() > 1
+        axis for axis in roles.axes if axis not in (axis_name, facet) and rows[axis].n_unique() > 1
     ]
-    colour = next((axis for axis in (*table.roles.architecture, *others) if axis in others), None)
+    colour = next((axis for axis in (*roles.architecture, *others) if axis in others), None)
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour)
         figure, axes = panels(
             len(columns) * len(levels),
             above=KEY_HEIGHT if colours else 0.1,
-            titled=0.27 + 0.15 * ((facet is not None) + bool(table.missing)),
+            titled=0.27 + 0.15 * ((facet is not None) + any(missing.values())),
             gap=0.6,
         )
         for place, axis in enumerate(axes):
@@ -74,24 +57,12 @@ def against_axis(
                 )
             drawn.draw(axis)
             _dress(axis, rows, axis_name, name)
-            told = [] if facet is None else [f"{facet} {level:g}"]
-            if lacking := missing_points(table, facet, level):
-                told.append(f"{lacking} points missing")
-            axis.set_title("\n".join([label(name), *told]), loc="left", pad=3)
+            heading = [label(name)] if facet is None else [label(name), f"{facet} {level:g}"]
+            if missing[level]:
+                heading.append(f"{missing[level]} points missing")
+            axis.set_title("\n".join(heading), loc="left", pad=3)
         colours.key(figure)
     return figure
-
-
-def missing_points(table: Table, facet: str | None, level: Any) -> int:
-    """Points of the grid without rows that belong to a panel."""
-    return sum(
-        len(
-            part.points
-            if facet is None or facet not in part.points.columns
-            else part.points.filter(pl.col(facet) == level)
-        )
-        for part in table.missing
-    )
 
 
 def _dress(axis: Axes, rows: pl.DataFrame, axis_name: str, name: str) -> None:

@@ -15,21 +15,13 @@ import polars as pl
 
 from analysis.findings.association import obstacle
 from analysis.findings.frames import frame
-from analysis.reading.table import CDNV_NORM, Choices, Roles, with_companions
+from analysis.reading.table import CDNV_NORM, LOGGED, Choices, Roles, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.decomposition import group_means, mundlak, simpson
 from analysis.statistics.linear import Codes, Floats, codes
 from analysis.statistics.mixed import mixed_model
 from analysis.statistics.power import minimum_detectable_r2
 from analysis.statistics.regression import regress
-
-LOGGED = (
-    "width",
-    "depth",
-    "lr",
-    "batch_size",
-    "data_train_tokens",
-)  # and every axis of the architecture: sizes act by ratios
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,15 @@
-"""Collapse over the course of training: the curves of every metric, and how far each went.
-
-One line per configuration: the median over the trainings that differ in their seed alone, at each checkpoint.
-"""
+"""Collapse over the course of training: how far each metric went, and when no error was left."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
 
-from analysis.figures.colours import KEY_HEIGHT, Colours
-from analysis.figures.drawing import STYLE, Lines, finish, label, panels
 from analysis.findings.frames import frame
-from analysis.reading.groups import at_reference, colour_of, medians
-from analysis.reading.table import FLOOR, Table
-
-ZERO_ERROR = "zero_error_epoch"  # first epoch after which the training split had no error
-EPOCHS = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)  # ticks of a long training
-LONG = 30  # epochs beyond which the first ones would be squeezed: logarithmic from 1
+from analysis.reading.selection import at_reference
+from analysis.reading.table import FLOOR, ZERO_ERROR, Table
 
 
 @dataclass(frozen=True)
@@ -101,47 +89,3 @@ def floors(rows: pl.DataFrame) -> list[float]:
         rows[FLOOR].drop_nulls().unique().sort().to_list() if FLOOR in rows.columns else []
     )
     return found
-
-
-def collapse_curves(table: Table, columns: Sequence[str]) -> Figure:
-    """Each column over the checkpoints; a star marks the first one at or after zero training error, a dashed line the
-    least possible loss where one is known of all rows.
-    """
-    order = table.roles.order
-    assert order is not None
-    rows = at_reference(table)
-    marked = ZERO_ERROR in rows.columns and rows[ZERO_ERROR].dtype.is_numeric()
-    with mpl.rc_context(STYLE):
-        colours = Colours(rows, colour_of(table))
-        figure, axes = panels(
-            len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
-        )
-        wanted = [*columns, *([ZERO_ERROR] if marked else [])]
-        drawn, stars = [Lines() for _ in columns], [Lines() for _ in columns]
-        for settings, part in medians(rows, table.roles.axes, order, wanted):
-            colour = colours.of([settings.get(colours.axis or "")])[0]
-            start = part[ZERO_ERROR].min() if marked else None
-            after = part.clear() if start is None else part.filter(pl.col(order) >= start).head(1)
-            for place, name in enumerate(columns):
-                drawn[place].add(part[order], part[name], colour)
-                stars[place].add(after[order], after[name], colour)
-        for place, axis in enumerate(axes):
-            drawn[place].draw(axis)
-            stars[place].draw(axis, width=0, size=80, marker="*")
-        longest = rows[order].cast(pl.Float64).max()
-        floor = floors(rows)
-        for axis, name in zip(axes, columns, strict=True):
-            if name in ("val_loss", "train_loss") and len(floor) == 1:
-                axis.axhline(floor[0], color="#333333", linewidth=0.8, linestyle="--")
-            finish(axis, rows[name], name)
-            axis.set_xlabel(label(order))
-            if isinstance(longest, float) and longest > LONG:
-                axis.set_xscale("symlog", linthresh=1)
-                ticks = [tick for tick in EPOCHS if tick <= longest]
-                axis.set_xticks(ticks, labels=[f"{tick}" for tick in ticks])
-                axis.set_xlim(-0.15, 1.25 * longest)
-                axis.minorticks_off()
-            else:
-                axis.locator_params(axis="x", nbins=5, integer=True)
-        colours.key(figure)
-    return figure

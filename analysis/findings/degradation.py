@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.frames import frame
-from analysis.reading.load import final_rows, precisions
+from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import (
     CDNV_NORM,
     CDNV_SCALE_FREE,

@@ -9,23 +9,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
 
-from analysis.figures.colours import OKABE_ITO
-from analysis.figures.drawing import STYLE, columns_of_rows
 from analysis.findings.confounders import axis_covariates
 from analysis.findings.frames import frame
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.batch import Batch, Outcome
-from analysis.statistics.levels import ALPHA, LEAST_ROWS
+from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.regression import regress
-
-SUBTITLE = (
-    "change from the least to the greatest value of the axis (standard deviations of the metric)"
-)
 
 
 @dataclass(frozen=True)
@@ -101,40 +93,3 @@ def _tested(line: Effect, outcomes: Mapping[Hashable, Outcome | str]) -> Effect:
     if isinstance(outcome, str):
         return replace(line, note=outcome)
     return line if outcome is None else replace(line, p=outcome.p, p_maxt=outcome.p_maxt)
-
-
-def effect_figure(shown: pl.DataFrame) -> Figure:
-    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted p is at most 5%.
-
-    `shown`: at least one line, all with an effect.
-    """
-    names = shown["metric"].unique(maintain_order=True).to_list()
-    axes = shown["axis"].unique(maintain_order=True).to_list()
-    reach = 1.08 * max(float(shown[name].abs().max() or 0.0) for name in ("effect", "low", "high"))  # type: ignore[arg-type]
-    with mpl.rc_context(STYLE):
-        figure, panels = columns_of_rows(
-            names, len(axes), wide=min(5.2, 6.9 / len(axes)), above=0.3, below=0.65
-        )
-        for panel, axis in zip(panels, axes, strict=True):
-            for line in shown.filter(pl.col("axis") == axis).to_dicts():
-                row, sure = (
-                    names.index(line["metric"]),
-                    line["p_maxt"] is not None and line["p_maxt"] <= ALPHA,
-                )
-                if line["low"] is not None:
-                    panel.plot(
-                        [line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.2
-                    )
-                panel.plot(
-                    line["effect"],
-                    row,
-                    marker="o",
-                    markersize=5,
-                    color=OKABE_ITO[0],
-                    markerfacecolor=OKABE_ITO[0] if sure else "none",
-                )
-            panel.axvline(0, color="#333333", linewidth=0.8)
-            panel.set_xlim(-reach, reach)
-            panel.set_title(axis)
-        figure.text(0.5, 0.1 / figure.get_size_inches()[1], SUBTITLE, ha="center")
-    return figure

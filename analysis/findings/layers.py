@@ -5,14 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import polars as pl
-from matplotlib.figure import Figure
 
-from analysis.figures.colours import KEY_HEIGHT, Colours
-from analysis.figures.drawing import STYLE, Lines, finish, panels
-from analysis.reading.groups import colour_of, medians
-from analysis.reading.load import final_rows, precisions
+from analysis.reading.selection import final_rows
 from analysis.reading.table import Table
 
 HEAD_INPUT = "head input"
@@ -58,32 +53,3 @@ def layer_table(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         .agg(pl.len().alias("trainings"), *(pl.col(name).median() for name in columns))
         .sort("place", "layer")
     )
-
-
-def depth_profile(table: Table, rows: pl.DataFrame, columns: Sequence[str]) -> Figure:
-    """Each metric against the place of the layer: a line per configuration, the median over its seeds."""
-    deepest = int(str(rows["place"].max()))
-    with mpl.rc_context(STYLE):
-        colours = Colours(rows, colour_of(table))
-        figure, axes = panels(
-            len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
-        )
-        drawn = [Lines() for _ in columns]
-        for settings, part in medians(rows, table.roles.axes, "place", columns):
-            colour = colours.of([settings.get(colours.axis or "")])[0]
-            for lines, name in zip(drawn, columns, strict=True):
-                lines.add(part["place"], part[name], colour)
-        for axis, lines, name in zip(axes, drawn, columns, strict=True):
-            lines.draw(axis)
-            finish(axis, rows[name], name)
-            axis.set_xlabel("layer (last: input of the head)")
-            axis.set_xlim(0.8, deepest + 0.2)
-            axis.locator_params(axis="x", nbins=min(deepest, 6), integer=True)
-        colours.key(figure)
-    return figure
-
-
-def reference(table: Table) -> str:
-    """' at fp32' where the table has precisions."""
-    names = precisions(table)
-    return f" at {names[0]}" if names else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from analysis.reading.groups import at_reference
+from analysis.reading.selection import at_reference
 from analysis.reading.table import Roles, Table
 
 LOSS = "val_loss"

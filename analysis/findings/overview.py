@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.findings.degradation import comparisons, paired
 from analysis.findings.frames import frame
-from analysis.reading.load import final_rows, precisions
+from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Table
 
 MIB = 2**20

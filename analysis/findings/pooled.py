@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.findings.association import obstacle
 from analysis.findings.frames import frame
-from analysis.reading.load import precisions
+from analysis.reading.selection import precisions
 from analysis.reading.table import Choices, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.regression import bootstrap_r, regress

@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 
-from analysis.reading.load import precisions
 from analysis.reading.table import Table
 
 
@@ -17,16 +16,6 @@ def colour_of(table: Table) -> str | None:
     return next(
         (axis for axis in table.roles.architecture if axis in varying),
         varying[0] if varying else None,
-    )
-
-
-def at_reference(table: Table) -> pl.DataFrame:
-    """All checkpoints at the reference precision."""
-    names, roles = precisions(table), table.roles
-    return (
-        table.frame.filter(pl.col(roles.precision) == names[0])
-        if roles.precision and names
-        else table.frame
     )
 
 

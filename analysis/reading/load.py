@@ -1,4 +1,4 @@
-"""Run directory, csv or parquet -> a tidy table with roles, complete or refused, and the rows that an analysis uses."""
+"""Run directory, csv or parquet -> a tidy table with roles, complete or refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from analysis.reading.mapping import ColumnMap, KnownMissing, apply_map, read_ma
 from analysis.reading.sources import read_data, read_file, read_run
 from analysis.reading.table import (
     ABOVE_FLOOR,
-    CONTROL,
     FLOOR,
     HEADLINE,
+    PARTS_OF_SEED,
     REFMEANS,
-    TUNED,
     AnalysisError,
     Direction,
     Metric,
@@ -37,8 +36,6 @@ RESPONSES: dict[str, Direction] = {
     "train_accuracy": "higher",
 }
 FAMILIES = ("NC", "GNC", "UNC")
-REFERENCE = "fp32"
-PARTS_OF_SEED = ("init_seed", "shuffle_seed")
 NO_AXES = ("precision", "seed", *PARTS_OF_SEED, "data_seed")  # these have roles of their own
 KNOWN_AXES = (
     "width",
@@ -281,61 +278,3 @@ def _listing(points: pl.DataFrame) -> str:
     ]
     more = f" and {len(points) - MISSING_SHOWN} more" if len(points) > MISSING_SHOWN else ""
     return f"{len(points)} points have no rows: {', '.join(shown)}{more}"
-
-
-def precisions(table: Table) -> list[str]:
-    """Precisions of the table, the reference first: fp32, else the first without fine-tuning; [] without the role."""
-    if table.roles.precision is None:
-        return []
-    found: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
-    # of names that rank alike the first in the table
-    reference = min(
-        found, key=lambda name: (name != REFERENCE, bool(TUNED.match(str(name))), name == CONTROL)
-    )
-    return [reference, *(name for name in found if name != reference)]
-
-
-def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
-    """One row per training: its last checkpoint at `precision` (default: the reference), sorted by training.
-
-    The last checkpoint is that of the training, whatever the precision: where the response does not exist at this one
-    (logits that overflow in fp16), the training is left out; an earlier checkpoint would be compared with a later one.
-    Checkpoints and precisions of a training are never counted as independent rows.
-    """
-    frame, roles = table.frame, table.roles
-    if roles.order is not None:
-        last = pl.col(roles.order).max().over(roles.unit)
-        frame = frame.filter(pl.col(roles.order) == last)
-    if roles.precision is not None:
-        chosen = precision or precisions(table)[0]
-        frame = frame.filter(pl.col(roles.precision) == chosen)
-    return frame.sort(roles.unit)
-
-
-def replicates(
-    table: Table, rows: pl.DataFrame, least: int
-) -> list[tuple[dict[str, Any], pl.DataFrame]]:
-    """Groups of at least `least` trainings that differ in nothing but their seed, with the settings they share.
-
-    Where so many of them also share one part of it, the start or the order of the data, the others are left out: one
-    source of chance is taken at a time.
-    """
-    axes = list(table.roles.axes)
-    groups = (
-        rows.partition_by(axes, as_dict=True, include_key=True, maintain_order=True)
-        if axes
-        else {(): rows}
-    )
-    found = []
-    for key, group in groups.items():
-        part, settings = group, dict(zip(axes, key, strict=True))
-        for name in PARTS_OF_SEED:
-            if name in part.columns and part[name].n_unique() > 1:
-                value, count = (
-                    part.group_by(name).len().sort("len", name, descending=[True, False]).row(0)
-                )
-                if count >= least:
-                    part, settings = part.filter(pl.col(name) == value), {**settings, name: value}
-        if len(part) >= least:
-            found.append((settings, part))
-    return found

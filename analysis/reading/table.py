@@ -13,6 +13,7 @@ import polars as pl
 Direction = Literal["lower", "higher"]
 
 TUNED = re.compile(r"(qat|efqat)-")
+PARTS_OF_SEED = ("init_seed", "shuffle_seed")
 CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
 CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two companions below
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
@@ -32,13 +33,17 @@ CORE = (
 )
 HEADLINE = (*CORE, "nc1_ratio", "nc2_etf_error", "nc3_dual_error", "nc4_agreement_train")
 SHORT = 15  # metrics of a table that is shown whole
+BITS = "bits_per_weight"
 FLOOR = "entropy_floor"  # least expected loss of any model, where it is known
+ZERO_ERROR = "zero_error_epoch"  # first epoch after which the training split had no error
 ABOVE_FLOOR = "val_loss_above_floor"  # val_loss - entropy_floor
 REFMEANS = (
     "_refmeans"  # a metric at a precision with the class means of the reference precision kept
 )
 
 
+# Axes that act by ratios, so that their logarithm is taken; so does every axis of the architecture.
+LOGGED = ("width", "depth", "lr", "batch_size", "data_train_tokens")
 CLASS_VALUES = (
     "norm",
     "variance_norm",

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from analysis.figures.drawing import FigureExhibit
-from analysis.reading.load import final_rows
+from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Choices, Table, headline
+from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
 
 Exhibit = TableExhibit | FigureExhibit
@@ -104,3 +104,9 @@ def rows_used(table: Table, rows: pl.DataFrame) -> str:
     if lacking:
         parts.append(f"{lacking} points of the grid are missing")
     return ", ".join(parts)
+
+
+def at_precision(table: Table) -> str:
+    """' at fp32' where the table has precisions."""
+    names = precisions(table)
+    return f" at {names[0]}" if names else ""

@@ -14,7 +14,7 @@ from markupsafe import escape
 from matplotlib.figure import Figure
 
 from analysis.findings.confounders import axis_covariates
-from analysis.reading.load import final_rows, precisions
+from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import AnalysisError, Choices, Table, nearest
 from analysis.report import (
     sections_association,

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.figures import drawing as figures
-from analysis.figures.drawing import FigureExhibit
-from analysis.figures.sweeps import against_axis, facet_of, swept
+from analysis.figures import association as figures
+from analysis.figures.effects import effect_figure
+from analysis.figures.sweeps import against_axis
 from analysis.findings.association import associations
 from analysis.findings.confounders import axis_covariates, confounders
-from analysis.findings.effects import effect_figure, effects
-from analysis.findings.layers import reference
+from analysis.findings.effects import effects
 from analysis.findings.pooled import pooled
+from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
 from analysis.reading.groups import colour_of
-from analysis.reading.load import replicates
+from analysis.reading.selection import replicates
 from analysis.reading.table import ABOVE_FLOOR, CDNV_NORM, CDNV_VARIANTS, core
 from analysis.report.columns import ASSOCIATION, CONFOUNDERS, EFFECTS, MUNDLAK, POOLED, ROBUSTNESS
-from analysis.report.exhibits import Context, Exhibit, Section, muted, rows_used
+from analysis.report.exhibits import Context, Exhibit, Section, at_precision, muted, rows_used
+from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit, p_value, signed
 
 LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
@@ -210,6 +211,7 @@ def axes(context: Context) -> Section | None:
         return None
     names = swept(table, rows)
     facet = facet_of(table, rows)
+    missing = missing_points(table, facet, levels_of(rows, facet))
     apart = f", {facet} apart" if facet else ""
     outcomes = tuple(
         dict.fromkeys([table.roles.response, *(name for name in OUTCOMES if name in rows.columns)])
@@ -245,7 +247,7 @@ def axes(context: Context) -> Section | None:
             f"axis_{name}",
             f"The metrics against {name}{apart}",
             f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in {name} and seed alone.",
-            against_axis(table, rows, name, columns),
+            against_axis(rows, table.roles, name, columns, facet=facet, missing=missing),
             folded=True,
         )
         for name in names
@@ -269,7 +271,7 @@ def checkpoints(context: Context) -> Section | None:
     if lines.is_empty() or lines["r"].null_count() == len(lines):
         return None
     used = (
-        f"All checkpoints{reference(table)}: {max(lines['n'])} rows of {max(lines['trainings'])} trainings; "
+        f"All checkpoints{at_precision(table)}: {max(lines['n'])} rows of {max(lines['trainings'])} trainings; "
         f"response {table.roles.response}. Whole trainings are permuted and drawn. {context.seeds}."
     )
     return Section(

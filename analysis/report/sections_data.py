@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from analysis.figures.classes import by_frequency, frequencies
-from analysis.figures.drawing import FigureExhibit
 from analysis.findings.classes import class_table
-from analysis.findings.layers import reference
-from analysis.reading.table import ABOVE_FLOOR, CLASS_VALUES, FLOOR, AnalysisError, DataSet
+from analysis.findings.data import data_table, floor_table
+from analysis.reading.table import CLASS_VALUES, AnalysisError, DataSet
 from analysis.report.columns import CLASSES, data_columns, floor_columns
-from analysis.report.exhibits import Context, Exhibit, Section, counted
+from analysis.report.exhibits import Context, Exhibit, Section, at_precision, counted
+from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
 
 
@@ -31,9 +31,9 @@ def data(context: Context) -> Section | None:
         frame = data_table(found)
         used = f"{_sets(found)} of {trainings}; mean and deviation are over the classes in use."
         exhibits.append(TableExhibit("data", "The data", used, frame, data_columns(frame)))
-    above = floor_table(context)
+    above = floor_table(context.rows, context.table.roles)
     if above is not None:
-        used = f"Last checkpoint of {counted(len(above))}{reference(context.table)}, the closest first; nats per sample."
+        used = f"Last checkpoint of {counted(len(above))}{at_precision(context.table)}, the closest first; nats per sample."
         columns = floor_columns(context.table.roles.axes, context.table.roles.seed)
         exhibits.append(
             TableExhibit("floor", "Loss above the entropy floor", used, above, columns, folded=True)
@@ -46,28 +46,6 @@ def data(context: Context) -> Section | None:
 
 def _sets(found: tuple[DataSet, ...]) -> str:
     return f"{len(found)} data set{'' if len(found) == 1 else 's'}"
-
-
-def floor_table(context: Context) -> pl.DataFrame | None:
-    """Trainings whose least expected loss is known: training, axes, seed, entropy_floor, val_loss, their difference and
-    that difference as a share of the floor (null for a floor of 0). None where no floor is known.
-    """
-    rows, roles = context.rows, context.table.roles
-    if ABOVE_FLOOR not in rows.columns:
-        return None
-    seed = [roles.seed] if roles.seed is not None else []
-    shown = rows.drop_nulls(ABOVE_FLOOR).select(
-        pl.col(roles.unit).alias("training"), *roles.axes, *seed, FLOOR, "val_loss", ABOVE_FLOOR
-    )
-    share = pl.when(pl.col(FLOOR) > 0).then(pl.col(ABOVE_FLOOR) / pl.col(FLOOR)).alias("share")
-    return None if shown.is_empty() else shown.with_columns(share).sort(ABOVE_FLOOR, "training")
-
-
-def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
-    """One row per data set: `data`, its name, and its facts; null for a fact that it does not have."""
-    return pl.DataFrame(
-        [{"data": each.name, **each.facts} for each in found], infer_schema_length=None
-    )
 
 
 def classes(context: Context) -> Section | None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import polars as pl
 
-from analysis.figures.drawing import FigureExhibit
 from analysis.figures.precision import (
     against_bits,
     by_precision,
     change_scatter,
-    has_bits,
     loss_against_bits,
 )
+from analysis.findings.bits import at_all_precisions, has_bits
 from analysis.findings.confounders import axis_covariates
 from analysis.findings.degradation import changes, comparisons, paired, uncompared
 from analysis.findings.links import change_links
 from analysis.findings.overview import overview
+from analysis.reading.groups import colour_of
 from analysis.reading.table import core
 from analysis.report.columns import CHANGES, LINKS, OVERVIEW
 from analysis.report.exhibits import Context, Exhibit, Section
+from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
 
 
@@ -49,6 +50,7 @@ def precision(context: Context) -> Section | None:
         ),
     ]
     if has_bits(table):
+        measured = at_all_precisions(table)
         curves = f"Last checkpoint of {len(context.rows)} trainings at every precision."
         exhibits += [
             FigureExhibit(
@@ -56,14 +58,19 @@ def precision(context: Context) -> Section | None:
                 "The response and the metrics against bits per weight",
                 f"{curves} A line per configuration, the median over its seeds; hollow diamonds are fine-tuned "
                 "precisions.",
-                against_bits(table, (response, *few)),
+                against_bits(measured, table.roles, (response, *few), colour=colour_of(table)),
             ),
             FigureExhibit(
                 "loss_bits",
                 f"{response} against bits per weight, by collapse at the reference",
                 f"{curves} A line per training, coloured by its metric at the reference precision; fine-tuned "
                 "precisions are left out.",
-                loss_against_bits(table, [name for name in few if _varies(context, name)]),
+                loss_against_bits(
+                    measured,
+                    context.rows,
+                    table.roles,
+                    [name for name in few if _varies(context, name)],
+                ),
             ),
         ]
     exhibits += [

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 
-from analysis.figures.drawing import FigureExhibit
+from analysis.figures.curves import collapse_curves
+from analysis.figures.layers import depth_profile
 from analysis.findings.association import associations
 from analysis.findings.curves import (
-    collapse_curves,
     course,
     first_and_last,
     floors,
     several_checkpoints,
     zero_error,
 )
-from analysis.findings.layers import depth_profile, layer_rows, layer_table, reference
+from analysis.findings.layers import layer_rows, layer_table
 from analysis.findings.overfitting import GAP, can_tell, overfitted, without_flagged
+from analysis.reading.groups import colour_of
+from analysis.reading.selection import at_reference
 from analysis.reading.table import ABOVE_FLOOR
 from analysis.report.columns import ASSOCIATION, COURSE, layers, overfitting
-from analysis.report.exhibits import Context, Exhibit, Section, counted, muted, rows_used
+from analysis.report.exhibits import (
+    Context,
+    Exhibit,
+    Section,
+    at_precision,
+    counted,
+    muted,
+    rows_used,
+)
+from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit, number
 from analysis.statistics.levels import LEAST_ROWS
 
@@ -50,33 +63,44 @@ def training(context: Context) -> Section | None:
             f"begins (a star at the first checkpoint at or after it): after {median:g} epochs (median)."
         )
     caption = (
-        f"All checkpoints of {counted(trainings)}{reference(table)}; a line per configuration, the median of the "
+        f"All checkpoints of {counted(trainings)}{at_precision(table)}; a line per configuration, the median of the "
         f"trainings that differ in their seed alone. {terminal}"
     )
-    floor = floors(context.rows)
+    checkpoints = at_reference(table)
+    floor = floors(checkpoints)
     if len(floor) == 1:
         caption += (
             f" The dashed line is the least expected loss of any model, {number(floor[0])} nats."
         )
     ends = first_and_last(table)
+
+    def curves(columns: Sequence[str]) -> Figure:
+        return collapse_curves(
+            checkpoints,
+            table.roles,
+            columns,
+            colour=colour_of(table),
+            floor=floor[0] if len(floor) == 1 else None,
+        )
+
     exhibits: list[Exhibit] = [
         FigureExhibit(
             "curves",
             "Loss, accuracy and collapse over training",
             caption,
-            collapse_curves(table, (*beside, *context.headline)),
+            curves((*beside, *context.headline)),
         ),
         TableExhibit(
             "training",
             "How far each metric went",
-            f"{counted(len(ends))} with several checkpoints{reference(table)}; first against last checkpoint.",
+            f"{counted(len(ends))} with several checkpoints{at_precision(table)}; first against last checkpoint.",
             course(table),
             COURSE,
             more=context.more,
         ),
     ]
     if others:
-        figure = collapse_curves(table, others)
+        figure = curves(others)
         exhibits.append(
             FigureExhibit(
                 "curves_more", "The other metrics over training", caption, figure, folded=True
@@ -110,7 +134,7 @@ def overfit(context: Context) -> Section | None:
             TableExhibit(
                 "overfitting",
                 "Best and last checkpoint of each training",
-                f"{counted(len(told))}{reference(table)}, those with the largest excess first.",
+                f"{counted(len(told))}{at_precision(table)}, those with the largest excess first.",
                 told,
                 overfitting(roles.axes, roles.seed),
                 folded=True,
@@ -174,7 +198,7 @@ def layer(context: Context) -> Section | None:
         if rows[name].null_count() < len(rows) - rows[table.roles.unit].n_unique()
     )
     columns = inner or columns
-    used = f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{reference(table)}; medians over trainings."
+    used = f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{at_precision(table)}; medians over trainings."
     return Section(
         "layers",
         "Collapse through the layers",
@@ -186,7 +210,7 @@ def layer(context: Context) -> Section | None:
                 "layers",
                 "Depth profile",
                 f"{used} A line per configuration.",
-                depth_profile(table, rows, columns),
+                depth_profile(rows, table.roles, columns, colour=colour_of(table)),
             ),
             TableExhibit(
                 "layers",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis.figures.drawing import FigureExhibit
 from analysis.figures.tuning import arms, front, history, importance_bars, schedules
 from analysis.findings.tuning import arm, comparison_table, confirmed
 from analysis.reading.search import TOP, SearchRecord, importances, learning_rates, read_search
 from analysis.reading.table import Table
 from analysis.report.columns import CONFIRMATION, IMPORTANCE, trial_columns
 from analysis.report.exhibits import Context, Exhibit, Section
+from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
 
 

@@ -1,7 +1,9 @@
-"""Permutation tests of association: free, within blocks, of whole units, Freedman-Lane with covariates, max-T over
-metrics.
+"""Permutation tests of association: free, within blocks, of whole units, given covariates.
 
-Shapes: n rows, k metrics, c permutations in a chunk, m exchangeable places of s rows each.
+All metrics are permuted together, so that step-down max-T over them costs nothing more.
+
+Shapes: n rows, k metrics, c permutations in a chunk, q rank of the covariates, m exchangeable
+places of s rows each.
 """
 
 from __future__ import annotations
@@ -9,29 +11,34 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.statistics.linear import Codes, Floats, Nuisance, codes, finite_columns, nuisance
+from analysis.statistics.levels import CONFIDENCE
+from analysis.statistics.linear import Codes, Floats, codes, finite_columns, nuisance
 
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
-REMEMBERED = (
-    2**22
-)  # rows times permutations up to which random orders are kept for the next test (32 MiB)
+REMEMBERED = 2**22  # rows x permutations up to which random orders are kept for the next test
 TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in another order
+EMPTY = 1e-24  # a sum of squared products of unit columns below this is rounding error
+
+Seed = int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class PermutationResult:
     """Outcome for k metrics; every array has shape (k,), or () when x was one column.
 
-    `statistic` signed (partial) correlation; `exceedances` permutations with a statistic at least as far from zero;
-    `exceedances_maxt` the same for the step-down maxima, already monotone; `exact` all permutations were enumerated.
+    `r` signed (partial) correlation; `statistic` what is compared: r, or the studentized t;
+    `exceedances` permutations with a statistic at least as far from zero; `exceedances_maxt`
+    the same for the step-down maxima, already monotone; `exact` all permutations were
+    enumerated.
     """
 
+    r: Floats
     statistic: Floats
     exceedances: Floats
     exceedances_maxt: Floats
@@ -44,7 +51,7 @@ class PermutationResult:
 
     @property
     def p(self) -> Floats:
-        """Two-sided p: (b+1)/(n+1), or b/N of all N permutations when exact. Phipson & Smyth 2010."""
+        """Two-sided p: (b+1)/(n+1), or b/N of all N when exact. Phipson & Smyth 2010."""
         return self._p(self.exceedances)
 
     @property
@@ -54,22 +61,41 @@ class PermutationResult:
 
     @property
     def p_maxt(self) -> Floats:
-        """Step-down max-T p: family-wise error over the k metrics. Westfall & Young 1993, algorithm 4.1."""
+        """Step-down max-T p over the k metrics. Westfall & Young 1993, algorithm 4.1."""
         return self._p(self.exceedances_maxt)
 
     @property
     def p_interval(self) -> Floats:
-        """(2, ...) 95% Clopper-Pearson interval of the p that infinitely many permutations would give; p itself when
-        exact.
-        """
-        if self.exact:
-            return np.stack([self.p, self.p])
-        from scipy.special import betaincinv
+        """(2, ...) 95% interval of the p of infinitely many permutations; p itself when exact."""
+        return self.interval(CONFIDENCE)
 
-        b, n = self.exceedances, self.n_permutations
-        low = np.where(b > 0, betaincinv(np.maximum(b, 1), n - b + 1, 0.025), 0.0)
-        high = np.where(b < n, betaincinv(b + 1, np.maximum(n - b, 1), 0.975), 1.0)
-        return np.stack([low, high])
+    def interval(self, confidence: float) -> Floats:
+        """(2, ...) Clopper-Pearson interval of `p` at that confidence; p itself when exact."""
+        return self._interval(self.exceedances, self.p, confidence)
+
+    def interval_maxt(self, confidence: float) -> Floats:
+        """(2, ...) the same of `p_maxt`."""
+        return self._interval(self.exceedances_maxt, self.p_maxt, confidence)
+
+    def _interval(self, count: Floats, p: Floats, confidence: float) -> Floats:
+        if self.exact:
+            return np.stack([p, p])
+        return np.stack(clopper_pearson(count, self.n_permutations, confidence=confidence))
+
+
+def clopper_pearson(
+    count: ArrayLike, total: int, *, confidence: float = CONFIDENCE
+) -> tuple[Floats, Floats]:
+    """Exact interval (low, high) of a share of which `count` of `total` draws are successes.
+
+    Clopper & Pearson 1934; shapes are those of `count`, values in [0, 1].
+    """
+    from scipy.special import betaincinv
+
+    b, tail = np.asarray(count, dtype=np.float64), (1.0 - confidence) / 2
+    low = np.where(b > 0, betaincinv(np.maximum(b, 1), total - b + 1, tail), 0.0)
+    high = np.where(b < total, betaincinv(b + 1, np.maximum(total - b, 1), 1.0 - tail), 1.0)
+    return low, high
 
 
 def permutation_test(
@@ -80,70 +106,193 @@ def permutation_test(
     within: ArrayLike | None = None,
     units: ArrayLike | None = None,
     covariates: ArrayLike | None = None,
+    studentized: bool = False,
     seed: int = 0,
 ) -> PermutationResult:
-    """Two-sided test of the correlation of each metric with y, with all metrics permuted together.
+    """Two-sided test of the correlation of each metric with y, all metrics permuted together.
 
-    x: (n,) or (n, k). y: (n,). The statistic is Pearson's r, of values centred within blocks if `within` (n,) is given,
-    and the partial r given `covariates` (n,) or (n, c); then residuals of y given the covariates are permuted and
-    projected again (Freedman & Lane 1983; exact only asymptotically). Rows move freely, inside their block of `within`,
-    or, with `units` (n,), as whole units: the rows of a unit, in the order in which they stand, take the places of
-    another unit of the same size (and of the same block). All permutations are enumerated when there are no more than
-    `permutations`.
+    x: (n,) or (n, k). y: (n,). The statistic is Pearson's r, of values centred within blocks if
+    `within` (n,) is given, and the partial r given `covariates` (n,) or (n, c); then residuals
+    of y given the covariates are permuted and projected again (Freedman & Lane 1983; exact only
+    asymptotically). Rows move freely, inside their block of `within`, or, with `units` (n,), as
+    whole units: the rows of a unit, in the order in which they stand, take the places of another
+    unit of the same size (and of the same block). All permutations are enumerated when there are
+    no more than `permutations`.
 
-    Raises ValueError for null, infinite or constant input, for a metric that is a linear function of covariates and
-    blocks, for too few rows and for a design under which nothing can move.
+    `studentized`: the statistic is t = sum x~ y~ / sqrt(sum (x~ y~)^2), x~ and y~ being what
+    blocks and covariates leave of x and (permuted) y; with `units` the products are summed in
+    each unit before they are squared. Its level holds also where the spread of y depends on x
+    (DiCiccio & Romano 2017), which no permutation of r has. Its variance is estimated with the
+    slope at its null value of zero, as in a score test, not from the residuals of the full
+    model: that holds the level better in small samples (Davidson & MacKinnon 1985), and a
+    permutation costs two products and no regression.
+
+    Raises ValueError for null, infinite or constant input, for a metric that is a linear function
+    of covariates and blocks, for too few rows and for a design under which nothing can move.
     """
+    test = prepare(x, y, within=within, units=units, covariates=covariates, studentized=studentized)
     if permutations < 1:
         raise ValueError(f"permutations must be at least 1, not {permutations}")
-    shape = np.shape(x)[1:]
+    exact = test.total <= permutations
+    counts = test.enumerated() if exact else test.drawn(permutations, seed)
+    return test.result(counts, exact=exact)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of `n` permutations, those at least as far from zero (k,), in the order of `Prepared`.
+
+    `maxt` is the same for the running maxima, before it is made monotone.
+    """
+
+    alone: Floats
+    maxt: Floats
+    n: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.alone + other.alone, self.maxt + other.maxt, self.n + other.n)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A test made ready for any number of permutations.
+
+    `columns` (n, k) and `response` (n,) are residuals of unit length, the columns from the least
+    to the most significant, as `order` (k,) says, so that running maxima are the step-down;
+    `squares` (n, k) are those of the columns where the statistic is studentized row by row;
+    `unit` (n,) is the unit of each row where it is studentized unit by unit; `total` is the
+    number of all permutations; `shape` is that of the results.
+    """
+
+    columns: Floats
+    response: Floats
+    basis: Floats
+    orbits: list[Codes]
+    order: Codes
+    squares: Floats | None
+    unit: Codes | None
+    total: int
+    shape: tuple[int, ...]
+
+    def statistics(self, permuted_CxN: Floats) -> Floats:
+        """Absolute statistics (c, k) of permuted residuals, which are overwritten."""
+        if self.squares is None and self.unit is None:
+            return _correlations(permuted_CxN, self.columns, self.basis)
+        if self.basis.shape[1]:
+            permuted_CxN = _projected(permuted_CxN, self.basis)
+        if self.unit is not None:
+            return _by_units(permuted_CxN, self.columns, self.unit)
+        sums = np.asarray(permuted_CxN @ self.columns)
+        np.square(permuted_CxN, out=permuted_CxN)
+        return _ratio(np.abs(sums, out=sums), permuted_CxN @ self.squares)
+
+    def signed(self) -> tuple[Floats, Floats]:
+        """Signed (r, statistic) of the data as they are, each (k,), in the order of `columns`."""
+        r = self.response @ self.columns
+        return r, np.sign(r) * self.statistics(self.response[None].copy())[0]
+
+    def enumerated(self) -> Counts:
+        """Counts over all permutations."""
+        return self._counts(_enumerated(self.response, self.orbits, self.total), self.total)
+
+    def drawn(self, permutations: int, seed: Seed) -> Counts:
+        """Counts over random permutations."""
+        n, k = self.columns.shape
+        rows = _chunk_rows(n + 3 * k)
+        return self._counts(
+            _random(self.response, self.orbits, permutations, seed, rows), permutations
+        )
+
+    def _counts(self, chunks: Iterator[Floats], n: int) -> Counts:
+        observed = np.abs(self.signed()[1])
+        threshold = observed - TIE * np.maximum(observed, 1.0)
+        alone, maxt = np.zeros(len(threshold)), np.zeros(len(threshold))
+        for permuted in chunks:
+            statistics = self.statistics(permuted)
+            alone += np.count_nonzero(statistics >= threshold, axis=0)
+            np.maximum.accumulate(statistics, axis=1, out=statistics)
+            maxt += np.count_nonzero(statistics >= threshold, axis=0)
+        return Counts(alone, maxt, n)
+
+    def result(self, counts: Counts, *, exact: bool) -> PermutationResult:
+        """The outcome in the order in which the metrics were given."""
+        back = np.argsort(self.order)
+        r, statistic = self.signed()
+        maxt = np.maximum.accumulate(counts.maxt[::-1])[::-1]
+        return PermutationResult(
+            r=r[back].reshape(self.shape),
+            statistic=statistic[back].reshape(self.shape),
+            exceedances=counts.alone[back].reshape(self.shape),
+            exceedances_maxt=maxt[back].reshape(self.shape),
+            n_permutations=counts.n,
+            exact=exact,
+        )
+
+
+def prepare(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    within: ArrayLike | None = None,
+    units: ArrayLike | None = None,
+    covariates: ArrayLike | None = None,
+    centred_in: ArrayLike | None = None,
+    studentized: bool = False,
+) -> Prepared:
+    """The test of `permutation_test` before any permutation; raises ValueError as that does.
+
+    `centred_in` (n,) are the blocks whose means are taken out where they are not those inside
+    which rows or units move; each move must then leave the rows of a block in it.
+    """
     metrics, response = finite_columns("x", x), finite_columns("y", y)
     n = metrics.shape[0]
     if response.shape != (n, 1):
         raise ValueError(f"y must have shape ({n},) like x, not {np.shape(y)}")
-    removed = nuisance(n, within=within, covariates=covariates)
+    removed = nuisance(
+        n, within=within if centred_in is None else centred_in, covariates=covariates
+    )
     if n - removed.dof < 2:
         raise ValueError(
-            f"{n} rows leave {n - removed.dof} degrees of freedom beside {removed.dof} for means and covariates; "
-            "2 are needed"
+            f"{n} rows leave {n - removed.dof} degrees of freedom beside {removed.dof} for means "
+            "and covariates; 2 are needed"
         )
-    orbits = _orbits(n, removed, units)
-    left_x, left_y = removed.vary("x", metrics), removed.vary("y", response)[:, 0]
-    left_x /= np.linalg.norm(left_x, axis=0)
+    block = removed.block
+    if centred_in is not None:
+        block = np.zeros(n, dtype=np.intp) if within is None else codes("within", within, n)
+    orbits = _orbits(block, units)
+    if centred_in is not None and any(
+        (removed.block[o] != removed.block[o[0]]).any() for o in orbits
+    ):
+        raise ValueError("units that are exchanged must have their rows in the same blocks")
+    columns, left_y = removed.vary("x", metrics), removed.vary("y", response)[:, 0]
+    columns /= np.linalg.norm(columns, axis=0)
     left_y /= np.linalg.norm(left_y)
-    observed = left_x.T @ left_y
-    order = np.argsort(
-        np.abs(observed), kind="stable"
-    )  # least significant first, so that running maxima are the step-down
-    threshold = np.abs(observed)[order] - TIE
-    columns = np.ascontiguousarray(left_x[:, order])
-
-    total = math.prod(math.factorial(len(places)) for places in orbits)
-    exact = total <= permutations
-    drawn = (
-        _enumerated(left_y, orbits, total)
-        if exact
-        else _random(left_y, orbits, permutations, seed, _chunk_rows(n + 3 * len(order)))
+    clusters = studentized and units is not None
+    test = Prepared(
+        columns=columns,
+        response=left_y,
+        basis=removed.basis,
+        orbits=orbits,
+        order=np.arange(columns.shape[1]),
+        squares=np.square(columns) if studentized and not clusters else None,
+        unit=codes("units", units, n) if clusters and units is not None else None,
+        total=math.prod(math.factorial(len(places)) for places in orbits),
+        shape=np.shape(x)[1:],
     )
-    count, count_maxt = np.zeros(len(order)), np.zeros(len(order))
-    for permuted in drawn:
-        statistics = _statistics(permuted, columns, removed.basis)
-        count += np.count_nonzero(statistics >= threshold, axis=0)
-        np.maximum.accumulate(statistics, axis=1, out=statistics)
-        count_maxt += np.count_nonzero(statistics >= threshold, axis=0)
-    count_maxt = np.maximum.accumulate(count_maxt[::-1])[::-1]
-    back = np.argsort(order)
-    return PermutationResult(
-        statistic=observed.reshape(shape),
-        exceedances=count[back].reshape(shape),
-        exceedances_maxt=count_maxt[back].reshape(shape),
-        n_permutations=total if exact else permutations,
-        exact=exact,
+    order = np.argsort(np.abs(test.signed()[1]), kind="stable")
+    return replace(
+        test,
+        columns=np.ascontiguousarray(columns[:, order]),
+        order=order,
+        squares=None if test.squares is None else np.ascontiguousarray(test.squares[:, order]),
     )
 
 
-def _statistics(permuted_CxN: Floats, columns_NxK: Floats, basis_NxQ: Floats) -> Floats:
-    """|partial r| (c, k) of unit columns with permuted unit residuals, projected again when there are covariates."""
+def _correlations(permuted_CxN: Floats, columns_NxK: Floats, basis_NxQ: Floats) -> Floats:
+    """|partial r| (c, k) of unit columns with permuted unit residuals.
+
+    With covariates the permuted residuals are projected again.
+    """
     statistics = np.asarray(permuted_CxN @ columns_NxK)
     np.abs(statistics, out=statistics)
     if basis_NxQ.shape[1]:
@@ -155,33 +304,63 @@ def _statistics(permuted_CxN: Floats, columns_NxK: Floats, basis_NxQ: Floats) ->
     return statistics
 
 
-def _orbits(n: int, removed: Nuisance, units: ArrayLike | None) -> list[Codes]:
-    """Sets of exchangeable places, each (m, s): m places of s rows that may swap their contents; m > 1."""
+def _projected(permuted_CxN: Floats, basis_NxQ: Floats) -> Floats:
+    """What the covariates leave of permuted residuals; zero where only rounding error is left."""
+    permuted_CxN -= (permuted_CxN @ basis_NxQ) @ basis_NxQ.T
+    permuted_CxN[np.einsum("cn,cn->c", permuted_CxN, permuted_CxN) <= 1e-14] = 0.0
+    return permuted_CxN
+
+
+def _ratio(sums_CxK: Floats, squares_CxK: Floats) -> Floats:
+    """|sum| / sqrt(sum of squares) (c, k), 0 where all products are zero."""
+    empty = squares_CxK <= EMPTY
+    squares_CxK[empty] = 1.0
+    np.sqrt(squares_CxK, out=squares_CxK)
+    sums_CxK /= squares_CxK
+    sums_CxK[empty] = 0.0
+    return sums_CxK
+
+
+def _by_units(permuted_CxN: Floats, columns_NxK: Floats, unit_N: Codes) -> Floats:
+    """|t| (c, k) from the sums of products in each unit."""
+    rows = np.argsort(unit_N, kind="stable")
+    starts = np.flatnonzero(np.diff(unit_N[rows], prepend=-1))
+    permuted_CxN = permuted_CxN[:, rows]
+    statistics = np.empty((len(permuted_CxN), columns_NxK.shape[1]))
+    for place, column in enumerate(columns_NxK[rows].T):
+        products = np.add.reduceat(permuted_CxN * column, starts, axis=1)
+        statistics[:, place] = _ratio(np.abs(products.sum(axis=1)), np.square(products).sum(axis=1))
+    return statistics
+
+
+def _orbits(block: Codes, units: ArrayLike | None) -> list[Codes]:
+    """Sets of exchangeable places, each (m, s), m > 1: m places of s rows that may swap."""
     if units is None:
         places: list[tuple[int, tuple[int, ...]]] = [
-            (int(block), (row,)) for row, block in enumerate(removed.block)
+            (int(label), (row,)) for row, label in enumerate(block)
         ]
     else:
-        unit = codes("units", units, n)
+        unit = codes("units", units, len(block))
         rows_of: dict[int, list[int]] = {}
         for row, label in enumerate(unit):
             rows_of.setdefault(int(label), []).append(row)
         places = []
         for rows in rows_of.values():
-            blocks = set(removed.block[rows].tolist())
+            blocks = set(block[rows].tolist())
             if len(blocks) > 1:
                 raise ValueError(
-                    f"a unit (label {np.asarray(units)[rows[0]]!r}) lies in {len(blocks)} blocks of `within`; "
-                    "a unit that moves as a whole must lie in one"
+                    f"a unit (label {np.asarray(units)[rows[0]]!r}) lies in {len(blocks)} blocks "
+                    "of `within`; a unit that moves as a whole must lie in one"
                 )
             places.append((blocks.pop(), tuple(rows)))
     sets: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-    for block, rows_at in places:
-        sets.setdefault((block, len(rows_at)), []).append(rows_at)
+    for label, rows_at in places:
+        sets.setdefault((label, len(rows_at)), []).append(rows_at)
     orbits = [np.array(members, dtype=np.intp) for members in sets.values() if len(members) > 1]
     if not orbits:
         raise ValueError(
-            "nothing is exchangeable: no block has two rows (or two units of equal size) that could swap"
+            "nothing is exchangeable: no block has two rows (or two units of equal size) that "
+            "could swap"
         )
     return orbits
 
@@ -191,9 +370,9 @@ def _chunk_rows(doubles_per_permutation: int) -> int:
 
 
 def _random(
-    values: Floats, orbits: list[Codes], total: int, seed: int, rows: int
+    values: Floats, orbits: list[Codes], total: int, seed: Seed, rows: int
 ) -> Iterator[Floats]:
-    """Chunks (c, n) of randomly permuted values. The buffer is reused: what was yielded is overwritten."""
+    """Chunks (c, n) of randomly permuted values, in one buffer that the next chunk overwrites."""
     if orbits[0].shape == (values.size, 1) and values.size * total <= REMEMBERED:
         orders = _orders(values.size, total, seed)
         for start in range(0, total, rows):
@@ -218,15 +397,16 @@ def _random(
 
 
 @lru_cache(maxsize=2)
-def _orders(n: int, total: int, seed: int) -> Codes:
-    """(total, n): random permutations of n rows, drawn once for the many tests of a report that share them."""
+def _orders(n: int, total: int, seed: Seed) -> Codes:
+    """(total, n) random permutations of n rows, drawn once for the many tests that share them."""
     orders = np.tile(np.arange(n, dtype=np.intp), (total, 1))
     return np.random.default_rng(seed).permuted(orders, axis=1, out=orders)
 
 
 def _enumerated(values: Floats, orbits: list[Codes], total: int) -> Iterator[Floats]:
-    """Chunks (c, n) with every permutation once: the index of a permutation is read in mixed radix, one digit per
-    orbit.
+    """Chunks (c, n) with every permutation once.
+
+    The index of a permutation is read in mixed radix, one digit per orbit.
     """
     orders = [
         np.array(list(itertools.permutations(range(len(places)))), dtype=np.intp)

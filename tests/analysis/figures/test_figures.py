@@ -11,16 +11,24 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.drawing import RASTER_ABOVE, FigureExhibit, scatter
+from analysis.figures.association import scatter
+from analysis.figures.curves import collapse_curves
+from analysis.figures.drawing import RASTER_ABOVE
+from analysis.figures.layers import depth_profile
 from analysis.figures.precision import against_bits, change_scatter, loss_against_bits
-from analysis.figures.sweeps import against_axis, swept
+from analysis.figures.sweeps import against_axis
 from analysis.figures.ticks import apart, log_ticks, plain
 from analysis.findings.association import associations
-from analysis.findings.curves import collapse_curves
-from analysis.findings.layers import depth_profile, layer_rows, layer_table
+from analysis.findings.bits import at_all_precisions
+from analysis.findings.layers import layer_rows, layer_table
+from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
+from analysis.reading.groups import colour_of
+from analysis.reading.selection import at_reference, final_rows
 from analysis.reading.table import Choices, Metric, Missing, Roles, Table
+from analysis.report.pictures import FigureExhibit
 
 METRICS = {
     "nc1_ratio": Metric("nc1_ratio", "NC1", "lower"),
@@ -135,12 +143,18 @@ def panel(figure: Any, title: str) -> Axes:
     return axis
 
 
+def along_width(table: Table, rows: pl.DataFrame, columns: tuple[str, ...]) -> Figure:
+    facet = facet_of(table, rows)
+    missing = missing_points(table, facet, levels_of(rows, facet))
+    return against_axis(rows, ROLES, "width", columns, facet=facet, missing=missing)
+
+
 def test_metrics_against_an_axis_for_each_weight_decay(table: Table) -> None:
     rows = table.frame.filter(
         (pl.col("precision") == "fp32") & (pl.col("epoch") == pl.col("epochs"))
     )
     assert swept(table, rows) == ["width", "epochs"]
-    figure = against_axis(table, rows, "width", ("val_loss", "nc1_ratio"))
+    figure = along_width(table, rows, ("val_loss", "nc1_ratio"))
     for name, unit in (("val_loss", "val_loss (nats per sample)"), ("nc1_ratio", "nc1_ratio")):
         for decay in (0.0, 0.1):
             axis = panel(figure, f"{unit}\nweight_decay {decay:g}")
@@ -157,13 +171,19 @@ def test_a_panel_of_an_incomplete_grid_says_so(table: Table) -> None:
         (pl.col("precision") == "fp32") & (pl.col("epoch") == pl.col("epochs"))
     )
     lacking = Table(table.frame, ROLES, "made", missing=(Missing(absent),))
-    figure = against_axis(lacking, rows, "width", ("nc1_ratio",))
+    figure = along_width(lacking, rows, ("nc1_ratio",))
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
     assert titles == ["nc1_ratio\nweight_decay 0", "nc1_ratio\nweight_decay 0.1\n2 points missing"]
 
 
 def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
-    figure = collapse_curves(table, ("val_loss", "nc3_dual_error"))
+    figure = collapse_curves(
+        at_reference(table),
+        ROLES,
+        ("val_loss", "nc3_dual_error"),
+        colour=colour_of(table),
+        floor=None,
+    )
     rows = [row for row in table.frame.to_dicts() if row["precision"] == "fp32"]
     for name, title in (
         ("val_loss", "val_loss (nats per sample)"),
@@ -188,7 +208,7 @@ def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Tab
     inner = [row for row in table.layers.to_dicts() if row["epoch"] == row["epochs"]]
     for layer, median in zip(LAYERS, told["nc1_ratio"], strict=False):
         assert median == np.median([row["nc1_ratio"] for row in inner if row["layer"] == layer])
-    figure = depth_profile(table, rows, ("nc1_ratio",))
+    figure = depth_profile(rows, ROLES, ("nc1_ratio",), colour=colour_of(table))
     every = [{**row, "place": LAYERS.index(row["layer"]) + 1} for row in inner]
     every += [{**row, "place": 4} for row in last(table)]
     axis = panel(figure, "nc1_ratio")
@@ -212,7 +232,7 @@ def by_precision(
 
 
 def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None:
-    figure = against_bits(table, ("val_loss",))
+    figure = against_bits(at_all_precisions(table), ROLES, ("val_loss",), colour=colour_of(table))
     axis = panel(figure, "val_loss (nats per sample)")
     tuned = [row for name in ("ft-fp32", "qat-int4") for row in last(table, name)]
     settings = ("width", "epochs", "weight_decay")
@@ -226,7 +246,7 @@ def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None
 
 
 def test_loss_against_bits_has_a_line_per_training_by_its_collapse(table: Table) -> None:
-    figure = loss_against_bits(table, ["nc1_ratio"])
+    figure = loss_against_bits(at_all_precisions(table), final_rows(table), ROLES, ["nc1_ratio"])
     (axis,) = figure.axes
     assert lines(axis) == by_precision(table, PLAIN, ("training",), "val_loss")
     (part,) = [part for part in axis.collections if isinstance(part, LineCollection)]

@@ -8,7 +8,8 @@ import pytest
 import statsmodels.api as sm
 from matplotlib.colors import to_hex
 
-from analysis.findings.effects import effect_figure, effects
+from analysis.figures.effects import effect_figure
+from analysis.findings.effects import effects
 from analysis.reading.table import Choices, Metric, Roles
 from analysis.statistics.levels import ALPHA
 from analysis.statistics.permutation import permutation_test

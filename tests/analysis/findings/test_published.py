@@ -13,7 +13,8 @@ import pytest
 from places import ROOT
 
 from analysis.findings.association import associations
-from analysis.reading.load import final_rows, load, replicates
+from analysis.reading.load import load
+from analysis.reading.selection import final_rows, replicates
 from analysis.reading.table import AnalysisError, Choices, Table
 from analysis.statistics.permutation import permutation_test
 from analysis.statistics.regression import regress

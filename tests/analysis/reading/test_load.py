@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 import yaml
 
-from analysis.reading.load import final_rows, load, precisions, replicates
+from analysis.reading.load import load
+from analysis.reading.selection import final_rows, precisions, replicates
 from analysis.reading.table import AnalysisError, Metric, expected_sign, with_companions
 
 MAP: dict[str, Any] = {

@@ -1,0 +1,20 @@
+"""Last checkpoints at every precision, for what is drawn against the bits of a weight."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analysis.reading.selection import final_rows, precisions
+from analysis.reading.table import BITS, CONTROL, TUNED, Table
+
+
+def has_bits(table: Table) -> bool:
+    """Whether rows say how many bits a weight takes."""
+    return BITS in table.frame.columns and table.frame[BITS].drop_nulls().n_unique() > 1
+
+
+def at_all_precisions(table: Table) -> pl.DataFrame:
+    """Last checkpoints at every precision, with `tuned`: whether weights were fine-tuned after the training."""
+    tuned = pl.col(str(table.roles.precision)).str.contains(f"^({TUNED.pattern}|{CONTROL}$)")
+    rows = pl.concat([final_rows(table, name) for name in precisions(table)])
+    return rows.drop_nulls(BITS).with_columns(tuned.alias("tuned"))
