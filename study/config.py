@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from study.data.config import DataConfig
+from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
 from study.precision import parse_precision
 from study.precision.options import PrecisionOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import COLUMNS, CellConfig, Resources, StudyConfig, measured_epochs
-from study.data.estimate import Estimate
+from study.data.base import Estimate
 from study.models.kinds import parameter_count
 from study.precision import options_used, parse_precision
 from study.settings.schema import Scalar, canonical, flat, plain

@@ -1,19 +1,19 @@
-"""Data of every kind behind one function. Importing this package does not import torch."""
+"""Data of every kind behind one function; importing this package does not import torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from study.data.base import IGNORE, DataError, Dataset, Split
-from study.data.config import BalancedData, DataConfig, FreeData, ImagesData, StoriesData, TextData
-from study.data.estimate import Estimate, estimate
-from study.data.image_sources import image_folder
-from study.data.token_files import check_readable
+from study.data.base import IGNORE, DataError, Dataset, Estimate, Split
+from study.data.config import DataSettings
+from study.data.kinds import DATA_KINDS, DataConfig
 
 __all__ = [
+    "DATA_KINDS",
     "IGNORE",
     "DataConfig",
     "DataError",
+    "DataSettings",
     "Dataset",
     "Estimate",
     "Split",
@@ -23,20 +23,18 @@ __all__ = [
 ]
 
 
-def check_data(config: DataConfig, *, base: Path) -> None:
-    """Find out early whether the data can be read: files, titles and formats, but nothing from the hub.
+def check_data(config: DataSettings, *, base: Path) -> None:
+    """Find out early whether the data can be read.
+
+    Looks at files, titles and formats, but at nothing of the hub.
 
     Raises:
         DataError: something is missing or not of its format.
     """
-    match config:
-        case TextData() | BalancedData():
-            check_readable(config, base)
-        case ImagesData():
-            image_folder(config, base)
+    config.check(base=base)
 
 
-def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
+def load_data(config: DataSettings, *, base: Path, cache: Path) -> Dataset:
     """The data that `config` describes.
 
     Args:
@@ -47,24 +45,16 @@ def load_data(config: DataConfig, *, base: Path, cache: Path) -> Dataset:
     Raises:
         DataError: the data cannot be read or does not fit the settings.
     """
-    match config:
-        case TextData():
-            from study.data.text import load_text
+    return config.load(base=base, cache=cache)
 
-            return load_text(config, base, cache)
-        case BalancedData():
-            from study.data.balanced import load_balanced
 
-            return load_balanced(config, base, cache)
-        case StoriesData():
-            from study.data.stories import load_stories
+def estimate(config: DataSettings, *, base: Path, cache: Path) -> Estimate | None:
+    """Size of the data as far as it is known at once; None where it must be read or fetched first.
 
-            return load_stories(config)
-        case ImagesData():
-            from study.data.images import load_images
+    Text: what was last built from the same settings, if it was, else what is published. Stories:
+    the expectation. Images: what local files hold; the hub is not asked.
 
-            return load_images(config, base, cache)
-        case FreeData():
-            from study.data.free import load_free
-
-            return load_free(config)
+    Raises:
+        DataError: the settings cannot be met by the data.
+    """
+    return config.estimate(base=base, cache=cache)

@@ -68,6 +68,21 @@ class Dataset:
     """Other data of the same shape, whose labels mean nothing, or None."""
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """How much data there is: rows are chunks, windows or images; samples are predictions."""
+
+    train_rows: int
+    train_samples: int
+    val_samples: int | None
+    """None where only the training split's size was published."""
+    classes: int
+    input_shape: tuple[int, ...]
+    """Shape of one row's input, as in `Dataset`."""
+    origin: str = ""
+    """Where numbers come from that were not counted here."""
+
+
 def class_facts(counts: Ints) -> dict[str, Fact]:
     """Statistics of the samples per class, over the classes that have any (Wu & Papyan 2024, appendix A)."""
     used = counts[counts > 0]

@@ -1,12 +1,20 @@
-"""Settings of the data: which samples a model sees. No torch here; reading the data is in the modules beside."""
+"""Settings of the data: which samples a model sees.
+
+Imports no torch: what reads the data is named by its import path and imported when data are
+loaded.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal, Self
+from abc import abstractmethod
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from study.data.base import Dataset, Estimate
 from study.settings.base import (
     Float,
     Fraction,
@@ -26,10 +34,44 @@ HUB_IMAGES = {
 LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 
-class Corpus(Settings):
+Gives = Literal["tokens", "images", "samples"]
+
+
+class DataSettings(Settings):
+    """Settings of one kind of data; each kind is a subclass, listed in `study.data.kinds`."""
+
+    gives: ClassVar[Gives]
+    """What the inputs are, for models that read them."""
+    loader: ClassVar[str]
+    """Import path `module:name` of a function (settings, base, cache) -> Dataset."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def kind(self) -> str:
+            """The name of the kind: in each subclass a field with one possible value."""
+
+        @property
+        def seed(self) -> int:
+            """Seed of everything random about the data: in each subclass a field."""
+
+    def load(self, *, base: Path, cache: Path) -> Dataset:
+        """The data; see `study.data.load_data`."""
+        data: Dataset = resolve_name(self.loader)(self, base, cache)
+        return data
+
+    @abstractmethod
+    def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
+        """The size of the data; see `study.data.estimate`."""
+
+    def check(self, *, base: Path) -> None:
+        """Raise DataError where the data cannot be read; see `study.data.check_data`."""
+
+
+class Corpus(DataSettings):
     """Where a text comes from, how it becomes tokens, and which share of it is used."""
 
-    gives: ClassVar[str] = "tokens"
+    gives: ClassVar[Gives] = "tokens"
     source: str = "python-docs"
     """`python-docs`, a .txt, .jsonl or .parquet file, a folder of such parquet files, or `hub:NAME[@REVISION]`."""
     text_column: str = "text"
@@ -85,6 +127,9 @@ class Corpus(Settings):
             ".json, a folder with a tokenizer.json, or hub:NAME[@REVISION]"
         )
 
+    def check(self, *, base: Path) -> None:
+        resolve_name("study.data.token_files:check_readable")(self, base)
+
 
 def _hub_name(text: str) -> str:
     if not re.fullmatch(r"hub:[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", text):
@@ -97,6 +142,7 @@ def _hub_name(text: str) -> str:
 class TextData(Corpus):
     """A corpus packed into chunks; every token but the first of a chunk is a sample."""
 
+    loader: ClassVar[str] = "study.data.text:load_text"
     kind: Literal["text"] = "text"
     train_tokens: PositiveInt | None = None
     """Training tokens to use, from the start of the training text (cut down to whole chunks); none = all."""
@@ -112,6 +158,10 @@ class TextData(Corpus):
                 f"ignore_first: {self.ignore_first} leaves none of the {self.context - 1} samples of a chunk"
             )
         return self
+
+    def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
+        size: Estimate | None = resolve_name("study.data.estimate:of_text")(self, base, cache)
+        return size
 
 
 class Imbalance(Settings):
@@ -131,6 +181,7 @@ class BalancedData(Corpus, Imbalance):
     The last token of a window of `context` tokens is the one sample of its row, with all others as its context.
     """
 
+    loader: ClassVar[str] = "study.data.balanced:load_balanced"
     kind: Literal["balanced"] = "balanced"
     quota: PositiveInt | None = None
     """Training samples of a class (of the largest, under imbalance); none = as many as the rarest class has."""
@@ -141,11 +192,16 @@ class BalancedData(Corpus, Imbalance):
     target_classes: Annotated[int, Field(ge=2)] | None = None
     """Only so many tokens, the most frequent, are classes; none = all that are frequent enough."""
 
+    def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
+        size: Estimate | None = resolve_name("study.data.estimate:of_balanced")(self, base, cache)
+        return size
 
-class StoriesData(Settings):
+
+class StoriesData(DataSettings):
     """Stories written by a probabilistic grammar, whose entropy per token is known exactly."""
 
-    gives: ClassVar[str] = "tokens"
+    gives: ClassVar[Gives] = "tokens"
+    loader: ClassVar[str] = "study.data.stories:load_stories"
     kind: Literal["stories"] = "stories"
     words_per_list: Annotated[int, Field(ge=2, le=LONGEST_WORD_LIST)] = 20
     """Words in each of the lists (names, animals, ...) that stories draw from: the dial for the number of classes."""
@@ -164,11 +220,16 @@ class StoriesData(Settings):
     seed: NonNegativeInt = 0
     """Seed of the text, and of the subset of it that is measured."""
 
+    def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
+        size: Estimate | None = resolve_name("study.data.estimate:of_stories")(self, base, cache)
+        return size
 
-class ImagesData(Imbalance):
+
+class ImagesData(DataSettings, Imbalance):
     """Labelled images; inputs are standardised with the mean and deviation of each channel of the training images."""
 
-    gives: ClassVar[str] = "images"
+    gives: ClassVar[Gives] = "images"
+    loader: ClassVar[str] = "study.data.images:load_images"
     kind: Literal["images"] = "images"
     source: str = "digits"
     """`digits` (8 x 8, of scikit-learn), `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `hub:NAME[@REVISION]`, or a
@@ -205,11 +266,19 @@ class ImagesData(Imbalance):
             "folder (written with a slash, such as ./folder)"
         )
 
+    def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
+        size: Estimate | None = resolve_name("study.data.estimate:of_images")(self, base, cache)
+        return size
 
-class FreeData(Imbalance):
+    def check(self, *, base: Path) -> None:
+        resolve_name("study.data.image_sources:image_folder")(self, base)
+
+
+class FreeData(DataSettings, Imbalance):
     """Samples without content, for the unconstrained-features model; validation samples are the training samples."""
 
-    gives: ClassVar[str] = "samples"
+    gives: ClassVar[Gives] = "samples"
+    loader: ClassVar[str] = "study.data.free:load_free"
     kind: Literal["free"] = "free"
     classes: Annotated[int, Field(ge=2)] = 10
     quota: PositiveInt = 20
@@ -217,7 +286,6 @@ class FreeData(Imbalance):
     seed: NonNegativeInt = 0
     """Seed of the subset that is measured."""
 
-
-DataConfig = Annotated[
-    TextData | BalancedData | StoriesData | ImagesData | FreeData, Field(discriminator="kind")
-]
+    def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
+        size: Estimate | None = resolve_name("study.data.estimate:of_free")(self, base, cache)
+        return size

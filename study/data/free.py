@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,8 +32,11 @@ class Numbered:
         return torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(self.labels[rows])
 
 
-def load_free(config: FreeData) -> Dataset:
-    """Samples in the order of their classes. Features exist for training samples alone, so validation uses the same."""
+def load_free(config: FreeData, base: Path, cache: Path) -> Dataset:
+    """Samples in the order of their classes.
+
+    Features exist for training samples alone, so validation uses the same. Nothing is read.
+    """
     counts = class_sizes(config, config.quota, config.classes)
     samples = Numbered(np.repeat(np.arange(config.classes), counts))
     return Dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,8 +54,10 @@ class Stories:
         )
 
 
-def load_stories(config: StoriesData) -> Dataset:
+def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
     """Write training and validation stories; the facts hold the entropy per sample.
+
+    Nothing is read.
 
     entropy_floor: expected loss of the best possible model, exactly. The losses of that model on the very stories of
     the splits are train_ideal_loss and val_ideal_loss; they differ from the floor by sampling.

@@ -22,8 +22,9 @@ class FeatureModel(nn.Module, ABC):
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """Penultimate features (..., d) of `x`: tokens (B, T) int64 give (B, T, d), images (B, ch, h, w) give (B,
-        d).
+        """Penultimate features (..., d) of `x`.
+
+        Tokens (B, T) int64 give (B, T, d), images (B, channels, height, width) give (B, d).
         """
 
     @property

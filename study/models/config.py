@@ -30,7 +30,7 @@ class ModelSettings(Settings):
     reads: ClassVar[Reads | None]
     """What the inputs are; None where only the checkpoint tells."""
     builder: ClassVar[str]
-    """Import path `module:name` of what `build` calls, with the same arguments after the settings."""
+    """Import path `module:name` of what `build` calls with the settings and its own arguments."""
 
     if TYPE_CHECKING:
 

@@ -43,7 +43,8 @@ _BLOCK = {
 class HubModel(FeatureModel):
     """A causal language model of `transformers`.
 
-    Its body gives the features, its output embedding is the head. Raises ModelError when head(features) is not what the model itself returns, as with capped or scaled logits.
+    Its body gives the features, its output embedding is the head. Raises ModelError when
+    head(features) is not what the model itself returns, as with capped or scaled logits.
     """
 
     embedding: nn.Embedding

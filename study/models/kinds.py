@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -34,7 +36,7 @@ MODEL_KINDS: tuple[type[ModelSettings], ...] = (
 if TYPE_CHECKING:
     ModelConfig: TypeAlias = ModelSettings
 else:
-    ModelConfig = Annotated[Union[MODEL_KINDS], Field(discriminator="kind")]
+    ModelConfig = Annotated[reduce(or_, MODEL_KINDS), Field(discriminator="kind")]
 
 
 def kind_names() -> dict[str, type[ModelSettings]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -14,7 +15,7 @@ def perceptron(settings: MLP, input_shape: tuple[int, ...]) -> Body:
     """Blocks of a linear layer and ReLU; weights are initialised as in He et al. 2015."""
     sizes = [prod(input_shape), *settings.depth * [settings.width]]
     blocks = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         linear = nn.Linear(inputs, outputs)
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         nn.init.zeros_(linear.bias)

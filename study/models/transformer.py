@@ -1,4 +1,4 @@
-"""Decoder-only transformers: GPT-Neo exactly as in Hugging Face transformers, and the GPT of nanoGPT.
+"""Decoder-only transformers: GPT-Neo as in Hugging Face transformers, and the GPT of nanoGPT.
 
 Shapes: B sequences, T tokens, D width, H heads, K = D / H, W window, N = ceil(T / W) windows.
 """
