@@ -144,7 +144,7 @@ def measure_command(options: argparse.Namespace, console: Console) -> None:
     for precision in precisions:
         record = quantization_record(model, models[precision.name], precision)
         measured = found[precision.name]
-        for layer, values in [(None, measured), *measured.layers.items()]:
+        for layer, values in measured.by_layer():
             undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
             row = {
                 "precision": precision.name,

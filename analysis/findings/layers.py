@@ -9,8 +9,7 @@ import polars as pl
 
 from analysis.reading.selection import final_rows
 from analysis.reading.table import Table
-
-HEAD_INPUT = "head input"
+from study.store import HEAD_INPUT
 
 
 def layer_rows(table: Table) -> pl.DataFrame:

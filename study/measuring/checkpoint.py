@@ -161,7 +161,7 @@ def _rows(cell: Cell, common: Row, measurement: Measurement) -> Iterator[Row]:
         "training": cell.training_key,
         **cell.settings(),
     }
-    for layer, measured in [(None, measurement), *measurement.layers.items()]:
+    for layer, measured in measurement.by_layer():
         values, reasons = dict(measured.values), dict(measured.reasons)
         undefined = json.dumps(reasons, sort_keys=True) if reasons else None
         yield {**identity, **common, "layer": layer, **values, "undefined": undefined}

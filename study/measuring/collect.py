@@ -32,6 +32,7 @@ from study.metrics import (
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.precision import RelativeError
+from study.store import HEAD_INPUT
 
 LOGITS = (
     2**21
@@ -41,7 +42,6 @@ BATCH_SAMPLES = 8_192  # samples read at a time
 # A model sees at most so much of them at a time, because what it computes from them is many times larger:
 IMAGE_VALUES = 2**19
 TOKENS = 2**16  # where few tokens of a row are samples
-HEAD_INPUT = ""  # name of the penultimate features among those of the layers
 
 Beat = Callable[[str, float], None]
 
@@ -58,6 +58,11 @@ class Measurement:
     moments: ClassMoments
     decisions: Agreement | None = None
     layers: dict[str, Measurement] = field(default_factory=dict)
+
+    def by_layer(self) -> Iterator[tuple[str | None, Measurement]]:
+        """The head's input, as rows name it, then the inner layers."""
+        yield None, self
+        yield from self.layers.items()
 
     def put(self, column: str, value: float | None, reason: str) -> None:
         """Record a value; one that is None or not finite is undefined, for a reason."""

@@ -3,4 +3,15 @@
 from study.store.cells import SCHEMA_VERSION, VOLATILE, DataRecord, Store, StoreError
 from study.store.paths import RunPaths
 
-__all__ = ["SCHEMA_VERSION", "VOLATILE", "DataRecord", "RunPaths", "Store", "StoreError"]
+HEAD_INPUT = "head input"
+"""Name of the layer that the head reads; in stored rows, whose subject it is, `layer` is null."""
+
+__all__ = [
+    "HEAD_INPUT",
+    "SCHEMA_VERSION",
+    "VOLATILE",
+    "DataRecord",
+    "RunPaths",
+    "Store",
+    "StoreError",
+]
