@@ -1,12 +1,13 @@
-"""From the rows of a study, or anybody's table, to how collapse and an outcome are related, and how sure that is.
+"""From rows of a study, or of anybody's table, to how collapse and an outcome are related.
 
-In a notebook: `report = analysis.report("runs/quickstart")`, then `report.summary`, `report.frames["association"]`,
-`report.figures["association"]`, `report.write(Path("out"))`.
+In a notebook: `report = analysis.report("runs/quickstart")`, then `report.summary`,
+`report.frames["association"]`, `report.figures["association"]`, `report.write(Path("out"))`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from analysis.report.page import Report
 
 __all__ = ["report"]
+
+# The room of the same name is loaded before the function is defined: loaded later, it would take
+# the name `report` away from the function.
+import_module("analysis.report")
 
 
 def report(
@@ -29,9 +34,10 @@ def report(
     classes: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report:
-    """The report of a run directory or table, not yet written: its summary, frames and figures; see `page.Report`.
+    """The report of a run directory or table, not yet written; see `page.Report`.
 
-    The arguments are those of `python -m analysis`. Raises analysis.reading.table.AnalysisError for a wrong request or table.
+    It has the summary, every frame and every figure. The arguments are those of
+    `python -m analysis`. Raises analysis.reading.table.AnalysisError for a wrong request or table.
     """
     from analysis.reading.load import load
     from analysis.reading.table import Choices

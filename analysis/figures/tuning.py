@@ -15,7 +15,7 @@ from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO
 from analysis.figures.drawing import STYLE, label, rows_of
 from analysis.figures.ticks import spans_decades
 from analysis.findings.tuning import Arm
-from analysis.reading.search import Objective, SearchRecord
+from analysis.reading.search_record import Objective, SearchRecord
 
 GREY = "#666666"
 

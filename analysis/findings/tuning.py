@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import polars as pl
 
-from analysis.reading.search import SearchRecord
+from analysis.reading.search_record import SearchRecord
 from analysis.reading.table import Metric
 from analysis.statistics.linear import Floats
 from analysis.statistics.two_groups import compare_groups

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from analysis.reading.mapping import ColumnMap, KnownMissing, apply_map, read_map
+from analysis.reading.search_record import SearchRecord
 from analysis.reading.sources import read_data, read_file, read_run
 from analysis.reading.table import (
     ABOVE_FLOOR,
@@ -26,6 +27,7 @@ from analysis.reading.table import (
     Table,
     nearest,
 )
+from study.store import RunPaths
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -69,12 +71,14 @@ def load(
     known: list[KnownMissing] = []
     planned: pl.DataFrame | None = None
     about = ""
+    trainings: dict[str, str] = {}
     if path.is_dir():
         if columns is not None:
             raise AnalysisError(
                 f"{path} is a run directory, whose columns are known: leave --columns out"
             )
         frame, metrics, planned = read_run(path)
+        trainings = dict(frame.select("cell", "training").rows())
         frame = _above_floor(frame)
         roles = _own_roles(frame, metrics, response, str(path), axes=_varied(planned))
     else:
@@ -101,6 +105,7 @@ def load(
     order = {name: place for place, name in enumerate(HEADLINE)}
     ordered = dict(sorted(roles.metrics.items(), key=lambda entry: order.get(entry[0], len(order))))
     data, classes = read_data(path) if path.is_dir() else ((), {})
+    search = _search(path, trainings)
     return Table(
         frame,
         replace(roles, metrics=ordered),
@@ -111,7 +116,17 @@ def load(
         layers=layers,
         data=data,
         classes=classes,
+        search=search,
     )
+
+
+def _search(path: Path, training_of: Mapping[str, str]) -> SearchRecord | None:
+    """The search of a run directory; None where it holds none, and for a file."""
+    if not RunPaths(path).journal.exists():
+        return None
+    from analysis.reading.search import read_search
+
+    return read_search(path, training_of)
 
 
 def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,115 +1,91 @@
-"""A search as Optuna's journal tells it: its trials, the best of them, what mattered, and its confirmation."""
+"""A search as Optuna's journal tells it: its trials, the best of them, and its confirmation."""
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 import polars as pl
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.reading.search_record import Confirmation, Objective, SearchRecord
 from analysis.reading.table import AnalysisError
+from study.search.journal import best_trials, read_journal
 from study.store import RunPaths
 
 SCHEDULE = "train.schedule"
-TOP = 5  # trials that importances call the top, at least, as their authors advise; a parameter needs twice as many
 
 
-@dataclass(frozen=True)
-class Objective:
-    """A column that the search made small or large."""
+def read_search(run: Path, training_of: Mapping[str, str]) -> SearchRecord:
+    """The search of a run directory that has a journal; `training_of` names the training of a cell.
 
-    column: str
-    lower: bool
-
-    def sorted(self, values: pl.Series) -> pl.Series:
-        """Values with the best first."""
-        return values.sort(descending=not self.lower)
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """Cells of the winner and of the untuned default, one for each of the same fresh seeds."""
-
-    trial: int
-    seeds: tuple[int, ...]
-    tuned: tuple[str, ...]
-    default: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SearchRecord:
-    """A search. `trials`: one row per trial; `best`: trials on the front, or the best one; none where all break a
-    constraint.
+    Raises AnalysisError for a journal that cannot be read.
     """
-
-    paths: RunPaths
-    objectives: tuple[Objective, ...]
-    constraints: tuple[str, ...]
-    trials: pl.DataFrame
-    best: tuple[int, ...]
-    confirmation: Confirmation | None
-    study: optuna.Study
-
-
-def read_search(run: Path) -> SearchRecord | None:
-    """The search of a run directory; None where it holds none. Raises AnalysisError for a journal that cannot be read."""
     paths = RunPaths(run)
-    if not paths.journal.exists():
-        return None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.load_study(
-            study_name=None, storage=JournalStorage(JournalFileBackend(str(paths.journal)))
-        )
-        definition = study.user_attrs["definition"]
-    except (ValueError, KeyError) as error:
-        raise AnalysisError(
-            f"{paths.journal}: holds no search that can be read ({error})"
-        ) from None
-    found = study.user_attrs.get("confirmation")
+        study = read_journal(paths.journal)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from None
+    if "definition" not in study.user_attrs:
+        raise AnalysisError(f"{paths.journal}: holds no search of this project")
+    definition = study.user_attrs["definition"]
+    objectives = tuple(
+        Objective(column, direction == "minimize")
+        for column, direction in definition["search.objective"].items()
+    )
+    trials = _trials(study, [each.column for each in objectives])
+    confirmation = _confirmation(study)
+    exemplars = _exemplars(trials, objectives[0], confirmation)
+    rates = {
+        name: learning_rates(paths, training_of[cell])
+        for name, cell in exemplars.items()
+        if cell in training_of
+    }
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return SearchRecord(
         paths=paths,
-        objectives=tuple(
-            Objective(column, direction == "minimize")
-            for column, direction in definition["search.objective"].items()
-        ),
+        objectives=objectives,
         constraints=tuple(definition["search.constraints"]),
-        trials=_trials(study, list(definition["search.objective"])),
-        best=tuple(_best(study)),
-        confirmation=None
-        if found is None
-        else Confirmation(
-            found["trial"], tuple(found["seeds"]), tuple(found["tuned"]), tuple(found["default"])
-        ),
-        study=study,
+        trials=trials,
+        best=tuple(trial.number for trial in best_trials(study)),
+        confirmation=confirmation,
+        sound=tuple(trial for trial in complete if holds(trial)),
+        exemplars=exemplars,
+        rates={name: frame for name, frame in rates.items() if frame is not None},
     )
+
+
+def _confirmation(study: optuna.Study) -> Confirmation | None:
+    entry = study.user_attrs.get("confirmation")
+    if entry is None:
+        return None
+    return Confirmation(
+        entry["trial"], tuple(entry["seeds"]), tuple(entry["tuned"]), tuple(entry["default"])
+    )
+
+
+def _exemplars(
+    trials: pl.DataFrame, objective: Objective, confirmation: Confirmation | None
+) -> dict[str, str]:
+    """Cells by name: best and worst trial that hold the constraints, the default's first seed."""
+    sound = trials.filter((pl.col("state") == "complete") & pl.col("holds").fill_null(False))
+    if sound.is_empty():
+        return {}
+    ordered = sound.sort(objective.column, descending=not objective.lower)
+    cells = {f"best: trial {ordered['trial'][0]}": str(ordered["cell"][0])}
+    if len(ordered) > 1:
+        cells[f"worst: trial {ordered['trial'][-1]}"] = str(ordered["cell"][-1])
+    if confirmation is not None:
+        cells[f"untuned default, seed {confirmation.seeds[0]}"] = confirmation.default[0]
+    return cells
 
 
 def holds(trial: FrozenTrial) -> bool:
     """Whether a trial satisfies every constraint."""
     return all(violation <= 0 for violation in trial.constraints.values())
-
-
-def _best(study: optuna.Study) -> list[int]:
-    if len(study.directions) > 1:
-        numbers: dict[
-            str, int
-        ] = {}  # of trials that one training answered the first stands for all
-        for trial in sorted(study.best_trials, key=lambda trial: trial.number):
-            numbers.setdefault(str(trial.user_attrs.get("cell", trial.number)), trial.number)
-        return list(numbers.values())
-    try:
-        return [study.best_trial.number]
-    except ValueError:  # none is complete, or none holds the constraints
-        return []
 
 
 def _trials(study: optuna.Study, columns: list[str]) -> pl.DataFrame:
@@ -178,45 +154,10 @@ def _shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def importances(search: SearchRecord, objective: int) -> pl.DataFrame | None:
-    """parameter, importance (shares of 1, largest first; null where too few trials had it), trials that had it.
-
-    PED-ANOVA: how differently the top trials and all choose a parameter, among trials that hold the constraints. Rank-based:
-    a logarithm of the objective changes nothing. None where no parameter was in as many trials as it needs.
-    """
-    usable = [
-        t
-        for t in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if holds(t)
-    ]
-    counts = Counter(name for trial in usable for name in trial.params)
-    enough = [name for name, count in counts.items() if count >= 2 * TOP]
-    if not enough:
-        return None
-    sign = 1.0 if search.objectives[objective].lower else -1.0
-
-    def target(trial: FrozenTrial) -> float:
-        return (
-            sign * trial.values[objective] if holds(trial) else float("inf")
-        )  # what is not finite is left out
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that low targets are good, which is so here
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, TOP / len(usable)))
-        found = get_param_importances(
-            search.study, evaluator=evaluator, params=enough, target=target
-        )
-    return pl.DataFrame(
-        [(name, found.get(name), count) for name, count in counts.items()],
-        schema={"parameter": pl.String, "importance": pl.Float64, "n": pl.Int64},
-        orient="row",
-    ).sort("importance", "n", descending=True, nulls_last=True)
-
-
-def learning_rates(search: SearchRecord, training: str) -> pl.DataFrame | None:
+def learning_rates(paths: RunPaths, training: str) -> pl.DataFrame | None:
     """epoch, lr: the rate of each optimizer step of a training; None where its loss log is gone."""
     try:
-        text = (search.paths.training(training) / "loss_log.jsonl").read_text(encoding="utf-8")
+        text = (paths.training(training) / "loss_log.jsonl").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

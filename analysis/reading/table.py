@@ -10,6 +10,8 @@ from typing import Literal
 
 import polars as pl
 
+from analysis.reading.search_record import SearchRecord
+
 Direction = Literal["lower", "higher"]
 
 TUNED = re.compile(r"(qat|efqat)-")
@@ -123,7 +125,10 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Table:
-    """A tidy table: one row per training, checkpoint and precision; roles; what it lacks; where it came from."""
+    """A tidy table: one row per training, checkpoint and precision, and what they are for.
+
+    It holds everything that a report shows: `source` is only a name of where it came from.
+    """
 
     frame: pl.DataFrame
     roles: Roles
@@ -136,6 +141,7 @@ class Table:
     classes: Mapping[str, pl.DataFrame] = field(
         default_factory=dict
     )  # measured class by class, by name of the file
+    search: SearchRecord | None = None  # where the rows are those of a search
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from analysis.report.columns import METRICS
 from analysis.report.exhibits import Builder, Context, Section, seeds_used
 from analysis.report.summary import Paragraph, summarise
 from analysis.report.tables import TableExhibit
-from study.store import RunPaths
 
 OF_A_SEARCH = (
     "tuning",
@@ -131,7 +130,7 @@ def build_report(
         if name not in SECTIONS:
             raise AnalysisError(f"unknown section {name!r}.{nearest(name, SECTIONS)}")
     context = Context(table, choices)
-    search = RunPaths(Path(table.source)).journal.exists()
+    search = table.search is not None
     wanted = only or (OF_A_SEARCH if search else tuple(SECTIONS))
     asked = [name for name in SECTIONS if name in wanted]
     parts = []

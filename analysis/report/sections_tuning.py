@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from analysis.figures.tuning import arms, front, history, importance_bars, schedules
+from analysis.findings.importances import TOP, importances
 from analysis.findings.tuning import arm, comparison_table, confirmed
-from analysis.reading.search import TOP, SearchRecord, importances, learning_rates, read_search
+from analysis.reading.search_record import SearchRecord
 from analysis.reading.table import Table
 from analysis.report.columns import CONFIRMATION, IMPORTANCE, trial_columns
 from analysis.report.exhibits import Context, Exhibit, Section
@@ -18,7 +17,7 @@ from analysis.report.tables import TableExhibit
 
 def tuning(context: Context) -> Section | None:
     """What a search found; None for a run that is no search."""
-    search = read_search(Path(context.table.source))
+    search = context.table.search
     if search is None:
         return None
     exhibits = [
@@ -142,35 +141,22 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
 def _schedules(search: SearchRecord, table: Table) -> list[Exhibit]:
     """Best and worst trial that hold the constraints, and the default on its first fresh seed."""
     objective = search.objectives[0]
-    sound = search.trials.filter((pl.col("state") == "complete") & pl.col("holds").fill_null(False))
-    if sound.is_empty():
+    if not search.exemplars:
         return []
-    ordered = sound.sort(objective.column, descending=not objective.lower)
-    chosen = {f"best: trial {ordered['trial'][0]}": ordered["cell"][0]}
-    if len(ordered) > 1:
-        chosen[f"worst: trial {ordered['trial'][-1]}"] = ordered["cell"][-1]
-    if search.confirmation is not None:
-        chosen[f"untuned default, seed {search.confirmation.seeds[0]}"] = (
-            search.confirmation.default[0]
-        )
     collapse = {
         name: table.frame.filter(pl.col("cell") == cell).sort("epoch")
-        for name, cell in chosen.items()
+        for name, cell in search.exemplars.items()
     }
     collapse = {name: rows for name, rows in collapse.items() if not rows.is_empty()}
-    found = {
-        name: learning_rates(search, str(rows["training"][0])) for name, rows in collapse.items()
-    }
-    rates = {name: frame for name, frame in found.items() if frame is not None}
     columns = tuple(
         dict.fromkeys([*(each.column for each in search.objectives), "train_accuracy", "val_loss"])
     )
     columns = tuple(name for name in columns if name in table.frame.columns)
     caption = (
         "The learning rate of every optimizer step, as it was used, beside the collapse that it led to. Best and worst: of "
-        f"the {len(sound)} trials that hold the constraints, by {objective.column} at the last checkpoint."
+        f"the {len(search.sound)} trials that hold the constraints, by {objective.column} at the last checkpoint."
     )
-    figure = schedules(rates, collapse, columns)
+    figure = schedules(search.rates, collapse, columns)
     return [FigureExhibit("schedules", "Schedules and collapse", caption, figure)]
 
 

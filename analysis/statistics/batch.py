@@ -44,7 +44,7 @@ class Batch:
     """Collects tests by key, then runs them. The p of a test does not depend on what else the batch holds."""
 
     def __init__(self, *, permutations: int, seed: int) -> None:
-        self._settings = {"permutations": permutations, "seed": seed}
+        self._permutations, self._seed = permutations, seed
         self._groups: dict[Hashable, _Group] = {}
 
     def ask(
@@ -85,7 +85,11 @@ class Batch:
         for group in self._groups.values():
             try:
                 result = permutation_test(
-                    np.column_stack(group.columns), group.response, **group.design, **self._settings
+                    np.column_stack(group.columns),
+                    group.response,
+                    permutations=self._permutations,
+                    seed=self._seed,
+                    **group.design,
                 )
             except ValueError as error:
                 outcomes |= dict.fromkeys(group.keys, str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from tiny_search import hunt, journal, tune
 from analysis.__main__ import main
 from analysis.findings.tuning import comparison_table, confirmed
 from analysis.reading.load import load
-from analysis.reading.search import Confirmation, Objective, SearchRecord, describe, read_search
+from analysis.reading.search import describe
+from analysis.reading.search_record import Confirmation, Objective, SearchRecord
 from analysis.reading.table import AnalysisError, Choices, Metric
 from analysis.report.page import build_report
 from analysis.report.summary import summarise
@@ -124,7 +126,6 @@ def record(tuned: int, default: int, *, lower: bool = True) -> SearchRecord:
         trials=pl.DataFrame(),
         best=(3,),
         confirmation=Confirmation(3, tuple(range(1, tuned + 1)), *arms),
-        study=optuna.create_study(),
     )
 
 
@@ -282,10 +283,27 @@ def test_importances_are_optunas(run: Path) -> None:
     assert few["parameter"] == "train.schedule.cosine.warmup" and few["n"] < 10
 
 
-def test_a_damaged_journal_is_an_error_of_the_request(run: Path, tmp_path: Path) -> None:
-    paths = RunPaths(tmp_path)
-    paths.search.mkdir()
-    paths.journal.write_text("{}\nno journal\n")
+@pytest.mark.parametrize("content", ["{}\nno journal\n", "[]\n", "{}\n", ""])
+def test_a_damaged_journal_is_an_error_of_the_request(
+    run: Path, tmp_path: Path, content: str
+) -> None:
+    copy = tmp_path / "hunt"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("report"))
+    RunPaths(copy).journal.write_text(content)
     with pytest.raises(AnalysisError, match="journal"):
-        read_search(tmp_path)
-    assert read_search(tmp_path / "elsewhere") is None
+        load(copy)
+
+
+def test_a_report_is_that_of_what_was_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same table gives the same page elsewhere, and when the files are gone."""
+    copy = tmp_path / "hunt"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("report"))
+    monkeypatch.chdir(tmp_path)
+    table = load("hunt")
+    before = build_report(table, Choices()).html()
+    assert "The search" in before
+    monkeypatch.chdir(tmp_path.parent)
+    shutil.rmtree(copy)
+    assert build_report(table, Choices()).html() == before

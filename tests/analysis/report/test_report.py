@@ -347,6 +347,15 @@ def test_a_folder_that_cannot_be_written_ends_with_1(
     assert "cannot write the report there" in capsys.readouterr().err
 
 
+def test_the_name_report_is_the_function_whatever_was_imported() -> None:
+    """The room `analysis.report` must not take the name of the function that is promised."""
+    code = (
+        "import analysis.report.page, analysis; from analysis import report; print(report.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "report"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys, analysis.__main__ as m; m.parser().format_help(); print(sorted(set(sys.modules) & {HEAVY}))"
     heavy = "{'numpy', 'polars', 'scipy', 'matplotlib', 'statsmodels', 'torch', 'yaml', 'pydantic', 'jinja2'}"
