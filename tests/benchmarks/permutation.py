@@ -1,7 +1,9 @@
-"""Speed and memory of the permutation engine, beside scipy's permutation_test on the same work. Prints one table.
+"""Speed and memory of the permutation engine, beside scipy's on the same work.
 
-python tests/benchmarks/permutation.py            # 10,000 permutations x 25 metrics x 230 rows, 5 repetitions
-python tests/benchmarks/permutation.py --million  # and 1,000,000 permutations, with the peak memory of this process
+python tests/benchmarks/permutation.py            # 10,000 permutations x 25 metrics x 230 rows
+python tests/benchmarks/permutation.py --million  # and 1,000,000, with the peak memory
+
+Exits with 1 where the studentized test takes over 2.5 times as long, or over 0.1 s.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import scipy
@@ -23,6 +26,7 @@ from scipy.stats import permutation_test as scipy_permutation_test
 from analysis.statistics.permutation import permutation_test
 
 ROWS, METRICS, PERMUTATIONS = 230, 25, 10_000
+MOST_TIMES, MOST_SECONDS = 2.5, 0.1  # of the studentized test
 
 
 def median_seconds(work: Callable[[], object], repetitions: int) -> float:
@@ -70,20 +74,30 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cpus, python {platform.python_version()}", end=", "
     )
     print(
-        f"numpy {np.__version__}, scipy {scipy.__version__}, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}"
-    )
-    permutation_test(x, y)
-    mine = median_seconds(lambda: permutation_test(x, y), 5)
-    print(
-        f"{PERMUTATIONS:>9,} permutations x {METRICS} metrics x {ROWS} rows: {mine:8.3f} s (median of 5)"
+        f"numpy {np.__version__}, scipy {scipy.__version__}, "
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}"
     )
     covariates = rng.standard_normal((ROWS, 4))
-    lane = median_seconds(lambda: permutation_test(x, y, covariates=covariates), 5)
-    print(f"  the same, Freedman-Lane with four covariates:    {lane:8.3f} s")
+    cells = np.repeat(np.arange(ROWS // 10), 10)
+    designs: dict[str, dict[str, np.ndarray]] = {
+        "free": {},
+        "Freedman-Lane, four covariates": {"covariates": covariates},
+        "within cells of ten": {"within": cells},
+    }
+    permutation_test(x, y)
+    print(f"{PERMUTATIONS:,} permutations x {METRICS} metrics x {ROWS} rows, median of 5:")
+    mine, misses = 0.0, []
+    for name, design in designs.items():
+        plain = median_seconds(partial(permutation_test, x, y, **design), 5)
+        robust = median_seconds(partial(permutation_test, x, y, studentized=True, **design), 5)
+        mine = mine or plain
+        print(f"  {name:<32} {plain:6.3f} s, studentized {robust:6.3f} s ({robust / plain:.2f} x)")
+        if robust > MOST_TIMES * plain:
+            misses.append(f"{name}: studentized takes {robust / plain:.2f} times as long")
+        if robust > MOST_SECONDS:
+            misses.append(f"{name}: studentized takes {robust:.3f} s, over {MOST_SECONDS} s")
     theirs = median_seconds(lambda: by_scipy(x, y), 1)
-    print(
-        f"  scipy, vectorized=True, metric by metric:        {theirs:8.3f} s, {theirs / mine:.0f} times as long"
-    )
+    print(f"  {'scipy, metric by metric':<32} {theirs:6.3f} s, {theirs / mine:.0f} times free")
     if options.million:
         child = (
             "import numpy as np, resource, time\n"
@@ -93,11 +107,14 @@ def main() -> None:
             "start = time.perf_counter()\n"
             "permutation_test(x, y, permutations=1_000_000)\n"
             "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10\n"
-            "print(f'1,000,000 permutations: {time.perf_counter() - start:.1f} s, peak memory {peak:.0f} MiB')\n"
+            "seconds = time.perf_counter() - start\n"
+            "print(f'1,000,000 permutations: {seconds:.1f} s, peak memory {peak:.0f} MiB')\n"
         )
         subprocess.run([sys.executable, "-c", child], check=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"peak memory of this process, scipy's included: {peak:.0f} MiB")
+    if misses:
+        sys.exit("\n".join(misses))
 
 
 if __name__ == "__main__":
