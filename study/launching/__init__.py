@@ -1,1 +1,71 @@
-"""A launch of a study: its plan, its progress, its end."""
+"""A launch of a study: its plan, its progress, its end. `launch` is the whole of it as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from study.config import StudyConfig
+    from study.store import RunPaths
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How a launch ended: `code` as of the command, and the `paths` of its run."""
+
+    code: int
+    paths: RunPaths
+
+
+def launch(
+    study: StudyConfig | str | Path,
+    *,
+    runs: str | Path = "runs",
+    serial: bool = False,
+    address: str | None = None,
+    retry_failed: str | None = None,
+    overrides: Iterable[str] = (),
+) -> Launched:
+    """Train and measure what a study's store lacks: `python -m study.launch` as a Python call.
+
+    For notebooks and tests; Ctrl-C (Interrupt in a notebook) stops it as it stops the command.
+
+        from study.launching import launch
+        from study.store import Store
+
+        launched = launch("search_spaces/quickstart.yaml", overrides=["grid.seed=[0, 1]"])
+        rows = Store(launched.paths.root).read()
+
+    Args:
+        study: a study, a YAML file, or the folder of a run to relaunch.
+        runs: where runs lie.
+        serial: in this process, one training after another, without Ray.
+        address: address of a Ray cluster; by default RAY_ADDRESS, else this computer alone.
+        retry_failed: run failed cells again: `all`, or those of one cause.
+        overrides: settings in place of those of the study, `path=value` with a value as in YAML.
+
+    Returns:
+        `code` 0 where all cells are done, 1 where some failed or the launch was stopped; `paths`.
+
+    Raises:
+        StudyError: the study or an override cannot be used, or the cluster cannot be joined.
+        StoreError: the run directory holds other rows of a cell, or is none.
+    """
+    import sys
+
+    from rich.console import Console
+
+    from study.launching.options import LaunchOptions
+    from study.launching.runs import open_study
+    from study.launching.study_launch import StudyLaunch
+    from study.store import RunPaths
+
+    config, run_dir = open_study(study, Path(runs), overrides)
+    options = LaunchOptions(serial=serial, address=address, retry_failed=retry_failed)
+    console = Console(file=sys.stdout)  # this one, also while a training prints elsewhere
+    source = str(study) if isinstance(study, str | Path) else f"study {study.name}"
+    code = StudyLaunch(config, run_dir, options, console, source=source).run()
+    return Launched(code, RunPaths(run_dir))

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from study.data import DataConfig, DataError, Estimate, estimate, load_data
-from study.data.config import HUB_IMAGES
-from study.grid import Cell, Cost, Plan, trainings
-from study.launching.progress import duration, training_name
+from study.grid import Cost, Plan, trainings
+from study.launching.data_sizes import DataSizes
+from study.launching.progress import training_name
 from study.launching.speed import Speeds, at_once
+from study.launching.units import duration, quantity, size_text
 
-_SIZES: dict[tuple[str, str], Estimate | DataError] = {}
 SHOWN = 40
 
 
-def data_size(cell: Cell, cache: Path) -> Estimate | None:
-    """Size of a cell's data; None where it cannot be known (`data_problem`)."""
-    found = _size(cell, cache)
-    return None if isinstance(found, DataError) else found
-
-
-def data_problem(cell: Cell, cache: Path) -> str | None:
-    """Why the size of a cell's data is not known, or None."""
-    found = _size(cell, cache)
-    return str(found) if isinstance(found, DataError) else None
-
-
-def _size(cell: Cell, cache: Path) -> Estimate | DataError:
-    key = (cell.config.data.model_dump_json(), str(cell.folder))
-    if key not in _SIZES:
-        try:
-            _SIZES[key] = _find_size(cell.config.data, cell.folder, cache)
-        except DataError as error:
-            _SIZES[key] = error
-    return _SIZES[key]
-
-
-def _find_size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
-    """What is known at once, else the data are built and cached; a plan fetches nothing from the hub."""
-    if (known := estimate(config, base=folder, cache=cache)) is not None:
-        return known
-    if (
-        str(getattr(config, "source", "")).startswith("hub:")
-        or getattr(config, "source", "") in HUB_IMAGES
-    ):
-        raise DataError(
-            f"{getattr(config, 'source', '')} has not been fetched yet: its size is known once a launch did"
-        )
-    data = load_data(config, base=folder, cache=cache)
-    return Estimate(
-        len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape
-    )
-
-
-def show_plan(plan: Plan, console: Console, cache: Path) -> None:
+def show_plan(plan: Plan, console: Console, sizes: DataSizes) -> None:
     """Print cells by state, data, trainings with their cost, and totals."""
     groups = trainings(plan.cells)
     console.print(
@@ -73,11 +32,11 @@ def show_plan(plan: Plan, console: Console, cache: Path) -> None:
             f"kept: {', '.join(sorted(key[:8] for key in plan.retrained))}",
             soft_wrap=True,
         )
-    _show_data(plan, console, cache)
-    _show_trainings(plan, console, cache)
+    _show_data(plan, console, sizes)
+    _show_trainings(plan, console, sizes)
 
 
-def _show_data(plan: Plan, console: Console, cache: Path) -> None:
+def _show_data(plan: Plan, console: Console, sizes: DataSizes) -> None:
     by_data = {cell.config.data.model_dump_json(): cell for cell in plan.cells}
     table = Table(
         title="data", title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim"
@@ -86,7 +45,7 @@ def _show_data(plan: Plan, console: Console, cache: Path) -> None:
         table.add_column(column, justify="left" if column in ("kind", "source") else "right")
     for cell in by_data.values():
         name = str(getattr(cell.config.data, "source", ""))
-        size, problem = data_size(cell, cache), data_problem(cell, cache)
+        size, problem = sizes.size(cell), sizes.problem(cell)
         if size is None:
             table.add_row(cell.config.data.kind, name, "?", "?", "?", "?")
             console.print(f"[yellow]data[/] {problem}", soft_wrap=True)
@@ -100,7 +59,7 @@ def _show_data(plan: Plan, console: Console, cache: Path) -> None:
     console.print(table)
 
 
-def _show_trainings(plan: Plan, console: Console, cache: Path) -> None:
+def _show_trainings(plan: Plan, console: Console, sizes: DataSizes) -> None:
     table = Table(
         title="trainings to run",
         title_justify="left",
@@ -111,7 +70,7 @@ def _show_trainings(plan: Plan, console: Console, cache: Path) -> None:
     for column in ("training", "cells", "params", "tokens", "FLOPs", "time each", "kept"):
         table.add_column(column, justify="left" if column == "training" else "right", no_wrap=True)
     rows: Counter[tuple[str, ...]] = Counter()
-    speeds = Speeds(cache)
+    speeds = Speeds(sizes.cache)
     times = {
         t.key: speeds.seconds(t, plan.costs[t.key]) for t in plan.pending if t.key in plan.costs
     }
@@ -170,19 +129,3 @@ def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, s
         duration(seconds),
         size_text(cost.disk or 0),
     )
-
-
-def quantity(number: float) -> str:
-    """`3.4 M`, `205 M`, `12.9 k`, `1.2 P`."""
-    for factor, unit in ((1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= factor:
-            return f"{number / factor:.3g}{unit}"
-    return f"{number:g}"
-
-
-def size_text(count: float) -> str:
-    """Bytes as `1.2 GiB`."""
-    for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} B"

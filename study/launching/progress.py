@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.grid import Cell, trainings
+from study.grid import Cell, Training, trainings
+from study.launching.units import duration
 from study.store import Store
 from study.store.leases import Lease, Leases
 
@@ -38,74 +39,106 @@ ENOUGH = 0.01
 
 
 class Watch:
-    """Looks at a run again and again; the time left follows from the work done since the first training was seen."""
+    """Looks at a run again and again; from the work done meanwhile follows the time left."""
 
     def __init__(
-        self, run_dir: Path, cells: Collection[Cell], weights: dict[str, float] | None = None
+        self,
+        run_dir: Path,
+        cells: Iterable[Cell],
+        weights: Mapping[str, float] | None = None,
+        *,
+        trials: int = 0,
+        each: int = 0,
     ) -> None:
-        """`weights`: cost of a training by its key; where one is missing all trainings count alike."""
+        """Begin to look.
+
+        Args:
+            run_dir: the run.
+            cells: its cells that are known so far.
+            weights: cost of a training by its key; if one lacks, all trainings count alike.
+            trials: trainings in all of a search; those not yet asked for count as left.
+            each: cells of each of these.
+        """
         self.store = Store(run_dir)
         self.leases = Leases(self.store.paths.leases)
-        self.cells = cells
-        self.trainings = trainings(cells)
-        known = weights if weights and all(t.key in weights for t in self.trainings) else {}
-        self.weights = {t.key: known.get(t.key, 1.0) for t in self.trainings}
+        self.trials, self.each = trials, each
+        self._weights = dict(weights or {})
+        self._known = _Known.of(cells, self._weights)
         self.started = time.monotonic()
         self.seen: float | None = None
         self.first = self.look()
 
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are known so far."""
+        return self._known.cells
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Their trainings."""
+        return self._known.trainings
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Look at these cells too."""
+        self._known = _Known.of((*self._known.cells, *cells), self._weights)
+
     def look(self) -> Snapshot:
         """The state now."""
+        known = self._known  # as a whole: `add` may be called meanwhile
         keys = self.store.keys()
-        failures = {path.stem for path in self.store.paths.failures.glob("[!.]*.json")} - keys
+        failures = self.store.failed(done=keys)
         running = tuple(lease for lease in self.leases.all() if self.leases.busy(lease.training))
         by_key = {lease.training: lease for lease in running}
         finished = 0.0
-        for training in self.trainings:
-            ended = sum(cell.key in keys or cell.key in failures for cell in training.cells) / len(
-                training.cells
-            )
+        for training in known.trainings:
+            ended = sum(cell.key in keys or cell.key in failures for cell in training.cells)
             lease = by_key.get(training.key)
-            finished += self.weights[training.key] * max(
-                ended, training_share(lease) if lease else 0.0
-            )
+            share = training_share(lease) if lease else 0.0
+            finished += known.weights[training.key] * max(ended / len(training.cells), share)
         if running and self.seen is None:
             self.seen = time.monotonic()
+        unknown = max(0, self.trials - len(known.trainings))
         return Snapshot(
-            total=len(self.cells),
-            done=sum(cell.key in keys for cell in self.cells),
-            failed=sum(cell.key in failures for cell in self.cells),
+            total=len(known.cells) + unknown * self.each,
+            done=sum(cell.key in keys for cell in known.cells),
+            failed=sum(cell.key in failures for cell in known.cells),
             running=running,
-            share=finished / (sum(self.weights.values()) or 1.0),
+            share=finished / (sum(known.weights.values()) + unknown or 1.0),
         )
 
     def seconds_left(self, now: Snapshot) -> float | None:
-        """Estimate from the share of the work done since then; None where it is too little to tell."""
+        """Estimate from the share of the work done meanwhile; None where that is too little."""
         gained = now.share - self.first.share
         ended = now.left < self.first.left
         if gained <= 0 or not (ended or gained >= ENOUGH):
             return None
-        since = (
-            self.started if self.seen is None else self.seen
-        )  # before, time went into starting Ray
+        # before a training was seen, time went into starting Ray
+        since = self.started if self.seen is None else self.seen
         return (time.monotonic() - since) * (1 - now.share) / gained
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Cells, their trainings, and the share of the work that each training is."""
+
+    cells: tuple[Cell, ...]
+    trainings: tuple[Training, ...]
+    weights: dict[str, float]
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell], weights: Mapping[str, float]) -> _Known:
+        """Each cell once; if the weight of a training lacks, all count alike."""
+        once = tuple({cell.key: cell for cell in cells}.values())
+        groups = trainings(once)
+        complete = all(training.key in weights for training in groups)
+        own = {t.key: weights[t.key] if complete else 1.0 for t in groups}
+        return cls(once, groups, own)
 
 
 def training_share(lease: Lease) -> float:
     """Share of its optimizer steps that a training has done."""
     steps = lease.progress.get("steps")
     return float(lease.progress.get("step", 0)) / steps if steps else 0.0
-
-
-def duration(seconds: float | None) -> str:
-    """`2 h 05 min`, `3 min 20 s`, `12 s`, or a question mark."""
-    if seconds is None:
-        return "?"
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 def headline(now: Snapshot, left: float | None) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from study.grid import Cell, Cost, Plan, Training
 from study.store.atomic import write_json
+from study.store.paths import CachePaths
 from study.training.devices import choose_device, threads
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Speeds:
     """The speeds known so far, in a file beside the cached data."""
 
     def __init__(self, cache: Path) -> None:
-        self.path = cache / "speeds.json"
+        self.path = CachePaths(cache).speeds
         try:
             self.known = [
                 Speed(**speed) for speed in json.loads(self.path.read_text(encoding="utf-8"))

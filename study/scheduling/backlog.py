@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from study.grid import Training
@@ -30,6 +30,10 @@ GIVE_UP = 10
 """Trainings that fail for one cause, with no success in between, until the launch ends."""
 
 
+Nodes = Mapping[str, Mapping[str, float]]
+"""Computers that can take work, by name: how many `cpus` and `gpus` each has."""
+
+
 class Backlog:
     """The trainings of one launch that are waiting, handed out, or postponed."""
 
@@ -43,7 +47,7 @@ class Backlog:
         *,
         git_sha: str | None = None,
         parallel: int | None = None,
-        nodes: Callable[[], Collection[str]] = lambda: (),
+        nodes: Callable[[], Nodes] = dict,
         say: Callable[[str], None] = print,
     ) -> None:
         """`nodes`: names of the computers that can take work now. `say`: tells the user what was decided."""
@@ -78,6 +82,10 @@ class Backlog:
     def upcoming(self) -> Collection[Training]:
         """Trainings that will be handed out, to see beforehand whether they fit a computer."""
         return self.waiting
+
+    def settle(self) -> bool:
+        """Take note of what has ended; whether nothing is left to do."""
+        return self.finished
 
     def end(self, reason: str) -> None:
         """Hand out nothing more."""

@@ -89,19 +89,15 @@ def _code() -> dict[str, Any]:
     return {"py_modules": [str(Path(__file__).parent.parent)]}
 
 
-def nodes() -> set[str]:
-    """Nodes of the cluster that are alive."""
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"] for node in found if node["Alive"]}
-
-
-def largest_node() -> dict[str, float]:
-    """The most CPUs, and the most GPUs, that any node has."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    names = {"cpus": "CPU", "gpus": "GPU"}
+def nodes() -> dict[str, dict[str, float]]:
+    """Nodes of the cluster that are alive, and how many `cpus` and `gpus` each has."""
     return {
-        ours: max((each.get(rays, 0.0) for each in found), default=0.0)
-        for ours, rays in names.items()
+        node["NodeID"]: {
+            "cpus": node["Resources"].get("CPU", 0.0),
+            "gpus": node["Resources"].get("GPU", 0.0),
+        }
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
     }
 
 
@@ -161,7 +157,7 @@ class _Tasks(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         full = self.handed_out >= TRIALS
-        if self.backlog.finished or (full and not self.backlog.out):
+        if self.backlog.settle() or (full and not self.backlog.out):
             return Searcher.FINISHED
         task = None if full else self.backlog.next()
         if task is None:

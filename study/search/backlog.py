@@ -16,7 +16,7 @@ from typing import Any
 from optuna.trial import Trial
 
 from study.grid import Cell, Training
-from study.scheduling.backlog import GIVE_UP, Backlog
+from study.scheduling.backlog import GIVE_UP, Backlog, Nodes
 from study.scheduling.work import Work
 from study.search.config import Search, reference
 from study.search.searcher import Searcher
@@ -57,16 +57,20 @@ class Trials(Backlog):
         launch: str,
         *,
         git_sha: str | None = None,
-        parallel: int = 1,
-        nodes: Callable[[], Collection[str]] = lambda: (),
+        parallel: int | None = None,
+        nodes: Callable[[], Nodes] = dict,
         say: Callable[[str], None] = print,
-        asked: Callable[[Training], None] = lambda training: None,
+        suggested: Callable[[Training], None] = lambda training: None,
     ) -> None:
-        """`parallel`: trials at a time; a sampler learns more from trials that have ended. `asked` is told each training."""
+        """Begin with the trials that the journal lacks.
+
+        `parallel`: trials at a time, by default as many as fit the nodes; a sampler learns more
+        from trials that have ended. `suggested` is called with the training of each new trial.
+        """
         super().__init__(
             run_dir, (), launch, git_sha=git_sha, parallel=parallel, nodes=nodes, say=say
         )
-        self.search, self.searcher, self.asked = search, searcher, asked
+        self.search, self.searcher, self.suggested = search, searcher, suggested
         self.open: dict[int, Open] = {}
         self.pruned: set[int] = set()
         self.reported: dict[int, int] = {}
@@ -75,21 +79,36 @@ class Trials(Backlog):
 
     @property
     def finished(self) -> bool:
-        """Nothing is handed out, and no trial is left to ask for."""
+        """Nothing is handed out, and no trial is left to ask for or to tell."""
+        left = self.open or self._left() > 0
+        return super().finished and (self.ending is not None or not left)
+
+    def settle(self) -> bool:
+        """Tell the searcher what has ended; whether nothing is left to do."""
         with self.lock:
             self._settle()
-            return super().finished and (self.ending is not None or self._left() <= 0)
+            return self.finished
 
     def next(self) -> Work | None:
         """The next training; None where there is none that could start now."""
         with self.lock:
             self._settle()
-            while (
-                self.ending is None and self._left() > 0 and len(self.open) < (self.parallel or 1)
-            ):
+            while self.ending is None and self._left() > 0 and len(self.open) < self._at_a_time():
                 self._ask()
                 self._settle()
             return super().next()
+
+    def _at_a_time(self) -> int:
+        """Trials that may be open: as asked for, else as many as fit the nodes."""
+        if self.parallel is not None:
+            return self.parallel
+        resources = self.search.default.first.resources
+        needs = {"cpus": float(resources.cpus), "gpus": resources.gpus}
+        fits = (
+            min(int(node[name] / need) for name, need in needs.items() if need)
+            for node in self.nodes().values()
+        )
+        return max(1, sum(fits))
 
     @property
     def upcoming(self) -> Collection[Training]:
@@ -115,7 +134,7 @@ class Trials(Backlog):
         self.open[trial.number] = opened
         if training.key not in self._unsettled():
             self._wait_for(training)
-        self.asked(training)
+        self.suggested(training)
 
     def _wait_for(self, training: Training) -> None:
         self.store.paths.stop(training.key).unlink(missing_ok=True)

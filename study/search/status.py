@@ -14,10 +14,12 @@ from rich.text import Text
 
 from study.grid import Cell
 from study.launching.progress import bar, running_table
+from study.launching.status import disk_line
 from study.search.config import Search
 from study.search.journal import best_trials, counted, read_journal
 from study.store import Store
 from study.store.leases import Lease, Leases
+from study.store.usage import disk_use
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -26,7 +28,7 @@ STATES = {
 }
 
 
-class SearchLook:
+class SearchStatus:
     """Looks at the run of a search again and again; changes nothing."""
 
     def __init__(self, search: Search, run_dir: Path) -> None:
@@ -40,9 +42,15 @@ class SearchLook:
         )  # reads on by itself whenever it is asked
 
     @property
-    def works(self) -> bool:
+    def goes_on(self) -> bool:
         """Whether a launch works on the search."""
-        return self.holders.busy("search")
+        return self.holders.busy(self.store.paths.search_lease.stem)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cell of the confirmation failed; failed trials are replaced."""
+        confirmed = self.confirmation()
+        return confirmed is not None and bool(confirmed["failed"])
 
     @property
     def running(self) -> tuple[Lease, ...]:
@@ -117,12 +125,17 @@ class SearchLook:
             "confirmation": self.confirmation(),
             "running": [asdict(lease) for lease in self.running],
             "failures": self.reasons(),
+            "disk_bytes": disk_use(self.store.paths),
         }
 
     def tables(self) -> Group:
         """The whole status for a terminal."""
+        return Group(self.live(), disk_line(self.store.paths))
+
+    def live(self) -> Group:
+        """The state for a display that is drawn again and again."""
         asked, states = self.search.config.trials, self.states()
-        works = self.works
+        works = self.goes_on
         words = {
             "pruned": "pruned",
             "failed": "failed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -277,9 +277,10 @@ class Store:
         if not self.has(key):
             write_json(self.paths.failure(key), {"cell": key, **record})
 
-    def failed(self) -> set[str]:
-        """Cells that have a failure record (by name alone) and no rows."""
-        return {path.stem for path in self.paths.failures.glob("[!.]*.json")} - self.keys()
+    def failed(self, *, done: Collection[str] | None = None) -> set[str]:
+        """Cells that have a failure record (by name alone) and no rows (`done`: their keys)."""
+        records = {path.stem for path in self.paths.failures.glob("[!.]*.json")}
+        return records.difference(self.keys() if done is None else done)
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """Records of the cells that failed; a damaged one has the cause `unknown`, and a relaunch runs its cell again."""

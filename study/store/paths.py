@@ -1,27 +1,36 @@
-"""Every path of a run:
+"""Every path of a run, and the name of every file that the study writes.
 
 runs/NAME/study.yaml                     the resolved study
 runs/NAME/planned.parquet                keys and settings of its cells
 runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer)
-runs/NAME/rows.parquet                   instead of these, all rows in one file, where `python -m study.pack` made the run
+runs/NAME/rows.parquet                   all rows in one file, where `python -m study.pack` made it
 runs/NAME/failures/KEY.json              why a cell has no rows
 runs/NAME/damaged/                       files that failed their checksum, set aside
-runs/NAME/trainings/KEY/                 provenance, loss log, console log, resume states of one training
-runs/NAME/checkpoints/KEY/epoch-00003/   kept weights
-runs/NAME/data/SETTINGS.json             fingerprint and facts of the data that the run is measured on
+runs/NAME/trainings/KEY/                 one training: see `TrainingPaths`
+runs/NAME/checkpoints/KEY/epoch-00003/   kept weights, and checkpoint.json, the record of them
+runs/NAME/data/SETTINGS.json             fingerprint and facts of the data that the run measures
 runs/NAME/data/SETTINGS.parquet          their classes: name and samples of each
-runs/NAME/classes/                       tables of single classes that `python -m study.measure --classes` writes
+runs/NAME/classes/                       class tables of `python -m study.measure --classes`
 runs/NAME/leases/KEY.json                who works on a training, and how far it is
 runs/NAME/launches/TIME.json             provenance of each launch
-runs/NAME/search/journal.log             trials of a search (Optuna's journal), beside search.yaml, its file
-runs/NAME/best.yaml                      settings that a search found
+runs/NAME/launches/TIME.stop             exists once the launch was asked to end
+runs/NAME/search/journal.log             trials of a search (Optuna's journal)
+runs/NAME/search/search.yaml             the search as it was launched last
+runs/NAME/search/search.json             lease of the launch that works on the search
+runs/NAME/best.yaml                      settings of a search's best trial
+runs/NAME/best-trial-0007.yaml           the same for each trial on the front of several objectives
 runs/NAME/report/                        what `python -m analysis` writes
+runs/.cache/                             shared by the runs of a folder: see `CachePaths`
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+LOSS_LOG = "loss_log.jsonl"
+CHECKPOINT_RECORD = "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -66,21 +75,31 @@ class RunPaths:
         return self.root / "trainings"
 
     def training(self, key: str) -> Path:
+        """The folder of a training; `TrainingPaths` names what lies there."""
         return self.trainings / key
 
     def provenance(self, key: str) -> Path:
         """Settings, versions, hardware and times of a training."""
-        return self.training(key) / "provenance.json"
+        return TrainingPaths(self.training(key)).provenance
+
+    def loss_log(self, key: str) -> Path:
+        """Loss and learning rate of each optimizer step of a training."""
+        return TrainingPaths(self.training(key)).loss_log
 
     def stop(self, key: str) -> Path:
-        """Exists once a training was asked to end and its launch was not: a search has given it up."""
-        return self.training(key) / "stop"
+        """Exists once a training was asked to end and its launch was not: its trial is pruned."""
+        return TrainingPaths(self.training(key)).stop
+
+    @property
+    def kept(self) -> Path:
+        """Kept weights of all trainings."""
+        return self.root / "checkpoints"
 
     def checkpoints(self, key: str) -> Path:
-        return self.root / "checkpoints" / key
+        return self.kept / key
 
     def checkpoint(self, key: str, epoch: int) -> Path:
-        return self.checkpoints(key) / f"epoch-{epoch:05d}"
+        return self.checkpoints(key) / epoch_name(epoch)
 
     def data(self, settings: str) -> Path:
         return self.root / "data" / f"{settings}.json"
@@ -100,9 +119,27 @@ class RunPaths:
     def launches(self) -> Path:
         return self.root / "launches"
 
+    def launch(self, name: str) -> Path:
+        """Provenance of a launch."""
+        return self.launches / f"{name}.json"
+
+    def stop_launch(self, name: str) -> Path:
+        """Exists once a launch was asked to end: its workers save and return."""
+        return self.launches / f"{name}.stop"
+
     @property
     def search(self) -> Path:
         return self.root / "search"
+
+    @property
+    def search_file(self) -> Path:
+        """The search as it was launched last."""
+        return self.search / "search.yaml"
+
+    @property
+    def search_lease(self) -> Path:
+        """Who works on the search."""
+        return self.search / "search.json"
 
     @property
     def journal(self) -> Path:
@@ -110,14 +147,130 @@ class RunPaths:
         return self.search / "journal.log"
 
     def best(self, trial: int | None = None) -> Path:
-        """Settings that a search found; of several objectives, those of one trial on the front."""
+        """Settings of a search's best trial; of several objectives, of one trial on the front."""
         return self.root / ("best.yaml" if trial is None else f"best-trial-{trial:04d}.yaml")
+
+    def all_best(self) -> list[Path]:
+        """The files of best trials that lie in the run."""
+        return sorted(self.root.glob("best.yaml")) + sorted(self.root.glob("best-trial-*.yaml"))
 
     @property
     def cache(self) -> Path:
         """Tokens and other derived data, shared by all runs of the folder."""
-        return self.root.parent / ".cache"
+        return cache_of(self.root.parent)
 
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+
+@dataclass(frozen=True)
+class TrainingPaths:
+    """Files of a training's folder.
+
+    provenance.json           settings, versions, hardware, times
+    loss_log.jsonl            loss and learning rate of each optimizer step
+    console.log               what the training and its libraries print
+    hang.log                  stacks of its threads, where a watchdog ended it
+    state-STEP.safetensors    tensors of a resume state, with state-STEP.json, its record
+    partial/epoch-00003.json  rows of a measured checkpoint, until the cells are complete
+    stop                      exists once this training alone was asked to end
+    """
+
+    folder: Path
+
+    @property
+    def provenance(self) -> Path:
+        return self.folder / "provenance.json"
+
+    @property
+    def loss_log(self) -> Path:
+        return self.folder / LOSS_LOG
+
+    @property
+    def console_log(self) -> Path:
+        return self.folder / "console.log"
+
+    @property
+    def hang_log(self) -> Path:
+        return self.folder / "hang.log"
+
+    def state(self, step: int) -> Path:
+        """Tensors of the resume state after a step."""
+        return self.folder / f"state-{step:09d}.safetensors"
+
+    def state_records(self) -> list[Path]:
+        """Records of the resume states, newest first."""
+        return sorted(self.folder.glob("state-*.json"), reverse=True)
+
+    def states(self) -> Iterator[Path]:
+        """All files of resume states, tensors and records."""
+        return self.folder.glob("state-*")
+
+    @property
+    def partial(self) -> Path:
+        return self.folder / "partial"
+
+    def partial_rows(self, epoch: int) -> Path:
+        return self.partial / f"{epoch_name(epoch)}.json"
+
+    def partial_epochs(self) -> list[int]:
+        """Epochs whose rows lie in `partial`."""
+        return sorted(
+            int(path.stem.removeprefix("epoch-")) for path in self.partial.glob("epoch-*.json")
+        )
+
+    def unfinished(self) -> Iterator[Path]:
+        """What a training needs until its rows are stored: resume states, rows so far."""
+        yield from self.states()
+        if self.partial.exists():
+            yield self.partial
+
+    @property
+    def stop(self) -> Path:
+        return self.folder / "stop"
+
+
+@dataclass(frozen=True)
+class CachePaths:
+    """Files beside the cached data that belong to no data set."""
+
+    folder: Path
+
+    @property
+    def speeds(self) -> Path:
+        """FLOP/s of trainings, as `--calibrate` measured them."""
+        return self.folder / "speeds.json"
+
+
+@dataclass(frozen=True)
+class ScratchPaths:
+    """The folder of temporary files that a launch has beside Ray's sessions.
+
+    study-RANDOM/owner.json   the process of the launch, and its stop file
+    study-RANDOM/tune-RANDOM/ what Ray Tune writes
+    """
+
+    folder: Path
+
+    PREFIX = "study-"
+    TUNE_PREFIX = "tune-"
+
+    @property
+    def owner(self) -> Path:
+        return self.folder / "owner.json"
+
+    @classmethod
+    def all(cls, parent: Path) -> Iterator[ScratchPaths]:
+        """Folders below `parent` that have an owner."""
+        return (cls(path.parent) for path in parent.glob(f"{cls.PREFIX}*/owner.json"))
+
+
+def cache_of(runs: Path) -> Path:
+    """The cache that the runs of a folder share."""
+    return runs / ".cache"
+
+
+def epoch_name(epoch: int) -> str:
+    """`epoch-00003`: the name of a checkpoint."""
+    return f"epoch-{epoch:05d}"

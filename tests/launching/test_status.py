@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_study import launch, tiny
 
+from study.clean import main as clean
+from study.launching.units import size_text
 from study.status import main
 from study.store.leases import Leases
 
@@ -79,13 +81,18 @@ def test_different_messages_of_a_cause_are_all_shown(
 def test_checkpoints_are_deleted_only_while_nothing_runs(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    size = sum(path.stat().st_size for path in (run / "checkpoints").rglob("*") if path.is_file())
     with Leases(run / "leases").hold("a" * 32, "launch"):
-        assert main([str(run), "--delete-checkpoints"]) == 2
+        assert clean([str(run)]) == 2
+        assert "stop their launch" in capsys.readouterr().err
         assert (run / "checkpoints").exists()
-    assert main([str(run), "--delete-checkpoints"]) == 1
+    assert clean([str(run)]) == 0
+    assert f"Deleted {size_text(size)} of checkpoints" in capsys.readouterr().out
     assert not (run / "checkpoints").exists()
-    assert main([str(run), "--delete-checkpoints"]) == 1
+    assert clean([str(run)]) == 0
     assert "Deleted 0 B" in capsys.readouterr().out
+    assert clean([str(run.parent)]) == 2
+    assert "holds no run" in capsys.readouterr().err
 
 
 def test_a_damaged_failure_record_is_shown_as_such(

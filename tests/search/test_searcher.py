@@ -270,7 +270,7 @@ def test_a_training_pruned_for_one_trial_runs_again_for_another(tmp_path: Path) 
     stop.parent.mkdir(parents=True)
     stop.touch()
     trials.ended(task.training.key, Ended("stopped"))
-    assert not trials.finished
+    assert not trials.settle()
     assert not stop.exists()
     assert answer(trials) == 1
     assert states(tmp_path) == ["PRUNED", "COMPLETE"]

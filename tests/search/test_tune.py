@@ -20,7 +20,7 @@ from study.config import load_study
 from study.launch import main as launch
 from study.search.config import load_search
 from study.search.confirm import fresh_seeds, tuning_seeds
-from study.search.status import SearchLook
+from study.search.status import SearchStatus
 from study.status import main as status
 from study.store import RunPaths, Store
 from study.store.leases import Leases
@@ -162,7 +162,7 @@ def test_status_of_a_search_that_goes_on(
     assert "trials failed: diverged" in said
     assert "ufm 4 4 epochs seed 0" in said
     assert f"best: trial {journal(run).best_trial.number}, nc1_ratio" in said
-    assert status([str(run), "--delete-checkpoints"]) == 0
+    assert status([str(run)]) == 0
     assert f"({failed} failed, 1 interrupted); no launch works on it" in capsys.readouterr().out
     assert RunPaths(run).journal.read_bytes() == before
 
@@ -172,7 +172,7 @@ def test_one_look_at_a_search_follows_it(tmp_path: Path) -> None:
     search, run = search_of(hunt(trials=3)), tmp_path / "hunt"
     trials = trials_of(search, run)
     assert trials.next() is not None
-    look = SearchLook(search, run)
+    look = SearchStatus(search, run)
     assert look.states() == {"running": 1}
     (opened,) = trials.open.values()
     trials.searcher.prune(opened.trial)

@@ -1,0 +1,53 @@
+"""How large the data of cells are, looked up once per launch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.data import DataConfig, DataError, Estimate, estimate, load_data
+from study.data.config import HUB_IMAGES
+from study.grid import Cell
+
+
+class DataSizes:
+    """Sizes of data sets, each looked up once.
+
+    An object belongs to one launch, so that the next one sees a corpus that has appeared since.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        """`cache`: folder of the cached data."""
+        self.cache = cache
+        self._results: dict[tuple[str, str], Estimate | DataError] = {}
+
+    def size(self, cell: Cell) -> Estimate | None:
+        """Size of a cell's data; None where it cannot be known (`problem` says why)."""
+        result = self._look_up(cell)
+        return None if isinstance(result, DataError) else result
+
+    def problem(self, cell: Cell) -> str | None:
+        """Why the size of a cell's data is not known, or None."""
+        result = self._look_up(cell)
+        return str(result) if isinstance(result, DataError) else None
+
+    def _look_up(self, cell: Cell) -> Estimate | DataError:
+        key = (cell.config.data.model_dump_json(), str(cell.folder))
+        if key not in self._results:
+            try:
+                self._results[key] = _size(cell.config.data, cell.folder, self.cache)
+            except DataError as error:
+                self._results[key] = error
+        return self._results[key]
+
+
+def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
+    """What is known at once, else the data are built and cached; nothing comes from the hub."""
+    if (known := estimate(config, base=folder, cache=cache)) is not None:
+        return known
+    source = str(getattr(config, "source", ""))
+    if source.startswith("hub:") or source in HUB_IMAGES:
+        raise DataError(f"{source} has not been fetched yet: its size is known once a launch did")
+    data = load_data(config, base=folder, cache=cache)
+    return Estimate(
+        len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape
+    )

@@ -1,0 +1,267 @@
+"""Works off a backlog: through Ray or in this process, watched, until it is empty or stopped.
+
+    prepare(cells)           set damaged files aside, forget failures, delete leftovers
+    plan(cells)              what the store lacks, with its cost
+    work(backlog, watch)     hand out trainings until the backlog is finished
+
+A launch of a study and one of a search each own a launcher, give it backlogs and say by
+themselves what they ask for and how it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from study.config import COLUMN_KINDS, Resources
+from study.grid import Cell, Plan, measurements, plan, trainings
+from study.launching.data_sizes import DataSizes
+from study.launching.options import LaunchOptions
+from study.launching.progress import Watch
+from study.launching.view import view
+from study.scheduling.backlog import Backlog
+from study.scheduling.leftovers import forget_dead_launches, scratch
+from study.scheduling.ray_environment import prepare_environment
+from study.scheduling.stopping import Stopped, Stopping
+from study.scheduling.work import work
+from study.settings.faults import Fault, StudyError
+from study.store import Store
+from study.store.atomic import write_atomically, write_json
+from study.store.leases import Leases
+from study.store.paths import TrainingPaths
+from study.store.provenance import launch_record, now
+from study.training.checkpoints import has_checkpoints
+
+START, MEASURED = 1e11, 5e10
+"""FLOPs that a core does while a training starts, and while a cell is measured at a checkpoint.
+
+Small trainings take no less time than that.
+"""
+IDLE = 0.2
+"""Seconds between two looks at a backlog from which nothing can start."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a launch calls itself: in errors `source`, in advice `door` and what it `does`."""
+
+    source: str
+    door: str
+    does: str
+
+    def command(self, run_dir: Path, options: LaunchOptions) -> str:
+        """The command that takes the launch up again."""
+        return shlex.join(["python", "-m", self.door, str(run_dir), *options.arguments()])
+
+
+class Launcher:
+    """Works off the backlogs of one launch in a run directory."""
+
+    def __init__(
+        self, run_dir: Path, options: LaunchOptions, console: Console, description: Description
+    ) -> None:
+        self.run_dir, self.options, self.console = run_dir, options, console
+        self.description = description
+        self.store = Store(run_dir)
+        self.paths = self.store.paths
+        self.leases = Leases(self.paths.leases)
+        self.sizes = DataSizes(self.paths.cache)
+        self.name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+        self.stop_file = self.paths.stop_launch(self.name)
+        self.record: dict[str, Any] = {}
+
+    def say(self, text: str) -> None:
+        """Tell the user."""
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def plan(self, cells: tuple[Cell, ...]) -> Plan:
+        """What is left of cells, with its cost where the size of the data is known."""
+        return plan(
+            cells,
+            done=self.store.keys(),
+            failed=self.store.failed(),
+            kept=lambda training: has_checkpoints(self.paths, training.key, training.epochs),
+            size=self.sizes.size,
+        )
+
+    def prepare(self, cells: Iterable[Cell]) -> None:
+        """Set damaged files aside, forget failures as asked, delete what killed launches left."""
+        cells = tuple(cells)
+        for path in self.store.verify():
+            self.say(f"damaged file set aside, its cell runs again: {path}")
+        cause = self.options.retry_failed
+        if cause is not None:
+            for record in self.failures(cells):
+                if cause in ("all", record["cause"]):
+                    self.store.forget_failure(record["cell"])
+        forget_dead_launches()
+        self._delete_leftovers(cells)
+
+    def failures(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
+        """Failure records of cells."""
+        keys = {cell.key for cell in cells}
+        return [record for record in self.store.failures() if record["cell"] in keys]
+
+    def describe(self, cells: Iterable[Cell]) -> None:
+        """Record in the run which cells it asks for."""
+        rows = [
+            {"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in cells
+        ]
+        self.store.plan(rows, types=COLUMN_KINDS)
+
+    def describe_file(self, path: Path, comment: str, folder: Path, content: Any) -> None:
+        """Keep the launched file in the run; relative paths in it start from `folder`."""
+        values = {"folder": self._relative(folder), **content}
+        text = f"# {comment}\n{yaml.safe_dump(values, sort_keys=False)}"
+        write_atomically(path, text.encode())
+
+    def record_launch(self, **counts: int) -> None:
+        """Write down who launches what, with which versions, and how much is asked for."""
+        self.record = {**(self.record or launch_record()), **counts}
+        write_json(self.paths.launch(self.name), self.record)
+
+    def work(self, backlog: Backlog, watch: Watch) -> bool:
+        """Hand out trainings until the backlog is finished; False where the user stopped it.
+
+        Raises StudyError where a Ray cluster cannot be joined, or a training fits no node.
+        """
+        try:
+            self._work(backlog, watch)
+        except (Stopped, KeyboardInterrupt):
+            command = self.description.command(self.run_dir, self.options)
+            does = self.description.does
+            self.say(f"\nStopped. What was finished is stored; this {does}:\n  {command}")
+            return False
+        finally:
+            self.stop_file.unlink(missing_ok=True)
+        return True
+
+    def watch(self, cells: tuple[Cell, ...]) -> Watch:
+        """A look at cells, each training weighted by its cost where that is known."""
+        everything = plan(cells, size=self.sizes.size)
+        weights = {
+            training.key: START + MEASURED * measurements(training) + cost.flops
+            for training in everything.pending
+            if (cost := everything.costs.get(training.key)) is not None and cost.flops is not None
+        }
+        return Watch(self.run_dir, cells, weights)
+
+    def _delete_leftovers(self, cells: tuple[Cell, ...]) -> None:
+        """Delete what killed trainings needed whose rows are stored."""
+        done = self.store.keys()
+        for training in trainings(cells):
+            if all(cell.key in done for cell in training.cells):
+                paths = TrainingPaths(self.paths.training(training.key))
+                unfinished = list(paths.unfinished())
+                if unfinished and not self.leases.busy(training.key):
+                    for path in unfinished:
+                        rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _relative(self, folder: Path) -> str:
+        """A folder as seen from the run, if both lie below this folder, which may move."""
+        folder, run, here = folder.resolve(), self.run_dir.resolve(), Path.cwd()
+        near = folder.is_relative_to(here) and run.is_relative_to(here)
+        return os.path.relpath(folder, run) if near else str(folder)
+
+    def _work(self, backlog: Backlog, watch: Watch) -> None:
+        stopping = Stopping(partial(self._ask_to_stop, backlog), self._any_worker)
+        with stopping.waits(), view(watch, self.console):
+            if self.options.serial:
+                _work_here(backlog)
+            else:
+                self._work_on_ray(backlog, stopping)
+
+    def _work_on_ray(self, backlog: Backlog, stopping: Stopping) -> None:
+        address = prepare_environment(self.options.address)
+        from study.scheduling import ray_tune
+
+        try:
+            with (
+                scratch(self.stop_file) as folder,
+                ray_tune.connected(address, folder),
+                stopping.waits(),  # again, as Ray has set handlers of its own
+            ):
+                self._check_resources(backlog, ray_tune.nodes())
+                backlog.nodes = ray_tune.nodes
+                while not backlog.settle():
+                    try:
+                        ray_tune.run(backlog, folder)
+                    except ray_tune.SweepError as error:
+                        backlog.abandoned(str(error), killed=error.killed)
+        except ray_tune.ClusterError as error:
+            fix = "docs/cluster.md tells how to start and join a cluster"
+            fault = Fault("--address", str(error), fix)
+            raise StudyError([fault], source="command line") from error
+
+    def _check_resources(self, backlog: Backlog, nodes: Mapping[str, Mapping[str, float]]) -> None:
+        """Refuse trainings that fit no node of this computer; a cluster's node may join later."""
+        lacks = lacking((each.first.resources for each in backlog.upcoming), nodes.values())
+        if not lacks:
+            return
+        if self.options.address is not None:
+            text = ", ".join(
+                f"resources.{lack.name} is {lack.need:g}, the largest node has {lack.have:g}"
+                for lack in lacks
+            )
+            self.say(f"Some trainings wait for a larger node to join: {text}")
+            return
+        faults = [
+            Fault(
+                f"resources.{lack.name}",
+                f"is {lack.need:g}, but this computer has {lack.have:g}",
+                "Ask for less, or for a cluster",
+            )
+            for lack in lacks
+        ]
+        raise StudyError(faults, source=self.description.source)
+
+    def _ask_to_stop(self, backlog: Backlog) -> None:
+        self.say("\nStopping: asking the trainings to save (again to stop at once) ...")
+        backlog.end("the launch was stopped")
+        write_atomically(self.stop_file, now().encode())
+
+    def _any_worker(self) -> bool:
+        return any(lease.launch == self.name and not lease.dead() for lease in self.leases.all())
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A resource of which trainings need more than any node has."""
+
+    name: str
+    need: float
+    have: float
+
+
+def lacking(
+    resources: Iterable[Resources], nodes: Collection[Mapping[str, float]]
+) -> tuple[Lack, ...]:
+    """The resources of which some training needs more than the largest node has."""
+    needs = Counter[str]()
+    for each in resources:
+        needs |= Counter({"cpus": each.cpus, "gpus": each.gpus})
+    largest = {name: max((node[name] for node in nodes), default=0.0) for name in needs}
+    return tuple(
+        Lack(name, need, largest[name]) for name, need in needs.items() if need > largest[name]
+    )
+
+
+def _work_here(backlog: Backlog) -> None:
+    """Run the trainings of a backlog in this process."""
+    while not backlog.settle():
+        if (task := backlog.next()) is None:
+            time.sleep(IDLE)
+        else:
+            backlog.ended(task.training.key, work(task))

@@ -1,0 +1,55 @@
+"""A request for a launch as a study and the folder of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from study.config import StudyConfig, study_from
+from study.launching.overrides import overridden
+from study.settings.faults import Fault, StudyError
+from study.settings.yaml_files import read_extended, read_yaml
+from study.store import RunPaths
+
+
+def open_study(
+    target: str | Path | StudyConfig, runs: Path, overrides: Iterable[str] = ()
+) -> tuple[StudyConfig, Path]:
+    """The study that is asked for, and its run directory.
+
+    Args:
+        target: a study, a YAML file, or the folder of a run.
+        runs: where runs lie.
+        overrides: settings in place of those of the target, such as `train.lr=1e-3`.
+
+    Raises:
+        StudyError: the target is no study, or it or an override cannot be used.
+    """
+    run: Path | None = None
+    if isinstance(target, StudyConfig):
+        content, folder, source = target.as_yaml(), target.folder, f"study {target.name}"
+    elif (path := Path(target)).is_dir():
+        run = path
+        content, folder, source = _content_of_run(path)
+    else:
+        content, folder, source = read_extended(path), path.resolve().parent, str(path)
+    study = study_from(overridden(content, overrides), folder=folder, source=source)
+    return study, run or runs / study.name
+
+
+def _content_of_run(run: Path) -> tuple[dict[str, Any], Path, str]:
+    """What a run keeps of its study, where relative paths of it start, and the file's name."""
+    paths = RunPaths(run)
+    if not paths.study.exists():
+        fix = "Give a YAML file, or a folder below runs/"
+        if paths.journal.exists():
+            fix = (
+                f"It holds a search: python -m study.tune {run} goes on with it, "
+                f"python -m analysis {run} reports it"
+            )
+        fault = Fault("", f"this folder holds no run (no {paths.study.name})", fix)
+        raise StudyError([fault], source=str(run))
+    content = read_yaml(paths.study)
+    folder = run / str(content.pop("folder", "."))
+    return content, folder.resolve(), str(paths.study)

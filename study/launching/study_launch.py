@@ -1,0 +1,125 @@
+"""A launch of a study: what its store lacks, worked off; then what is there and what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from study.config import StudyConfig
+from study.grid import Cell, Plan, expand
+from study.launching.launcher import Description, Launcher
+from study.launching.options import LaunchOptions
+from study.launching.plan_report import show_plan
+from study.launching.speed import calibrate
+from study.scheduling.backlog import Backlog
+
+
+class StudyLaunch:
+    """One launch of a study."""
+
+    def __init__(
+        self,
+        study: StudyConfig,
+        run_dir: Path,
+        options: LaunchOptions,
+        console: Console,
+        *,
+        source: str,
+    ) -> None:
+        """`source` names the study in errors."""
+        description = Description(source, door="study.launch", does="resumes")
+        self.study = study
+        self.cells = expand(study)
+        self.launcher = Launcher(run_dir, options, console, description)
+
+    def show(self, *, calibrated: bool = False) -> None:
+        """Print what a launch would do and cost; `calibrated`: measure a few steps first."""
+        launcher = self.launcher
+        left = launcher.plan(self.cells)
+        if calibrated:
+            calibrate(left, launcher.paths.cache, launcher.say)
+        show_plan(left, launcher.console, launcher.sizes)
+
+    def run(self) -> int:
+        """Run what is left; the exit code: 0 all done, 1 something failed or was stopped.
+
+        Raises StudyError where a Ray cluster cannot be joined.
+        """
+        launcher = self.launcher
+        launcher.prepare(self.cells)
+        launcher.describe_file(
+            launcher.paths.study,
+            "The study as launched last; `python -m study.launch` of this folder runs what is "
+            "missing.",
+            self.study.folder,
+            self.study.as_yaml(),
+        )
+        launcher.describe(self.cells)
+        self._warn_of_tuning_seeds()
+        ending = run_cells(launcher, self.study, self.cells)
+        return 1 if ending is None else self._summary(ending)
+
+    def _warn_of_tuning_seeds(self) -> None:
+        """Seeds on which settings were chosen say nothing of how these do elsewhere."""
+        tuned = self.study.tuned
+        if tuned is not None:
+            used = sorted({cell.config.seed for cell in self.cells} & set(tuned.seeds))
+            if used:
+                self.launcher.say(
+                    f"Warning: the settings were tuned on seed {', '.join(map(str, used))} "
+                    f"(trial {tuned.trial} of {tuned.search}): what these seeds give is too good; "
+                    "leave them out of what you conclude"
+                )
+
+    def _summary(self, ending: str) -> int:
+        """Say how it ended and what to do next; the exit code."""
+        launcher = self.launcher
+        if ending:
+            launcher.say(ending)
+        failed = launcher.failures(self.cells)
+        if failed:
+            causes = Counter(str(record["cause"]) for record in failed)
+            text = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
+            launcher.say(
+                f"{len(failed)} cells failed ({text}); "
+                f"`python -m study.status {launcher.run_dir}` tells why, "
+                "`--retry-failed` runs them again."
+            )
+        done = len(launcher.store.keys() & {cell.key for cell in self.cells})
+        if done:
+            launcher.say(
+                f"{done} of {len(self.cells)} cells are in {launcher.run_dir}. "
+                f"Next: python -m analysis {launcher.run_dir}"
+            )
+        return 1 if failed or ending else 0
+
+
+def run_cells(launcher: Launcher, study: StudyConfig, cells: tuple[Cell, ...]) -> str | None:
+    """Run what the store lacks of cells: why it ended early, or ''; None if the user stopped it."""
+    left = launcher.plan(cells)
+    if not left.pending:
+        launcher.say(f"{len(left.done)} of {len(cells)} cells are done: nothing to run.")
+        return ""
+    backlog = _begin(launcher, study, left)
+    return (backlog.ending or "") if launcher.work(backlog, launcher.watch(cells)) else None
+
+
+def _begin(launcher: Launcher, study: StudyConfig, left: Plan) -> Backlog:
+    """Record the launch, say what it will do, and list its trainings."""
+    launcher.record_launch(cells=len(left.cells))
+    trained = len(left.pending) - len(left.measured_only)
+    launcher.say(
+        f"{study.name}: {left.pending_cells} of {len(left.cells)} cells to run "
+        f"({len(left.done)} done, {len(left.failed)} failed before): {trained} trainings, "
+        f"{len(left.measured_only)} measured from kept checkpoints. Results: {launcher.run_dir}"
+    )
+    return Backlog(
+        launcher.run_dir,
+        left.pending,
+        launcher.name,
+        git_sha=launcher.record["git_sha"],
+        parallel=study.resources.parallel,
+        say=launcher.say,
+    )
