@@ -1,0 +1,33 @@
+"""`python -m study.clean runs/NAME`: delete the kept weights of a run that nobody works on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.launching.units import size_text
+from study.store import StoreError
+from study.store.usage import delete_checkpoints
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 no kept weights are left, 2 the request is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.clean",
+        description="Delete the kept weights of a run; a later precision then trains again.",
+    )
+    parser.add_argument("run", type=Path, help="folder of a run, such as runs/quickstart")
+    options = parser.parse_args(arguments)
+    try:
+        freed = delete_checkpoints(options.run)
+    except StoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Deleted {size_text(freed)} of checkpoints.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
