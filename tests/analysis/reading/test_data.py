@@ -19,7 +19,8 @@ from analysis.figures.classes import frequencies
 from analysis.findings.classes import EACH, class_table
 from analysis.reading.table import AnalysisError, DataSet
 from analysis.report.page import Report
-from study.data import StoriesData, load_data
+from study.data import load_data
+from study.data.config import StoriesData
 from study.store import RunPaths, Store, StoreError
 
 STORIES: dict[str, Any] = {
