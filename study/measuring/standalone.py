@@ -1,0 +1,199 @@
+"""Measuring one checkpoint outside a run: the columns of a study, at any precisions."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from study.config import CellConfig, MeasureConfig
+from study.data import DataConfig, Dataset, load_data
+from study.models import load_pretrained
+from study.precision import (
+    REFERENCE,
+    Precision,
+    PrecisionError,
+    parse_precision,
+    quantization_record,
+    quantize,
+)
+from study.settings.faults import Fault, StudyError
+from study.settings.schema import flat
+from study.settings.validation import validation_faults
+from study.settings.yaml_files import read_yaml
+from study.store import SCHEMA_VERSION, RunPaths
+from study.store.paths import cache_of
+from study.training.devices import choose_device, device_name
+
+if TYPE_CHECKING:
+    from study.measuring.collect import Measurement
+    from study.models.base import FeatureModel
+
+CONTEXT = 128
+"""Tokens in a chunk, where the request does not say."""
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Data to measure on: settings, the folder of their relative paths, the folder for tokens."""
+
+    config: DataConfig
+    base: Path
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a checkpoint: rows, and by precision the model and its numbers."""
+
+    rows: list[dict[str, Any]]
+    data: Dataset
+    measure: MeasureConfig
+    models: dict[str, FeatureModel]
+    measurements: dict[str, Measurement]
+
+
+def measure_model(
+    name: str,
+    request: DataRequest,
+    precisions: Sequence[Precision],
+    measure: MeasureConfig,
+    *,
+    device: str = "auto",
+    beat: Callable[[str, float], None] | None = None,
+) -> Measured:
+    """Measure a checkpoint at each precision.
+
+    Args:
+        name: folder with config.json and model.safetensors, or `hub:NAME[@REVISION]`.
+        request: the data to measure on.
+        precisions: at least one; none that fine-tunes.
+        measure: what is measured, of how many samples.
+        device: `auto`, `cpu` or `cuda`.
+        beat: called with what is being done and the share of it that is done.
+
+    Returns:
+        One row per precision and layer, and what they follow from.
+
+    Raises:
+        DataError, ModelError, PrecisionError: the data, the model or a precision cannot be used.
+    """
+    from study.measuring.collect import collect
+
+    where = choose_device(device)
+    data = load_data(request.config, base=request.base, cache=request.cache)
+    model = load_pretrained(name, classes=data.classes, input_shape=data.input_shape)
+    model = model.to(where).eval()
+    started = time.monotonic()
+    models: dict[str, FeatureModel] = {REFERENCE: model}
+    for precision in precisions:
+        if precision.name != REFERENCE:
+            models[precision.name] = quantize(model, precision).eval()
+    measurements = collect(
+        models,
+        data,
+        measure,
+        seed=request.config.seed,
+        device=where,
+        reference=REFERENCE,
+        beat=beat,
+    )
+    common = {
+        "schema_version": SCHEMA_VERSION,
+        "model": name,
+        **{f"data_{path}": value for path, value in flat(request.config).items()},
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "entropy_floor": data.facts.get("entropy_floor"),
+        "device": device_name(where),
+        "seconds": time.monotonic() - started,
+    }
+    rows = []
+    for precision in precisions:
+        record = quantization_record(model, models[precision.name], precision)
+        for layer, values in measurements[precision.name].by_layer():
+            undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
+            own = {"precision": precision.name, "layer": layer, **values.values}
+            rows.append(common | record | own | {"undefined": undefined})
+    wanted = {precision.name: models[precision.name] for precision in precisions}
+    return Measured(rows, data, measure, wanted, measurements)
+
+
+def read_precisions(names: str) -> list[Precision]:
+    """Precisions listed with commas, each once. Raises PrecisionError."""
+    listed = dict.fromkeys(name.strip() for name in names.split(","))
+    precisions = [parse_precision(name) for name in listed if name]
+    if not precisions:
+        raise PrecisionError("--precision names no precision: such as fp32,int8")
+    if tuned := [precision.name for precision in precisions if precision.tuning is not None]:
+        raise PrecisionError(
+            f"{', '.join(tuned)} fine-tunes: put it on the `precision` axis of a study instead"
+        )
+    return precisions
+
+
+def measure_settings(**values: Any) -> MeasureConfig:
+    """Settings of a measurement from those that were given. Raises StudyError."""
+    if faults := list(validation_faults(MeasureConfig, values)):
+        raise StudyError(faults, source="command line")
+    return MeasureConfig.model_validate(values)
+
+
+def data_request(
+    model: str, data: str | None, *, tokenizer: str | None = None, context: int | None = None
+) -> DataRequest:
+    """The data that a checkpoint is to be measured on. Raises StudyError.
+
+    Args:
+        model: the checkpoint.
+        data: a YAML file with a `data:` section, or a source of text; None: the data that a kept
+            checkpoint of a run was trained on.
+        tokenizer: of a source; by default that of the model's folder, else `char`.
+        context: tokens in a chunk of a source.
+    """
+    cache = cache_of(Path("runs"))
+    if data is None:
+        return _data_of_run(Path(model))
+    if data.endswith((".yaml", ".yml")):
+        path = Path(data)
+        content = read_yaml(path)
+        config = _data_config(content.get("data", content), str(path))
+        return DataRequest(config, path.resolve().parent, cache)
+    beside = Path(model) / "tokenizer.json"
+    values = {
+        "kind": "text",
+        "source": data,
+        "tokenizer": tokenizer or (str(beside) if beside.exists() else "char"),
+        "context": context or CONTEXT,
+    }
+    return DataRequest(_data_config(values, "command line"), Path.cwd(), cache)
+
+
+def _data_of_run(model: Path) -> DataRequest:
+    """The data that a kept checkpoint was trained on: RUN/checkpoints/TRAINING/epoch-N."""
+    training = model.resolve().parent
+    paths = RunPaths(training.parent.parent)
+    record = paths.provenance(training.name)
+    if not record.exists():
+        message = f"is missing, and {model} is no checkpoint of a run"
+        fault = Fault("--data", message, "Name the data to measure on")
+        raise StudyError([fault], source="command line")
+    values = json.loads(record.read_text(encoding="utf-8"))["config"]["data"]
+    folder = (paths.root / str(read_yaml(paths.study)["folder"])).resolve()
+    return DataRequest(_data_config(values, str(record)), folder, paths.cache)
+
+
+def _data_config(values: Any, source: str) -> DataConfig:
+    adapter: TypeAdapter[DataConfig] = TypeAdapter(DataConfig)
+    faults = [
+        fault
+        for fault in validation_faults(CellConfig, {"data": values})
+        if fault.path.startswith("data")
+    ]
+    if faults:
+        raise StudyError(faults, source=source)
+    return adapter.validate_python(values)
