@@ -10,6 +10,7 @@ from math import gcd, prod
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from study.precision.names import GROUPS, Precision
 
@@ -26,6 +27,10 @@ def round_weight(weight_oi: Tensor, precision: Precision) -> Tensor:
     for which their scale would be 0/0, stays zero. `obstacle` says which matrices a format takes.
     """
     matrix = weight_oi.detach().contiguous()
+    if matrix.shape[1] == 1 and (precision.family == "int" or precision.format in _FLOAT8):
+        # torchao would take one scale for all rows where none is longer than one weight; a
+        # second weight of zero leaves the scales as they are.
+        return round_weight(F.pad(matrix, (0, 1)), precision)[:, :1].contiguous()
     if precision.family == "int":
         return _round_to_integers(matrix, precision)
     if precision.family == "float":
@@ -106,6 +111,8 @@ def obstacle(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -
             f"its weights are {str(dtype).removeprefix('torch.')}: load the checkpoint in {names}"
         )
     _, i = shape
+    if precision.activation is not None and i == 1:
+        return f"it has one input, whose rounding torchao cannot do: take {precision.format}"
     if precision.format == "nf4":
         if prod(shape) % 64 != 0:
             return f"its {prod(shape)} weights do not divide into blocks of 64: take fp8 or an integer format"

@@ -412,6 +412,7 @@ def test_nf4_groups_scales_as_the_layer_allows() -> None:
         ),
         ("nvfp4", (8, 24), "do not divide into groups of 16"),
         ("nf4", (7, 10), "its 70 weights do not divide into blocks of 64"),
+        ("int4-dynamic", (7, 1), "it has one input, whose rounding torchao cannot do: take int4"),
     ],
 )
 def test_a_layer_that_a_format_cannot_take_is_named(
@@ -433,6 +434,20 @@ def test_a_dtype_that_a_format_cannot_take_is_named(name: str, dtype: torch.dtyp
         PrecisionError, match=f"its weights are {str(dtype)[6:]}: load the checkpoint in float32"
     ):
         quantize(nn.Linear(64, 64).to(dtype), name)
+
+
+@pytest.mark.parametrize("name", ["int8", "int4-asym", "int3-tensor", "fp8", "fp8-e5m2"])
+def test_rows_of_one_weight_have_a_scale_each(name: str) -> None:
+    """As the stems of ConvNeXt for grey images of one pixel a patch."""
+    precision = parse_precision(name)
+    column = weights(7, 1)
+    twice = torch.cat([column, column], dim=1)
+    rounded = round_weight(column, precision)
+    assert torch.equal(rounded, round_weight(twice, precision)[:, :1])
+    if precision.granularity == "channel":
+        torch.testing.assert_close(rounded, column, rtol=2 / 2**precision.bits, atol=0)
+    else:
+        assert (rounded - column).abs().max() > 0
 
 
 def test_round_weight_refuses_casts() -> None:
