@@ -145,8 +145,7 @@ def load_pretrained(
 def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> None:
     """Raise ModelError unless `model` takes inputs of this shape."""
     if isinstance(model, OwnModel):
-        # Images may be of another size, but not of other channels.
-        if len(input_shape) != len(model.input_shape) or input_shape[0] != model.input_shape[0]:
+        if not model.takes(input_shape):
             raise ModelError(
                 f"{path} takes inputs of shape {model.input_shape}, the data have {input_shape}"
             )

@@ -26,6 +26,8 @@ class Body:
 class ImageClassifier(OwnModel):
     """`head(neck(blocks(stem(x))))` for images (B, channels, height, width)."""
 
+    settings: ImageModel
+
     def __init__(self, settings: ImageModel, classes: int, input_shape: tuple[int, ...]) -> None:
         super().__init__(settings, classes, input_shape)
         height, width = input_shape[1:]
@@ -41,6 +43,11 @@ class ImageClassifier(OwnModel):
     @property
     def layers(self) -> dict[str, nn.Module]:
         return {f"block{number}": block for number, block in enumerate(self.blocks, start=1)}
+
+    def takes(self, input_shape: tuple[int, ...]) -> bool:
+        if not self.settings.any_size:
+            return super().takes(input_shape)
+        return len(input_shape) == 3 and input_shape[0] == self.input_shape[0]
 
     def features(self, x: Tensor) -> Tensor:
         features: Tensor = self.neck(self.blocks(self.stem(x)))

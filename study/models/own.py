@@ -47,6 +47,10 @@ class OwnModel(FeatureModel):
         with _own_randomness(seed):
             return cls(settings, classes, input_shape)
 
+    def takes(self, input_shape: tuple[int, ...]) -> bool:
+        """Whether inputs of this shape fit the weights."""
+        return input_shape == self.input_shape
+
     def description(self) -> dict[str, Any]:
         """What `config.json` says of the model."""
         settings = self.settings.model_dump(mode="json")

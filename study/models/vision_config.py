@@ -36,6 +36,8 @@ class ImageModel(HeadSettings):
     """Import path of a function (settings, input shape) -> `image_classifier.Body`."""
     smallest: ClassVar[int] = 8
     """Shorter side, in pixels, of the smallest images; below it maps vanish on the way."""
+    any_size: ClassVar[bool] = True
+    """Whether the weights fit images of other heights and widths."""
 
     @abstractmethod
     def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
@@ -174,6 +176,7 @@ class MLP(ImageModel):
 
     body: ClassVar[str] = "study.models.mlp:perceptron"
     smallest: ClassVar[int] = 1
+    any_size: ClassVar[bool] = False
     kind: Literal["mlp"] = "mlp"
     width: PositiveInt
     depth: PositiveInt
