@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.table import Choices, Direction, Metric, Roles, expected_sign, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS
@@ -85,7 +85,7 @@ def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataF
     tested = [_tested(line, outcomes.get((line.metric, line.scale, line.given))) for line in lines]
     better = roles.responses.get(roles.response)
     signed = [_signed(line, roles, better) for line in _adjusted(tested)]
-    return frame(Association, signed)
+    return frame_of(Association, signed)
 
 
 def _signed(line: Association, roles: Roles, better: Direction | None) -> Association:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.association import obstacle
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.table import CDNV_NORM, LOGGED, Choices, Roles, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.decomposition import group_means, mundlak, simpson
@@ -108,7 +108,7 @@ def confounders(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFr
     ]
     outcomes = batch.run()
     tested = [_tested(line, outcomes) for line in lines]
-    return frame(Confounding, tested)
+    return frame_of(Confounding, tested)
 
 
 def _line(

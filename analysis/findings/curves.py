@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.selection import at_reference
 from analysis.reading.table import FLOOR, ZERO_ERROR, Table
 
@@ -70,7 +70,7 @@ def course(table: Table) -> pl.DataFrame:
                 else int((after < before if metric.direction == "lower" else after > before).sum()),
             )
         lines.append(line)
-    return frame(Course, lines)
+    return frame_of(Course, lines)
 
 
 def zero_error(table: Table) -> pl.DataFrame | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import (
     CDNV_NORM,
@@ -121,7 +121,7 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
                     rows, Change(precision, baseline, column, 0, seed_sd=spread), better, choices
                 )
             )
-    return frame(Change, lines)
+    return frame_of(Change, lines)
 
 
 def _ordered(table: Table) -> list[str]:

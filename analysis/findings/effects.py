@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.confounders import axis_covariates
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS
@@ -53,7 +53,7 @@ def effects(
         for axis in axis_covariates(rows, roles)[0]
     ]
     outcomes = batch.run()
-    return frame(Effect, [_tested(line, outcomes) for line in lines])
+    return frame_of(Effect, [_tested(line, outcomes) for line in lines])
 
 
 def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Effect:

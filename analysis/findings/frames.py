@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_args, get_type_hints
 
 import polars as pl
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Line = TypeVar("Line")
 
 KINDS = {str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean()}
 
@@ -27,6 +29,11 @@ def _kind(hint: object) -> pl.DataType:
     return KINDS[plain]
 
 
-def frame(line: type[DataclassInstance], lines: Iterable[DataclassInstance]) -> pl.DataFrame:
+def frame_of(line: type[DataclassInstance], lines: Iterable[DataclassInstance]) -> pl.DataFrame:
     """The table of `lines`, all of the type `line`; it has every column even without a line."""
     return pl.DataFrame([asdict(each) for each in lines], schema=schema(line))
+
+
+def lines_of(line: type[Line], frame: pl.DataFrame) -> list[Line]:
+    """The lines that a table was made of: what reads them has the names of the columns checked."""
+    return [line(**row) for row in frame.to_dicts()]

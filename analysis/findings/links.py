@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.findings.confounders import axis_covariates
 from analysis.findings.degradation import comparisons, paired
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.table import CONTROL, TUNED, Choices, Roles, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS
@@ -77,7 +77,7 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
             lines.append(
                 _answered(line, outcomes.get((number, "raw")), outcomes.get((number, "partial")))
             )
-    return frame(ChangeLink, lines)
+    return frame_of(ChangeLink, lines)
 
 
 def _with_changes(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from analysis.findings.degradation import comparisons, paired
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Table
 
@@ -71,7 +71,7 @@ def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
         )
         lines.append(_facts(table, line))
     first, rest = lines[0], sorted(lines[1:], key=lambda line: -(line.bits or 0.0))
-    return frame(Overview, (first, *rest))
+    return frame_of(Overview, (first, *rest))
 
 
 def _facts(table: Table, line: Overview) -> Overview:

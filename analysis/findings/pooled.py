@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.association import obstacle
-from analysis.findings.frames import frame
+from analysis.findings.frames import frame_of
 from analysis.reading.selection import precisions
 from analysis.reading.table import Choices, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
@@ -51,7 +51,7 @@ def pooled(table: Table, choices: Choices) -> pl.DataFrame:
         ]
         outcomes = batch.run()
         lines = [_tested(line, outcomes.get((line.metric, line.given))) for line in lines]
-    return frame(Pooled, lines)
+    return frame_of(Pooled, lines)
 
 
 def _tested(line: Pooled, outcome: Outcome | str | None) -> Pooled:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
+from analysis.findings.frames import frame_of
 from analysis.reading.search_record import SearchRecord
 from analysis.reading.table import Metric
 from analysis.statistics.linear import Floats
@@ -60,23 +61,23 @@ class Comparison:
     note: str = ""
 
 
-def last_values(frame: pl.DataFrame, cells: Sequence[str], column: str) -> dict[str, float | None]:
+def last_values(rows: pl.DataFrame, cells: Sequence[str], column: str) -> dict[str, float | None]:
     """cell -> value at its last checkpoint, of the cells that have rows."""
-    rows = (
-        frame.filter(pl.col("cell").is_in(list(cells)))
+    last = (
+        rows.filter(pl.col("cell").is_in(list(cells)))
         .sort("epoch")
         .group_by("cell", maintain_order=True)
         .last()
     )
-    return dict(zip(rows["cell"].to_list(), rows[column].to_list(), strict=True))
+    return dict(zip(last["cell"].to_list(), last[column].to_list(), strict=True))
 
 
-def broken(frame: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str]) -> set[str]:
+def broken(rows: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str]) -> set[str]:
     """Cells whose last checkpoint breaks a constraint, written `column >= bound` or `column <= bound`."""
     found: set[str] = set()
     for constraint in constraints:
         column, relation, bound = constraint.split(" ")
-        for cell, value in last_values(frame, cells, column).items():
+        for cell, value in last_values(rows, cells, column).items():
             inside = value is not None and (
                 value >= float(bound) if relation == ">=" else value <= float(bound)
             )
@@ -84,19 +85,15 @@ def broken(frame: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str]
     return found
 
 
-def arm(
-    frame: pl.DataFrame, cells: tuple[str, ...], column: str, constraints: Sequence[str]
-) -> Arm:
+def arm(rows: pl.DataFrame, cells: tuple[str, ...], column: str, constraints: Sequence[str]) -> Arm:
     """What became of the seeds of an arm."""
-    values, breaks = last_values(frame, cells, column), broken(frame, cells, constraints)
+    values, breaks = last_values(rows, cells, column), broken(rows, cells, constraints)
     there = [cell for cell in cells if values.get(cell) is not None]
     kept = np.array([values[cell] for cell in there if cell not in breaks], dtype=np.float64)
     return Arm(cells, kept, len(breaks & set(there)), len(cells) - len(there))
 
 
-def confirmed(
-    search: SearchRecord, frame: pl.DataFrame, metric: Metric | None
-) -> Comparison | None:
+def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -> Comparison | None:
     """The comparison of the search's first objective; None before there is one.
 
     On the logarithm where the metric has heavy tails and all values are positive.
@@ -105,7 +102,7 @@ def confirmed(
         return None
     objective = search.objectives[0]
     sides = search.confirmation.tuned, search.confirmation.default
-    tuned, default = (arm(frame, cells, objective.column, search.constraints) for cells in sides)
+    tuned, default = (arm(rows, cells, objective.column, search.constraints) for cells in sides)
     pooled = np.concatenate([tuned.values, default.values])
     log = metric is not None and metric.heavy_tailed and bool((pooled > 0).all())
     told = Comparison(
@@ -160,4 +157,4 @@ def _left_out(side: Arm, name: str) -> list[str]:
 
 def comparison_table(told: Comparison) -> pl.DataFrame:
     """The comparison as a table of one line."""
-    return pl.DataFrame([asdict(told)], infer_schema_length=None)
+    return frame_of(Comparison, [told])

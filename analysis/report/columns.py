@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
 import polars as pl
 
+from analysis.findings.association import Association
+from analysis.findings.confounders import Confounding
+from analysis.findings.curves import Course
+from analysis.findings.degradation import Change
+from analysis.findings.effects import Effect
+from analysis.findings.links import ChangeLink
+from analysis.findings.overview import Overview
+from analysis.findings.pooled import Pooled
+from analysis.findings.tuning import Comparison
 from analysis.report.tables import (
     Column,
     class_named,
@@ -23,12 +35,26 @@ from analysis.report.tables import (
     yes_no,
 )
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def columns_of(line: type[DataclassInstance], *columns: Column) -> tuple[Column, ...]:
+    """The columns of a table of such lines. Raises ValueError for one that the lines lack."""
+    names = {field.name for field in fields(line)}
+    for column in columns:
+        if unknown := {column.source, column.until or column.source} - names:
+            raise ValueError(f"{line.__name__} has no column {sorted(unknown)}")
+    return columns
+
+
 NAMES = (Column("metric", "metric", of_row=named, hint="| what is given: the line is a partial r"),)
 SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
 TRAININGS = (Column("trainings", "trainings", whole, hint="one row each"),)
 NOTE = (Column("note", "note"),)
 
-ASSOCIATION = (
+ASSOCIATION = columns_of(
+    Association,
     *NAMES,
     *TRAININGS,
     Column("r", "r", signed, hint="Pearson; the partial r where something is given"),
@@ -49,7 +75,8 @@ ASSOCIATION = (
     Column("agrees", "agrees", yes_no),
     *NOTE,
 )
-ROBUSTNESS = (
+ROBUSTNESS = columns_of(
+    Association,
     *NAMES,
     *TRAININGS,
     Column("slope", "slope", number),
@@ -68,7 +95,8 @@ ROBUSTNESS = (
     Column("permutations", "permutations", whole),
     Column("all", "exact", yes_no, hint="whether all permutations were enumerated"),
 )
-POOLED = (
+POOLED = columns_of(
+    Pooled,
     *NAMES,
     *SIZES,
     Column("r", "r", signed),
@@ -79,7 +107,8 @@ POOLED = (
     Column("cluster-robust SE", "slope_se", number),
     *NOTE,
 )
-CONFOUNDERS = (
+CONFOUNDERS = columns_of(
+    Confounding,
     *NAMES,
     *TRAININGS,
     Column("architectures", "architectures", whole),
@@ -98,7 +127,8 @@ CONFOUNDERS = (
     Column("detectable partial R²", "detectable_partial_r2", share),
     *NOTE,
 )
-MUNDLAK = (
+MUNDLAK = columns_of(
+    Confounding,
     *NAMES,
     *TRAININGS,
     Column("architectures", "architectures", whole),
@@ -112,7 +142,8 @@ MUNDLAK = (
     Column("architecture share", "mixed_group_share", share, hint="share of the variance left"),
     *NOTE,
 )
-EFFECTS = (
+EFFECTS = columns_of(
+    Effect,
     Column("column", "metric"),
     Column("axis", "axis"),
     Column("scale", "scale"),
@@ -126,7 +157,8 @@ EFFECTS = (
     Column("p maxT", "p_maxt", p_value, hint="step-down over the columns"),
     *NOTE,
 )
-CHANGES = (
+CHANGES = columns_of(
+    Change,
     Column("precision", "precision"),
     Column("against", "baseline"),
     Column("column", "column"),
@@ -139,7 +171,8 @@ CHANGES = (
     Column("change / that SD", "in_seed_sd", number),
     *NOTE,
 )
-LINKS = (
+LINKS = columns_of(
+    ChangeLink,
     Column("precision", "precision"),
     Column("against", "baseline"),
     Column("metric", "metric"),
@@ -153,7 +186,8 @@ LINKS = (
     Column("p partial", "partial_p", p_value),
     *NOTE,
 )
-OVERVIEW = (
+OVERVIEW = columns_of(
+    Overview,
     Column("precision", "precision"),
     Column("against", "baseline"),
     Column("trainings", "n", whole),
@@ -170,7 +204,8 @@ OVERVIEW = (
     Column("p (sign flips)", "p", p_value),
     Column("got worse", "worse", whole, hint="trainings"),
 )
-COURSE = (
+COURSE = columns_of(
+    Course,
     Column("metric", "metric"),
     Column("trainings", "n", whole),
     Column("first checkpoint", "first", number, hint="median over trainings"),
@@ -255,7 +290,8 @@ def layers(metrics: tuple[str, ...]) -> tuple[Column, ...]:
     )
 
 
-CONFIRMATION = (
+CONFIRMATION = columns_of(
+    Comparison,
     Column("trial", "trial", whole),
     Column("still the best", "stands", yes_no),
     Column("metric", "metric"),

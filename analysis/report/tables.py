@@ -157,6 +157,12 @@ class TableExhibit:
     more: Callable[[Mapping[str, Any]], bool] = field(default=lambda row: False)
     folded: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a printed column that the frame lacks."""
+        for column in self.columns:
+            if unknown := {column.source, column.until or column.source} - {*self.frame.columns}:
+                raise ValueError(f"table {self.name!r} has no column {sorted(unknown)}")
+
     @cached_property
     def common(self) -> tuple[str, int]:
         """A note that most rows have, told once below the title and not in each row, and how many have it."""

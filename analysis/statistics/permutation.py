@@ -184,6 +184,13 @@ class Prepared:
     total: int
     shape: tuple[int, ...]
 
+    @property
+    def least_p(self) -> float:
+        """Least two-sided p that the number of permutations allows."""
+        # Where only pairs swap, swapping all of them turns the sign of the statistic around.
+        pairs = all(places.shape[1] == 2 for places in self.orbits)
+        return (2 if pairs else 1) / self.total
+
     def statistics(self, permuted_CxN: Floats) -> Floats:
         """Absolute statistics (c, k) of permuted residuals, which are overwritten."""
         if self.squares is None and self.unit is None:

@@ -18,10 +18,12 @@ import scipy.stats
 
 from analysis.__main__ import SECTIONS as SECTION_NAMES
 from analysis.__main__ import main
-from analysis.findings.association import associations
+from analysis.findings.association import Association, associations
+from analysis.findings.frames import frame_of, lines_of
 from analysis.findings.pooled import pooled
 from analysis.reading.load import load
 from analysis.reading.table import Choices, Metric, Roles, Table
+from analysis.report.columns import columns_of
 from analysis.report.page import SECTIONS, build_report
 from analysis.report.tables import Column, TableExhibit, number, p_value, signed
 from analysis.statistics.multiplicity import benjamini_hochberg
@@ -374,6 +376,31 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_section() -> None:
     assert SECTION_NAMES.split(",") == list(SECTIONS)
+
+
+def test_a_printed_column_is_one_of_the_lines() -> None:
+    with pytest.raises(ValueError, match="Association has no column \\['slop'\\]"):
+        columns_of(Association, Column("slope", "slop"))
+    with pytest.raises(ValueError, match="r_hihg"):
+        columns_of(Association, Column("interval", "r_low", until="r_hihg"))
+
+
+def test_a_table_has_what_it_prints() -> None:
+    frame = pl.DataFrame({"metric": ["nc1_ratio"], "low": [0.1]})
+    with pytest.raises(ValueError, match="'course' has no column \\['high'\\]"):
+        TableExhibit("course", "", "", frame, (Column("interval", "low", until="high"),))
+
+
+def test_lines_survive_their_table() -> None:
+    """Columns without a value keep their type, so that lines come back as they were."""
+    lines = [
+        Association("nc1_ratio", "raw", "", 7, 7, note="constant"),
+        Association("nc2_etf_error", "raw", "", 9, 9, r=0.5, exact=True, expected=-1),
+    ]
+    frame = frame_of(Association, lines)
+    assert lines_of(Association, frame) == lines
+    assert frame.schema["p"] == pl.Float64 and frame.schema["influential"] == pl.String
+    assert frame_of(Association, []).schema == frame.schema
 
 
 def test_numbers_in_print() -> None:
