@@ -49,7 +49,7 @@ def test_counts_of_the_rounds_add_up() -> None:
 
 
 def test_no_verdict_depends_on_the_seed() -> None:
-    x, y = borderline(25, 0.42, 2)
+    x, y = borderline(25, 0.6, 2)
     family = np.column_stack([x, np.random.default_rng(5).standard_normal((25, 2))])
     rounds = [decide(family, y, permutations=1_000, most=100_000, seed=seed) for seed in range(10)]
     words = {(tuple(one.verdict), tuple(one.verdict_maxt)) for one in rounds}
