@@ -9,13 +9,17 @@ Direction = Literal["lower", "higher"]
 
 WU = "Wu & Papyan 2024 (Linguistic Collapse)"
 PAPYAN = "Papyan, Han & Donoho 2020"
-KOTHAPALLI = "Kothapalli 2023"
-GALANTI = "Galanti, Gyorgy & Hutter 2021"
+KOTHAPALLI = "Kothapalli 2023 (arXiv 2206.04041)"
+GALANTI = "Galanti, Gyorgy & Hutter 2021 (arXiv 2112.15121)"
 TIRER = "Tirer, Huang & Niles-Weed 2023"
 LIU = "Liu et al. 2023"
-AMMAR = "Ammar et al. 2024 (NECO)"
+AMMAR = "Ben Ammar et al. 2024 (NECO)"
+TIRER_BRUNA = "Tirer & Bruna 2022 (MSE without bias)"
+REGELY = "Regely, Neural Collapse in Quantized Neural Networks"
+GUO = "Guo et al. 2017"
 FANG = "Fang et al. 2021"
 OURS = "this project"
+STANDARD = "standard definition"
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,10 @@ METRICS: dict[str, Metric] = {
     ),
     "nc2_coherence": Metric("NC2", "lower", PAPYAN, "mean over pairs of |cosine + 1/(C-1)|"),
     "nc2_uncentred_cos_mean": Metric(
-        "NC2", None, "review: MSE without bias", "mean over pairs of the cosine of class means"
+        "NC2", None, TIRER_BRUNA, "mean over pairs of the cosine of class means"
     ),
     "nc2_uncentred_cos_std": Metric(
-        "NC2", "lower", "review: MSE without bias", "std over pairs of the cosine of class means"
+        "NC2", "lower", TIRER_BRUNA, "std over pairs of the cosine of class means"
     ),
     "nc2_etf_error": Metric(
         "NC2",
@@ -121,11 +125,11 @@ METRICS: dict[str, Metric] = {
     "nc3_centred_error": Metric(
         "NC3",
         "lower",
-        "quantization report",
+        f"{REGELY}, NC3; the cosine of {WU}, eq. 8",
         "mean of 1 - cosine of centred head row and class mean",
     ),
     "unc3_centred_variance": Metric(
-        "UNC3", "lower", "quantization report", "variance of that cosine"
+        "UNC3", "lower", f"{REGELY}, NC3; the cosine of {WU}, eq. 8", "variance of that cosine"
     ),
     "nc3_dot_mean": Metric(
         "NC3", "higher", f"{WU}, figs 27, 28", "mean dot product of head row and centred class mean"
@@ -138,7 +142,7 @@ METRICS: dict[str, Metric] = {
         "mean distance of unit head row and unit centred mean",
     ),
     "nc3_frobenius": Metric(
-        "NC3", "lower", f"{PAPYAN}; review", "Frobenius distance of normalised head and means"
+        "NC3", "lower", PAPYAN, "Frobenius distance of normalised head and means"
     ),
     "nc3_dual_error": Metric(
         "NC3",
@@ -226,32 +230,33 @@ METRICS: dict[str, Metric] = {
         "mean cosine of centred head rows of minority classes; 1: they have merged",
     ),
     # losses and accuracies
-    "val_loss": Metric("loss", None, "cross-entropy", "validation cross-entropy, nats per sample"),
+    "val_loss": Metric("loss", None, STANDARD, "validation cross-entropy, nats per sample"),
     "val_accuracy": Metric(
-        "accuracy", None, "top-1", "share of validation samples classified correctly"
+        "accuracy", None, STANDARD, "share of validation samples classified correctly"
     ),
     "val_top5_accuracy": Metric(
-        "accuracy", None, "top-5", "share of validation samples with the class among the five first"
+        "accuracy",
+        None,
+        STANDARD,
+        "share of validation samples with the class among the five first",
     ),
     "val_calibration_error": Metric(
-        "loss", None, "Guo et al. 2017, eq. 3", "expected calibration error over 15 bins"
+        "loss", None, f"{GUO}, eq. 3", "expected calibration error over 15 bins"
     ),
-    "perplexity": Metric("loss", None, "cross-entropy", "exp of val_loss", True),
+    "perplexity": Metric("loss", None, STANDARD, "exp of val_loss", True),
     "train_loss": Metric(
         "loss",
         None,
-        "cross-entropy",
+        STANDARD,
         "cross-entropy of the measured training samples, evaluation mode",
     ),
     "train_accuracy": Metric(
-        "accuracy", None, "top-1", "share of the measured training samples classified correctly"
+        "accuracy", None, STANDARD, "share of the measured training samples classified correctly"
     ),
-    "generalization_gap": Metric("loss", None, "cross-entropy", "val_loss - train_loss"),
-    "train_loss_running": Metric(
-        "loss", None, "cross-entropy", "running loss of the training pass"
-    ),
+    "generalization_gap": Metric("loss", None, STANDARD, "val_loss - train_loss"),
+    "train_loss_running": Metric("loss", None, STANDARD, "running loss of the training pass"),
     "train_accuracy_running": Metric(
-        "accuracy", None, "top-1", "running accuracy of the training pass"
+        "accuracy", None, STANDARD, "running accuracy of the training pass"
     ),
     "zero_error_epoch": Metric(
         "accuracy",
@@ -262,7 +267,7 @@ METRICS: dict[str, Metric] = {
     "entropy_floor": Metric(
         "loss",
         None,
-        "entropy",
+        STANDARD,
         "least expected loss of any model, nats per sample; known where a grammar wrote the data",
     ),
     # what was measured

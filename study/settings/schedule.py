@@ -27,7 +27,7 @@ class Constant(_Schedule):
 
 
 class Linear(_Schedule):
-    """1 - s (1 - floor): to zero by default, as in Wu & Papyan."""
+    """1 - s (1 - floor): to zero by default, as in Wu & Papyan 2024."""
 
     kind: Literal["linear"] = "linear"
     floor: Share = 0.0

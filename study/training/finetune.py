@@ -45,7 +45,7 @@ class FakeQuantized(nn.Module):
 
 
 class LargestRows(nn.Module):
-    """A weight of which only the rows of largest mean magnitude are parameters (EfQAT, Ahmadian et al. 2024).
+    """A weight of which only the rows of largest mean magnitude are parameters (EfQAT, Ashkboos et al. 2024).
 
     The other rows are a buffer: no gradient, momentum or weight decay can reach them. `share` of the rows, rounded
     up, are trained. `transposed`: rows are the last dimension.
