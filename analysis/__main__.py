@@ -1,4 +1,5 @@
-"""The command line: python -m analysis runs/NAME, or python -m analysis results.csv --columns map.yaml."""
+"""The command line: python -m analysis runs/NAME, or python -m analysis results.csv --columns
+map.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
     """The arguments."""
     made = argparse.ArgumentParser(
         prog="python -m analysis",
-        description="Relate collapse metrics to loss, say how sure that is, and write report.html, tables and figures.",
+        description="Relate collapse metrics to loss, say how sure that is, and write "
+        "report.html, tables and figures.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

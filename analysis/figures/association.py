@@ -23,7 +23,8 @@ def scatter(
     *,
     colour: str | None,
 ) -> Figure:
-    """The response against each metric: one panel each, R^2 and r of `lines` (a table of associations) in its title.
+    """The response against each metric: one panel each, R^2 and r of `lines` (a table of
+    associations) in its title.
 
     Colours are an axis of the grid, normally a size. A metric whose line has no r is left out.
     """
@@ -55,7 +56,8 @@ def scatter(
 
 
 def controls(shown: pl.DataFrame) -> Figure:
-    """Signed r of each metric: as it is, given the axes, within and between architectures, one row per metric.
+    """Signed r of each metric: as it is, given the axes, within and between architectures, one row
+    per metric.
 
     `shown`: at least one line, all with an r and not given another metric.
     """

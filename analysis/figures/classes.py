@@ -20,7 +20,8 @@ DOTTED = 100  # classes up to which each is a dot
 
 
 def frequencies(data: Sequence[DataSet]) -> Figure:
-    """Samples of each class that has any, by its rank, on logarithmic scales: figure 4 of Wu & Papyan.
+    """Samples of each class that has any, by its rank, on logarithmic scales: figure 4 of Wu &
+    Papyan.
 
     A line per data set; those of more than `NAMED` share one colour.
     """

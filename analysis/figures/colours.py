@@ -1,4 +1,5 @@
-"""Colours of points and lines by one setting: viridis for numbers, Okabe & Ito 2008 for names; told apart by any eye."""
+"""Colours of points and lines by one setting: viridis for numbers, Okabe & Ito 2008 for names; told
+apart by any eye."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from matplotlib.lines import Line2D
 from analysis.figures.ticks import apart
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-# The middle of viridis: its ends vanish on a white page, or on a dark one, where the page inverts its figures.
+# The middle of viridis: its ends vanish on a white page, or on a dark one, where the page inverts
+# its figures.
 SIZES = ListedColormap(colormaps["viridis"](np.linspace(0.08, 0.68, 256)), name="sizes")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEW = 4  # numbers that are told one by one; more are a bar
@@ -23,7 +25,8 @@ KEY_HEIGHT = 0.45  # inches above the panels that the key needs
 
 
 class Colours:
-    """The colour of each value of `axis` in `rows`; one colour for all where it is None or does not vary."""
+    """The colour of each value of `axis` in `rows`; one colour for all where it is None or does not
+    vary."""
 
     def __init__(self, rows: pl.DataFrame, axis: str | None) -> None:
         self.axis = axis if axis is not None and rows[axis].n_unique() > 1 else None

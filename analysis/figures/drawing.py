@@ -1,7 +1,7 @@
 """What all figures share: their style, panels, labels, points and lines.
 
-Drawn with matplotlib's object interface (no global state). An svg has no background, so that the page may show it on
-its own; files on disk have a white one.
+Drawn with matplotlib's object interface (no global state). An svg has no background, so that the
+page may show it on its own; files on disk have a white one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9.0,
-    "axes.titley": 1.0,  # a place of its own: to look for what lies above the axes takes a tenth of the time of a figure
+    # A place of its own: to look for what lies above the axes takes a tenth of the time of a
+    # figure.
+    "axes.titley": 1.0,
     "axes.labelsize": 9.0,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -66,11 +68,11 @@ def panels(
     wide: float | None = None,
     beside: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, four across; sizes in inches, `above` free at the top, `titled` over each panel,
-    `beside` free at the right. A panel is `wide` across, or a quarter of the page.
+    """A figure of `count` panels, four across; sizes in inches, `above` free at the top, `titled`
+    over each panel, `beside` free at the right. A panel is `wide` across, or a quarter of the page.
 
-    With a `ylabel` the panels share their y axis by `share_y`, and `gap` may be small. Fixed sizes, not a layout
-    engine: that takes seconds for forty panels.
+    With a `ylabel` the panels share their y axis by `share_y`, and `gap` may be small. Fixed sizes,
+    not a layout engine: that takes seconds for forty panels.
     """
     across, down = min(4, max(count, 1)), max(1, math.ceil(count / 4))
     left, right, bottom = 0.75, 0.15, 0.5
@@ -92,7 +94,8 @@ def panels(
 
 
 def share_y(axes: list[Axes]) -> None:
-    """The same y limits for all. (Linked axes ask each other at every change: quadratic in the panels.)"""
+    """The same y limits for all. (Linked axes ask each other at every change: quadratic in the
+    panels.)"""
     limits = [axis.get_ylim() for axis in axes if axis.has_data()]
     if limits:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
@@ -119,7 +122,8 @@ def dots(
     marker: str = "o",
     hollow: bool = False,
 ) -> None:
-    """Points (n, 2), one artist for each colour: less work, in an svg above all, than a style for each point.
+    """Points (n, 2), one artist for each colour: less work, in an svg above all, than a style for
+    each point.
 
     `size` is the area of a point, as for `Axes.scatter`.
     """
@@ -142,7 +146,8 @@ def dots(
 
 
 class Lines:
-    """Lines with points, gathered for a panel and drawn as two artists: hundreds cost as little as one."""
+    """Lines with points, gathered for a panel and drawn as two artists: hundreds cost as little as
+    one."""
 
     def __init__(self) -> None:
         self._paths: list[Any] = []
@@ -185,7 +190,8 @@ class Lines:
 
 
 def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:
-    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below` inches under it."""
+    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below`
+    inches under it."""
     figure, (axis,) = columns_of_rows(names, 1, wide=wide, above=0.15, below=below)
     return figure, axis
 
@@ -193,7 +199,8 @@ def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axe
 def columns_of_rows(
     names: list[str], columns: int, *, wide: float, above: float, below: float
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a labelled, banded row for each name, in `columns` axes side by side, each `wide` inches across.
+    """A figure with a labelled, banded row for each name, in `columns` axes side by side, each
+    `wide` inches across.
 
     `above` and `below` are the inches over and under the rows.
     """

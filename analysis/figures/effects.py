@@ -16,7 +16,8 @@ SUBTITLE = (
 
 
 def effect_figure(shown: pl.DataFrame) -> Figure:
-    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted p is at most 5%.
+    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted
+    p is at most 5%.
 
     `shown`: at least one line, all with an effect.
     """

@@ -110,7 +110,8 @@ def against_bits(
 def _by_precision(
     rows: pl.DataFrame, roles: Roles, columns: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
-    """For each configuration: its settings, and the medians of each precision, by bits. Formats may share their bits."""
+    """For each configuration: its settings, and the medians of each precision, by bits. Formats may
+    share their bits."""
     axes, precision = roles.axes, str(roles.precision)
     lines: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
     for settings, points in medians(rows, (*axes, precision), BITS, columns):

@@ -1,4 +1,5 @@
-"""Metrics against one axis of the grid, for each weight decay apart: figures 6 to 19, 23 to 26, 29, 30 of Wu & Papyan.
+"""Metrics against one axis of the grid, for each weight decay apart: figures 6 to 19, 23 to 26, 29,
+30 of Wu & Papyan.
 
 One line per point of the other axes, the median over its seeds.
 """

@@ -33,7 +33,8 @@ def log_axis(
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` round numbers in [low, high]: 1, 2, 5 of each decade, 1 and 3, powers of ten, or some of these."""
+    """At most `most` round numbers in [low, high]: 1, 2, 5 of each decade, 1 and 3, powers of ten,
+    or some of these."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
@@ -48,7 +49,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float = 30.0) -> bool:
-    """Whether a logarithmic axis reads better: all positive, the largest more than `factor` times the least."""
+    """Whether a logarithmic axis reads better: all positive, the largest more than `factor` times
+    the least."""
     found = np.asarray(values, dtype=np.float64)
     return (
         bool(found.size)
@@ -58,7 +60,8 @@ def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float 
 
 
 def apart(ticks: Sequence[float], *, log: bool, least: float = 0.13) -> list[float]:
-    """The ticks whose labels have room: first and last, and of the others those `least` of the axis from the next."""
+    """The ticks whose labels have room: first and last, and of the others those `least` of the axis
+    from the next."""
     places = np.log(ticks) if log else np.asarray(ticks, dtype=np.float64)
     room = least * (places[-1] - places[0])
     kept = [0]

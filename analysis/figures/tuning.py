@@ -1,4 +1,5 @@
-"""Figures of a search: its course, what mattered, the front, schedules beside collapse, the confirmation."""
+"""Figures of a search: its course, what mattered, the front, schedules beside collapse, the
+confirmation."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ GREY = "#666666"
 
 
 def history(search: SearchRecord) -> Figure:
-    """Each objective over the trials in their order: filled where the constraints hold, with the best so far as a line."""
+    """Each objective over the trials in their order: filled where the constraints hold, with the
+    best so far as a line."""
     families = [name for name in dict.fromkeys(search.trials["family"].to_list()) if name]
     with mpl.rc_context(STYLE):
         figure, axes = _wide(len(search.objectives), above=KEY_HEIGHT)
@@ -102,7 +104,8 @@ def _wide(count: int, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
 
 
 def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
-    """The importance of each parameter (and the trials that had it), for each objective by its name."""
+    """The importance of each parameter (and the trials that had it), for each objective by its
+    name."""
     known = [frame.drop_nulls("importance") for frame in frames.values()]
     counts = {row["parameter"]: row["n"] for frame in known for row in frame.iter_rows(named=True)}
     names = list(counts)
@@ -136,7 +139,8 @@ def short(parameter: str) -> str:
 
 
 def front(search: SearchRecord) -> Figure:
-    """The first objective against each other one; the front is filled, and of two objectives joined."""
+    """The first objective against each other one; the front is filled, and of two objectives
+    joined."""
     first, *others = search.objectives
     complete = search.trials.filter(pl.col("state") == "complete")
     with mpl.rc_context(STYLE):

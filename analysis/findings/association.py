@@ -1,4 +1,5 @@
-"""Each metric against the response, over rows of which each is one training: the table that the report is about."""
+"""Each metric against the response, over rows of which each is one training: the table that the
+report is about."""
 
 from __future__ import annotations
 
@@ -25,11 +26,13 @@ from analysis.statistics.regression import (
 
 @dataclass(frozen=True)
 class Association:
-    """One line of the table. Partial lines (`given`) have the partial r, and r2 its square, in place of the plain ones.
+    """One line of the table. Partial lines (`given`) have the partial r, and r2 its square, in
+    place of the plain ones.
 
-    `p` two-sided by permutation, `p_low` and `p_high` its 95% Monte-Carlo interval, `p_maxt` step-down max-T over the
-    lines of the family (raw scale, nothing given, no missing values), which Holm, BH and BY adjust as well.
-    `expected` is the sign of r if more collapse went with a better response, `agrees` whether r has it.
+    `p` two-sided by permutation, `p_low` and `p_high` its 95% Monte-Carlo interval, `p_maxt`
+    step-down max-T over the lines of the family (raw scale, nothing given, no missing values),
+    which Holm, BH and BY adjust as well. `expected` is the sign of r if more collapse went with a
+    better response, `agrees` whether r has it.
     """
 
     metric: str
@@ -70,7 +73,8 @@ class Association:
 
 
 def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
-    """Table of `Association` lines of every metric of `roles` with its response, rows (n) being one per training."""
+    """Table of `Association` lines of every metric of `roles` with its response, rows (n) being one
+    per training."""
     batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _line(rows, roles, name, scale, given, choices, batch)
@@ -106,7 +110,8 @@ def _loggable(rows: pl.DataFrame, metric: Metric | None) -> bool:
 
 
 def obstacle(rows: pl.DataFrame, names: list[str], kept: pl.DataFrame) -> str:
-    """Why these columns cannot be related over `kept`, the rows where none is null; empty if they can."""
+    """Why these columns cannot be related over `kept`, the rows where none is null; empty if they
+    can."""
     for name in names:
         if name not in rows.columns:
             return f"{name} is not in this table"

@@ -21,11 +21,13 @@ ORDERED = (
 
 
 def class_table(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
-    """Lines of classes at each precision: average and standard deviation of all, then those `asked` for by name.
+    """Lines of classes at each precision: average and standard deviation of all, then those `asked`
+    for by name.
 
-    Without names, those with most samples, least and largest CDNV. Columns: precision, why, name, classes (1, or how
-    many the line is of), count (mean), `CLASS_VALUES`, and norm and cdnv as multiples of the average. Names match with or
-    without the mark of a leading space. Raises AnalysisError for a name that no measured class has.
+    Without names, those with most samples, least and largest CDNV. Columns: precision, why, name,
+    classes (1, or how many the line is of), count (mean), `CLASS_VALUES`, and norm and cdnv as
+    multiples of the average. Names match with or without the mark of a leading space. Raises
+    AnalysisError for a name that no measured class has.
     """
     parts = []
     for precision in classes.partition_by("precision", maintain_order=True):

@@ -1,7 +1,8 @@
-"""How much of an association is the grid: partial r given the axes, within and between architectures, mixed model.
+"""How much of an association is the grid: partial r given the axes, within and between
+architectures, mixed model.
 
-A wider model has a lower loss and other geometry whether or not collapse has anything to do with loss. Shapes: n rows,
-one per training; g architectures.
+A wider model has a lower loss and other geometry whether or not collapse has anything to do with
+loss. Shapes: n rows, one per training; g architectures.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from analysis.statistics.regression import regress
 class Confounding:
     """One line: a metric, the response, and what of their association survives each control.
 
-    `partial_r` given the axes (p by Freedman-Lane); `within_r` of values centred in their architecture (p by
-    permutation inside architectures); `between_r` of the architectures' means (p by permutation of these); slopes of
-    Mundlak's regression on x and its architecture mean with cluster-robust errors; `mixed_*` of `mixed_model`;
-    `simpson` compares the signs; `detectable_r2` is the least R^2 found with power .8 at 5%, raw and partial.
+    `partial_r` given the axes (p by Freedman-Lane); `within_r` of values centred in their
+    architecture (p by permutation inside architectures); `between_r` of the architectures' means (p
+    by permutation of these); slopes of Mundlak's regression on x and its architecture mean with
+    cluster-robust errors; `mixed_*` of `mixed_model`; `simpson` compares the signs; `detectable_r2`
+    is the least R^2 found with power .8 at 5%, raw and partial.
     """
 
     metric: str
@@ -66,7 +68,8 @@ class Confounding:
 def axis_covariates(
     rows: pl.DataFrame, roles: Roles, *, only: tuple[str, ...] | None = None
 ) -> tuple[list[str], Floats]:
-    """Names and columns (n, c) of the axes as covariates: sizes and learning rate as logarithms, text as indicators.
+    """Names and columns (n, c) of the axes as covariates: sizes and learning rate as logarithms,
+    text as indicators.
 
     Axes that do not vary over the rows are left out; (n, 0) if none does.
     """
@@ -89,7 +92,8 @@ def axis_covariates(
 
 
 def architectures(rows: pl.DataFrame, roles: Roles) -> Codes | None:
-    """Architecture (n,) of each row as an integer; None where the table has no axis of the architecture."""
+    """Architecture (n,) of each row as an integer; None where the table has no axis of the
+    architecture."""
     varying = [axis for axis in roles.architecture if rows[axis].n_unique() > 1]
     if not varying:
         return None
@@ -101,7 +105,8 @@ def architectures(rows: pl.DataFrame, roles: Roles) -> Codes | None:
 
 
 def confounders(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
-    """Table of `Confounding` lines, one per metric (and given the norm for CDNV), over rows that are one per training."""
+    """Table of `Confounding` lines, one per metric (and given the norm for CDNV), over rows that
+    are one per training."""
     batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _line(rows, roles, name, given, batch) for name, given in with_companions(roles.metrics)
@@ -153,7 +158,8 @@ def noted(notes: list[str], what: str) -> Iterator[None]:
 def _decomposed(
     line: Confounding, x: Floats, y: Floats, group: Codes, batch: Batch, notes: list[str]
 ) -> Confounding:
-    """The parts of a line that compare rows inside an architecture with architectures among each other."""
+    """The parts of a line that compare rows inside an architecture with architectures among each
+    other."""
     with noted(notes, "within architectures"):
         batch.ask((line.metric, "", "within"), x, y, within=group)
         (within, within_se), (between, between_se) = mundlak(x, y, group)

@@ -24,7 +24,8 @@ def floor_table(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame | None:
 
 
 def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
-    """One row per data set: `data`, its name, and its facts; null for a fact that it does not have."""
+    """One row per data set: `data`, its name, and its facts; null for a fact that it does not
+    have."""
     return pl.DataFrame(
         [{"data": each.name, **each.facts} for each in found], infer_schema_length=None
     )

@@ -1,4 +1,5 @@
-"""What a precision changes: one difference per training, the reference precision against each other, never more.
+"""What a precision changes: one difference per training, the reference precision against each
+other, never more.
 
 Shapes: n trainings, each with a value at the reference precision and one at the other.
 """
@@ -32,9 +33,9 @@ from analysis.statistics.paired import median_interval, sign_flip_test
 class Change:
     """One line: the change of a column from the baseline to a precision, over `n` trainings.
 
-    `low`, `high` 95% percentile bootstrap interval of the median over trainings; `p` by sign flips of the mean;
-    `seed_sd` between-seed standard deviation at the baseline, pooled over groups of trainings that differ in their seed
-    alone; `in_seed_sd` the median in its units.
+    `low`, `high` 95% percentile bootstrap interval of the median over trainings; `p` by sign flips
+    of the mean; `seed_sd` between-seed standard deviation at the baseline, pooled over groups of
+    trainings that differ in their seed alone; `in_seed_sd` the median in its units.
     """
 
     precision: str
@@ -65,7 +66,8 @@ def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float
 
 
 def comparisons(table: Table) -> list[tuple[str, str]]:
-    """(precision, baseline) in the order of the table: qat-* and efqat-* against ft-fp32, all others against fp32."""
+    """(precision, baseline) in the order of the table: qat-* and efqat-* against ft-fp32, all
+    others against fp32."""
     names = precisions(table)
     pairs = [(name, CONTROL if TUNED.match(name) else names[0]) for name in names[1:]]
     return [(name, baseline) for name, baseline in pairs if baseline in names]
@@ -81,10 +83,12 @@ def uncompared(table: Table) -> list[str]:
 
 
 def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
-    """One row per training measured at both: columns of the baseline, and those at `precision` with the suffix `_q`."""
+    """One row per training measured at both: columns of the baseline, and those at `precision` with
+    the suffix `_q`."""
     key, before = table.roles.unit, final_rows(table, baseline)
     if baseline == precisions(table)[0]:
-        # At the reference precision a metric with that precision's class means is the metric itself.
+        # At the reference precision a metric with that precision's class means is the metric
+        # itself.
         kept = [
             name
             for name in before.columns
@@ -97,7 +101,8 @@ def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
 
 
 def changes(table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Change` lines: every precision, the response and other outcomes first, then the metrics."""
+    """Table of `Change` lines: every precision, the response and other outcomes first, then the
+    metrics."""
     roles = table.roles
     kept_means = [name for name in table.frame.columns if name.endswith(REFMEANS)]
     columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table), *kept_means])

@@ -1,7 +1,8 @@
-"""What each axis of the grid does to each metric, the other axes held: one regression of the metric on all axes.
+"""What each axis of the grid does to each metric, the other axes held: one regression of the metric
+on all axes.
 
-A metric is taken on the scale of its heavy tails (log10 of positive heavy-tailed ones), and in units of its standard
-deviation over the rows, so that metrics and axes can be compared.
+A metric is taken on the scale of its heavy tails (log10 of positive heavy-tailed ones), and in
+units of its standard deviation over the rows, so that metrics and axes can be compared.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from analysis.statistics.regression import regress
 
 @dataclass(frozen=True)
 class Effect:
-    """One line: `metric` over `n` trainings from the least value of `axis` to the greatest, the other axes held.
+    """One line: `metric` over `n` trainings from the least value of `axis` to the greatest, the
+    other axes held.
 
-    `effect` = slope (greatest - least) / standard deviation of the metric, by least squares of the metric on all axes;
-    `low`, `high` its 95% interval (HC3, Student's t); `partial_r2` the share of what the other axes leave unexplained;
-    `p` by permutation of the axis (Freedman-Lane), `p_maxt` step-down over the columns without missing values.
+    `effect` = slope (greatest - least) / standard deviation of the metric, by least squares of the
+    metric on all axes; `low`, `high` its 95% interval (HC3, Student's t); `partial_r2` the share of
+    what the other axes leave unexplained; `p` by permutation of the axis (Freedman-Lane), `p_maxt`
+    step-down over the columns without missing values.
     """
 
     axis: str

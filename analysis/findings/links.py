@@ -1,4 +1,5 @@
-"""Whether the change of the response goes with the change of a metric, or with the metric's value before, by precision.
+"""Whether the change of the response goes with the change of a metric, or with the metric's value
+before, by precision.
 
 One row per training; raw and partial correlations side by side.
 """
@@ -21,14 +22,15 @@ from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.linear import Floats
 
-NOISE = "weight_error"  # relative error of the weights, which drives the changes of metric and loss alike
+# Relative error of the weights, which drives the changes of metric and loss alike.
+NOISE = "weight_error"
 
 
 @dataclass(frozen=True)
 class ChangeLink:
-    """One line: the change of the response against the change of a metric (`kind` change), or against the metric's
-    value at the baseline (`kind` baseline), over `n` trainings at one precision. `given` lists what the partial r is
-    given; `axes` stands for all axes of the grid.
+    """One line: the change of the response against the change of a metric (`kind` change), or
+    against the metric's value at the baseline (`kind` baseline), over `n` trainings at one
+    precision. `given` lists what the partial r is given; `axes` stands for all axes of the grid.
     """
 
     precision: str
@@ -48,7 +50,8 @@ class ChangeLink:
 
 @dataclass(frozen=True)
 class _Question:
-    """A line to fill: the column of x, and the columns that its partial r is given, beside the axes if `axes`."""
+    """A line to fill: the column of x, and the columns that its partial r is given, beside the axes
+    if `axes`."""
 
     line: ChangeLink
     x: str
@@ -59,9 +62,9 @@ class _Question:
 def change_links(table: Table, choices: Choices) -> pl.DataFrame:
     """Table of `ChangeLink` lines, within each precision.
 
-    `kind` change: given the axes, and again given the axes and the relative weight error where the table has it and it
-    varies, but not after fine-tuning. `kind` baseline: given the response at the baseline, because the change contains
-    minus that.
+    `kind` change: given the axes, and again given the axes and the relative weight error where the
+    table has it and it varies, but not after fine-tuning. `kind` baseline: given the response at
+    the baseline, because the change contains minus that.
     """
     lines = []
     for precision, baseline in comparisons(table):
@@ -115,7 +118,8 @@ def _questions(
 
 
 class _Numbers:
-    """Columns of paired rows as numbers, NaN for null: taken out of the frame once, for hundreds of questions."""
+    """Columns of paired rows as numbers, NaN for null: taken out of the frame once, for hundreds of
+    questions."""
 
     def __init__(self, rows: pl.DataFrame, roles: Roles) -> None:
         self.rows, self.roles = rows, roles

@@ -20,7 +20,8 @@ def can_tell(table: Table) -> bool:
 
 
 def overfitted(table: Table) -> pl.DataFrame:
-    """Every training, its axes, the epoch and val_loss of its best and last checkpoint (ties: the earlier), `flagged`.
+    """Every training, its axes, the epoch and val_loss of its best and last checkpoint (ties: the
+    earlier), `flagged`.
 
     Columns: training, the axes, checkpoints, best_epoch, best_loss, last_epoch, last_loss, excess =
     last_loss - best_loss, flagged.

@@ -1,4 +1,5 @@
-"""All checkpoints of all trainings at once: rows of a training are not independent, so whole trainings move."""
+"""All checkpoints of all trainings at once: rows of a training are not independent, so whole
+trainings move."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from analysis.statistics.regression import bootstrap_r, regress
 
 @dataclass(frozen=True)
 class Pooled:
-    """One line: r over all rows at the reference precision; interval and p with whole trainings as units.
+    """One line: r over all rows at the reference precision; interval and p with whole trainings as
+    units.
 
     `p` exchanges trainings with equally many checkpoints; `slope_se` is cluster-robust.
     """

@@ -24,7 +24,8 @@ def swept(table: Table, rows: pl.DataFrame) -> list[str]:
 
 
 def facet_of(table: Table, rows: pl.DataFrame) -> str | None:
-    """weight_decay where it varies beside another axis of numbers: each of its values gets panels of its own."""
+    """weight_decay where it varies beside another axis of numbers: each of its values gets panels
+    of its own."""
     numbers = [
         axis
         for axis in table.roles.axes

@@ -19,7 +19,8 @@ LEAST = 2  # seeds an arm must keep for a test
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a confirmation: its seeds by what became of them, and the values of those that hold the constraints."""
+    """One side of a confirmation: its seeds by what became of them, and the values of those that
+    hold the constraints."""
 
     cells: tuple[str, ...]
     values: Floats
@@ -29,12 +30,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The winner against the default. `scale` is `log` (natural logarithm) or `raw`; means are back on the raw scale.
+    """The winner against the default. `scale` is `log` (natural logarithm) or `raw`; means are back
+    on the raw scale.
 
-    `stands`: whether the trial is still the best one (of several objectives: on the front), not one that later trials
-    surpassed. `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke a constraint, `*_failed`: without rows;
-    both are left out. `beats` is true where the interval of the difference lies on the better side of 0 and no seed of
-    the winner was left out.
+    `stands`: whether the trial is still the best one (of several objectives: on the front), not one
+    that later trials surpassed. `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke
+    a constraint, `*_failed`: without rows; both are left out. `beats` is true where the interval of
+    the difference lies on the better side of 0 and no seed of the winner was left out.
     """
 
     metric: str
@@ -73,7 +75,8 @@ def last_values(rows: pl.DataFrame, cells: Sequence[str], column: str) -> dict[s
 
 
 def broken(rows: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str]) -> set[str]:
-    """Cells whose last checkpoint breaks a constraint, written `column >= bound` or `column <= bound`."""
+    """Cells whose last checkpoint breaks a constraint, written `column >= bound` or `column <=
+    bound`."""
     found: set[str] = set()
     for constraint in constraints:
         column, relation, bound = constraint.split(" ")

@@ -60,12 +60,13 @@ def load(
     response: str | None = None,
     allow_missing: bool = False,
 ) -> Table:
-    """The table at `source`: a run directory, or a csv or parquet file, the latter with a map of its columns if
-    foreign.
+    """The table at `source`: a run directory, or a csv or parquet file, the latter with a map of
+    its columns if foreign.
 
-    A file without a map must have the columns of a run's rows (`training`, `epoch`, the metrics by their names). Raises
-    AnalysisError for what cannot be read, for two rows of one training, checkpoint and precision, and for an incomplete
-    grid unless `allow_missing`; points that a map declares as missing are not held against it.
+    A file without a map must have the columns of a run's rows (`training`, `epoch`, the metrics by
+    their names). Raises AnalysisError for what cannot be read, for two rows of one training,
+    checkpoint and precision, and for an incomplete grid unless `allow_missing`; points that a map
+    declares as missing are not held against it.
     """
     path = Path(source)
     known: list[KnownMissing] = []
@@ -137,7 +138,8 @@ def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _varied(planned: pl.DataFrame) -> tuple[str, ...]:
-    """Settings that differ between the cells of a study; not those that only some kinds of model or schedule have."""
+    """Settings that differ between the cells of a study; not those that only some kinds of model or
+    schedule have."""
     found = [name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1]
     return tuple(name for name in found if not planned[name].null_count())
 
@@ -152,8 +154,8 @@ def _own_roles(
     """Roles of a table with the project's own column names."""
     if "training" not in frame.columns:
         raise AnalysisError(
-            f"{source}: has no column `training`, so it is no table of this project; describe it with --columns MAP.yaml "
-            "(examples in search_spaces/columns/)"
+            f"{source}: has no column `training`, so it is no table of this project; describe it "
+            "with --columns MAP.yaml (examples in search_spaces/columns/)"
         )
     chosen = response or "val_loss"
     responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
@@ -246,7 +248,8 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
         mixed = per_unit.filter(pl.col(name) > 1)
         if not mixed.is_empty():
             raise AnalysisError(
-                f"{source}: rows of one training ({mixed[roles.unit][0]!r}) differ in {name!r}, an axis"
+                f"{source}: rows of one training ({mixed[roles.unit][0]!r}) differ in {name!r}, "
+                "an axis"
             )
     return frame, left_out
 
@@ -254,7 +257,8 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
 def _missing(
     frame: pl.DataFrame, roles: Roles, planned: pl.DataFrame | None, known: list[KnownMissing]
 ) -> list[Missing]:
-    """Points of the grid without rows: cells of the study, else of all combinations of the axes' values."""
+    """Points of the grid without rows: cells of the study, else of all combinations of the axes'
+    values."""
     if planned is not None:
         names = [name for name in _varied(planned) if name not in PARTS_OF_SEED]
         absent = planned.join(frame, on="cell", how="anti", maintain_order="left").select(

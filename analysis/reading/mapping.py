@@ -30,7 +30,8 @@ class MetricMap(_Part):
 
 
 class Extract(_Part):
-    """Named groups of a regular expression on a text column become columns (text; empty groups are null)."""
+    """Named groups of a regular expression on a text column become columns (text; empty groups are
+    null)."""
 
     column: str
     pattern: str
@@ -46,7 +47,8 @@ class KnownMissing(_Part):
 class ColumnMap(_Part):
     """The map of a table.
 
-    Order of work: `extract`, then `columns` (each may use those before it), then `where`, then the metrics.
+    Order of work: `extract`, then `columns` (each may use those before it), then `where`, then the
+    metrics.
     """
 
     about: str = ""
@@ -113,7 +115,8 @@ def _fault(path: Path, fault: Any) -> str:
 def apply_map(
     frame: pl.DataFrame, mapping: ColumnMap, response: str | None, source: str
 ) -> tuple[pl.DataFrame, Roles]:
-    """The mapped columns of a foreign table alone, and their roles. AnalysisError names the expression that failed."""
+    """The mapped columns of a foreign table alone, and their roles. AnalysisError names the
+    expression that failed."""
     if mapping.extract is not None:
         frame = _extract(frame, mapping.extract, source)
     for column, sql in mapping.columns.items():
@@ -137,7 +140,8 @@ def apply_map(
         for name in listed:
             if name is not None and name not in frame.columns:
                 raise AnalysisError(
-                    f"{source}: `{role}` names {name!r}, no column of it.{nearest(name, frame.columns)}"
+                    f"{source}: `{role}` names {name!r}, no column of "
+                    f"it.{nearest(name, frame.columns)}"
                 )
     if stray := set(mapping.architecture) - set(mapping.axes):
         raise AnalysisError(
@@ -191,8 +195,8 @@ def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame
     )
     if not unmatched.is_empty():
         raise AnalysisError(
-            f"{source}: {len(unmatched)} values of {extract.column!r} do not match `extract.pattern`, the first is "
-            f"{unmatched[extract.column][0]!r}"
+            f"{source}: {len(unmatched)} values of {extract.column!r} do not match "
+            f"`extract.pattern`, the first is {unmatched[extract.column][0]!r}"
         )
     if clash := set(groups) & set(frame.columns):
         raise AnalysisError(
@@ -202,7 +206,8 @@ def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame
 
 
 def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series:
-    """An SQL expression as a column. (polars names the output after an input column; it gets its own name here.)"""
+    """An SQL expression as a column. (polars names the output after an input column; it gets its
+    own name here.)"""
     try:
         found = frame.select(pl.sql_expr(sql).alias(name))[name]
     except pl.exceptions.ColumnNotFoundError as error:

@@ -89,7 +89,8 @@ def holds(trial: FrozenTrial) -> bool:
 
 
 def _trials(study: optuna.Study, columns: list[str]) -> pl.DataFrame:
-    """trial, state, objectives, holds (null where there is no value), family, settings as text, cell, training, note."""
+    """trial, state, objectives, holds (null where there is no value), family, settings as text,
+    cell, training, note."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         complete = trial.state == TrialState.COMPLETE

@@ -18,7 +18,8 @@ CLASS_COLUMNS = ("precision", "class", "name", "count", *CLASS_VALUES)
 
 
 def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
-    """Rows of the cells that the study asks for now, in its order; metric metadata; and those cells' settings."""
+    """Rows of the cells that the study asks for now, in its order; metric metadata; and those
+    cells' settings."""
     from study.store import Store, StoreError
 
     store = Store(path)
@@ -35,7 +36,8 @@ def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.Da
 
 
 def read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]:
-    """The data sets of a run, each named by the settings in which it differs from the others, and its class tables."""
+    """The data sets of a run, each named by the settings in which it differs from the others, and
+    its class tables."""
     from study.store import Store, StoreError
 
     store = Store(path)

@@ -1,4 +1,5 @@
-"""What the columns of a table are for, and the tidy table that every analysis starts from. Light: polars alone."""
+"""What the columns of a table are for, and the tidy table that every analysis starts from. Light:
+polars alone."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two c
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
 CDNV_SCALE_FREE = "nc1_cdnv_galanti"
 CDNV_NORM = "nc2_log_norm_mean"
-# What the report shows first, the quantities of Wu & Papyan 2024 and what they must be read beside, then their kin.
+# What the report shows first, the quantities of Wu & Papyan 2024 and what they must be read beside,
+# then their kin.
 CORE = (
     "nc1_cdnv",
     "nc1_cdnv_galanti",
@@ -60,11 +62,13 @@ CLASS_VALUES = (
 
 
 class AnalysisError(ValueError):
-    """The request or the table is wrong; the message says what, where, and what to do. No traceback is shown for it."""
+    """The request or the table is wrong; the message says what, where, and what to do. No traceback
+    is shown for it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X? Known: ...' for an unknown name: the nearest of a long list, all of a short one."""
+    """' Did you mean X? Known: ...' for an unknown name: the nearest of a long list, all of a short
+    one."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f" Did you mean `{close[0]}`?" if close else ""
@@ -75,7 +79,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Metric:
-    """A collapse metric: its column, family (NC1 ... UNC3), the direction of its value that means more collapse."""
+    """A collapse metric: its column, family (NC1 ... UNC3), the direction of its value that means
+    more collapse."""
 
     column: str
     family: str = ""
@@ -89,9 +94,9 @@ class Metric:
 class Roles:
     """Columns by what they are for.
 
-    `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes` the settings that
-    vary (without seed and precision); `architecture` those of them that describe the model; `responses` outcome columns
-    and the direction that is better.
+    `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes`
+    the settings that vary (without seed and precision); `architecture` those of them that describe
+    the model; `responses` outcome columns and the direction that is better.
     """
 
     response: str
@@ -115,7 +120,8 @@ class Missing:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of the run: its name in tables, settings, facts, and one row per class (class, name, samples)."""
+    """A data set of the run: its name in tables, settings, facts, and one row per class (class,
+    name, samples)."""
 
     name: str
     settings: Mapping[str, object]
@@ -146,8 +152,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of both, and the
-    classes (tokens) that tables of classes list.
+    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of
+    both, and the classes (tokens) that tables of classes list.
     """
 
     permutations: int = 10_000
@@ -157,14 +163,16 @@ class Choices:
 
 
 def expected_sign(metric: Metric, better: Direction | None) -> int | None:
-    """Sign of r between metric and response if more collapse went with a better response; None without a direction."""
+    """Sign of r between metric and response if more collapse went with a better response; None
+    without a direction."""
     if metric.direction is None or better is None:
         return None
     return 1 if metric.direction == better else -1
 
 
 def headline(roles: Roles) -> tuple[str, ...]:
-    """Metrics that are shown at once, the others being folded: all of a short list, else those of `HEADLINE`."""
+    """Metrics that are shown at once, the others being folded: all of a short list, else those of
+    `HEADLINE`."""
     known = tuple(name for name in HEADLINE if name in roles.metrics)
     return known if known and len(roles.metrics) > SHORT else tuple(roles.metrics)
 
@@ -175,10 +183,11 @@ def core(roles: Roles) -> tuple[str, ...]:
 
 
 def with_companions(metrics: Mapping[str, Metric]) -> list[tuple[str, str | None]]:
-    """(metric, given) in the order of tables: each CDNV is followed by its partial given the norm, then the scale-free
-    one.
+    """(metric, given) in the order of tables: each CDNV is followed by its partial given the norm,
+    then the scale-free one.
 
-    The companions stand in the list even where the table lacks them, so that a reader sees that they are missing.
+    The companions stand in the list even where the table lacks them, so that a reader sees that
+    they are missing.
     """
     entries: list[tuple[str, str | None]] = []
     variants = [name for name in CDNV_VARIANTS if name in metrics]

@@ -1,4 +1,5 @@
-"""What a report is made of: sections of tables and figures, whose captions say which rows, trainings and seeds."""
+"""What a report is made of: sections of tables and figures, whose captions say which rows,
+trainings and seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Exhibit = TableExhibit | FigureExhibit
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: its paragraphs, then tables and figures in the order in which they are read."""
+    """A part of the report: its paragraphs, then tables and figures in the order in which they are
+    read."""
 
     name: str
     title: str
@@ -89,11 +91,15 @@ def counted(trainings: int) -> str:
 
 def seeds_used(choices: Choices) -> str:
     """How chance entered: permutations, bootstrap replicates and their seed."""
-    return f"{choices.permutations:,} permutations and {choices.bootstrap:,} bootstrap replicates, seed {choices.seed}"
+    return (
+        f"{choices.permutations:,} permutations and {choices.bootstrap:,} bootstrap replicates, "
+        f"seed {choices.seed}"
+    )
 
 
 def rows_used(table: Table, rows: pl.DataFrame) -> str:
-    """One training a row: which checkpoint, which precision, how many; and that the grid is incomplete, if it is."""
+    """One training a row: which checkpoint, which precision, how many; and that the grid is
+    incomplete, if it is."""
     roles = table.roles
     parts = [f"{len(rows)} row{'' if len(rows) == 1 else 's'}, one per training"]
     if roles.order is not None:

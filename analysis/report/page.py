@@ -1,4 +1,5 @@
-"""The report: one self-contained html file, with every table as csv, md and tex and every figure as a file beside it."""
+"""The report: one self-contained html file, with every table as csv, md and tex and every figure as
+a file beside it."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ SECTIONS: dict[str, Builder] = {
 
 @dataclass(frozen=True)
 class Report:
-    """What was analysed, how, and the sections in order. `frames` and `figures` are those of the page, by name."""
+    """What was analysed, how, and the sections in order. `frames` and `figures` are those of the
+    page, by name."""
 
     title: str
     table: Table
@@ -77,7 +79,8 @@ class Report:
         }
 
     def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
-        """report.html, tables/ and figures/ in `folder`, which is made; returns the path of the page."""
+        """report.html, tables/ and figures/ in `folder`, which is made; returns the path of the
+        page."""
         try:
             for name in ("tables", "figures"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -121,10 +124,11 @@ def build_report(
     only: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report:
-    """Every exhibit of a table, or those of the sections `only`. `say` is told each section as it begins.
+    """Every exhibit of a table, or those of the sections `only`. `say` is told each section as it
+    begins.
 
-    Deterministic: the same table and choices give the same report. Raises AnalysisError for an unknown section, and if
-    the table has rows for none of those asked for.
+    Deterministic: the same table and choices give the same report. Raises AnalysisError for an
+    unknown section, and if the table has rows for none of those asked for.
     """
     for name in only:
         if name not in SECTIONS:
@@ -142,11 +146,13 @@ def build_report(
             parts.append(section)
     if not parts:
         raise AnalysisError(
-            f"{table.source}: has no rows for the section{'s' * (len(asked) > 1)} {', '.join(asked)}"
+            f"{table.source}: has no rows for the section{'s' * (len(asked) > 1)} "
+            f"{', '.join(asked)}"
         )
     frames = {exhibit.name: exhibit.frame for part in parts for exhibit in part.tables}
     return Report(
-        title=f"{'A search' if search else f'Neural collapse and {table.roles.response}'}: {Path(table.source).stem}",
+        title=f"{'A search' if search else f'Neural collapse and {table.roles.response}'}: "
+        f"{Path(table.source).stem}",
         table=table,
         choices=choices,
         sections=tuple(parts),
@@ -175,7 +181,8 @@ def _metrics(table: Table) -> TableExhibit:
 
 
 def _facts(table: Table, choices: Choices) -> list[tuple[str, str]]:
-    """What a reader must know to judge the numbers: rows, axes, seeds, what is missing, how chance entered."""
+    """What a reader must know to judge the numbers: rows, axes, seeds, what is missing, how chance
+    entered."""
     roles, frame = table.roles, table.frame
     better = roles.responses.get(roles.response)
     facts = [

@@ -17,7 +17,8 @@ INCH = 72.0  # points, the unit of an svg
 
 @dataclass(frozen=True)
 class FigureExhibit:
-    """A figure of the report. `caption` says which rows and how many trainings it shows; `folded` hides it at first."""
+    """A figure of the report. `caption` says which rows and how many trainings it shows; `folded`
+    hides it at first."""
 
     name: str
     title: str

@@ -1,4 +1,5 @@
-"""Sections about the association of metrics and response over trainings, and what of it is the grid."""
+"""Sections about the association of metrics and response over trainings, and what of it is the
+grid."""
 
 from __future__ import annotations
 
@@ -54,8 +55,9 @@ def association(context: Context) -> Section:
         "association",
         f"Collapse and {table.roles.response}, over all trainings",
         (
-            "Each metric against the response over all trainings of the table. Larger models trained for longer have "
-            "a lower loss and other geometry for reasons of their own: read this beside the section on the grid.",
+            "Each metric against the response over all trainings of the table. Larger models "
+            "trained for longer have a lower loss and other geometry for reasons of their own: "
+            "read this beside the section on the grid.",
         ),
         tuple(exhibits),
     )
@@ -143,8 +145,8 @@ def fixed(context: Context) -> Section | None:
         "fixed",
         "One configuration, many seeds",
         (
-            "Trainings that differ in nothing but their seed: no size, no schedule can stand behind an "
-            f"association here.{note}",
+            "Trainings that differ in nothing but their seed: no size, no schedule can stand "
+            f"behind an association here.{note}",
         ),
         tuple(exhibits),
     )
@@ -157,7 +159,10 @@ def grid(context: Context) -> Section | None:
     if not names:
         return None
     lines = confounders(rows, table.roles, context.choices)
-    used = f"{rows_used(table, rows)}; response {table.roles.response}; axes: {', '.join(names)}. {context.seeds}."
+    used = (
+        f"{rows_used(table, rows)}; response {table.roles.response}; axes: {', '.join(names)}. "
+        f"{context.seeds}."
+    )
     shown = lines.filter(
         pl.col("metric").is_in(context.headline)
         & (pl.col("given") == "")
@@ -173,11 +178,11 @@ def grid(context: Context) -> Section | None:
         "grid",
         "How much of it is the grid",
         (
-            f"The same trainings, with what the grid itself explains taken out: linear in {', '.join(names)}, or "
-            "by comparing only trainings of one architecture. What is left is no proof of a cause; what vanishes "
-            "was no evidence of one.",
-            "Signs: “same sign” where r has one sign overall, between and within architectures; anything else is "
-            "Simpson's paradox.",
+            "The same trainings, with what the grid itself explains taken out: linear in "
+            f"{', '.join(names)}, or by comparing only trainings of one architecture. What is "
+            "left is no proof of a cause; what vanishes was no evidence of one.",
+            "Signs: “same sign” where r has one sign overall, between and within architectures; "
+            "anything else is Simpson's paradox.",
         ),
         (
             *drawn,
@@ -205,7 +210,8 @@ def grid(context: Context) -> Section | None:
 
 
 def axes(context: Context) -> Section | None:
-    """What each axis does to response and metrics: effects with intervals, and curves along axes of numbers."""
+    """What each axis does to response and metrics: effects with intervals, and curves along axes of
+    numbers."""
     table, rows = context.table, context.rows
     if not axis_covariates(rows, table.roles)[0]:
         return None
@@ -226,8 +232,8 @@ def axes(context: Context) -> Section | None:
             FigureExhibit(
                 "effects",
                 "What each axis does, the others held",
-                f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a filled dot has p maxT of "
-                "at most .05.",
+                f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a "
+                "filled dot has p maxT of at most .05.",
                 effect_figure(drawn),
             )
         )
@@ -246,7 +252,8 @@ def axes(context: Context) -> Section | None:
         FigureExhibit(
             f"axis_{name}",
             f"The metrics against {name}{apart}",
-            f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in {name} and seed alone.",
+            f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in "
+            f"{name} and seed alone.",
             against_axis(rows, table.roles, name, columns, facet=facet, missing=missing),
             folded=True,
         )
@@ -256,9 +263,9 @@ def axes(context: Context) -> Section | None:
         "axes",
         "What the axes of the grid do",
         (
-            "Which setting matters for which metric: the response and the metrics regressed on all axes at once. An "
-            "effect of 1 is one standard deviation of the column over these trainings; interactions are not in it, the "
-            "curves show them.",
+            "Which setting matters for which metric: the response and the metrics regressed on "
+            "all axes at once. An effect of 1 is one standard deviation of the column over "
+            "these trainings; interactions are not in it, the curves show them.",
         ),
         tuple(exhibits),
     )
@@ -271,16 +278,17 @@ def checkpoints(context: Context) -> Section | None:
     if lines.is_empty() or lines["r"].null_count() == len(lines):
         return None
     used = (
-        f"All checkpoints{at_precision(table)}: {max(lines['n'])} rows of {max(lines['trainings'])} trainings; "
-        f"response {table.roles.response}. Whole trainings are permuted and drawn. {context.seeds}."
+        f"All checkpoints{at_precision(table)}: {max(lines['n'])} rows of "
+        f"{max(lines['trainings'])} trainings; response {table.roles.response}. Whole trainings "
+        f"are permuted and drawn. {context.seeds}."
     )
     return Section(
         "checkpoints",
         "All checkpoints",
         (
-            "Every checkpoint as a row. Checkpoints of one training resemble each other, so the rows say less than "
-            "their number; p and interval count trainings. Both change as a training goes on, which alone makes "
-            "them correlate.",
+            "Every checkpoint as a row. Checkpoints of one training resemble each other, so the "
+            "rows say less than their number; p and interval count trainings. Both change as a "
+            "training goes on, which alone makes them correlate.",
         ),
         (
             TableExhibit(

@@ -15,7 +15,8 @@ from analysis.report.tables import TableExhibit
 
 
 def data(context: Context) -> Section | None:
-    """What is known of each data set, how frequent its classes are, and how near trainings came to its least loss."""
+    """What is known of each data set, how frequent its classes are, and how near trainings came to
+    its least loss."""
     found, trainings = context.table.data, counted(len(context.rows))
     exhibits: list[Exhibit] = []
     if any(each.classes is not None for each in found):
@@ -23,7 +24,8 @@ def data(context: Context) -> Section | None:
             FigureExhibit(
                 "class_frequency",
                 "Class frequencies",
-                f"{_sets(found)} of {trainings}: samples of each class in the training split, most frequent first.",
+                f"{_sets(found)} of {trainings}: samples of each class in the training split, "
+                "most frequent first.",
                 frequencies(found),
             )
         )
@@ -33,14 +35,20 @@ def data(context: Context) -> Section | None:
         exhibits.append(TableExhibit("data", "The data", used, frame, data_columns(frame)))
     above = floor_table(context.rows, context.table.roles)
     if above is not None:
-        used = f"Last checkpoint of {counted(len(above))}{at_precision(context.table)}, the closest first; nats per sample."
+        used = (
+            f"Last checkpoint of {counted(len(above))}{at_precision(context.table)}, the closest "
+            "first; nats per sample."
+        )
         columns = floor_columns(context.table.roles.axes, context.table.roles.seed)
         exhibits.append(
             TableExhibit("floor", "Loss above the entropy floor", used, above, columns, folded=True)
         )
     if not exhibits:
         return None
-    text = "Few classes, balance and unambiguous contexts are conditions of collapse, and properties of the data."
+    text = (
+        "Few classes, balance and unambiguous contexts are conditions of collapse, and "
+        "properties of the data."
+    )
     return Section("data", "The data and its classes", (text,), tuple(exhibits))
 
 
@@ -53,8 +61,9 @@ def classes(context: Context) -> Section | None:
     table = context.table
     if not table.classes and context.choices.classes:
         raise AnalysisError(
-            f"--classes: {table.source} has no table of classes; `python -m study.measure CHECKPOINT --classes FILE` writes "
-            "one, which a report finds in the folder `classes` of the run"
+            f"--classes: {table.source} has no table of classes; `python -m study.measure "
+            "CHECKPOINT --classes FILE` writes one, which a report finds in the folder "
+            "`classes` of the run"
         )
     if not table.classes:
         return None
@@ -85,8 +94,9 @@ def classes(context: Context) -> Section | None:
         "classes",
         "Class by class",
         (
-            "Which classes collapse and which do not: norm of the centred mean, variance, CDNV and mean interference "
-            "with the other classes, cosine to the row of the head, and decisions on validation samples.",
+            "Which classes collapse and which do not: norm of the centred mean, variance, CDNV "
+            "and mean interference with the other classes, cosine to the row of the head, and "
+            "decisions on validation samples.",
         ),
         tuple(exhibits),
     )

@@ -35,8 +35,8 @@ def precision(context: Context) -> Section | None:
     counts = sorted({len(rows) for _, rows in pairings})
     trainings = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     used = (
-        f"One difference per training at its last checkpoint; {trainings} trainings for each of {len(pairs)} "
-        f"comparisons. Axes: {axes}. {context.seeds}."
+        f"One difference per training at its last checkpoint; {trainings} trainings for each of "
+        f"{len(pairs)} comparisons. Axes: {axes}. {context.seeds}."
     )
     left = uncompared(table)
     note = f" Not compared, for want of their baseline: {', '.join(left)}." if left else ""
@@ -56,15 +56,15 @@ def precision(context: Context) -> Section | None:
             FigureExhibit(
                 "bits",
                 "The response and the metrics against bits per weight",
-                f"{curves} A line per configuration, the median over its seeds; hollow diamonds are fine-tuned "
-                "precisions.",
+                f"{curves} A line per configuration, the median over its seeds; hollow diamonds "
+                "are fine-tuned precisions.",
                 against_bits(measured, table.roles, (response, *few), colour=colour_of(table)),
             ),
             FigureExhibit(
                 "loss_bits",
                 f"{response} against bits per weight, by collapse at the reference",
-                f"{curves} A line per training, coloured by its metric at the reference precision; fine-tuned "
-                "precisions are left out.",
+                f"{curves} A line per training, coloured by its metric at the reference "
+                "precision; fine-tuned precisions are left out.",
                 loss_against_bits(
                     measured,
                     context.rows,
@@ -107,11 +107,12 @@ def precision(context: Context) -> Section | None:
         "precision",
         "What the precision changes",
         (
-            f"The change of a column between two precisions of the same checkpoint.{note} qat-* is compared with "
-            "ft-fp32, the same fine-tuning without quantization.",
-            "Rounding noise drives the change of metric and response alike, so the partial r is given once more "
-            "with the relative weight error; and the change contains minus the loss at the baseline, so what "
-            "collapse at the baseline predicts is given with that loss.",
+            f"The change of a column between two precisions of the same checkpoint.{note} qat-* "
+            "is compared with ft-fp32, the same fine-tuning without quantization.",
+            "Rounding noise drives the change of metric and response alike, so the partial r is "
+            "given once more with the relative weight error; and the change contains minus the "
+            "loss at the baseline, so what collapse at the baseline predicts is given with that "
+            "loss.",
         ),
         tuple(exhibits),
     )

@@ -59,12 +59,13 @@ def training(context: Context) -> Section | None:
     else:
         median = float(np.median(reached["epoch"].to_numpy()))
         terminal = (
-            f"{len(reached)} of {counted(trainings)} reached zero error on the training split, where the terminal phase "
-            f"begins (a star at the first checkpoint at or after it): after {median:g} epochs (median)."
+            f"{len(reached)} of {counted(trainings)} reached zero error on the training split, "
+            "where the terminal phase begins (a star at the first checkpoint at or after it): "
+            f"after {median:g} epochs (median)."
         )
     caption = (
-        f"All checkpoints of {counted(trainings)}{at_precision(table)}; a line per configuration, the median of the "
-        f"trainings that differ in their seed alone. {terminal}"
+        f"All checkpoints of {counted(trainings)}{at_precision(table)}; a line per "
+        f"configuration, the median of the trainings that differ in their seed alone. {terminal}"
     )
     checkpoints = at_reference(table)
     floor = floors(checkpoints)
@@ -93,7 +94,8 @@ def training(context: Context) -> Section | None:
         TableExhibit(
             "training",
             "How far each metric went",
-            f"{counted(len(ends))} with several checkpoints{at_precision(table)}; first against last checkpoint.",
+            f"{counted(len(ends))} with several checkpoints{at_precision(table)}; first against "
+            "last checkpoint.",
             course(table),
             COURSE,
             more=context.more,
@@ -110,14 +112,16 @@ def training(context: Context) -> Section | None:
         "training",
         "Collapse over training",
         (
-            "The metrics at every checkpoint measured, from the untrained model on where it was measured.",
+            "The metrics at every checkpoint measured, from the untrained model on where it was "
+            "measured.",
         ),
         tuple(exhibits),
     )
 
 
 def overfit(context: Context) -> Section | None:
-    """Trainings with a better checkpoint before the last, and the main table without them and for the gap."""
+    """Trainings with a better checkpoint before the last, and the main table without them and for
+    the gap."""
     table, rows, roles = context.table, context.rows, context.table.roles
     exhibits: list[Exhibit] = []
     text: list[str] = []
@@ -127,8 +131,8 @@ def overfit(context: Context) -> Section | None:
         flagged = int(told["flagged"].sum())
         several = counted(len(told.filter(pl.col("checkpoints") > 1)))
         text.append(
-            f"{flagged or 'None'} of {several} with several checkpoints had a lower val_loss at an earlier one"
-            f"{' and are flagged as overfitted' if flagged else ''}."
+            f"{flagged or 'None'} of {several} with several checkpoints had a lower val_loss at "
+            f"an earlier one{' and are flagged as overfitted' if flagged else ''}."
         )
         exhibits.append(
             TableExhibit(
@@ -154,7 +158,8 @@ def overfit(context: Context) -> Section | None:
             )
         elif flagged:
             text.append(
-                f"Without them {counted(len(kept))} would be left, too few for a table; {LEAST_ROWS} are needed."
+                f"Without them {counted(len(kept))} would be left, too few for a table; "
+                f"{LEAST_ROWS} are needed."
             )
         else:
             text.append("So the main table is also the one without overfitted trainings.")
@@ -198,12 +203,16 @@ def layer(context: Context) -> Section | None:
         if rows[name].null_count() < len(rows) - rows[table.roles.unit].n_unique()
     )
     columns = inner or columns
-    used = f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{at_precision(table)}; medians over trainings."
+    used = (
+        f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{at_precision(table)}; "
+        "medians over trainings."
+    )
     return Section(
         "layers",
         "Collapse through the layers",
         (
-            "The same metrics of the features of each layer, from the first block to the input of the head.",
+            "The same metrics of the features of each layer, from the first block to the input "
+            "of the head.",
         ),
         (
             FigureExhibit(

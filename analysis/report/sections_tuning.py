@@ -1,4 +1,5 @@
-"""The section about a search: its course, its best, what mattered, and whether it holds on fresh seeds."""
+"""The section about a search: its course, its best, what mattered, and whether it holds on fresh
+seeds."""
 
 from __future__ import annotations
 
@@ -39,16 +40,23 @@ def _text(search: SearchRecord) -> tuple[str, ...]:
     held = f" under {', '.join(search.constraints)}" if search.constraints else ""
     if len(search.best) == 1 and len(search.objectives) == 1:
         row = search.trials.row(by_predicate=pl.col("trial") == search.best[0], named=True)
-        found = f"The best is trial {row['trial']}: {row['settings']}. Its settings are in {search.paths.best()}."
+        found = (
+            f"The best is trial {row['trial']}: {row['settings']}. Its settings are in "
+            f"{search.paths.best()}."
+        )
     elif search.best:
         count = f"{len(search.best)} trial{' is' if len(search.best) == 1 else 's are'}"
-        found = f"{count} on the front; best-trial-NUMBER.yaml in {search.paths.root} holds the settings of each."
+        found = (
+            f"{count} on the front; best-trial-NUMBER.yaml in {search.paths.root} holds the "
+            "settings of each."
+        )
     else:
         found = "No trial is complete and holds the constraints."
     return (
         f"Optuna looked for {columns}{held} in {len(search.trials)} trials ({told}). {found}",
-        "Trials were chosen for what earlier ones gave, on one seed: they are no sample, so nothing is tested among them. "
-        "What a search found holds if it holds on seeds that it did not see.",
+        "Trials were chosen for what earlier ones gave, on one seed: they are no sample, so "
+        "nothing is tested among them. What a search found holds if it holds on seeds that it "
+        "did not see.",
         f"The trials one by one: optuna-dashboard {search.paths.journal}",
     )
 
@@ -61,8 +69,8 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
     seeds = search.confirmation.seeds
     winner = "the winner" if told.stands else "an earlier winner"
     used = (
-        f"Last checkpoint of {winner} (trial {told.trial}) and of the study as it is (the untuned default), each "
-        f"trained on the fresh seeds {seeds[0]} to {seeds[-1]}. "
+        f"Last checkpoint of {winner} (trial {told.trial}) and of the study as it is (the "
+        f"untuned default), each trained on the fresh seeds {seeds[0]} to {seeds[-1]}. "
     )
     scale = (
         "natural logarithm; means are geometric, differences are given as ratios too"
@@ -72,8 +80,9 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
     how = f"Scale: {scale}. Seeds that break a constraint or have no value are left out."
     if told.partitions is not None:
         how += (
-            f" p: two-sided exact permutation test of the difference of means over all {told.partitions:,} partitions of "
-            "the seeds into two groups; interval: 95%, the shifts that this test does not reject."
+            " p: two-sided exact permutation test of the difference of means over all "
+            f"{told.partitions:,} partitions of the seeds into two groups; interval: 95%, the "
+            "shifts that this test does not reject."
         )
     found: list[Exhibit] = [
         TableExhibit(
@@ -103,13 +112,19 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
 def _course(search: SearchRecord) -> list[Exhibit]:
     if not (search.trials["state"] == "complete").any():
         return []
-    caption = f"{len(search.trials)} trials in the order in which they were asked for, at their last checkpoint."
+    caption = (
+        f"{len(search.trials)} trials in the order in which they were asked for, at their last "
+        "checkpoint."
+    )
     found: list[Exhibit] = [
         FigureExhibit("history", "The course of the search", caption, history(search))
     ]
     if len(search.objectives) > 1:
         held = " that holds the constraints" if search.constraints else ""
-        caption = f"Complete trials at their last checkpoint; no other{held} is better than one on the front in all objectives."
+        caption = (
+            f"Complete trials at their last checkpoint; no other{held} is better than one on the "
+            "front in all objectives."
+        )
         found.append(FigureExhibit("front", "The front", caption, front(search)))
     return found
 
@@ -125,9 +140,10 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
     few = sum(frame["importance"].null_count() for frame in frames.values()) // len(frames)
     rest = f" {few} parameters were in fewer than {2 * TOP} trials, too few to tell." if few else ""
     caption = (
-        f"PED-ANOVA (Optuna) of the {n} trials that hold the constraints: how differently the best of them and all of them "
-        "choose a parameter; in parentheses the trials that had it. With so few trials a rough guide, and a sampler that "
-        f"has found a good region varies little there.{rest}"
+        f"PED-ANOVA (Optuna) of the {n} trials that hold the constraints: how differently the "
+        "best of them and all of them choose a parameter; in parentheses the trials that had "
+        "it. With so few trials a rough guide, and a sampler that has found a good region "
+        f"varies little there.{rest}"
     )
     table = pl.concat(
         [frame.with_columns(pl.lit(name).alias("objective")) for name, frame in frames.items()]
@@ -153,8 +169,9 @@ def _schedules(search: SearchRecord, table: Table) -> list[Exhibit]:
     )
     columns = tuple(name for name in columns if name in table.frame.columns)
     caption = (
-        "The learning rate of every optimizer step, as it was used, beside the collapse that it led to. Best and worst: of "
-        f"the {len(search.sound)} trials that hold the constraints, by {objective.column} at the last checkpoint."
+        "The learning rate of every optimizer step, as it was used, beside the collapse that it "
+        f"led to. Best and worst: of the {len(search.sound)} trials that hold the constraints, "
+        f"by {objective.column} at the last checkpoint."
     )
     figure = schedules(search.rates, collapse, columns)
     return [FigureExhibit("schedules", "Schedules and collapse", caption, figure)]
@@ -167,7 +184,10 @@ def _trials(search: SearchRecord) -> TableExhibit:
         descending=[True, not search.objectives[0].lower],
         nulls_last=True,
     )
-    caption = f"{len(ordered)} trials, those that hold the constraints first, then by {search.objectives[0].column}."
+    caption = (
+        f"{len(ordered)} trials, those that hold the constraints first, then by "
+        f"{search.objectives[0].column}."
+    )
     columns = trial_columns(tuple(objective.column for objective in search.objectives))
     best = set(search.best)
     return TableExhibit(

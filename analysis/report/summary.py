@@ -72,8 +72,8 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     trials = frames["trials"]
     complete = trials.filter(pl.col("state") == "complete")
     text = (
-        f"{len(trials)} trials, {len(complete)} complete, "
-        f"of which {complete['holds'].sum()} hold the constraints."
+        f"{len(trials)} trials, {len(complete)} complete, of which {complete['holds'].sum()} "
+        "hold the constraints."
     )
     if complete["holds"].any():
         best = complete.filter("holds").row(0, named=True)
@@ -87,8 +87,8 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
         return
     (line,) = lines_of(Comparison, frames["confirmation"])
     sizes = (
-        f"{line.tuned_n} fresh seeds of trial {line.trial} and {line.default_n} "
-        "of the untuned default"
+        f"{line.tuned_n} fresh seeds of trial {line.trial} and {line.default_n} of the untuned "
+        "default"
     )
     if line.p is None:
         yield Paragraph("Not confirmed", f"{sizes} are left, too few to compare. {line.note}.")
@@ -100,8 +100,8 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
         change = f"{line.metric} differs by {signed_number(line.difference)} from the default"
         interval = f"{signed_number(line.low)} to {signed_number(line.high)}"
     text = (
-        f"Over {sizes}, {change} "
-        f"(95% interval {interval}; exact permutation test, p {p_value(line.p)})."
+        f"Over {sizes}, {change} (95% interval {interval}; exact permutation test, p "
+        f"{p_value(line.p)})."
     )
     if not line.beats:
         text += " The default is not shown to be beaten."
@@ -166,15 +166,15 @@ def _associated(family: list[Association], response: str) -> Iterator[Paragraph]
         return
     yield Paragraph(
         "Associated",
-        f"{len(lines)} of {len(family)} metrics are associated with {response} ({together}). "
-        f"The closest: {_closest(lines)}.",
+        f"{len(lines)} of {len(family)} metrics are associated with {response} ({together}). The "
+        f"closest: {_closest(lines)}.",
     )
     directed = [line for line in lines if line.agrees is not None]
     against = [line.metric for line in directed if not line.agrees]
     if directed:
         text = (
-            f"More collapse goes with a better {response} in {len(directed) - len(against)} "
-            f"of the {len(directed)} associated metrics that have a direction."
+            f"More collapse goes with a better {response} in {len(directed) - len(against)} of "
+            f"the {len(directed)} associated metrics that have a direction."
         )
         if against:
             text += f" It goes with a worse one in {listing(against)}."
@@ -224,8 +224,8 @@ def _grid(lines: list[Confounding], names: list[str], axes: Sequence[str]) -> Pa
     left = [by_metric[name] for name in names if sure(by_metric[name].partial_p_maxt)]
     left.sort(key=lambda line: -(line.partial_r2 or 0.0))
     text = (
-        f"Given the axes of the grid ({', '.join(axes)}), {len(left)} of these {len(names)} "
-        "are still associated"
+        f"Given the axes of the grid ({', '.join(axes)}), {len(left)} of these {len(names)} are "
+        "still associated"
     )
     closest = "; ".join(
         f"{line.metric} (partial r {signed(line.partial_r)}, partial R² {share(line.partial_r2)})"
@@ -239,8 +239,8 @@ def _grid(lines: list[Confounding], names: list[str], axes: Sequence[str]) -> Pa
     if within:
         inside = [name for name in within if sure(by_metric[name].within_p)]
         text += (
-            f" Among trainings of one architecture, {len(inside)} of {len(within)} have p at most "
-            "5% (each alone)."
+            f" Among trainings of one architecture, {len(inside)} of {len(within)} have p at "
+            "most 5% (each alone)."
         )
     turned = [name for name in names if by_metric[name].simpson not in ("", "same sign")]
     if turned:
@@ -287,8 +287,8 @@ def _floor(frame: pl.DataFrame) -> Paragraph:
         "Entropy floor",
         f"The least expected val_loss of any model is known: {known} nats per sample. "
         f"{len(frame)} trainings end {signed_number(float(np.median(above)))} nats from it "
-        f"(median); the closest has {number(closest['val_loss'])} where "
-        f"{number(closest[FLOOR])} is possible.",
+        f"(median); the closest has {number(closest['val_loss'])} where {number(closest[FLOOR])} "
+        "is possible.",
     )
 
 
@@ -298,8 +298,8 @@ def _overfitting(frames: Mapping[str, pl.DataFrame]) -> Paragraph:
         trainings = frames["overfitting"]
         several = len(trainings.filter(pl.col("checkpoints") > 1))
         parts.append(
-            f"{trainings['flagged'].sum()} of {several} trainings with several checkpoints had "
-            "a lower val_loss at an earlier one."
+            f"{trainings['flagged'].sum()} of {several} trainings with several checkpoints had a "
+            "lower val_loss at an earlier one."
         )
     if "association_without" in frames:
         family = tested(frames["association_without"])
@@ -346,8 +346,8 @@ def _precision(lines: list[Overview], response: str) -> Paragraph:
         pick(changes, key=lambda each: abs(each[0])) for pick in (max, min)
     )
     text = (
-        f"{len(clear)} of {len(changes)} precisions change {response} (sign flips, 5% each). "
-        f"The largest median change is {signed_number(most)}, of {largest.precision} against "
+        f"{len(clear)} of {len(changes)} precisions change {response} (sign flips, 5% each). The "
+        f"largest median change is {signed_number(most)}, of {largest.precision} against "
         f"{largest.baseline}"
     )
     if largest.low is not None:
@@ -382,7 +382,7 @@ def _n(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Paragraph]
         if partial:
             text += f" Given the axes, the partial R² must be {share(min(partial))} for that."
     text += (
-        " An association over trainings is no proof that collapse causes "
-        f"{response}, or the other way round."
+        f" An association over trainings is no proof that collapse causes {response}, or the "
+        "other way round."
     )
     yield Paragraph("What n can show", text)

@@ -1,4 +1,5 @@
-"""Tables of the report: one frame, written in full as csv and in print as md, tex (booktabs) and html cells."""
+"""Tables of the report: one frame, written in full as csv and in print as md, tex (booktabs) and
+html cells."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ Show = Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Column:
-    """A printed column: its heading, how values read, and the columns of the frame it shows (two make an interval)."""
+    """A printed column: its heading, how values read, and the columns of the frame it shows (two
+    make an interval)."""
 
     heading: str
     source: str
@@ -143,9 +145,11 @@ class Column:
 
 @dataclass(frozen=True)
 class TableExhibit:
-    """A table of the report. `caption` says which rows and how many trainings it used, and every seed.
+    """A table of the report. `caption` says which rows and how many trainings it used, and every
+    seed.
 
-    `muted` rows are subordinate ones; `more` rows and a `folded` table are hidden on the page until asked for.
+    `muted` rows are subordinate ones; `more` rows and a `folded` table are hidden on the page until
+    asked for.
     """
 
     name: str
@@ -165,7 +169,8 @@ class TableExhibit:
 
     @cached_property
     def common(self) -> tuple[str, int]:
-        """A note that most rows have, told once below the title and not in each row, and how many have it."""
+        """A note that most rows have, told once below the title and not in each row, and how many
+        have it."""
         notes = self.frame["note"].to_list() if "note" in self.frame.columns else []
         note, count = (
             Counter(note for note in notes if note).most_common(1)[0] if any(notes) else ("", 0)
@@ -200,7 +205,8 @@ class TableExhibit:
         )
 
     def html_rows(self) -> list[dict[str, Any]]:
-        """Rows for the template: printed cells, the value to sort by, and whether the row is a subordinate one."""
+        """Rows for the template: printed cells, the value to sort by, and whether the row is a
+        subordinate one."""
         columns = self.printed()
         long = max((len(columns[0].cell(row)) for row in self.rows), default=0) > LONG
         return [

@@ -1,7 +1,8 @@
-"""Permutation tests that are asked for one by one and run together: those of one response and design share
-permutations.
+"""Permutation tests that are asked for one by one and run together: those of one response and
+design share permutations.
 
-Forty metrics in one call cost little more than one; alone each would permute the same response again.
+Forty metrics in one call cost little more than one; alone each would permute the same response
+again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from analysis.statistics.permutation import permutation_test
 
 @dataclass(frozen=True)
 class Outcome:
-    """One metric's outcome: signed (partial) `r`, p-values as in `PermutationResult`; `p_maxt` None outside a family."""
+    """One metric's outcome: signed (partial) `r`, p-values as in `PermutationResult`; `p_maxt` None
+    outside a family."""
 
     r: float
     p: float
@@ -41,7 +43,8 @@ class _Group:
 
 
 class Batch:
-    """Collects tests by key, then runs them. The p of a test does not depend on what else the batch holds."""
+    """Collects tests by key, then runs them. The p of a test does not depend on what else the batch
+    holds."""
 
     def __init__(self, *, permutations: int, seed: int) -> None:
         self._permutations, self._seed = permutations, seed
@@ -60,8 +63,9 @@ class Batch:
     ) -> None:
         """Ask for the test of x (n,) with y (n,), arguments as of `permutation_test`.
 
-        `family`: its p is also adjusted by max-T over the family members of the same response and design. Raises
-        ValueError where the test cannot be done for x or y themselves; then nothing is asked.
+        `family`: its p is also adjusted by max-T over the family members of the same response and
+        design. Raises ValueError where the test cannot be done for x or y themselves; then nothing
+        is asked.
         """
         metric, response = finite_columns("x", x), finite_columns("y", y)
         n = len(metric)

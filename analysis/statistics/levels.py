@@ -1,4 +1,5 @@
-"""The level of every test, the confidence of every interval, and the fewest rows that say anything."""
+"""The level of every test, the confidence of every interval, and the fewest rows that say
+anything."""
 
 ALPHA = 0.05  # a test rejects at p <= ALPHA
 CONFIDENCE = 1 - ALPHA  # of every interval

@@ -1,8 +1,9 @@
-"""Projections shared by the permutation engine and the regressions: centring within blocks, then covariates removed.
+"""Projections shared by the permutation engine and the regressions: centring within blocks, then
+covariates removed.
 
-By the theorem of Frisch, Waugh and Lovell the coefficient of x in a regression of y on x, covariates and block
-intercepts is that of the residual of y on the residual of x; nothing here ever forms the block indicators, so the
-number of blocks costs no memory.
+By the theorem of Frisch, Waugh and Lovell the coefficient of x in a regression of y on x,
+covariates and block intercepts is that of the residual of y on the residual of x; nothing here ever
+forms the block indicators, so the number of blocks costs no memory.
 
 Shapes: n rows, k columns, q rank of the covariates, B blocks.
 """
@@ -21,7 +22,8 @@ SINGULAR = 1e-10  # relative size below which what is left of a column counts as
 
 
 def finite_columns(name: str, values: ArrayLike) -> Floats:
-    """`values` as a float64 array of shape (n, k), from (n,) or (n, k). ValueError for nulls, infinities, text."""
+    """`values` as a float64 array of shape (n, k), from (n,) or (n, k). ValueError for nulls,
+    infinities, text."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -33,14 +35,15 @@ def finite_columns(name: str, values: ArrayLike) -> Floats:
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise ValueError(
-            f"{name} has {int(bad.sum())} values that are null or not finite (first: row {row}, column {column}, "
-            f"{array[row, column]}); leave those rows out first"
+            f"{name} has {int(bad.sum())} values that are null or not finite (first: row {row}, "
+            f"column {column}, {array[row, column]}); leave those rows out first"
         )
     return array
 
 
 def codes(name: str, labels: ArrayLike, rows: int) -> Codes:
-    """Labels (n,) of any type as integers 0 .. groups-1. ValueError for a wrong length or a null label."""
+    """Labels (n,) of any type as integers 0 .. groups-1. ValueError for a wrong length or a null
+    label."""
     array = np.asarray(labels)
     if array.shape != (rows,):
         raise ValueError(
@@ -59,8 +62,8 @@ def codes(name: str, labels: ArrayLike, rows: int) -> Codes:
 class Nuisance:
     """What is removed from every column before columns are related: block means and covariates.
 
-    `block` (n,) block of each row (all 0 without blocks), `basis` (n, q) orthonormal basis of the block-centred
-    covariates, `dof` = B + q.
+    `block` (n,) block of each row (all 0 without blocks), `basis` (n, q) orthonormal basis of the
+    block-centred covariates, `dof` = B + q.
     """
 
     block: Codes
@@ -80,7 +83,8 @@ class Nuisance:
         return np.asarray(columns - (sums / sizes[:, None])[self.block])
 
     def residual(self, columns: Floats) -> Floats:
-        """Residuals (n, k) of columns on block intercepts and covariates (each removed twice, against rounding)."""
+        """Residuals (n, k) of columns on block intercepts and covariates (each removed twice,
+        against rounding)."""
         for _ in range(2):
             columns = self.centre(columns)
             columns = columns - self.basis @ (self.basis.T @ columns)
@@ -99,8 +103,8 @@ class Nuisance:
         empty = np.flatnonzero(np.linalg.norm(left, axis=0) <= SINGULAR * spread)
         if empty.size:
             raise ValueError(
-                f"{name} has no variation left in column {empty[0]} once blocks and covariates are taken out: "
-                "it is a linear function of them"
+                f"{name} has no variation left in column {empty[0]} once blocks and covariates "
+                "are taken out: it is a linear function of them"
             )
         return left
 

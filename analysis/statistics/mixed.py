@@ -1,8 +1,8 @@
 """The random-intercept model, profiled over one variance ratio.
 
-statsmodels' MixedLM stops with a singular matrix, or away from the optimum, where the groups' variance is near its
-bound of zero: the usual case for a handful of architectures. With one random intercept the likelihood is a function of
-one number, so it is searched directly.
+statsmodels' MixedLM stops with a singular matrix, or away from the optimum, where the groups'
+variance is near its bound of zero: the usual case for a handful of architectures. With one random
+intercept the likelihood is a function of one number, so it is searched directly.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ SEARCH = (
 
 @dataclass(frozen=True)
 class MixedModel:
-    """`slope` of x in standard deviations of y per standard deviation of x, its `se` and Wald `p`; `group_share` of the
-    variance that x leaves, in [0, 1): 0 where the groups differ no more than their rows do.
+    """`slope` of x in standard deviations of y per standard deviation of x, its `se` and Wald `p`;
+    `group_share` of the variance that x leaves, in [0, 1): 0 where the groups differ no more than
+    their rows do.
     """
 
     slope: float
@@ -34,11 +35,12 @@ class MixedModel:
 
 
 def mixed_model(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> MixedModel:
-    """y = a + b x + intercept of the group + error by restricted maximum likelihood, x and y (n,) standardised.
+    """y = a + b x + intercept of the group + error by restricted maximum likelihood, x and y (n,)
+    standardised.
 
-    Laird & Ware 1982; each group is quasi-demeaned by 1 - 1/sqrt(1 + ratio n_g) for a given ratio of the variances.
-    Raises ValueError with fewer than two groups or three degrees of freedom, without a group of two rows, for null or
-    constant input.
+    Laird & Ware 1982; each group is quasi-demeaned by 1 - 1/sqrt(1 + ratio n_g) for a given ratio
+    of the variances. Raises ValueError with fewer than two groups or three degrees of freedom,
+    without a group of two rows, for null or constant input.
     """
     columns = np.column_stack([finite_columns("x", x), finite_columns("y", y)])
     n = len(columns)
@@ -46,7 +48,8 @@ def mixed_model(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> MixedModel:
     sizes = np.bincount(group)
     if len(sizes) < 2 or sizes.max() < 2 or n < 5:
         raise ValueError(
-            f"a mixed model needs two groups, one of two rows, and 5 rows; there are {len(sizes)} and {n}"
+            "a mixed model needs two groups, one of two rows, and 5 rows; there are "
+            f"{len(sizes)} and {n}"
         )
     columns = nuisance(n).vary("x and y", columns)
     columns = columns / columns.std(axis=0)
@@ -58,7 +61,8 @@ def mixed_model(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> MixedModel:
 
 
 def _optimum(columns: Floats, group: Codes, sizes: Codes) -> float:
-    """The variance ratio of least REML deviance: a grid, refined around its least point; zero if that is as good."""
+    """The variance ratio of least REML deviance: a grid, refined around its least point; zero if
+    that is as good."""
     from scipy.optimize import minimize_scalar
 
     grid = np.linspace(*SEARCH, 49)

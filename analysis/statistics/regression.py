@@ -1,5 +1,5 @@
-"""Regression of one response on one metric: size, robust uncertainty, rank and distance measures, bootstrap,
-leave-one-out.
+"""Regression of one response on one metric: size, robust uncertainty, rank and distance measures,
+bootstrap, leave-one-out.
 
 Shapes: n rows, k metrics, g clusters, b bootstrap replicates.
 """
@@ -21,11 +21,12 @@ from analysis.statistics.linear import Codes, Floats, codes, finite_columns, nui
 class Regression:
     """y on x by least squares, with covariates if given.
 
-    `r` signed Pearson correlation in [-1, 1] of x and y as they are and `r2` its square; `slope` coefficient of x
-    beside the covariates; `se` its heteroskedasticity-robust (HC3), or with groups cluster-robust (CR1), standard
-    error, None where a row (or group) alone determines the fit; `ci` 95% interval of the slope by Student's t (n -
-    parameters, or groups - 1, degrees of freedom); `r_ci` Fisher's 95% interval of r (None for n <= 3); `partial_r` and
-    `partial_r2` given the covariates, None without; `model_r2` R^2 of the whole fit.
+    `r` signed Pearson correlation in [-1, 1] of x and y as they are and `r2` its square; `slope`
+    coefficient of x beside the covariates; `se` its heteroskedasticity-robust (HC3), or with groups
+    cluster-robust (CR1), standard error, None where a row (or group) alone determines the fit; `ci`
+    95% interval of the slope by Student's t (n - parameters, or groups - 1, degrees of freedom);
+    `r_ci` Fisher's 95% interval of r (None for n <= 3); `partial_r` and `partial_r2` given the
+    covariates, None without; `model_r2` R^2 of the whole fit.
     """
 
     n: int
@@ -47,11 +48,12 @@ def regress(
     covariates: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> Regression:
-    """Least squares of y (n,) on x (n,), an intercept and covariates (n,) or (n, c); `groups` (n,) are clusters of
-    dependent rows.
+    """Least squares of y (n,) on x (n,), an intercept and covariates (n,) or (n, c); `groups` (n,)
+    are clusters of dependent rows.
 
-    HC3: MacKinnon & White 1985. CR1: Liang & Zeger 1986 with the factor g/(g-1) (n-1)/(n-p). Raises ValueError for null
-    or constant input, an x that is a linear function of the covariates, fewer rows than parameters + 1.
+    HC3: MacKinnon & White 1985. CR1: Liang & Zeger 1986 with the factor g/(g-1) (n-1)/(n-p). Raises
+    ValueError for null or constant input, an x that is a linear function of the covariates, fewer
+    rows than parameters + 1.
     """
     metric, response = finite_columns("x", x), finite_columns("y", y)
     n = metric.shape[0]
@@ -61,7 +63,8 @@ def regress(
     left = n - removed.dof - 1
     if left < 1:
         raise ValueError(
-            f"{n} rows are too few for {removed.dof + 1} parameters: at least {removed.dof + 2} are needed"
+            f"{n} rows are too few for {removed.dof + 1} parameters: at least {removed.dof + 2} "
+            "are needed"
         )
     free_x, free_y = plain.vary("x", metric)[:, 0], plain.vary("y", response)[:, 0]
     r = float(np.clip(_unit(free_x) @ _unit(free_y), -1.0, 1.0))
@@ -102,7 +105,8 @@ def _unit(values: Floats) -> Floats:
 def _robust_se(
     x: Floats, error: Floats, leverage: Floats, left: int, clusters: Codes | None
 ) -> tuple[float | None, int]:
-    """Sandwich standard error of the coefficient of the residualised x, and its degrees of freedom."""
+    """Sandwich standard error of the coefficient of the residualised x, and its degrees of
+    freedom."""
     if clusters is None:
         if (1.0 - leverage).min() < 1e-10:
             return None, left
@@ -123,7 +127,8 @@ def _t_quantile(dof: int) -> float:
 
 
 def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
-    """Fisher's 95% interval of a correlation, tanh(artanh r -+ z / sqrt(n - 3)); None for n <= 3. Fisher 1921."""
+    """Fisher's 95% interval of a correlation, tanh(artanh r -+ z / sqrt(n - 3)); None for n <= 3.
+    Fisher 1921."""
     from scipy.special import ndtri
 
     if n <= 3:
@@ -135,9 +140,11 @@ def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
 
 
 def distance_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Distance correlation in [0, 1], the V-statistic of Szekely, Rizzo & Bakirov 2007, definition 5.
+    """Distance correlation in [0, 1], the V-statistic of Szekely, Rizzo & Bakirov 2007, definition
+    5.
 
-    O(n log^2 n) time and O(n) memory, after Huo & Szekely 2016. Raises ValueError for null or constant input.
+    O(n log^2 n) time and O(n) memory, after Huo & Szekely 2016. Raises ValueError for null or
+    constant input.
     """
     columns = np.column_stack([finite_columns("x", x), finite_columns("y", y)])
     n = len(columns)
@@ -172,8 +179,9 @@ def _mean_distances(values: Floats) -> Floats:
 def _product_of_distances(x: Floats, y: Floats) -> float:
     """Sum over all i, j of |x_i - x_j| |y_i - y_j|.
 
-    In the order of x, |dx||dy| of a pair i < j is dx dy, or -dx dy where y falls: so the sum over pairs whose y rises
-    is enough. Those are found as in a merge sort: at each level, left halves are summed up below every right element.
+    In the order of x, |dx||dy| of a pair i < j is dx dy, or -dx dy where y falls: so the sum over
+    pairs whose y rises is enough. Those are found as in a merge sort: at each level, left halves
+    are summed up below every right element.
     """
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
@@ -204,8 +212,8 @@ def _product_of_distances(x: Floats, y: Floats) -> float:
 
 @dataclass(frozen=True)
 class Influence:
-    """Leave-one-cluster-out: least and greatest r over the choices, the label of the cluster whose absence moves r
-    furthest, and r then.
+    """Leave-one-cluster-out: least and greatest r over the choices, the label of the cluster whose
+    absence moves r furthest, and r then.
     """
 
     low: float
@@ -215,10 +223,11 @@ class Influence:
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> Influence:
-    """Range of Pearson's r over leaving out one cluster (n,) of rows at a time; ties of influence: the first label in
-    sorted order.
+    """Range of Pearson's r over leaving out one cluster (n,) of rows at a time; ties of influence:
+    the first label in sorted order.
 
-    Raises ValueError when fewer than three clusters exist, or when some choice leaves a constant column.
+    Raises ValueError when fewer than three clusters exist, or when some choice leaves a constant
+    column.
     """
     table = _moment_table(finite_columns("x", x), finite_columns("y", y))
     labels, code = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
@@ -229,7 +238,8 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> Influence:
     without = _correlation(table.sum(axis=0) - sums)[:, 0]
     if np.isnan(without).any():
         raise ValueError(
-            f"without {labels[int(np.argmax(np.isnan(without)))]} a column is constant: r is not defined"
+            f"without {labels[int(np.argmax(np.isnan(without)))]} a column is constant: r is not "
+            "defined"
         )
     full = _correlation(table.sum(axis=0)[None])[0, 0]
     most = int(np.argmax(np.abs(without - full)))
@@ -241,12 +251,13 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> Influence:
 def bootstrap_r(
     x: ArrayLike, y: ArrayLike, clusters: ArrayLike, *, replicates: int = 2_000, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """95% BCa bootstrap interval (low (k,), high (k,)) of Pearson's r of y (n,) with each column of x (n, k).
+    """95% BCa bootstrap interval (low (k,), high (k,)) of Pearson's r of y (n,) with each column of
+    x (n, k).
 
-    Whole clusters (n,) are drawn with replacement, the same draws for every metric; acceleration from the
-    leave-one-cluster-out jackknife. Replicates in which a column is constant are left out. NaN where fewer than four
-    clusters or half of the replicates remain: there is no interval. Efron 1987; Davison & Hinkley 1997, sections 3.8
-    and 5.3.
+    Whole clusters (n,) are drawn with replacement, the same draws for every metric; acceleration
+    from the leave-one-cluster-out jackknife. Replicates in which a column is constant are left out.
+    NaN where fewer than four clusters or half of the replicates remain: there is no interval. Efron
+    1987; Davison & Hinkley 1997, sections 3.8 and 5.3.
     """
     from scipy.special import ndtr, ndtri
 
@@ -288,7 +299,8 @@ def bootstrap_r(
 
 @lru_cache(maxsize=2)
 def _times_drawn(clusters: int, replicates: int, seed: int) -> NDArray[np.uint16]:
-    """How often each cluster is drawn (replicates, clusters). Kept, since every metric of a table asks for the same."""
+    """How often each cluster is drawn (replicates, clusters). Kept, since every metric of a table
+    asks for the same."""
     rng, chance = np.random.default_rng(seed), np.full(clusters, 1.0 / clusters)
     sizes = [min(500, replicates - start) for start in range(0, replicates, 500)]
     return np.concatenate(
@@ -297,8 +309,8 @@ def _times_drawn(clusters: int, replicates: int, seed: int) -> NDArray[np.uint16
 
 
 def _moment_table(x: Floats, y: Floats) -> Floats:
-    """(n, 3 + 3k): 1, y, y^2, then x, x^2, xy of centred, unit-sized columns: sums of rows give r of any weighting of
-    them.
+    """(n, 3 + 3k): 1, y, y^2, then x, x^2, xy of centred, unit-sized columns: sums of rows give r
+    of any weighting of them.
     """
     columns = np.column_stack([y, x])
     columns = columns - columns.mean(axis=0)
@@ -309,7 +321,8 @@ def _moment_table(x: Floats, y: Floats) -> Floats:
 
 
 def _correlation(sums: Floats) -> Floats:
-    """(b, k) Pearson's r from sums (b, 3 + 3k) of a moment table; NaN where a column is constant."""
+    """(b, k) Pearson's r from sums (b, 3 + 3k) of a moment table; NaN where a column is
+    constant."""
     k = (sums.shape[1] - 3) // 3
     total, y, yy = (sums[:, i, None] for i in range(3))
     x, xx, xy = (sums[:, 3 + i * k : 3 + (i + 1) * k] for i in range(3))

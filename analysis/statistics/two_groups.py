@@ -1,6 +1,8 @@
-"""Two unpaired groups: the exact permutation test of the difference of their means, and the interval that it gives.
+"""Two unpaired groups: the exact permutation test of the difference of their means, and the
+interval that it gives.
 
-Shapes: a values in the first group, b in the second, N = C(a + b, a) partitions of all values into groups of these sizes.
+Shapes: a values in the first group, b in the second, N = C(a + b, a) partitions of all values into
+groups of these sizes.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ from analysis.statistics.levels import ALPHA
 from analysis.statistics.linear import Floats, finite_columns
 
 MOST = 200_000  # partitions enumerated: two groups of ten have 184,756
-TIE = 1e-12  # relative: statistics closer than this are ties, sums of the same numbers in another order
+# Relative: statistics closer than this are ties, sums of the same numbers in another order.
+TIE = 1e-12
 
 
 @dataclass(frozen=True)
 class GroupDifference:
     """Mean of the first group minus that of the second, and what all partitions say of it.
 
-    `p` is two-sided, the share of partitions whose difference is at least as far from zero; the observed one is among them.
-    `low` and `high` bound the shifts of the second group that the same test does not reject; infinite where the groups are
-    so small that it can reject none.
+    `p` is two-sided, the share of partitions whose difference is at least as far from zero; the
+    observed one is among them. `low` and `high` bound the shifts of the second group that the same
+    test does not reject; infinite where the groups are so small that it can reject none.
     """
 
     difference: float
@@ -36,15 +39,18 @@ class GroupDifference:
 
 
 def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA) -> GroupDifference:
-    """Exact unpaired permutation test (Fisher, Pitman 1937) of the difference of means, and its 1 - level interval.
+    """Exact unpaired permutation test (Fisher, Pitman 1937) of the difference of means, and its 1 -
+    level interval.
 
-    first: (a,). second: (b,). The interval inverts the test: it holds every shift d for which the test of `first` - d
-    against `second` has p > level (Ernst 2004, section 2.3), so it assumes that the groups differ in location alone.
+    first: (a,). second: (b,). The interval inverts the test: it holds every shift d for which the
+    test of `first` - d against `second` has p > level (Ernst 2004, section 2.3), so it assumes that
+    the groups differ in location alone.
 
-    With D the observed difference and a partition that leaves k of the first group's values in it, the shifted statistic
-    is T - d c, where T is its statistic at d = 0 and c = k / a - (a - k) / b. It is at least as far from zero as D - d
-    exactly for d between (D - T) / (1 - c) and (D + T) / (1 + c), so the ends of the interval are order statistics of
-    these bounds and nothing is searched for.
+    With D the observed difference and a partition that leaves k of the first group's values in it,
+    the shifted statistic is T - d c, where T is its statistic at d = 0 and c = k / a - (a - k) / b.
+    It is at least as far from zero as D - d exactly for d between (D - T) / (1 - c) and (D + T) /
+    (1 + c), so the ends of the interval are order statistics of these bounds and nothing is
+    searched for.
 
     Raises ValueError for null or infinite values, an empty group, or more than `MOST` partitions.
     """
@@ -76,7 +82,8 @@ def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA)
 
 
 def _bounds(observed: float, statistics: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
-    """For each partition the shifts, from low to high, at which its statistic is at least as far from zero."""
+    """For each partition the shifts, from low to high, at which its statistic is at least as far
+    from zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         one = (observed - statistics) / (1 - coefficients)
         other = (observed + statistics) / (1 + coefficients)

@@ -51,7 +51,8 @@ LAYERS = ("block 1", "block 2", "block 10")
 
 
 def made() -> Table:
-    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds, two checkpoints, six precisions, three inner layers."""
+    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds, two checkpoints, six precisions,
+    three inner layers."""
     rng = np.random.default_rng(8)
     rows, layers = [], []
     for width in (32, 128):
@@ -124,7 +125,8 @@ def points(parts: list[Line2D]) -> list[tuple[float, float]]:
 def medians(
     rows: list[dict[str, Any]], settings: tuple[str, ...], along: str, name: str
 ) -> list[list[tuple[float, float]]]:
-    """The lines that a panel should have: medians over whatever is neither a setting nor `along`."""
+    """The lines that a panel should have: medians over whatever is neither a setting nor
+    `along`."""
     points: dict[tuple[Any, ...], dict[float, list[float]]] = {}
     for row in rows:
         points.setdefault(tuple(row[key] for key in settings), {}).setdefault(
@@ -219,7 +221,8 @@ def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Tab
 def by_precision(
     table: Table, precisions: tuple[str, ...], settings: tuple[str, ...], name: str
 ) -> list[list[tuple[float, float]]]:
-    """The lines of a panel against bits: a median for each precision, also where two take as many bits."""
+    """The lines of a panel against bits: a median for each precision, also where two take as many
+    bits."""
     values: dict[tuple[Any, ...], dict[tuple[float, str], list[float]]] = {}
     for precision in precisions:
         for row in last(table, precision):
@@ -286,7 +289,8 @@ def scatter_of(rows: pl.DataFrame) -> Any:
 
 
 def test_a_metric_with_a_column_of_its_log_is_drawn_on_a_logarithmic_axis() -> None:
-    """r against numpy's, of the values and of their logarithms, in the title of the one panel asked for."""
+    """r against numpy's, of the values and of their logarithms, in the title of the one panel asked
+    for."""
     rng = np.random.default_rng(3)
     logs, loss = rng.normal(size=40), rng.random(40)
     rows = pl.DataFrame(

@@ -1,4 +1,5 @@
-"""Controls for the grid, against statsmodels, published power figures and explicit linear algebra."""
+"""Controls for the grid, against statsmodels, published power figures and explicit linear
+algebra."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ ROLES = Roles(
 
 
 def simpson_rows() -> pl.DataFrame:
-    """Six architectures: their means rise together, inside each the metric rises while the loss falls."""
+    """Six architectures: their means rise together, inside each the metric rises while the loss
+    falls."""
     rng = np.random.default_rng(5)
     group = np.repeat(np.arange(6), 8)
     inside = np.tile(np.linspace(-1, 1, 8), 6)

@@ -84,7 +84,8 @@ def test_a_fine_tuned_precision_is_never_the_reference_where_there_is_another() 
 def test_a_training_whose_last_checkpoint_has_no_response_at_a_precision_is_left_out_there() -> (
     None
 ):
-    """As where logits overflow in fp16 late in training: its epoch 1 is not compared with epoch 2 of fp32."""
+    """As where logits overflow in fp16 late in training: its epoch 1 is not compared with epoch 2
+    of fp32."""
     whole = table()
     overflown = (
         (pl.col("training") < "t05") & (pl.col("precision") == "int8") & (pl.col("epoch") == 2)
@@ -141,7 +142,8 @@ def test_changes_equal_numpy() -> None:
 
 
 def test_the_tables_of_a_report_equal_numpy() -> None:
-    """What a reader sees: a line per precision, by bits, with medians over trainings at their last checkpoints."""
+    """What a reader sees: a line per precision, by bits, with medians over trainings at their last
+    checkpoints."""
     data = table(trainings=10)
     bits = {"fp32": 32.0, "ft-fp32": 32.0, "int8": 8.5, "qat-int4": 4.25}
     size = pl.col("precision").replace_strict(bits, return_dtype=pl.Float64)
@@ -219,7 +221,8 @@ def test_links_equal_statsmodels() -> None:
 
 
 def test_what_fine_tuning_moved_is_no_rounding_noise() -> None:
-    """The weight error of qat-* is against the checkpoint, so it contains the fine-tuning, as that of ft-fp32 does."""
+    """The weight error of qat-* is against the checkpoint, so it contains the fine-tuning, as that
+    of ft-fp32 does."""
     lines = change_links(table(precisions=("fp32", "int4", "ft-fp32", "qat-int4")), CHOICES)
     noisy = lines.filter(pl.col("given").str.contains("weight_error"))
     assert set(noisy["precision"]) == {"int4"}

@@ -1,4 +1,5 @@
-"""What each axis does to each metric, against statsmodels, and the paragraph of the summary that is made of it."""
+"""What each axis does to each metric, against statsmodels, and the paragraph of the summary that is
+made of it."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ CHOICES = Choices(permutations=400, bootstrap=50, seed=3)
 
 @pytest.fixture(scope="module")
 def rows() -> pl.DataFrame:
-    """2 x 3 x 2 settings, four seeds; the width doubles nc1_ratio, zipf moves nc2_etf_error, kind nothing."""
+    """2 x 3 x 2 settings, four seeds; the width doubles nc1_ratio, zipf moves nc2_etf_error, kind
+    nothing."""
     rng = np.random.default_rng(4)
     found = []
     for width in (16, 64):

@@ -1,6 +1,8 @@
-"""The published measurements of 230 language models: R^2 and p against independent figures for the same file.
+"""The published measurements of 230 language models: R^2 and p against independent figures for the
+same file.
 
-The references are R^2 to six digits and p from 6,000,000 permutations. Skipped where the file is missing.
+The references are R^2 to six digits and p from 6,000,000 permutations. Skipped where the file is
+missing.
 """
 
 from __future__ import annotations

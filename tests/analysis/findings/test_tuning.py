@@ -80,7 +80,8 @@ def test_the_interval_holds_the_shifts_that_the_test_does_not_reject(
 
 
 def test_separate_groups_of_eight_have_the_least_p_there_is() -> None:
-    """Closed form: only the partition observed and its mirror image are as far apart, of C(16, 8)."""
+    """Closed form: only the partition observed and its mirror image are as far apart, of C(16,
+    8)."""
     found = compare_groups(np.arange(8), np.arange(8) + 100)
     assert found.partitions == 12_870
     assert found.p == 2 / 12_870
@@ -100,7 +101,8 @@ def test_equal_values_differ_in_nothing() -> None:
 
 
 def test_the_interval_covers_the_true_shift() -> None:
-    """Reference: by construction an exact 95% interval misses a true shift in at most 5% of samples; 200 samples."""
+    """Reference: by construction an exact 95% interval misses a true shift in at most 5% of
+    samples; 200 samples."""
     rng = np.random.default_rng(1)
     found = [compare_groups(rng.exponential(1, 5) + 2, rng.exponential(1, 5)) for _ in range(200)]
     missed = sum(not each.low <= 2 <= each.high for each in found)

@@ -1,4 +1,5 @@
-"""What a run records of its data, from training to report: class frequencies, the entropy floor, tables of classes."""
+"""What a run records of its data, from training to report: class frequencies, the entropy floor,
+tables of classes."""
 
 from __future__ import annotations
 
@@ -141,9 +142,9 @@ def test_rows_carry_the_floor_and_the_report_the_distance(report: Report) -> Non
     text = next(part.text for part in report.summary if part.title == "Entropy floor")
     low, high = (f"{floors[key]:.4g}" for key in (0, 0.3))
     assert text == (
-        f"The least expected val_loss of any model is known: {low} to {high} nats per sample. 6 trainings end "
-        f"+{np.median(above):.4g} nats from it (median); the closest has {best['val_loss']:.4g} where "
-        f"{best['entropy_floor']:.4g} is possible."
+        f"The least expected val_loss of any model is known: {low} to {high} nats per sample. 6 "
+        f"trainings end +{np.median(above):.4g} nats from it (median); the closest has "
+        f"{best['val_loss']:.4g} where {best['entropy_floor']:.4g} is possible."
     )
 
 

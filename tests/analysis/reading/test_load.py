@@ -109,7 +109,8 @@ def test_one_row_per_training_is_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_replicates_keep_to_one_source_of_chance_where_there_are_enough(tmp_path: Path) -> None:
-    """Seeds that start anew, and orders of the data from one start, at the same point: the latter alone."""
+    """Seeds that start anew, and orders of the data from one start, at the same point: the latter
+    alone."""
     point = {"width": [8], "precision": ["fp32"]}
     anew = [
         own_rows({**point, "seed": [seed], "init_seed": [seed], "shuffle_seed": [seed]})
@@ -382,6 +383,7 @@ def test_precisions_stand_in_the_order_of_the_study(tmp_path: Path) -> None:
     rows = own_rows(grid)
     for row in rows:
         row["cell"] = (
-            f"{['int8', 'bf16', 'int4', 'fp32'].index(row['precision']):032x}"  # the store sorts by key
+            # The store sorts by key.
+            f"{['int8', 'bf16', 'int4', 'fp32'].index(row['precision']):032x}"
         )
     assert precisions(load(write_run(tmp_path, rows))) == ["fp32", "int4", "bf16", "int8"]

@@ -1,6 +1,8 @@
-"""The page in a real browser: it sorts and unfolds tables, has no error on its console and asks the network for nothing.
+"""The page in a real browser: it sorts and unfolds tables, has no error on its console and asks the
+network for nothing.
 
-The browser is driven over a pipe (Chrome DevTools protocol), so that nothing but Debian's chromium is needed.
+The browser is driven over a pipe (Chrome DevTools protocol), so that nothing but Debian's chromium
+is needed.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ PATIENCE = 90.0  # seconds, on a machine that is busy with other things
 
 
 class Browser:
-    """One page: commands out on file 3 of the browser, answers and events back from its file 4, each ended by a null."""
+    """One page: commands out on file 3 of the browser, answers and events back from its file 4,
+    each ended by a null."""
 
     def __init__(self, folder: Path) -> None:
         assert CHROMIUM is not None
@@ -130,9 +133,13 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     browser.call("Page.navigate", url=page.as_uri())
     browser.wait("Page.loadEventFired")
 
-    column = "[...document.querySelectorAll('#table-association tbody tr')].map(row => row.cells[{0}].dataset.sort)"
+    column = (
+        "[...document.querySelectorAll('#table-association tbody tr')].map(row => "
+        "row.cells[{0}].dataset.sort)"
+    )
     place = browser.value(
-        "[...document.querySelectorAll('#table-association th')].findIndex(head => head.textContent.trim() === 'r')"
+        "[...document.querySelectorAll('#table-association th')].findIndex(head => "
+        "head.textContent.trim() === 'r')"
     )
     before = browser.value(column.format(place))
     click = f"document.querySelectorAll('#table-association th button')[{place}].click()"
@@ -145,7 +152,8 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     head = f"document.querySelectorAll('#table-association th')[{place}].getAttribute('aria-sort')"
     assert browser.value(head) == "descending"
 
-    # what is folded opens; every figure is drawn; nothing but tables and figures scrolls sideways, on a phone either
+    # what is folded opens; every figure is drawn; nothing but tables and figures scrolls sideways,
+    # on a phone either
     assert browser.value("document.querySelector('#table-changes').checkVisibility()") is False
     browser.value("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert browser.value("document.querySelector('#table-changes').checkVisibility()") is True
@@ -174,7 +182,10 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         mobile=False,
     )
     browser.call("Emulation.setEmulatedMedia", media="print")
-    beyond = "[...document.querySelectorAll('table, svg')].filter(part => part.getBoundingClientRect().right > 718)"
+    beyond = (
+        "[...document.querySelectorAll('table, svg')].filter(part => "
+        "part.getBoundingClientRect().right > 718)"
+    )
     assert (
         browser.value(f"{beyond}.map(part => part.id + ' ' + part.getBoundingClientRect().right)")
         == []

@@ -1,9 +1,10 @@
-"""The reference study: every number of its page is in the report's tables, and its rows are those of its YAML.
+"""The reference study: every number of its page is in the report's tables, and its rows are those
+of its YAML.
 
 A number of runs/reference/README.md is followed by a comment that says where it comes from, such as
-`0.93<!-- association: metric=nc1_cdnv given=; r2 -->`: table, conditions on its columns, column. Tables are those of the
-report, and `paper.csv`, Table 1 of Wu & Papyan 2024. A percentage stands for a hundredth. Numbers in code and in the names of
-links are names.
+`0.93<!-- association: metric=nc1_cdnv given=; r2 -->`: table, conditions on its columns, column.
+Tables are those of the report, and `paper.csv`, Table 1 of Wu & Papyan 2024. A percentage stands
+for a hundredth. Numbers in code and in the names of links are names.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def test_the_rows_are_those_of_the_study() -> None:
 
 @pytest.mark.long
 def test_cells_trained_anew_give_the_same_rows(tmp_path: Path) -> None:
-    """All precisions of the smallest training, bit for bit, on a computer like the one of the study."""
+    """All precisions of the smallest training, bit for bit, on a computer like the one of the
+    study."""
     plays = ROOT / "search_spaces" / "shakespeare.txt"
     if not plays.exists():
         pytest.skip("needs the plays: make shakespeare")

@@ -1,4 +1,5 @@
-"""Tables of associations, and the whole path from a table to report.html, through the command line."""
+"""Tables of associations, and the whole path from a table to report.html, through the command
+line."""
 
 from __future__ import annotations
 
@@ -117,7 +118,8 @@ def test_lines_of_the_association_table() -> None:
     assert by_line["nc1_cdnv", "log10", ""]["r"] == pytest.approx(
         np.corrcoef(np.log10(rows["nc1_cdnv"]), y)[0, 1]
     )
-    # The family: raw lines without missing values. nc2_equinorm has four nulls, nc4_agreement is constant.
+    # The family: raw lines without missing values. nc2_equinorm has four nulls, nc4_agreement is
+    # constant.
     family = ["nc1_cdnv", "nc1_cdnv_galanti", "nc2_log_norm_mean", "nc3_distance"]
     together = permutation_test(rows.select(family).to_numpy(), y, permutations=300, seed=7)
     assert [by_line[name, "raw", ""]["p_maxt"] for name in family] == together.p_maxt.tolist()
@@ -359,8 +361,14 @@ def test_the_name_report_is_the_function_whatever_was_imported() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, analysis.__main__ as m; m.parser().format_help(); print(sorted(set(sys.modules) & {HEAVY}))"
-    heavy = "{'numpy', 'polars', 'scipy', 'matplotlib', 'statsmodels', 'torch', 'yaml', 'pydantic', 'jinja2'}"
+    code = (
+        "import sys, analysis.__main__ as m; m.parser().format_help(); "
+        "print(sorted(set(sys.modules) & {HEAVY}))"
+    )
+    heavy = (
+        "{'numpy', 'polars', 'scipy', 'matplotlib', 'statsmodels', 'torch', 'yaml', 'pydantic', "
+        "'jinja2'}"
+    )
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code.replace("{HEAVY}", heavy)],

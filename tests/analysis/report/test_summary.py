@@ -1,4 +1,5 @@
-"""The generated summary: every number of it computed again from the tables that the report wrote, by numpy and scipy."""
+"""The generated summary: every number of it computed again from the tables that the report wrote,
+by numpy and scipy."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def r_of(line: Line) -> list[str]:
 
 
 def family(table: list[Line]) -> tuple[list[Line], list[Line]]:
-    """The lines tested together, and those of them with an adjusted p of at most .05, closest first."""
+    """The lines tested together, and those of them with an adjusted p of at most .05, closest
+    first."""
     tested = [line for line in table if line["p_maxt"] is not None]
     return tested, sorted(
         (line for line in tested if line["p_maxt"] <= 0.05), key=lambda line: -abs(line["r"])

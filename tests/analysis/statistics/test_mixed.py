@@ -33,7 +33,8 @@ def test_mixed_model_finds_the_optimum_of_statsmodels(seed: int) -> None:
     between = float(fit.cov_re[0, 0])
     assert mine.slope == pytest.approx(fit.fe_params[1], abs=1e-5)
     assert mine.group_share == pytest.approx(between / (between + fit.scale), abs=1e-4)
-    # statsmodels' own error is of the joint Hessian; the usual one is (X' V^-1 X)^-1, here with V written out.
+    # statsmodels' own error is of the joint Hessian; the usual one is (X' V^-1 X)^-1, here with V
+    # written out.
     inverse = np.linalg.inv(
         fit.scale * np.eye(len(x)) + between * (group[:, None] == group[None, :])
     )
@@ -43,7 +44,8 @@ def test_mixed_model_finds_the_optimum_of_statsmodels(seed: int) -> None:
 
 
 def test_mixed_model_has_the_least_restricted_deviance() -> None:
-    # statsmodels does not converge on this one; the deviance here is the textbook's, with V written out.
+    # statsmodels does not converge on this one; the deviance here is the textbook's, with V written
+    # out.
     x, y, group = grouped(4, 1.0)
     mine = mixed_model(x, y, group)
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
@@ -72,7 +74,8 @@ def test_mixed_model_has_the_least_restricted_deviance() -> None:
 
 
 def test_mixed_model_at_its_bound_is_the_plain_regression() -> None:
-    # Group means that differ less than their rows let them: the variance is zero, where MixedLM fails.
+    # Group means that differ less than their rows let them: the variance is zero, where MixedLM
+    # fails.
     x = np.array([0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0])
     y = np.array([0.1, 0.9, 2.2, 2.8, 0.0, 1.1, 1.9, 3.0])
     result = mixed_model(x, y, [0, 0, 0, 0, 1, 1, 1, 1])

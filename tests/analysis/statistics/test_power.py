@@ -11,8 +11,8 @@ from analysis.statistics.power import minimum_detectable_r2
 
 
 def test_detectable_effect_by_published_sample_sizes() -> None:
-    # Cohen 1988 / G*Power 3: one predictor, alpha .05, power .8: n = 55 finds f^2 = .15, n = 25 finds .35, n = 395
-    # finds .02.
+    # Cohen 1988 / G*Power 3: one predictor, alpha .05, power .8: n = 55 finds f^2 = .15, n = 25
+    # finds .35, n = 395 finds .02.
     for n, f2 in ((55, 0.15), (25, 0.35), (395, 0.02)):
         needed = f2 / (1 + f2)
         enough, too_few = minimum_detectable_r2(n, 0), minimum_detectable_r2(n - 1, 0)

@@ -159,7 +159,8 @@ def test_bootstrap_draws_whole_clusters() -> None:
 
 
 def test_bootstrap_of_a_weighted_resample_equals_repeated_rows() -> None:
-    # One replicate by hand: the counts that the generator draws, as rows repeated, through numpy's corrcoef.
+    # One replicate by hand: the counts that the generator draws, as rows repeated, through numpy's
+    # corrcoef.
     from analysis.statistics.regression import _correlation, _moment_table
 
     x, y = draw(16, 10) + 1e3, draw(17, 10)
@@ -171,8 +172,8 @@ def test_bootstrap_of_a_weighted_resample_equals_repeated_rows() -> None:
 
 
 def test_bootstrap_coverage() -> None:
-    # 400 samples of 40 pairs with rho = .5: a 95% interval holds .5 in 95 +- 4 per cent (three standard errors and some
-    # for BCa).
+    # 400 samples of 40 pairs with rho = .5: a 95% interval holds .5 in 95 +- 4 per cent (three
+    # standard errors and some for BCa).
     rng = np.random.default_rng(99)
     hits = 0
     for _ in range(400):
