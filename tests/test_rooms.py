@@ -1,100 +1,260 @@
-"""Imports run downward only, and what plans need stays free of torch."""
+"""Every module lies in a room, and rooms import only what the table below lets them."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from places import ROOT
 
-LEVELS = [
-    {"faults", "settings", "atomic", "quiet", "schema", "sealed", "yamlfile"},
-    {"metrics", "data", "models", "precision", "schedule", "losses", "checks"},
-    {"config", "journal", "losslog", "optimizer", "resume"},
-    {"grid", "search_space"},
-    {"train", "collect", "search_config"},
-    {"qat", "searcher"},
-    {"trial", "store", "provenance", "lease"},
-]
-"""Rooms from the bottom up; what is not listed (workers, schedulers, command lines) stands on top."""
+ROOMS: dict[str, set[str]] = {
+    "study doors": {
+        "study.data",
+        "study.launching",
+        "study.measuring",
+        "study.models",
+        "study.precision",
+        "study.search",
+        "study.settings",
+        "study.store",
+        "study.training",
+    },
+    "study.search": {
+        "study.config",
+        "study.grid",
+        "study.launching",
+        "study.metrics",
+        "study.scheduling",
+        "study.settings",
+        "study.store",
+    },
+    "study.launching": {
+        "study.config",
+        "study.data",
+        "study.grid",
+        "study.scheduling",
+        "study.settings",
+        "study.store",
+        "study.training",
+    },
+    "study.scheduling": {
+        "study.config",
+        "study.data",
+        "study.grid",
+        "study.measuring",
+        "study.metrics",
+        "study.store",
+        "study.training",
+    },
+    "study.measuring": {
+        "study.config",
+        "study.data",
+        "study.grid",
+        "study.metrics",
+        "study.models",
+        "study.precision",
+        "study.settings",
+        "study.store",
+        "study.training",
+    },
+    "study.training": {
+        "study.config",
+        "study.data",
+        "study.grid",
+        "study.models",
+        "study.precision",
+        "study.settings",
+        "study.store",
+    },
+    "study.grid": {
+        "study.config",
+        "study.data",
+        "study.models",
+        "study.precision",
+        "study.settings",
+    },
+    "study.config": {"study.data", "study.models", "study.precision", "study.settings"},
+    "study.data": {"study.settings", "study.store"},
+    "study.models": {"study.settings", "study.store"},
+    "study.precision": {"study.settings"},
+    "study.settings": set(),
+    "study.store": set(),
+    "study.metrics": set(),
+    "analysis doors": {"analysis.reading", "analysis.report", "analysis.statistics"},
+    "analysis.report": {
+        "analysis.figures",
+        "analysis.findings",
+        "analysis.reading",
+        "analysis.statistics",
+    },
+    "analysis.figures": {"analysis.findings", "analysis.reading", "analysis.statistics"},
+    "analysis.findings": {"analysis.reading", "analysis.statistics", "study.store"},
+    "analysis.statistics": set(),
+    "analysis.reading": {"study.search", "study.store"},
+}
+"""Room -> rooms that it imports: exactly these arrows exist."""
+
+DOORS = {"study": "study doors", "analysis": "analysis doors"}
 
 
-def imported(path: Path) -> set[str]:
-    """Modules that a file imports, those inside functions too."""
-    found: set[str] = set()
+def module_name(path: Path, root: Path) -> str:
+    """The dotted name of a file: that of its folder for `__init__.py`."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """The room of a module: its folder, itself for `study.config` and `study.grid`, else a door."""
+    package, *rest = module.split(".")
+    if not rest:
+        return DOORS[package]
+    room = f"{package}.{rest[0]}"
+    folder = (ROOT / package / rest[0]).is_dir() or len(rest) > 1
+    return room if folder or room in ROOMS else DOORS[package]
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of both packages by its dotted name."""
+    paths = (path for package in DOORS for path in (root / package).rglob("*.py"))
+    return {module_name(path, root): path for path in sorted(paths)}
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of both packages that a file imports, those inside functions too."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in known else node.module for name in whole}
+    return names & known.keys()
+
+
+def arrows(root: Path) -> dict[str, set[str]]:
+    """Room -> other rooms that it imports, as the code is."""
+    known = modules(root)
+    rooms: dict[str, set[str]] = {}
+    for name, path in known.items():
+        room = room_of(name)
+        rooms.setdefault(room, set()).update(room_of(other) for other in imports(path, known))
+    return {room: others - {room} for room, others in rooms.items()}
+
+
+def faults(root: Path) -> list[str]:
+    """What contradicts the table: rooms that it does not name, arrows that it lacks or invents."""
+    actual = arrows(root)
+    lines = [f"{room} is no room of the table" for room in sorted(actual.keys() - ROOMS.keys())]
+    for room, allowed in ROOMS.items():
+        others = actual.get(room, set())
+        lines += [f"{room} imports {other}" for other in sorted(others - allowed)]
+        lines += [f"{room} no longer imports {other}" for other in sorted(allowed - others)]
+    return lines
+
+
+def test_rooms_import_what_the_table_says() -> None:
+    assert faults(ROOT) == []
+
+
+def test_rooms_form_no_circle() -> None:
+    tuple(TopologicalSorter(ROOMS).static_order())
+
+
+def test_modules_form_no_circle() -> None:
+    known = modules(ROOT)
+    graph = {name: imports(path, known) for name, path in known.items()}
+    tuple(TopologicalSorter(graph).static_order())
+
+
+def test_analysis_knows_of_searches_the_journal_alone() -> None:
+    known = modules(ROOT)
+    names = {
+        other
+        for name, path in known.items()
+        if room_of(name) == "analysis.reading"
+        for other in imports(path, known)
+        if room_of(other) == "study.search"
+    }
+    assert names == {"study.search.journal"}
+
+
+def test_a_stray_file_and_a_forbidden_arrow_are_faults(tmp_path: Path) -> None:
+    for package in DOORS:
+        for path in (ROOT / package).rglob("*.py"):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    assert faults(tmp_path) == []
+    (tmp_path / "study" / "attic").mkdir()
+    (tmp_path / "study" / "attic" / "junk.py").write_text("import os\n")
+    assert "study.attic is no room of the table" in faults(tmp_path)
+    upward = tmp_path / "study" / "metrics" / "pairs.py"
+    upward.write_text(upward.read_text() + "\nfrom study.training import train\n")
+    assert "study.metrics imports study.training" in faults(tmp_path)
+
+
+def test_readme_names_every_room() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text.partition("## The tree")[2].partition("```\n")[2].partition("```")[0]
+    names = [room.partition(".")[2] for room in ROOMS if room not in DOORS.values()]
+    assert [name for name in names if not re.search(rf"^  {name}(/|\.py) ", tree, flags=re.M)] == []
+
+
+def test_architecture_shows_the_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w. ]+)` \| ([^|]*) \|", text, flags=re.M)
+    shown = {room: set(re.findall(r"`([\w. ]+)`", cell)) for room, cell in rows}
+    assert shown == ROOMS
+
+
+def users_of(package: str) -> set[str]:
+    """Modules that import a library."""
+    found = set()
+    for name, path in modules(ROOT).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(other.split(".")[0] == package for other in names):
+                found.add(name)
     return found
 
 
-def rooms(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imported(path) if name.startswith("study.")}
-
-
-def level(room: str) -> int:
-    return next((number for number, names in enumerate(LEVELS) if room in names), len(LEVELS))
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "study").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
-)
-def test_study_imports_run_downward(path: Path) -> None:
-    room = path.relative_to(ROOT / "study").parts[0].removesuffix(".py")
-    above = {other for other in rooms(path) if level(other) > level(room)}
-    assert not above
-    assert not any(name.split(".")[0] == "analysis" for name in imported(path))
-
-
-@pytest.mark.parametrize("room", ["metrics", "data", "models", "precision", "schedule", "losses"])
-def test_rooms_of_the_lowest_floor_know_none_of_the_others(room: str) -> None:
-    folder = ROOT / "study" / room
-    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
-    neighbours = {"metrics", "data", "models", "precision", "schedule", "losses"} - {room}
-    assert {path.name: rooms(path) & neighbours for path in files if rooms(path) & neighbours} == {}
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=lambda p: p.name)
-def test_analysis_knows_the_store_alone(path: Path) -> None:
-    assert rooms(path) <= {"store"}
-
-
 def test_ray_has_one_door() -> None:
-    users = [
-        p.name
-        for p in (ROOT / "study").rglob("*.py")
-        if any(n.split(".")[0] == "ray" for n in imported(p))
-    ]
-    assert users == ["ray_tune.py"]
+    assert users_of("ray") == {"study.scheduling.ray_tune"}
 
 
 def test_torchao_has_one_room() -> None:
-    users = {
-        p.parent.name
-        for p in (ROOT / "study").rglob("*.py")
-        if any(n.split(".")[0] == "torchao" for n in imported(p))
-    }
-    assert users == {"precision"}
+    assert {room_of(name) for name in users_of("torchao")} == {"study.precision"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "study.config",
-        "study.grid",
-        "study.store",
-        "study.status",
-        "study.launch",
-        "study.tune",
-        "study.precision",
-        "analysis",
-    ],
+@pytest.mark.parametrize("door", sorted((ROOT / "study").glob("*.py")), ids=lambda path: path.name)
+def test_doors_are_short(door: Path) -> None:
+    if room_of(module_name(door, ROOT)) in DOORS.values():
+        assert len(door.read_text(encoding="utf-8").splitlines()) < 100
+
+
+LIGHT = (
+    "study.config",
+    "study.grid",
+    "study.store",
+    "study.launching",
+    "study.search.journal",
+    "study.status",
+    "study.launch",
+    "study.tune",
+    "study.pack",
+    "study.precision",
+    "analysis",
 )
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_plans_and_errors_do_not_wait_for_torch(module: str) -> None:
-    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'torchao', 'ray')))"
+    heavy = "('torch', 'torchao', 'ray')"
+    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
