@@ -14,12 +14,12 @@ from pydantic import Field
 
 from study.config import CellConfig, StudyConfig, full_path, put, study_from
 from study.grid import Cell, Training, expand, trainings
-from study.precision import REFERENCE
 from study.search.space import Assignment, Space, read_space
 from study.settings.base import NonNegativeInt, PositiveInt, Settings
 from study.settings.faults import Fault, StudyError, nearest
 from study.settings.validation import validation_faults
 from study.settings.yaml_files import read_extended
+from study.store.reference import reference_precision
 
 LEAST_SEEDS, MOST_SEEDS = 4, 10
 """Of a confirmation: with three a side no p of an exact test is below .1; with ten 184,756 partitions are enumerated."""
@@ -124,10 +124,9 @@ class Search:
 
 
 def reference(training: Training) -> Cell:
-    """The cell whose rows count: fp32, else the first precision listed."""
-    return next(
-        (cell for cell in training.cells if cell.config.precision == REFERENCE), training.first
-    )
+    """The cell whose rows count: that at the reference precision."""
+    cells = {cell.config.precision: cell for cell in reversed(training.cells)}
+    return cells[reference_precision(cell.config.precision for cell in training.cells)]
 
 
 def load_search(path: str | Path) -> Search:

@@ -1,8 +1,14 @@
-"""A search's journal, read without changing it: while the search runs, and after."""
+"""A search's journal, read without changing it: while the search runs, and after.
+
+The one reader of journals: launches, status and reports share it. Neither torch nor Ray here.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -11,45 +17,113 @@ from optuna.trial import FrozenTrial, TrialState
 from study.settings.faults import Fault, StudyError
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
-"""States of the trials that a search is asked for so many of; failed ones are replaced."""
+"""States of the trials that count towards those that a search asks for; failed are replaced."""
+RESTORE = (
+    "Restore it, or delete the folder `search` beside the cells: "
+    "rows are kept, and trials answered from them"
+)
+
+
+class JournalError(StudyError):
+    """A journal that holds no search that can be read."""
 
 
 def read_journal(journal: Path) -> optuna.Study:
-    """The search of an existing journal. Raises StudyError where it is damaged or holds none."""
+    """The search of an existing journal, which goes on reading what is written later.
+
+    A last line without its end is being written and does not count yet. Raises JournalError, with
+    the line where there is one, if the journal is damaged or holds no search.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    records = storage(journal)
     try:
-        return optuna.load_study(study_name=None, storage=storage(journal))
+        return optuna.load_study(study_name=None, storage=records)
     except (ValueError, KeyError) as error:
         fix = "It is written when the first trial is asked for: launch the search again"
-        raise StudyError(
-            [Fault("", f"the journal holds no search ({error})", fix)], source=str(journal)
-        ) from error
+        fault = Fault("", f"the journal holds no search ({error})", fix)
+        raise JournalError([fault], source=str(journal)) from error
 
 
 def storage(journal: Path) -> JournalStorage:
-    """Optuna's storage of a journal. Raises StudyError where a line of it, not the last, is damaged."""
+    """Optuna's storage of a journal. Raises JournalError where a line of it is damaged."""
     try:
-        return JournalStorage(JournalFileBackend(str(journal)))
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:  # JSON that is none, or lacks what every record has
-        fix = "Restore it, or delete the folder `search` beside the cells: rows are kept, and trials answered from them"
-        raise StudyError(
-            [Fault("", f"the journal is damaged ({error})", fix)], source=str(journal)
-        ) from error
+        backend = _Backend(journal)
+        backend.check_last_line()
+    except OSError as error:
+        fault = Fault("", f"the journal cannot be read ({error.strerror})", RESTORE)
+        raise JournalError([fault], source=str(journal)) from error
+    try:
+        return JournalStorage(backend)
+    except JournalError:
+        raise
+    except Exception as error:  # a record of the wrong shape breaks Optuna's replay in many ways
+        message = f"is no record of a search ({type(error).__name__}: {error})"
+        raise backend.damaged(backend.line, message) from error
+
+
+class _Backend(JournalFileBackend):
+    """A journal's file that knows which line is being read."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self.journal, self.line = journal, 0
+
+    def check_last_line(self) -> None:
+        """Optuna itself passes over a damaged line that is the last."""
+        *_, last, rest = (b"\n" + self.journal.read_bytes()).rsplit(b"\n", 2)
+        del rest  # not written to its end yet
+        if last:
+            try:
+                json.loads(last)
+            except ValueError as error:
+                count = self.journal.read_bytes().count(b"\n")
+                raise self.damaged(count, f"is damaged ({error})") from error
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Records from a number on; notes the line of each."""
+        self.line = log_number_from
+        try:
+            for record in super().read_logs(log_number_from):
+                self.line += 1
+                yield record
+        except ValueError as error:
+            raise self.damaged(self.line + 1, f"is damaged ({error})") from error
+
+    def damaged(self, line: int, message: str) -> JournalError:
+        """The error that says which line cannot be used."""
+        return JournalError([Fault(f"line {line}", message, RESTORE)], source=str(self.journal))
+
+
+def definition(study: optuna.Study, journal: Path) -> dict[str, Any]:
+    """What a search was begun with: `search.objective`, `search.constraints`, `search.space`.
+
+    Raises JournalError where the journal does not say so, or says it of other objectives.
+    """
+    begun: Any = study.user_attrs.get("definition")
+    match begun:
+        case {"search.objective": dict(objectives), "search.constraints": list()} if len(
+            objectives
+        ) == len(study.directions):
+            return dict(begun)
+    message = "the journal does not say what its search looks for"
+    raise JournalError([Fault("", message, RESTORE)], source=str(journal))
 
 
 def counted(study: optuna.Study) -> int:
-    """Trials that are complete or pruned."""
+    """Number of trials that are complete or pruned."""
     return len(study.get_trials(deepcopy=False, states=COUNTED))
 
 
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Best trials that hold the constraints: one, or with several objectives the front, best first objective first.
+def holds(trial: FrozenTrial) -> bool:
+    """Whether a complete trial satisfies every constraint."""
+    return all(violation <= 0 for violation in trial.constraints.values())
 
-    Of trials that were answered by the same training the first stands for all.
+
+def best_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Best trials that hold the constraints: one, or with several objectives the front.
+
+    The front comes with the best of the first objective first. Of trials that were answered by the
+    same training the first stands for all.
     """
     if len(study.directions) == 1:
         try:

@@ -118,7 +118,7 @@ class SearchStatus:
                 {
                     "trial": trial.number,
                     "values": dict(zip(self.search.columns, trial.values, strict=True)),
-                    "settings": trial.user_attrs["settings"],
+                    "settings": trial.user_attrs.get("settings", trial.params),
                 }
                 for trial in best_trials(self.study)
             ],
@@ -172,7 +172,8 @@ class SearchStatus:
                 f"{c} {v:.4g}" for c, v in zip(self.search.columns, trial.values, strict=True)
             )
             settings = ", ".join(
-                f"{name} {_told(value)}" for name, value in trial.user_attrs["settings"].items()
+                f"{name} {_told(value)}"
+                for name, value in trial.user_attrs.get("settings", trial.params).items()
             )
             lines.append(f"best: trial {trial.number}, {values} ({settings})")
         return lines
