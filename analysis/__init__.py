@@ -1,4 +1,4 @@
-"""From rows of a study, or of anybody's table, to how collapse and an outcome are related.
+"""From anybody's rows to how collapse and an outcome are related.
 
 In a notebook: `report = analysis.report("runs/quickstart")`, then `report.summary`,
 `report.frames["association"]`, `report.figures["association"]`, `report.write(Path("out"))`.

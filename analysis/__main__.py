@@ -1,5 +1,4 @@
-"""The command line: python -m analysis runs/NAME, or python -m analysis results.csv --columns
-map.yaml."""
+"""The command line: python -m analysis runs/NAME or results.csv."""
 
 from __future__ import annotations
 
@@ -7,13 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-SECTIONS = "tuning,association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision,data,classes"
+SECTIONS = (
+    "tuning,association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision,data,"
+    "classes"
+)
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
 
 examples:
   python -m analysis runs/quickstart
-  python -m analysis lc-2024_10_24.csv --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
+  python -m analysis lc-2024_10_24.csv \\
+      --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
 """
 
 

@@ -1,4 +1,4 @@
-"""Figures of associations: the response against each metric, and what each control leaves."""
+"""Figures of associations: response against metric, and what each control leaves."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def scatter(
     *,
     colour: str | None,
 ) -> Figure:
-    """The response against each metric: one panel each, R^2 and r of `lines` (a table of
-    associations) in its title.
+    """The response against each metric, one panel each.
+
+    A title has R^2 and r of `lines`, a table of associations.
 
     Colours are an axis of the grid, normally a size. A metric whose line has no r is left out.
     """
@@ -56,8 +57,9 @@ def scatter(
 
 
 def controls(shown: pl.DataFrame) -> Figure:
-    """Signed r of each metric: as it is, given the axes, within and between architectures, one row
-    per metric.
+    """Signed r of each metric under each control, one row per metric.
+
+    As it is, given the axes, within and between architectures.
 
     `shown`: at least one line, all with an r and not given another metric.
     """

@@ -1,4 +1,4 @@
-"""Figures of single classes: how frequent they are, and how their metrics go with that."""
+"""Figures of single classes: their frequencies, and metrics against these."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ DOTTED = 100  # classes up to which each is a dot
 
 
 def frequencies(data: Sequence[DataSet]) -> Figure:
-    """Samples of each class that has any, by its rank, on logarithmic scales: figure 4 of Wu &
-    Papyan.
+    """Samples of each class by its rank, on logarithmic scales.
+
+    Figure 4 of Wu & Papyan 2024; classes without samples are left out.
 
     A line per data set; those of more than `NAMED` share one colour.
     """
@@ -55,7 +56,7 @@ def frequencies(data: Sequence[DataSet]) -> Figure:
 
 
 def by_frequency(classes: pl.DataFrame, columns: Sequence[str]) -> Figure:
-    """Each column of a table of classes against the samples of the class, a point per class."""
+    """Columns of a table of classes against the samples of the class, a point each."""
     with mpl.rc_context(STYLE):
         figure, axes = panels(len(columns), titled=0.27, gap=0.6)
         for axis, name in zip(axes, columns, strict=True):

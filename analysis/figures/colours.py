@@ -1,5 +1,7 @@
-"""Colours of points and lines by one setting: viridis for numbers, Okabe & Ito 2008 for names; told
-apart by any eye."""
+"""Colours of points and lines by one setting, told apart by any eye.
+
+Viridis for numbers, Okabe & Ito 2008 for names.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ KEY_HEIGHT = 0.45  # inches above the panels that the key needs
 
 
 class Colours:
-    """The colour of each value of `axis` in `rows`; one colour for all where it is None or does not
-    vary."""
+    """The colour of each value of `axis` in `rows`.
+
+    One colour for all where the axis is None or does not vary.
+    """
 
     def __init__(self, rows: pl.DataFrame, axis: str | None) -> None:
         self.axis = axis if axis is not None and rows[axis].n_unique() > 1 else None

@@ -28,7 +28,7 @@ def collapse_curves(
     colour: str | None,
     floor: float | None,
 ) -> Figure:
-    """Each column over the checkpoints `rows`, a line per configuration in the colour of an axis.
+    """Columns over the checkpoints, a line per configuration in the colour of an axis.
 
     A star marks the first checkpoint at or after zero training error, a dashed line the least
     possible loss, where all trainings share one.

@@ -68,8 +68,10 @@ def panels(
     wide: float | None = None,
     beside: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, four across; sizes in inches, `above` free at the top, `titled`
-    over each panel, `beside` free at the right. A panel is `wide` across, or a quarter of the page.
+    """A figure of `count` panels, four across; sizes in inches.
+
+    `above` is free at the top, `titled` over each panel, `beside` at the right. A panel is `wide`
+    across, or a quarter of the page.
 
     With a `ylabel` the panels share their y axis by `share_y`, and `gap` may be small. Fixed sizes,
     not a layout engine: that takes seconds for forty panels.
@@ -94,8 +96,10 @@ def panels(
 
 
 def share_y(axes: list[Axes]) -> None:
-    """The same y limits for all. (Linked axes ask each other at every change: quadratic in the
-    panels.)"""
+    """The same y limits for all panels.
+
+    Linked axes would ask each other at every change: quadratic in the panels.
+    """
     limits = [axis.get_ylim() for axis in axes if axis.has_data()]
     if limits:
         low, high = min(low for low, _ in limits), max(high for _, high in limits)
@@ -122,8 +126,9 @@ def dots(
     marker: str = "o",
     hollow: bool = False,
 ) -> None:
-    """Points (n, 2), one artist for each colour: less work, in an svg above all, than a style for
-    each point.
+    """Points (n, 2), one artist for each colour.
+
+    That is less work, in an svg above all, than a style for each point.
 
     `size` is the area of a point, as for `Axes.scatter`.
     """
@@ -146,8 +151,10 @@ def dots(
 
 
 class Lines:
-    """Lines with points, gathered for a panel and drawn as two artists: hundreds cost as little as
-    one."""
+    """Lines with points, gathered for a panel and drawn as two artists.
+
+    Hundreds of lines cost as little as one.
+    """
 
     def __init__(self) -> None:
         self._paths: list[Any] = []
@@ -190,8 +197,10 @@ class Lines:
 
 
 def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axes]:
-    """A figure with one axes `wide` inches across and a labelled, banded row for each name; `below`
-    inches under it."""
+    """A figure with a labelled, banded row for each name.
+
+    Its one axes is `wide` inches across, with `below` inches under it.
+    """
     figure, (axis,) = columns_of_rows(names, 1, wide=wide, above=0.15, below=below)
     return figure, axis
 
@@ -199,8 +208,9 @@ def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axe
 def columns_of_rows(
     names: list[str], columns: int, *, wide: float, above: float, below: float
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a labelled, banded row for each name, in `columns` axes side by side, each
-    `wide` inches across.
+    """A figure with a labelled, banded row for each name, in axes side by side.
+
+    Each of the `columns` axes is `wide` inches across.
 
     `above` and `below` are the inches over and under the rows.
     """

@@ -16,8 +16,9 @@ SUBTITLE = (
 
 
 def effect_figure(shown: pl.DataFrame) -> Figure:
-    """Effect and interval of each axis on each metric: a column per axis; filled where the adjusted
-    p is at most 5%.
+    """Effect and interval of each axis on each metric: a column per axis.
+
+    A dot is filled where the adjusted p is at most 5%.
 
     `shown`: at least one line, all with an effect.
     """

@@ -17,8 +17,10 @@ from analysis.reading.table import Roles
 def depth_profile(
     rows: pl.DataFrame, roles: Roles, columns: Sequence[str], *, colour: str | None
 ) -> Figure:
-    """Each metric against the place of the layer: a line per configuration, the median over its
-    seeds."""
+    """Each metric against the place of the layer, a line per configuration.
+
+    A line joins medians over seeds.
+    """
     deepest = int(str(rows["place"].max()))
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour)

@@ -1,4 +1,4 @@
-"""Figures of what a precision changes: by precision, against bits, change against change."""
+"""Figures of what a precision changes: by precision, by bits, change by change."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
 
 
 def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
-    """A logarithmic axis for values of both signs; between -`linear` and `linear` it is linear."""
+    """A logarithmic axis for values of both signs, linear within `linear` of zero."""
     ticks = [0.0]
     decades = {
         sign: math.log10(max(1.0, *(sign * value / linear for value in values))) for sign in (-1, 1)
@@ -79,7 +79,7 @@ def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
 def against_bits(
     rows: pl.DataFrame, roles: Roles, columns: Sequence[str], *, colour: str | None
 ) -> Figure:
-    """Each column against bits per weight: a line per configuration, medians over its seeds.
+    """Columns against bits per weight: a line per configuration, medians over seeds.
 
     `rows` are those of `at_all_precisions`; precisions whose weights were fine-tuned stand apart
     as hollow diamonds. Colours are an axis of the grid.
@@ -110,8 +110,10 @@ def against_bits(
 def _by_precision(
     rows: pl.DataFrame, roles: Roles, columns: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
-    """For each configuration: its settings, and the medians of each precision, by bits. Formats may
-    share their bits."""
+    """For each configuration its settings, and medians of each precision, by bits.
+
+    Formats may share their bits, so each precision is a point of its own.
+    """
     axes, precision = roles.axes, str(roles.precision)
     lines: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
     for settings, points in medians(rows, (*axes, precision), BITS, columns):
@@ -165,7 +167,7 @@ def _bits(axis: Axes) -> None:
 def change_scatter(
     changes: list[tuple[str, pl.DataFrame]], metrics: Sequence[str], response: str
 ) -> Figure:
-    """Change of the response against change of each metric, one colour and marker per precision."""
+    """Change of the response against change of each metric, a colour per precision."""
     with mpl.rc_context(STYLE):
         above = 0.1 + 0.2 * -(-len(changes) // 6)
         figure, axes = panels(len(metrics), f"change of {response}", above=above, titled=0.05)

@@ -1,5 +1,6 @@
-"""Metrics against one axis of the grid, for each weight decay apart: figures 6 to 19, 23 to 26, 29,
-30 of Wu & Papyan.
+"""Metrics against one axis of the grid, for each weight decay apart.
+
+Figures 6 to 19, 23 to 26, 29 and 30 of Wu & Papyan 2024.
 
 One line per point of the other axes, the median over its seeds.
 """

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 
 def plain_ticks(axis: Axes) -> None:
-    """A few ticks along x, each with its whole value: no offset or power of ten set apart."""
+    """A few ticks along x with whole values: no offset or power of ten set apart."""
     axis.locator_params(axis="x", nbins=4)
     axis.xaxis.set_major_formatter(lambda value, _: plain(value))
 
@@ -24,7 +24,7 @@ def plain(value: float) -> str:
 def log_axis(
     axis: Axes, which: Literal["x", "y"], values: Sequence[float] | np.ndarray[Any, Any]
 ) -> None:
-    """A logarithmic axis for positive values, with a few round ticks and no small ones."""
+    """A logarithmic axis for positive values, with a few round ticks."""
     ticks = log_ticks(float(np.min(values)), float(np.max(values)), 4 if which == "x" else 5)
     of_axis = axis.xaxis if which == "x" else axis.yaxis
     axis.set(**{f"{which}scale": "log"})
@@ -33,8 +33,10 @@ def log_axis(
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most `most` round numbers in [low, high]: 1, 2, 5 of each decade, 1 and 3, powers of ten,
-    or some of these."""
+    """At most `most` round numbers in [low, high].
+
+    1, 2, 5 of each decade; else 1 and 3; else powers of ten, or some of these.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
@@ -49,8 +51,10 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float = 30.0) -> bool:
-    """Whether a logarithmic axis reads better: all positive, the largest more than `factor` times
-    the least."""
+    """Whether a logarithmic axis reads better.
+
+    All values are positive, the largest more than `factor` times the least.
+    """
     found = np.asarray(values, dtype=np.float64)
     return (
         bool(found.size)
@@ -60,8 +64,10 @@ def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float 
 
 
 def apart(ticks: Sequence[float], *, log: bool, least: float = 0.13) -> list[float]:
-    """The ticks whose labels have room: first and last, and of the others those `least` of the axis
-    from the next."""
+    """The ticks whose labels have room.
+
+    These are the first, the last, and others that lie `least` of the axis from the next.
+    """
     places = np.log(ticks) if log else np.asarray(ticks, dtype=np.float64)
     room = least * (places[-1] - places[0])
     kept = [0]

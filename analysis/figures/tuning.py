@@ -1,5 +1,4 @@
-"""Figures of a search: its course, what mattered, the front, schedules beside collapse, the
-confirmation."""
+"""Figures of a search: course, importances, front, schedules, confirmation."""
 
 from __future__ import annotations
 
@@ -22,8 +21,10 @@ GREY = "#666666"
 
 
 def history(search: SearchRecord) -> Figure:
-    """Each objective over the trials in their order: filled where the constraints hold, with the
-    best so far as a line."""
+    """Each objective over the trials in their order, with the best so far as a line.
+
+    A point is filled where the constraints hold.
+    """
     families = [name for name in dict.fromkeys(search.trials["family"].to_list()) if name]
     with mpl.rc_context(STYLE):
         figure, axes = _wide(len(search.objectives), above=KEY_HEIGHT)
@@ -104,8 +105,10 @@ def _wide(count: int, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
 
 
 def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
-    """The importance of each parameter (and the trials that had it), for each objective by its
-    name."""
+    """Importance of each parameter, for each objective by its name.
+
+    The trials that had the parameter stand in parentheses.
+    """
     known = [frame.drop_nulls("importance") for frame in frames.values()]
     counts = {row["parameter"]: row["n"] for frame in known for row in frame.iter_rows(named=True)}
     names = list(counts)
@@ -139,8 +142,10 @@ def short(parameter: str) -> str:
 
 
 def front(search: SearchRecord) -> Figure:
-    """The first objective against each other one; the front is filled, and of two objectives
-    joined."""
+    """The first objective against each other one.
+
+    The front is filled, and joined where there are two objectives.
+    """
     first, *others = search.objectives
     complete = search.trials.filter(pl.col("state") == "complete")
     with mpl.rc_context(STYLE):
@@ -197,7 +202,7 @@ def front(search: SearchRecord) -> Figure:
 def schedules(
     rates: Mapping[str, pl.DataFrame], collapse: Mapping[str, pl.DataFrame], columns: Sequence[str]
 ) -> Figure:
-    """Learning rate of each step, and columns at each checkpoint, of a few trainings by name."""
+    """Learning rate by step, and columns by checkpoint, of a few trainings by name."""
     with mpl.rc_context(STYLE):
         figure, axes = _wide(1 + len(columns), above=KEY_HEIGHT)
         for number, name in enumerate(collapse):
@@ -235,7 +240,7 @@ def schedules(
 def arms(
     tuned: Arm, default: Arm, names: tuple[str, str], column: str, *, geometric: bool
 ) -> Figure:
-    """The value of each seed of both arms, and their means (geometric or arithmetic) as bars."""
+    """The value of each seed of both arms, their means (geometric or not) as bars."""
     with mpl.rc_context(STYLE):
         figure, axis = rows_of(list(names), wide=5.6, below=0.6)
         for row, side in enumerate((tuned, default)):

@@ -1,5 +1,4 @@
-"""Each metric against the response, over rows of which each is one training: the table that the
-report is about."""
+"""Each metric against the response, over rows that are one per training."""
 
 from __future__ import annotations
 
@@ -26,8 +25,9 @@ from analysis.statistics.regression import (
 
 @dataclass(frozen=True)
 class Association:
-    """One line of the table. Partial lines (`given`) have the partial r, and r2 its square, in
-    place of the plain ones.
+    """One line: a metric and the response.
+
+    Partial lines (`given`) have the partial r, and r2 its square, in place of the plain ones.
 
     `p` two-sided by permutation, `p_low` and `p_high` its 95% Monte-Carlo interval, `p_maxt`
     step-down max-T over the lines of the family (raw scale, nothing given, no missing values),
@@ -73,8 +73,7 @@ class Association:
 
 
 def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
-    """Table of `Association` lines of every metric of `roles` with its response, rows (n) being one
-    per training."""
+    """Table of `Association` lines of every metric, over rows of one training each."""
     batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _line(rows, roles, name, scale, given, choices, batch)
@@ -110,8 +109,10 @@ def _loggable(rows: pl.DataFrame, metric: Metric | None) -> bool:
 
 
 def obstacle(rows: pl.DataFrame, names: list[str], kept: pl.DataFrame) -> str:
-    """Why these columns cannot be related over `kept`, the rows where none is null; empty if they
-    can."""
+    """Why these columns cannot be related over `kept`; empty if they can.
+
+    `kept` are the rows where none of the columns is null.
+    """
     for name in names:
         if name not in rows.columns:
             return f"{name} is not in this table"
@@ -215,7 +216,7 @@ def _tested(line: Association, outcome: Outcome | str | None) -> Association:
 
 
 def _adjusted(lines: list[Association]) -> list[Association]:
-    """Holm, BH and BY over the lines of the family, which are those that have a max-T p."""
+    """Holm, BH and BY over the lines of the family: those that have a max-T p."""
     p = [line.p for line in lines if line.p is not None and line.p_maxt is not None]
     if not p:
         return lines

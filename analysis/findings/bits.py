@@ -1,4 +1,4 @@
-"""Last checkpoints at every precision, for what is drawn against the bits of a weight."""
+"""Last checkpoints at every precision, drawn against the bits of a weight."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def has_bits(table: Table) -> bool:
 
 
 def at_all_precisions(table: Table) -> pl.DataFrame:
-    """Last checkpoints at every precision, with `tuned`: whether weights were fine-tuned after the
-    training."""
+    """Last checkpoints at every precision, with the column `tuned`.
+
+    It says whether weights were fine-tuned after the training.
+    """
     tuned = pl.col(str(table.roles.precision)).str.contains(f"^({TUNED.pattern}|{CONTROL}$)")
     rows = pl.concat([final_rows(table, name) for name in precisions(table)])
     return rows.drop_nulls(BITS).with_columns(tuned.alias("tuned"))

@@ -1,4 +1,6 @@
-"""Single classes (tokens) against the average of all measured ones: tables 4 and 5 of Wu & Papyan.
+"""Single classes (tokens) against the average of all measured ones.
+
+Tables 4 and 5 of Wu & Papyan 2024.
 
 The classes come from tables that `python -m study.measure --classes` writes into a run.
 """
@@ -21,8 +23,9 @@ ORDERED = (
 
 
 def class_table(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
-    """Lines of classes at each precision: average and standard deviation of all, then those `asked`
-    for by name.
+    """Lines of classes at each precision, after average and deviation of all.
+
+    The classes are those `asked` for by name.
 
     Without names, those with most samples, least and largest CDNV. Columns: precision, why, name,
     classes (1, or how many the line is of), count (mean), `CLASS_VALUES`, and norm and cdnv as

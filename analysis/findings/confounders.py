@@ -1,5 +1,6 @@
-"""How much of an association is the grid: partial r given the axes, within and between
-architectures, mixed model.
+"""How much of an association is the grid.
+
+Partial r given the axes, r within and between architectures, a mixed model.
 
 A wider model has a lower loss and other geometry whether or not collapse has anything to do with
 loss. Shapes: n rows, one per training; g architectures.
@@ -27,7 +28,7 @@ from analysis.statistics.regression import regress
 
 @dataclass(frozen=True)
 class Confounding:
-    """One line: a metric, the response, and what of their association survives each control.
+    """One line: what of the association of a metric survives each control.
 
     `partial_r` given the axes (p by Freedman-Lane); `within_r` of values centred in their
     architecture (p by permutation inside architectures); `between_r` of the architectures' means (p
@@ -68,8 +69,9 @@ class Confounding:
 def axis_covariates(
     rows: pl.DataFrame, roles: Roles, *, only: tuple[str, ...] | None = None
 ) -> tuple[list[str], Floats]:
-    """Names and columns (n, c) of the axes as covariates: sizes and learning rate as logarithms,
-    text as indicators.
+    """Names and columns (n, c) of the axes as covariates.
+
+    Sizes and learning rate are taken as logarithms, text as indicators.
 
     Axes that do not vary over the rows are left out; (n, 0) if none does.
     """
@@ -92,8 +94,10 @@ def axis_covariates(
 
 
 def architectures(rows: pl.DataFrame, roles: Roles) -> Codes | None:
-    """Architecture (n,) of each row as an integer; None where the table has no axis of the
-    architecture."""
+    """Architecture (n,) of each row as an integer.
+
+    None where the table has no axis of the architecture.
+    """
     varying = [axis for axis in roles.architecture if rows[axis].n_unique() > 1]
     if not varying:
         return None
@@ -105,8 +109,10 @@ def architectures(rows: pl.DataFrame, roles: Roles) -> Codes | None:
 
 
 def confounders(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
-    """Table of `Confounding` lines, one per metric (and given the norm for CDNV), over rows that
-    are one per training."""
+    """Table of `Confounding` lines over rows that are one per training.
+
+    There is a line per metric, and one given the norm for a CDNV.
+    """
     batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _line(rows, roles, name, given, batch) for name, given in with_companions(roles.metrics)
@@ -148,7 +154,7 @@ def _line(
 
 @contextmanager
 def noted(notes: list[str], what: str) -> Iterator[None]:
-    """Turn a ValueError, which says what the data does not allow, into a note of the line."""
+    """Turn a ValueError, which says what data do not allow, into a note of a line."""
     try:
         yield
     except ValueError as error:
@@ -158,8 +164,7 @@ def noted(notes: list[str], what: str) -> Iterator[None]:
 def _decomposed(
     line: Confounding, x: Floats, y: Floats, group: Codes, batch: Batch, notes: list[str]
 ) -> Confounding:
-    """The parts of a line that compare rows inside an architecture with architectures among each
-    other."""
+    """The parts of a line that compare rows within and between architectures."""
     with noted(notes, "within architectures"):
         batch.ask((line.metric, "", "within"), x, y, within=group)
         (within, within_se), (between, between_se) = mundlak(x, y, group)

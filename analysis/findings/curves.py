@@ -1,4 +1,4 @@
-"""Collapse over the course of training: how far each metric went, and when no error was left."""
+"""Collapse over training: how far each metric went, and when no error was left."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from analysis.reading.table import FLOOR, ZERO_ERROR, Table
 
 @dataclass(frozen=True)
 class Course:
-    """One line: a metric at the first and last checkpoint of `n` trainings (medians), and the
-    median of last / first.
+    """One line: medians of a metric at first and last checkpoint of `n` trainings.
+
+    `ratio` is the median of last / first.
 
     `towards` counts the trainings in which it moved in the direction that means more collapse; null
     without one.
@@ -39,8 +40,10 @@ def several_checkpoints(table: Table) -> bool:
 
 
 def first_and_last(table: Table) -> pl.DataFrame:
-    """One row per training with more than one checkpoint: values at the last, and at the first with
-    the suffix `_0`."""
+    """One row per training with several checkpoints: its last, and its first.
+
+    Columns of the first have the suffix `_0`.
+    """
     order, unit = table.roles.order, table.roles.unit
     assert order is not None
     rows = at_reference(table).sort(unit, order)
@@ -77,8 +80,10 @@ def course(table: Table) -> pl.DataFrame:
 
 
 def zero_error(table: Table) -> pl.DataFrame | None:
-    """Trainings (`training`, `epoch`) that reached zero training error, or None where the table
-    does not say."""
+    """Trainings (`training`, `epoch`) that reached zero training error.
+
+    None where the table does not say.
+    """
     if ZERO_ERROR not in table.frame.columns:
         return None
     found = (

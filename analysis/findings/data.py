@@ -1,4 +1,4 @@
-"""What is known of the data sets, and how near trainings came to the least loss on them."""
+"""What is known of the data sets, and how near trainings came to the least loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from analysis.reading.table import ABOVE_FLOOR, FLOOR, DataSet, Roles
 
 
 def floor_table(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame | None:
-    """Trainings whose least expected loss is known, the closest first; None where none is.
+    """Trainings whose least expected loss is known, the closest first; None without.
 
     Columns: training, the axes, seed, entropy_floor, val_loss, their difference, and that
     difference as a share of the floor (null for a floor of 0).
@@ -24,8 +24,7 @@ def floor_table(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame | None:
 
 
 def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
-    """One row per data set: `data`, its name, and its facts; null for a fact that it does not
-    have."""
+    """One row per data set: `data`, its name, and its facts, null where it has none."""
     return pl.DataFrame(
         [{"data": each.name, **each.facts} for each in found], infer_schema_length=None
     )

@@ -1,5 +1,6 @@
-"""What a precision changes: one difference per training, the reference precision against each
-other, never more.
+"""What a precision changes: one difference per training, never more.
+
+The reference precision is compared with each other one.
 
 Shapes: n trainings, each with a value at the reference precision and one at the other.
 """
@@ -31,7 +32,7 @@ from analysis.statistics.paired import median_interval, sign_flip_test
 
 @dataclass(frozen=True)
 class Change:
-    """One line: the change of a column from the baseline to a precision, over `n` trainings.
+    """One line: the change of a column from baseline to precision over `n` trainings.
 
     `low`, `high` 95% percentile bootstrap interval of the median over trainings; `p` by sign flips
     of the mean; `seed_sd` between-seed standard deviation at the baseline, pooled over groups of
@@ -56,7 +57,7 @@ class Change:
 
 
 def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float | None:
-    """Between-seed standard deviation of a column, pooled over groups of the same `axes`.
+    """Between-seed standard deviation of a column, pooled over groups of equal axes.
 
     None where no group has two trainings with a value.
     """
@@ -66,8 +67,10 @@ def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float
 
 
 def comparisons(table: Table) -> list[tuple[str, str]]:
-    """(precision, baseline) in the order of the table: qat-* and efqat-* against ft-fp32, all
-    others against fp32."""
+    """Pairs (precision, baseline) in the order of the table.
+
+    qat-* and efqat-* are compared with ft-fp32, all others with fp32.
+    """
     names = precisions(table)
     pairs = [(name, CONTROL if TUNED.match(name) else names[0]) for name in names[1:]]
     return [(name, baseline) for name, baseline in pairs if baseline in names]
@@ -83,8 +86,10 @@ def uncompared(table: Table) -> list[str]:
 
 
 def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
-    """One row per training measured at both: columns of the baseline, and those at `precision` with
-    the suffix `_q`."""
+    """One row per training measured at both precisions.
+
+    Columns of the baseline have their names, those at `precision` the suffix `_q`.
+    """
     key, before = table.roles.unit, final_rows(table, baseline)
     if baseline == precisions(table)[0]:
         # At the reference precision a metric with that precision's class means is the metric
@@ -101,8 +106,10 @@ def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
 
 
 def changes(table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Change` lines: every precision, the response and other outcomes first, then the
-    metrics."""
+    """Table of `Change` lines of every precision.
+
+    The response and other outcomes come first, then the metrics.
+    """
     roles = table.roles
     kept_means = [name for name in table.frame.columns if name.endswith(REFMEANS)]
     columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table), *kept_means])
@@ -130,7 +137,7 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
 
 
 def _ordered(table: Table) -> list[str]:
-    """Metrics, a CDNV together with its scale-free form and the norm on which it depends."""
+    """Metrics, a CDNV together with its scale-free form and the norm it depends on."""
     names = list(table.roles.metrics)
     if any(name in names for name in CDNV_VARIANTS):
         first = [*(name for name in CDNV_VARIANTS if name in names), CDNV_SCALE_FREE, CDNV_NORM]

@@ -1,5 +1,6 @@
-"""What each axis of the grid does to each metric, the other axes held: one regression of the metric
-on all axes.
+"""What each axis of the grid does to each metric, the other axes held.
+
+One regression of the metric on all axes.
 
 A metric is taken on the scale of its heavy tails (log10 of positive heavy-tailed ones), and in
 units of its standard deviation over the rows, so that metrics and axes can be compared.
@@ -23,8 +24,9 @@ from analysis.statistics.regression import regress
 
 @dataclass(frozen=True)
 class Effect:
-    """One line: `metric` over `n` trainings from the least value of `axis` to the greatest, the
-    other axes held.
+    """One line: `metric` from the least value of `axis` to the greatest.
+
+    Over `n` trainings, the other axes held.
 
     `effect` = slope (greatest - least) / standard deviation of the metric, by least squares of the
     metric on all axes; `low`, `high` its 95% interval (HC3, Student's t); `partial_r2` the share of
@@ -48,7 +50,7 @@ class Effect:
 def effects(
     rows: pl.DataFrame, roles: Roles, columns: Sequence[str], choices: Choices
 ) -> pl.DataFrame:
-    """Table of `Effect` lines, by column and then by axis, over rows that are one per training."""
+    """Table of `Effect` lines by column, then axis, over rows of one training each."""
     batch = Batch(permutations=choices.permutations, seed=choices.seed)
     lines = [
         _effect(Effect(axis, column, "raw", 0), rows, roles, batch)

@@ -1,4 +1,4 @@
-"""Lines of a table, each a dataclass, as a frame: the fields are the columns, in order."""
+"""Lines of a table, each a dataclass whose fields are the columns, as a frame."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def _kind(hint: object) -> pl.DataType:
 
 
 def frame_of(line: type[DataclassInstance], lines: Iterable[DataclassInstance]) -> pl.DataFrame:
-    """The table of `lines`, all of the type `line`; it has every column even without a line."""
+    """The table of `lines` of the type `line`, with every column even without a line."""
     return pl.DataFrame([asdict(each) for each in lines], schema=schema(line))
 
 
 def lines_of(line: type[Line], frame: pl.DataFrame) -> list[Line]:
-    """The lines that a table was made of: what reads them has the names of the columns checked."""
+    """The lines that a table was made of, whose names of columns are checked by type."""
     return [line(**row) for row in frame.to_dicts()]

@@ -1,5 +1,4 @@
-"""Progressive collapse: the metrics of every layer, from the first block to the input of the
-head."""
+"""Progressive collapse: the metrics of every layer, up to the input of the head."""
 
 from __future__ import annotations
 
@@ -14,8 +13,9 @@ from study.store import HEAD_INPUT
 
 
 def layer_rows(table: Table) -> pl.DataFrame:
-    """Rows of the last checkpoint at the reference precision, inner layers and the head's input,
-    with `place`.
+    """Rows of inner layers and of the head's input, with their `place`.
+
+    Those of the last checkpoint at the reference precision.
 
     `layer` names the layer; `place` counts from 1, in the order of the names' numbers; the head's
     input is the last.
@@ -49,8 +49,10 @@ def _natural(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def layer_table(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Medians of the metrics over trainings for each layer, in order of place: place, layer,
-    trainings, the columns."""
+    """Medians of the metrics over trainings for each layer, in order of place.
+
+    Columns: place, layer, trainings, the metrics.
+    """
     return (
         rows.group_by("place", "layer")
         .agg(pl.len().alias("trainings"), *(pl.col(name).median() for name in columns))

@@ -1,5 +1,6 @@
-"""Whether the change of the response goes with the change of a metric, or with the metric's value
-before, by precision.
+"""Whether the response changes with a metric, or by its value before.
+
+For each precision apart.
 
 One row per training; raw and partial correlations side by side.
 """
@@ -28,9 +29,11 @@ NOISE = "weight_error"
 
 @dataclass(frozen=True)
 class ChangeLink:
-    """One line: the change of the response against the change of a metric (`kind` change), or
-    against the metric's value at the baseline (`kind` baseline), over `n` trainings at one
-    precision. `given` lists what the partial r is given; `axes` stands for all axes of the grid.
+    """One line: change of the response against a metric, at one precision.
+
+    `kind` change: against the change of the metric; `kind` baseline: against its value at the
+    baseline; over `n` trainings. `given` lists what the partial r is given; `axes` stands for all
+    axes of the grid.
     """
 
     precision: str
@@ -50,8 +53,10 @@ class ChangeLink:
 
 @dataclass(frozen=True)
 class _Question:
-    """A line to fill: the column of x, and the columns that its partial r is given, beside the axes
-    if `axes`."""
+    """A line to fill: the column of x, and what its partial r is given.
+
+    Beside these columns the axes, if `axes`.
+    """
 
     line: ChangeLink
     x: str
@@ -84,7 +89,7 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
 
 
 def _with_changes(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:
-    """Paired rows with a column `NAME_change` for the response and each metric that they have."""
+    """Paired rows with a column `NAME_change` for the response and each metric."""
     names = [name for name in (roles.response, *roles.metrics) if name in rows.columns]
     return rows.with_columns(
         (pl.col(f"{name}_q") - pl.col(name)).alias(f"{name}_change") for name in names
@@ -118,8 +123,10 @@ def _questions(
 
 
 class _Numbers:
-    """Columns of paired rows as numbers, NaN for null: taken out of the frame once, for hundreds of
-    questions."""
+    """Columns of paired rows as numbers, NaN for null.
+
+    They are taken out of the frame once, for hundreds of questions.
+    """
 
     def __init__(self, rows: pl.DataFrame, roles: Roles) -> None:
         self.rows, self.roles = rows, roles

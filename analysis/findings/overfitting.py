@@ -1,4 +1,4 @@
-"""Trainings whose last checkpoint is not their best: an earlier one had a lower val_loss."""
+"""Trainings that end above their best: an earlier checkpoint had less val_loss."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def can_tell(table: Table) -> bool:
 
 
 def overfitted(table: Table) -> pl.DataFrame:
-    """Every training, its axes, the epoch and val_loss of its best and last checkpoint (ties: the
-    earlier), `flagged`.
+    """Every training with its best and its last checkpoint, and whether they differ.
+
+    Of equal losses the earlier is the best.
 
     Columns: training, the axes, checkpoints, best_epoch, best_loss, last_epoch, last_loss, excess =
     last_loss - best_loss, flagged.

@@ -1,5 +1,7 @@
-"""Each precision in one line: what it costs, what it saves, what it does to the response. Medians
-over trainings."""
+"""Each precision in one line: its cost, its savings, its effect on the response.
+
+Medians over trainings.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,10 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Overview:
-    """One line. Sizes and errors are medians over the trainings at this precision, null where rows
-    do not say them;
+    """One line: a precision.
+
+    Sizes and errors are medians over the trainings at this precision, null where rows do not say
+    them.
 
     `before` and `after` medians of the response at the baseline and here over the `n` trainings
     measured at both, `change` the median of the differences, with its interval and p from the table
@@ -50,8 +54,7 @@ FACTS = {"bits": "bits_per_weight", "mib": "model_bytes", "share": "quantized_sh
 
 
 def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
-    """Table of `Overview` lines, the reference first, then in the order of bits and of the
-    table."""
+    """Table of `Overview` lines, the reference first, then by bits and the table."""
     response = table.roles.response
     reference = precisions(table)[0]
     lines = [_facts(table, Overview(reference, "", len(final_rows(table, reference))))]

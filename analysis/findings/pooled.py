@@ -1,5 +1,7 @@
-"""All checkpoints of all trainings at once: rows of a training are not independent, so whole
-trainings move."""
+"""All checkpoints of all trainings at once, moved as whole trainings.
+
+Rows of one training are not independent.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from analysis.statistics.regression import bootstrap_r, regress
 
 @dataclass(frozen=True)
 class Pooled:
-    """One line: r over all rows at the reference precision; interval and p with whole trainings as
-    units.
+    """One line: r over all rows at the reference precision.
+
+    Interval and p have whole trainings as units.
 
     `p` exchanges trainings with equally many checkpoints; `slope_se` is cluster-robust.
     """

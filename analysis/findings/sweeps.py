@@ -1,4 +1,4 @@
-"""What is drawn along the axes of the grid: which axes, which panels, and what these lack."""
+"""What is drawn along the axes of the grid: axes, panels, and what these lack."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def swept(table: Table, rows: pl.DataFrame) -> list[str]:
 
 
 def facet_of(table: Table, rows: pl.DataFrame) -> str | None:
-    """weight_decay where it varies beside another axis of numbers: each of its values gets panels
-    of its own."""
+    """weight_decay, each value with panels of its own, beside another axis of numbers.
+
+    None where it does not vary, or no other axis does.
+    """
     numbers = [
         axis
         for axis in table.roles.axes
@@ -35,7 +37,7 @@ def facet_of(table: Table, rows: pl.DataFrame) -> str | None:
 
 
 def levels_of(rows: pl.DataFrame, facet: str | None) -> list[Any]:
-    """The levels of `facet` in order, each of which gets panels of its own; [None] without one."""
+    """Levels of `facet` in order, each with panels of its own; [None] without one."""
     return rows[facet].unique().sort().to_list() if facet else [None]
 
 

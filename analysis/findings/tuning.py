@@ -1,4 +1,4 @@
-"""Whether what a search found holds on fresh seeds: the winner against the untuned default."""
+"""Whether a search's winner beats the untuned default on fresh seeds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ LEAST = 2  # seeds an arm must keep for a test
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a confirmation: its seeds by what became of them, and the values of those that
-    hold the constraints."""
+    """One side of a confirmation: its seeds by what became of them.
+
+    `values` are those of the seeds that hold the constraints.
+    """
 
     cells: tuple[str, ...]
     values: Floats
@@ -30,8 +32,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The winner against the default. `scale` is `log` (natural logarithm) or `raw`; means are back
-    on the raw scale.
+    """The winner against the default.
+
+    `scale` is `log` (natural logarithm) or `raw`; means are back on the raw scale.
 
     `stands`: whether the trial is still the best one (of several objectives: on the front), not one
     that later trials surpassed. `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke
@@ -75,8 +78,10 @@ def last_values(rows: pl.DataFrame, cells: Sequence[str], column: str) -> dict[s
 
 
 def broken(rows: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str]) -> set[str]:
-    """Cells whose last checkpoint breaks a constraint, written `column >= bound` or `column <=
-    bound`."""
+    """Cells whose last checkpoint breaks a constraint.
+
+    A constraint is written `column >= bound` or `column <= bound`.
+    """
     found: set[str] = set()
     for constraint in constraints:
         column, relation, bound = constraint.split(" ")

@@ -1,4 +1,4 @@
-"""Trainings that differ in their seed alone, as one line of a figure: medians over them."""
+"""Trainings that differ in their seed alone, as the medians of one line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from analysis.reading.table import Table
 
 
 def colour_of(table: Table) -> str | None:
-    """The axis that points are coloured by: the first of the architecture that varies, else the
-    first that varies."""
+    """The axis that points are coloured by.
+
+    The first of the architecture that varies, else the first that varies.
+    """
     varying = [axis for axis in table.roles.axes if table.frame[axis].n_unique() > 1]
     return next(
         (axis for axis in table.roles.architecture if axis in varying),
@@ -23,8 +25,10 @@ def colour_of(table: Table) -> str | None:
 def medians(
     rows: pl.DataFrame, settings: Sequence[str], along: str, columns: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
-    """For each point of `settings`: the point, and medians of `columns` at each value of `along`,
-    sorted by it."""
+    """For each point of `settings`: the point, and medians of `columns`.
+
+    There is a row for each value of `along`, sorted by it.
+    """
     kept = list(settings)
     found = (
         rows.group_by([*kept, along], maintain_order=True)

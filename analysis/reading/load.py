@@ -60,8 +60,9 @@ def load(
     response: str | None = None,
     allow_missing: bool = False,
 ) -> Table:
-    """The table at `source`: a run directory, or a csv or parquet file, the latter with a map of
-    its columns if foreign.
+    """The table at `source`: a run directory, or a csv or parquet file.
+
+    A foreign file needs a map of its columns.
 
     A file without a map must have the columns of a run's rows (`training`, `epoch`, the metrics by
     their names). Raises AnalysisError for what cannot be read, for two rows of one training,
@@ -131,15 +132,17 @@ def _search(path: Path, training_of: Mapping[str, str]) -> SearchRecord | None:
 
 
 def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:
-    """With the column `ABOVE_FLOOR` where the least possible loss of some row is known."""
+    """With the column `ABOVE_FLOOR` where the least possible loss is known."""
     if FLOOR not in frame.columns or frame[FLOOR].null_count() == len(frame):
         return frame
     return frame.with_columns((pl.col("val_loss") - pl.col(FLOOR)).alias(ABOVE_FLOOR))
 
 
 def _varied(planned: pl.DataFrame) -> tuple[str, ...]:
-    """Settings that differ between the cells of a study; not those that only some kinds of model or
-    schedule have."""
+    """Settings that differ between the cells of a study.
+
+    Not those that only some kinds of model or schedule have.
+    """
     found = [name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1]
     return tuple(name for name in found if not planned[name].null_count())
 
@@ -207,7 +210,7 @@ def _own_roles(
 
 
 def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows (of whole models) without those that lack the response; infinite metrics become null."""
+    """Rows of whole models that have the response; infinite metrics become null."""
     left_out: dict[str, int] = {}
     kept_means = [name for name in frame.columns if name.endswith(REFMEANS)]
     numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response, *kept_means]))
@@ -257,8 +260,10 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
 def _missing(
     frame: pl.DataFrame, roles: Roles, planned: pl.DataFrame | None, known: list[KnownMissing]
 ) -> list[Missing]:
-    """Points of the grid without rows: cells of the study, else of all combinations of the axes'
-    values."""
+    """Points of the grid without rows.
+
+    The grid is that of the study's cells, else all combinations of the axes' values.
+    """
     if planned is not None:
         names = [name for name in _varied(planned) if name not in PARTS_OF_SEED]
         absent = planned.join(frame, on="cell", how="anti", maintain_order="left").select(

@@ -1,4 +1,4 @@
-"""Maps of foreign tables: a YAML file that says, in SQL expressions, which column is what."""
+"""Maps of foreign tables: a YAML file that says in SQL which column is what."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ class MetricMap(_Part):
 
 
 class Extract(_Part):
-    """Named groups of a regular expression on a text column become columns (text; empty groups are
-    null)."""
+    """Named groups of a regular expression on a text column become columns.
+
+    They are text; empty groups are null.
+    """
 
     column: str
     pattern: str
 
 
 class KnownMissing(_Part):
-    """Points of the grid that are absent by design: an SQL condition on the axes, and why."""
+    """Points of the grid that lack by design: an SQL condition on axes, and why."""
 
     where: str
     reason: str
@@ -83,7 +85,10 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_map(path: Path) -> ColumnMap:
-    """The map in a YAML file. AnalysisError lists every fault with its path in the file."""
+    """The map in a YAML file.
+
+    Raises AnalysisError, which lists every fault with its path in the file.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
@@ -115,8 +120,10 @@ def _fault(path: Path, fault: Any) -> str:
 def apply_map(
     frame: pl.DataFrame, mapping: ColumnMap, response: str | None, source: str
 ) -> tuple[pl.DataFrame, Roles]:
-    """The mapped columns of a foreign table alone, and their roles. AnalysisError names the
-    expression that failed."""
+    """The mapped columns of a foreign table alone, and their roles.
+
+    Raises AnalysisError, which names the expression that failed.
+    """
     if mapping.extract is not None:
         frame = _extract(frame, mapping.extract, source)
     for column, sql in mapping.columns.items():
@@ -206,8 +213,10 @@ def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame
 
 
 def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series:
-    """An SQL expression as a column. (polars names the output after an input column; it gets its
-    own name here.)"""
+    """An SQL expression as a column of the name `name`.
+
+    polars would name it after an input column.
+    """
     try:
         found = frame.select(pl.sql_expr(sql).alias(name))[name]
     except pl.exceptions.ColumnNotFoundError as error:

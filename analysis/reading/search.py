@@ -1,4 +1,4 @@
-"""A search as Optuna's journal tells it: its trials, the best of them, and its confirmation."""
+"""A search as Optuna's journal has it: trials, the best of them, confirmation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ SCHEDULE = "train.schedule"
 
 
 def read_search(run: Path, training_of: Mapping[str, str]) -> SearchRecord:
-    """The search of a run directory that has a journal; `training_of` names the training of a cell.
+    """The search of a run directory that has a journal.
+
+    `training_of` names the training of a cell.
 
     Raises AnalysisError for a journal that cannot be read.
     """
@@ -70,7 +72,7 @@ def _confirmation(study: optuna.Study) -> Confirmation | None:
 def _exemplars(
     trials: pl.DataFrame, objective: Objective, confirmation: Confirmation | None
 ) -> dict[str, str]:
-    """Cells by name: best and worst trial that hold the constraints, the default's first seed."""
+    """Cells by name: best and worst sound trial, and the default's first seed."""
     sound = trials.filter((pl.col("state") == "complete") & pl.col("holds").fill_null(False))
     if sound.is_empty():
         return {}
@@ -89,8 +91,11 @@ def holds(trial: FrozenTrial) -> bool:
 
 
 def _trials(study: optuna.Study, columns: list[str]) -> pl.DataFrame:
-    """trial, state, objectives, holds (null where there is no value), family, settings as text,
-    cell, training, note."""
+    """One row per trial.
+
+    Columns: trial, state, objectives, holds (null where there is no value), family, settings as
+    text, cell, training, note.
+    """
     rows = []
     for trial in study.get_trials(deepcopy=False):
         complete = trial.state == TrialState.COMPLETE
@@ -156,7 +161,7 @@ def _shown(value: Any) -> str:
 
 
 def learning_rates(paths: RunPaths, training: str) -> pl.DataFrame | None:
-    """epoch, lr: the rate of each optimizer step of a training; None where its loss log is gone."""
+    """Rate (epoch, lr) of each step of a training; None where its loss log is gone."""
     try:
         text = (paths.training(training) / "loss_log.jsonl").read_text(encoding="utf-8")
     except FileNotFoundError:

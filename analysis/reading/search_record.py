@@ -1,4 +1,4 @@
-"""A search as it stood when it was read: nothing of it is looked up on disk afterwards."""
+"""A search as it stood when it was read: its files are not looked up again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Cells of the winner and of the untuned default, one for each of the same fresh seeds."""
+    """Cells of the winner and of the untuned default, one for each fresh seed."""
 
     trial: int
     seeds: tuple[int, ...]

@@ -1,5 +1,7 @@
-"""The rows that an analysis uses: one precision, the last checkpoint, trainings alike but for the
-seed."""
+"""The rows that an analysis uses.
+
+One precision, the last checkpoint, trainings alike but for the seed.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ REFERENCE = "fp32"
 
 
 def precisions(table: Table) -> list[str]:
-    """Precisions of the table, the reference first: fp32, else the first without fine-tuning; []
-    without the role."""
+    """Precisions of the table, the reference first; [] without the role.
+
+    The reference is fp32, else the first without fine-tuning.
+    """
     if table.roles.precision is None:
         return []
     found: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
@@ -36,8 +40,9 @@ def at_reference(table: Table) -> pl.DataFrame:
 
 
 def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
-    """One row per training: its last checkpoint at `precision` (default: the reference), sorted by
-    training.
+    """One row per training, sorted: its last checkpoint at `precision`.
+
+    By default at the reference precision.
 
     The last checkpoint is that of the training, whatever the precision: where the response does not
     exist at this one (logits that overflow in fp16), the training is left out; an earlier
@@ -57,8 +62,9 @@ def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
 def replicates(
     table: Table, rows: pl.DataFrame, least: int
 ) -> list[tuple[dict[str, Any], pl.DataFrame]]:
-    """Groups of at least `least` trainings that differ in nothing but their seed, with the settings
-    they share.
+    """Groups of trainings that differ in their seed alone, with what they share.
+
+    Those of at least `least` trainings.
 
     Where so many of them also share one part of it, the start or the order of the data, the others
     are left out: one source of chance is taken at a time.

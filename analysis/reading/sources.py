@@ -1,4 +1,4 @@
-"""What lies on disk: a run directory as its store has it, or a csv or parquet file."""
+"""What lies on disk: a run directory as its store has it, or a csv or parquet."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ CLASS_COLUMNS = ("precision", "class", "name", "count", *CLASS_VALUES)
 
 
 def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
-    """Rows of the cells that the study asks for now, in its order; metric metadata; and those
-    cells' settings."""
+    """Rows of the cells that the study asks for now, in its order.
+
+    Beside them the metadata of the metrics, and the settings of those cells.
+    """
     from study.store import Store, StoreError
 
     store = Store(path)
@@ -36,8 +38,10 @@ def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.Da
 
 
 def read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]:
-    """The data sets of a run, each named by the settings in which it differs from the others, and
-    its class tables."""
+    """The data sets of a run and its class tables.
+
+    A data set is named by the settings in which it differs from the others.
+    """
     from study.store import Store, StoreError
 
     store = Store(path)

@@ -1,5 +1,7 @@
-"""What the columns of a table are for, and the tidy table that every analysis starts from. Light:
-polars alone."""
+"""What the columns of a table are for, and the tidy table of every analysis.
+
+Light: it needs polars alone.
+"""
 
 from __future__ import annotations
 
@@ -62,13 +64,17 @@ CLASS_VALUES = (
 
 
 class AnalysisError(ValueError):
-    """The request or the table is wrong; the message says what, where, and what to do. No traceback
-    is shown for it."""
+    """The request or the table is wrong; the message says what, where, what to do.
+
+    No traceback is shown for it.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X? Known: ...' for an unknown name: the nearest of a long list, all of a short
-    one."""
+    """' Did you mean X? Known: ...' for an unknown name.
+
+    It lists the nearest of many names, all of a few.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     hint = f" Did you mean `{close[0]}`?" if close else ""
@@ -79,8 +85,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Metric:
-    """A collapse metric: its column, family (NC1 ... UNC3), the direction of its value that means
-    more collapse."""
+    """A collapse metric.
+
+    Its column, its family (NC1 ... UNC3), the direction of its value that means more collapse.
+    """
 
     column: str
     family: str = ""
@@ -112,7 +120,10 @@ class Roles:
 
 @dataclass(frozen=True)
 class Missing:
-    """Points of the grid without rows. `reason` is set where the table's map declares them."""
+    """Points of the grid without rows.
+
+    `reason` is set where the table's map declares them.
+    """
 
     points: pl.DataFrame
     reason: str = ""
@@ -120,8 +131,10 @@ class Missing:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of the run: its name in tables, settings, facts, and one row per class (class,
-    name, samples)."""
+    """A data set of the run.
+
+    Its name in tables, settings, facts, and one row per class (class, name, samples).
+    """
 
     name: str
     settings: Mapping[str, object]
@@ -131,7 +144,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Table:
-    """A tidy table: one row per training, checkpoint and precision, and what they are for.
+    """A tidy table, one row per training, checkpoint and precision, and its roles.
 
     It holds everything that a report shows: `source` is only a name of where it came from.
     """
@@ -152,8 +165,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a reader may choose: permutations of every test, bootstrap replicates, the one seed of
-    both, and the classes (tokens) that tables of classes list.
+    """What a reader may choose.
+
+    Permutations of every test, bootstrap replicates, the one seed of both, and the classes (tokens)
+    that tables of classes list.
     """
 
     permutations: int = 10_000
@@ -163,16 +178,20 @@ class Choices:
 
 
 def expected_sign(metric: Metric, better: Direction | None) -> int | None:
-    """Sign of r between metric and response if more collapse went with a better response; None
-    without a direction."""
+    """Sign of r if more collapse went with a better response.
+
+    None where metric or response has no direction.
+    """
     if metric.direction is None or better is None:
         return None
     return 1 if metric.direction == better else -1
 
 
 def headline(roles: Roles) -> tuple[str, ...]:
-    """Metrics that are shown at once, the others being folded: all of a short list, else those of
-    `HEADLINE`."""
+    """Metrics that are shown at once, the others being folded.
+
+    All of a short list, else those of `HEADLINE`.
+    """
     known = tuple(name for name in HEADLINE if name in roles.metrics)
     return known if known and len(roles.metrics) > SHORT else tuple(roles.metrics)
 
@@ -183,8 +202,9 @@ def core(roles: Roles) -> tuple[str, ...]:
 
 
 def with_companions(metrics: Mapping[str, Metric]) -> list[tuple[str, str | None]]:
-    """(metric, given) in the order of tables: each CDNV is followed by its partial given the norm,
-    then the scale-free one.
+    """(metric, given) in the order of tables.
+
+    Each CDNV is followed by its partial given the norm, then the scale-free one.
 
     The companions stand in the list even where the table lacks them, so that a reader sees that
     they are missing.

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 
 def columns_of(line: type[DataclassInstance], *columns: Column) -> tuple[Column, ...]:
-    """The columns of a table of such lines. Raises ValueError for one that the lines lack."""
+    """The columns of a table of such lines.
+
+    Raises ValueError for a column that the lines lack.
+    """
     names = {field.name for field in fields(line)}
     for column in columns:
         if unknown := {column.source, column.until or column.source} - names:

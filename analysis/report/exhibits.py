@@ -1,5 +1,7 @@
-"""What a report is made of: sections of tables and figures, whose captions say which rows,
-trainings and seeds."""
+"""What a report is made of: sections of tables and figures.
+
+Their captions say which rows, trainings and seeds.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,7 @@ Exhibit = TableExhibit | FigureExhibit
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: its paragraphs, then tables and figures in the order in which they are
-    read."""
+    """A part of the report: paragraphs, then tables and figures as they are read."""
 
     name: str
     title: str
@@ -98,8 +99,10 @@ def seeds_used(choices: Choices) -> str:
 
 
 def rows_used(table: Table, rows: pl.DataFrame) -> str:
-    """One training a row: which checkpoint, which precision, how many; and that the grid is
-    incomplete, if it is."""
+    """One training a row: which checkpoint, which precision, how many.
+
+    And that the grid is incomplete, if it is.
+    """
     roles = table.roles
     parts = [f"{len(rows)} row{'' if len(rows) == 1 else 's'}, one per training"]
     if roles.order is not None:

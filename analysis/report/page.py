@@ -1,5 +1,7 @@
-"""The report: one self-contained html file, with every table as csv, md and tex and every figure as
-a file beside it."""
+"""The report: one self-contained html file, tables and figures beside it.
+
+Every table is there as csv, md and tex.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,10 @@ SECTIONS: dict[str, Builder] = {
 
 @dataclass(frozen=True)
 class Report:
-    """What was analysed, how, and the sections in order. `frames` and `figures` are those of the
-    page, by name."""
+    """What was analysed, how, and the sections in order.
+
+    `frames` and `figures` are those of the page, by name.
+    """
 
     title: str
     table: Table
@@ -79,8 +83,10 @@ class Report:
         }
 
     def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
-        """report.html, tables/ and figures/ in `folder`, which is made; returns the path of the
-        page."""
+        """Write report.html, tables/ and figures/ in `folder`; returns the page's path.
+
+        The folder is made.
+        """
         try:
             for name in ("tables", "figures"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -124,8 +130,9 @@ def build_report(
     only: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report:
-    """Every exhibit of a table, or those of the sections `only`. `say` is told each section as it
-    begins.
+    """Every exhibit of a table, or those of the sections `only`.
+
+    `say` is told each section as it begins.
 
     Deterministic: the same table and choices give the same report. Raises AnalysisError for an
     unknown section, and if the table has rows for none of those asked for.
@@ -181,8 +188,10 @@ def _metrics(table: Table) -> TableExhibit:
 
 
 def _facts(table: Table, choices: Choices) -> list[tuple[str, str]]:
-    """What a reader must know to judge the numbers: rows, axes, seeds, what is missing, how chance
-    entered."""
+    """What a reader must know to judge the numbers.
+
+    Rows, axes, seeds, what is missing, how chance entered.
+    """
     roles, frame = table.roles, table.frame
     better = roles.responses.get(roles.response)
     facts = [

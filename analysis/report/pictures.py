@@ -1,4 +1,4 @@
-"""Figures of the report: with title and caption, as an svg of the page and as files."""
+"""Figures of the report: title, caption, svg of the page, files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ INCH = 72.0  # points, the unit of an svg
 
 @dataclass(frozen=True)
 class FigureExhibit:
-    """A figure of the report. `caption` says which rows and how many trainings it shows; `folded`
-    hides it at first."""
+    """A figure of the report.
+
+    `caption` says which rows and how many trainings it shows; `folded` hides it at first.
+    """
 
     name: str
     title: str

@@ -1,5 +1,4 @@
-"""Sections about the association of metrics and response over trainings, and what of it is the
-grid."""
+"""Sections on metrics and response over trainings, and how much is the grid."""
 
 from __future__ import annotations
 
@@ -83,7 +82,7 @@ def _scatter(
 
 
 def norm_remark(lines: pl.DataFrame, shown: Sequence[str]) -> str:
-    """What a figure that shows a CDNV must say beside it: its partial r given the norm."""
+    """What a figure of a CDNV must say beside it: its partial r given the norm."""
     variants = [name for name in CDNV_VARIANTS if name in shown]
     found = lines.filter(pl.col("metric").is_in(variants) & (pl.col("given") == CDNV_NORM))
     remarks = [
@@ -210,8 +209,7 @@ def grid(context: Context) -> Section | None:
 
 
 def axes(context: Context) -> Section | None:
-    """What each axis does to response and metrics: effects with intervals, and curves along axes of
-    numbers."""
+    """What each axis does to response and metrics: effects with intervals, curves."""
     table, rows = context.table, context.rows
     if not axis_covariates(rows, table.roles)[0]:
         return None

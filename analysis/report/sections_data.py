@@ -1,4 +1,4 @@
-"""Sections about the data and its single classes: class frequencies, tables of tokens."""
+"""Sections on the data and single classes: frequencies, tables of tokens."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from analysis.report.tables import TableExhibit
 
 
 def data(context: Context) -> Section | None:
-    """What is known of each data set, how frequent its classes are, and how near trainings came to
-    its least loss."""
+    """What is known of each data set.
+
+    How frequent its classes are, and how near trainings came to its least loss.
+    """
     found, trainings = context.table.data, counted(len(context.rows))
     exhibits: list[Exhibit] = []
     if any(each.classes is not None for each in found):

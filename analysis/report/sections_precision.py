@@ -24,7 +24,7 @@ from analysis.report.tables import TableExhibit
 
 
 def precision(context: Context) -> Section | None:
-    """What the precision changes, in one line a precision, then in curves, then in full."""
+    """What the precision changes: a line a precision, then curves, then in full."""
     table, response = context.table, context.response
     pairs = comparisons(table)
     if not pairs:

@@ -120,8 +120,10 @@ def training(context: Context) -> Section | None:
 
 
 def overfit(context: Context) -> Section | None:
-    """Trainings with a better checkpoint before the last, and the main table without them and for
-    the gap."""
+    """Trainings with a better checkpoint before the last.
+
+    And the main table without them and for the gap.
+    """
     table, rows, roles = context.table, context.rows, context.table.roles
     exhibits: list[Exhibit] = []
     text: list[str] = []

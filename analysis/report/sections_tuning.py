@@ -1,5 +1,4 @@
-"""The section about a search: its course, its best, what mattered, and whether it holds on fresh
-seeds."""
+"""The section on a search: course, best, importances, fresh seeds."""
 
 from __future__ import annotations
 
@@ -155,7 +154,7 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
 
 
 def _schedules(search: SearchRecord, table: Table) -> list[Exhibit]:
-    """Best and worst trial that hold the constraints, and the default on its first fresh seed."""
+    """Best and worst trial that hold the constraints, and the untuned default."""
     objective = search.objectives[0]
     if not search.exemplars:
         return []

@@ -1,4 +1,4 @@
-"""The summary in plain words, generated from the tables of the report and from nothing else."""
+"""The summary in plain words, from the tables of the report and nothing else."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
 
 
 def tested(frame: pl.DataFrame) -> list[Association]:
-    """Lines of the family: one for each metric that was tested together with the others."""
+    """Lines of the family: one for each metric tested together with the others."""
     return [line for line in lines_of(Association, frame) if line.p_maxt is not None]
 
 

@@ -1,5 +1,4 @@
-"""Tables of the report: one frame, written in full as csv and in print as md, tex (booktabs) and
-html cells."""
+"""Tables of the report: one frame, in full as csv, in print as md, tex and html."""
 
 from __future__ import annotations
 
@@ -117,8 +116,10 @@ Show = Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Column:
-    """A printed column: its heading, how values read, and the columns of the frame it shows (two
-    make an interval)."""
+    """A printed column: its heading, how values read, and what it shows.
+
+    It shows one column of the frame, or two that make an interval.
+    """
 
     heading: str
     source: str
@@ -145,8 +146,9 @@ class Column:
 
 @dataclass(frozen=True)
 class TableExhibit:
-    """A table of the report. `caption` says which rows and how many trainings it used, and every
-    seed.
+    """A table of the report.
+
+    `caption` says which rows and how many trainings it used, and every seed.
 
     `muted` rows are subordinate ones; `more` rows and a `folded` table are hidden on the page until
     asked for.
@@ -169,8 +171,10 @@ class TableExhibit:
 
     @cached_property
     def common(self) -> tuple[str, int]:
-        """A note that most rows have, told once below the title and not in each row, and how many
-        have it."""
+        """A note that most rows have, and how many have it.
+
+        It is told once below the title and not in each row.
+        """
         notes = self.frame["note"].to_list() if "note" in self.frame.columns else []
         note, count = (
             Counter(note for note in notes if note).most_common(1)[0] if any(notes) else ("", 0)
@@ -205,8 +209,7 @@ class TableExhibit:
         )
 
     def html_rows(self) -> list[dict[str, Any]]:
-        """Rows for the template: printed cells, the value to sort by, and whether the row is a
-        subordinate one."""
+        """Rows for the template: printed cells, values to sort by, `muted`, `more`."""
         columns = self.printed()
         long = max((len(columns[0].cell(row)) for row in self.rows), default=0) > LONG
         return [

@@ -1,5 +1,6 @@
-"""Permutation tests that are asked for one by one and run together: those of one response and
-design share permutations.
+"""Permutation tests that are asked for one by one and run together.
+
+Those of one response and design share permutations.
 
 Forty metrics in one call cost little more than one; alone each would permute the same response
 again.
@@ -20,8 +21,10 @@ from analysis.statistics.permutation import permutation_test
 
 @dataclass(frozen=True)
 class Outcome:
-    """One metric's outcome: signed (partial) `r`, p-values as in `PermutationResult`; `p_maxt` None
-    outside a family."""
+    """One metric's outcome.
+
+    Signed (partial) `r`, p-values as in `PermutationResult`; `p_maxt` is None outside a family.
+    """
 
     r: float
     p: float
@@ -43,8 +46,10 @@ class _Group:
 
 
 class Batch:
-    """Collects tests by key, then runs them. The p of a test does not depend on what else the batch
-    holds."""
+    """Collects tests by key, then runs them.
+
+    The p of a test does not depend on what else the batch holds.
+    """
 
     def __init__(self, *, permutations: int, seed: int) -> None:
         self._permutations, self._seed = permutations, seed

@@ -1,4 +1,4 @@
-"""An association over all rows taken apart into its parts within and between groups.
+"""An association over all rows, taken apart within and between groups.
 
 Shapes: n rows, g groups.
 """
@@ -37,7 +37,7 @@ def mundlak(
 
 
 def simpson(overall: float, between: float | None, within: float | None) -> str:
-    """Whether r overall, between and within groups agree in sign; '' where one is unknown.
+    """Whether r overall, between and within groups agree in sign; '' if unknown.
 
     Yule 1903; Simpson 1951.
     """

@@ -1,5 +1,4 @@
-"""The level of every test, the confidence of every interval, and the fewest rows that say
-anything."""
+"""The level of every test, the confidence of every interval, the fewest rows."""
 
 ALPHA = 0.05  # a test rejects at p <= ALPHA
 CONFIDENCE = 1 - ALPHA  # of every interval

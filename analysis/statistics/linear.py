@@ -1,5 +1,6 @@
-"""Projections shared by the permutation engine and the regressions: centring within blocks, then
-covariates removed.
+"""Projections that permutations and regressions share.
+
+Centring within blocks, then covariates removed.
 
 By the theorem of Frisch, Waugh and Lovell the coefficient of x in a regression of y on x,
 covariates and block intercepts is that of the residual of y on the residual of x; nothing here ever
@@ -22,8 +23,10 @@ SINGULAR = 1e-10  # relative size below which what is left of a column counts as
 
 
 def finite_columns(name: str, values: ArrayLike) -> Floats:
-    """`values` as a float64 array of shape (n, k), from (n,) or (n, k). ValueError for nulls,
-    infinities, text."""
+    """`values` (n,) or (n, k) as a float64 array of shape (n, k).
+
+    Raises ValueError for nulls, infinities, text.
+    """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -42,8 +45,10 @@ def finite_columns(name: str, values: ArrayLike) -> Floats:
 
 
 def codes(name: str, labels: ArrayLike, rows: int) -> Codes:
-    """Labels (n,) of any type as integers 0 .. groups-1. ValueError for a wrong length or a null
-    label."""
+    """Labels (n,) of any type as integers 0 .. groups-1.
+
+    Raises ValueError for a wrong length or a null label.
+    """
     array = np.asarray(labels)
     if array.shape != (rows,):
         raise ValueError(
@@ -60,7 +65,7 @@ def codes(name: str, labels: ArrayLike, rows: int) -> Codes:
 
 @dataclass(frozen=True)
 class Nuisance:
-    """What is removed from every column before columns are related: block means and covariates.
+    """What is removed before columns are related: block means and covariates.
 
     `block` (n,) block of each row (all 0 without blocks), `basis` (n, q) orthonormal basis of the
     block-centred covariates, `dof` = B + q.
@@ -83,15 +88,20 @@ class Nuisance:
         return np.asarray(columns - (sums / sizes[:, None])[self.block])
 
     def residual(self, columns: Floats) -> Floats:
-        """Residuals (n, k) of columns on block intercepts and covariates (each removed twice,
-        against rounding)."""
+        """Residuals (n, k) of columns on block intercepts and covariates.
+
+        Each is removed twice, against rounding.
+        """
         for _ in range(2):
             columns = self.centre(columns)
             columns = columns - self.basis @ (self.basis.T @ columns)
         return columns
 
     def vary(self, name: str, columns: Floats) -> Floats:
-        """Residuals of columns; ValueError for a column of which only rounding error is left."""
+        """Residuals of columns that vary.
+
+        Raises ValueError for a column of which only rounding error is left.
+        """
         spread = np.linalg.norm(columns - columns.mean(axis=0), axis=0)
         constant = np.flatnonzero((np.ptp(columns, axis=0) == 0) | (spread == 0))
         if constant.size:

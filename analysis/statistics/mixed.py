@@ -23,7 +23,9 @@ SEARCH = (
 
 @dataclass(frozen=True)
 class MixedModel:
-    """`slope` of x in standard deviations of y per standard deviation of x, its `se` and Wald `p`;
+    """Slope of x, and the share of the groups.
+
+    `slope` in standard deviations of y per standard deviation of x, its `se` and Wald `p`;
     `group_share` of the variance that x leaves, in [0, 1): 0 where the groups differ no more than
     their rows do.
     """
@@ -35,8 +37,9 @@ class MixedModel:
 
 
 def mixed_model(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> MixedModel:
-    """y = a + b x + intercept of the group + error by restricted maximum likelihood, x and y (n,)
-    standardised.
+    """y = a + b x + intercept of the group + error, x and y (n,) standardised.
+
+    By restricted maximum likelihood.
 
     Laird & Ware 1982; each group is quasi-demeaned by 1 - 1/sqrt(1 + ratio n_g) for a given ratio
     of the variances. Raises ValueError with fewer than two groups or three degrees of freedom,
@@ -61,8 +64,10 @@ def mixed_model(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> MixedModel:
 
 
 def _optimum(columns: Floats, group: Codes, sizes: Codes) -> float:
-    """The variance ratio of least REML deviance: a grid, refined around its least point; zero if
-    that is as good."""
+    """The variance ratio of least REML deviance.
+
+    A grid, refined around its least point; zero if that is as good.
+    """
     from scipy.optimize import minimize_scalar
 
     grid = np.linspace(*SEARCH, 49)

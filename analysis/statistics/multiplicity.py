@@ -16,8 +16,10 @@ def _p_values(p: ArrayLike) -> Floats:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm 1979: family-wise error under any dependence. p (k,) -> adjusted (k,), in the order
-    given."""
+    """Family-wise error under any dependence: p (k,) -> adjusted (k,).
+
+    In the order given. Holm 1979.
+    """
     array = _p_values(p)
     order = np.argsort(array, kind="stable")
     adjusted = np.empty_like(array)
@@ -28,14 +30,18 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """Benjamini & Hochberg 1995: false discovery rate for independent or positively dependent
-    tests."""
+    """False discovery rate of independent or positively dependent tests.
+
+    Benjamini & Hochberg 1995.
+    """
     return _step_up(_p_values(p), 1.0)
 
 
 def benjamini_yekutieli(p: ArrayLike) -> Floats:
-    """Benjamini & Yekutieli 2001: false discovery rate under any dependence (the former times 1 +
-    1/2 + ... + 1/k)."""
+    """False discovery rate under any dependence.
+
+    That of Benjamini & Hochberg times 1 + 1/2 + ... + 1/k. Benjamini & Yekutieli 2001.
+    """
     array = _p_values(p)
     return _step_up(array, float((1.0 / np.arange(1, array.size + 1)).sum()))
 

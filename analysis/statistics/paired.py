@@ -1,4 +1,4 @@
-"""One difference per training: whether the differences lie about zero, and where their median lies.
+"""One difference per training: whether they lie about zero, and their median.
 
 Shapes: n differences.
 """
@@ -18,7 +18,7 @@ from analysis.statistics.permutation import CHUNK_DOUBLES, TIE
 
 @dataclass(frozen=True)
 class SignFlip:
-    """The mean difference, its two-sided p, sign patterns used, whether these were all."""
+    """The mean difference, its two-sided p, patterns used, whether these were all."""
 
     mean: float
     p: float
@@ -72,7 +72,10 @@ def _flips(n: int, permutations: int, seed: int) -> NDArray[np.float32]:
 def median_interval(
     differences: ArrayLike, *, replicates: int = 2_000, seed: int = 0
 ) -> tuple[float, float] | None:
-    """95% percentile bootstrap interval of the median of differences (n,); None for n < 5."""
+    """95% bootstrap interval of the median of differences (n,); None for n < 5.
+
+    By percentiles.
+    """
     d = finite_columns("differences", differences)[:, 0]
     if len(d) < LEAST_ROWS:
         return None
@@ -83,7 +86,7 @@ def median_interval(
 
 @lru_cache(maxsize=8)
 def _middle_places(n: int, replicates: int, seed: int) -> NDArray[np.intp]:
-    """Places (replicates, 2), among n sorted values, of the two middle ones of each draw.
+    """Places (replicates, 2), among n sorted values, of each draw's middle ones.
 
     The draws with replacement are places in the sorted values, so that columns of the same
     length share them.

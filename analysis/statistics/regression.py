@@ -1,5 +1,6 @@
-"""Regression of one response on one metric: size, robust uncertainty, rank and distance measures,
-bootstrap, leave-one-out.
+"""Regression of one response on one metric, and how sure it is.
+
+Robust errors, rank and distance measures, bootstrap, leave-one-out.
 
 Shapes: n rows, k metrics, g clusters, b bootstrap replicates.
 """
@@ -48,8 +49,9 @@ def regress(
     covariates: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> Regression:
-    """Least squares of y (n,) on x (n,), an intercept and covariates (n,) or (n, c); `groups` (n,)
-    are clusters of dependent rows.
+    """Least squares of y (n,) on x (n,), an intercept and covariates.
+
+    Covariates are (n,) or (n, c); `groups` (n,) are clusters of dependent rows.
 
     HC3: MacKinnon & White 1985. CR1: Liang & Zeger 1986 with the factor g/(g-1) (n-1)/(n-p). Raises
     ValueError for null or constant input, an x that is a linear function of the covariates, fewer
@@ -105,8 +107,7 @@ def _unit(values: Floats) -> Floats:
 def _robust_se(
     x: Floats, error: Floats, leverage: Floats, left: int, clusters: Codes | None
 ) -> tuple[float | None, int]:
-    """Sandwich standard error of the coefficient of the residualised x, and its degrees of
-    freedom."""
+    """Sandwich standard error of the slope of the residualised x, and its dof."""
     if clusters is None:
         if (1.0 - leverage).min() < 1e-10:
             return None, left
@@ -127,8 +128,10 @@ def _t_quantile(dof: int) -> float:
 
 
 def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
-    """Fisher's 95% interval of a correlation, tanh(artanh r -+ z / sqrt(n - 3)); None for n <= 3.
-    Fisher 1921."""
+    """Fisher's 95% interval of a correlation; None for n <= 3.
+
+    tanh(artanh r -+ z / sqrt(n - 3)). Fisher 1921.
+    """
     from scipy.special import ndtri
 
     if n <= 3:
@@ -140,8 +143,9 @@ def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
 
 
 def distance_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Distance correlation in [0, 1], the V-statistic of Szekely, Rizzo & Bakirov 2007, definition
-    5.
+    """Distance correlation in [0, 1] of x (n,) and y (n,).
+
+    The V-statistic of Szekely, Rizzo & Bakirov 2007, definition 5.
 
     O(n log^2 n) time and O(n) memory, after Huo & Szekely 2016. Raises ValueError for null or
     constant input.
@@ -212,8 +216,9 @@ def _product_of_distances(x: Floats, y: Floats) -> float:
 
 @dataclass(frozen=True)
 class Influence:
-    """Leave-one-cluster-out: least and greatest r over the choices, the label of the cluster whose
-    absence moves r furthest, and r then.
+    """Least and greatest r when one cluster is left out.
+
+    `cluster` is the label of the one whose absence moves r furthest, `r_without` r then.
     """
 
     low: float
@@ -223,8 +228,9 @@ class Influence:
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> Influence:
-    """Range of Pearson's r over leaving out one cluster (n,) of rows at a time; ties of influence:
-    the first label in sorted order.
+    """Range of Pearson's r over leaving out one cluster (n,) of rows at a time.
+
+    Of clusters with equal influence the first label in sorted order is named.
 
     Raises ValueError when fewer than three clusters exist, or when some choice leaves a constant
     column.
@@ -251,8 +257,9 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> Influence:
 def bootstrap_r(
     x: ArrayLike, y: ArrayLike, clusters: ArrayLike, *, replicates: int = 2_000, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """95% BCa bootstrap interval (low (k,), high (k,)) of Pearson's r of y (n,) with each column of
-    x (n, k).
+    """95% BCa bootstrap interval of Pearson's r of y (n,) with x (n, k).
+
+    Returns (low (k,), high (k,)), one for each column of x.
 
     Whole clusters (n,) are drawn with replacement, the same draws for every metric; acceleration
     from the leave-one-cluster-out jackknife. Replicates in which a column is constant are left out.
@@ -299,8 +306,10 @@ def bootstrap_r(
 
 @lru_cache(maxsize=2)
 def _times_drawn(clusters: int, replicates: int, seed: int) -> NDArray[np.uint16]:
-    """How often each cluster is drawn (replicates, clusters). Kept, since every metric of a table
-    asks for the same."""
+    """How often each cluster is drawn (replicates, clusters).
+
+    Kept in memory, since every metric of a table asks for the same.
+    """
     rng, chance = np.random.default_rng(seed), np.full(clusters, 1.0 / clusters)
     sizes = [min(500, replicates - start) for start in range(0, replicates, 500)]
     return np.concatenate(
@@ -309,8 +318,9 @@ def _times_drawn(clusters: int, replicates: int, seed: int) -> NDArray[np.uint16
 
 
 def _moment_table(x: Floats, y: Floats) -> Floats:
-    """(n, 3 + 3k): 1, y, y^2, then x, x^2, xy of centred, unit-sized columns: sums of rows give r
-    of any weighting of them.
+    """(n, 3 + 3k): 1, y, y^2, then x, x^2, xy of centred, unit-sized columns.
+
+    Sums of its rows give r of any weighting of them.
     """
     columns = np.column_stack([y, x])
     columns = columns - columns.mean(axis=0)
@@ -321,8 +331,7 @@ def _moment_table(x: Floats, y: Floats) -> Floats:
 
 
 def _correlation(sums: Floats) -> Floats:
-    """(b, k) Pearson's r from sums (b, 3 + 3k) of a moment table; NaN where a column is
-    constant."""
+    """(b, k) Pearson's r from sums (b, 3 + 3k); NaN where a column is constant."""
     k = (sums.shape[1] - 3) // 3
     total, y, yy = (sums[:, i, None] for i in range(3))
     x, xx, xy = (sums[:, 3 + i * k : 3 + (i + 1) * k] for i in range(3))

@@ -1,5 +1,4 @@
-"""Two unpaired groups: the exact permutation test of the difference of their means, and the
-interval that it gives.
+"""Two unpaired groups: exact test of the difference of means, and its interval.
 
 Shapes: a values in the first group, b in the second, N = C(a + b, a) partitions of all values into
 groups of these sizes.
@@ -24,7 +23,7 @@ TIE = 1e-12
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """Mean of the first group minus that of the second, and what all partitions say of it.
+    """Mean of the first group minus that of the second, and what partitions say.
 
     `p` is two-sided, the share of partitions whose difference is at least as far from zero; the
     observed one is among them. `low` and `high` bound the shifts of the second group that the same
@@ -39,8 +38,9 @@ class GroupDifference:
 
 
 def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA) -> GroupDifference:
-    """Exact unpaired permutation test (Fisher, Pitman 1937) of the difference of means, and its 1 -
-    level interval.
+    """Exact unpaired permutation test of the difference of means.
+
+    With its 1 - level interval. Fisher 1935; Pitman 1937.
 
     first: (a,). second: (b,). The interval inverts the test: it holds every shift d for which the
     test of `first` - d against `second` has p > level (Ernst 2004, section 2.3), so it assumes that
@@ -82,8 +82,7 @@ def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA)
 
 
 def _bounds(observed: float, statistics: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
-    """For each partition the shifts, from low to high, at which its statistic is at least as far
-    from zero."""
+    """Shifts from low to high at which a partition is at least as far from zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         one = (observed - statistics) / (1 - coefficients)
         other = (observed + statistics) / (1 + coefficients)
