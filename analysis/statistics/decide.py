@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.levels import ALPHA
 from analysis.statistics.linear import Floats
-from analysis.statistics.permutation import PermutationResult, Prepared, Seed, prepare
+from analysis.statistics.permutation import Counts, PermutationResult, Seed, prepare
 
 SURE = 0.99  # confidence that a p lies on one side of the level
 STEP = 10  # each round takes the permutations so far to this multiple
@@ -17,6 +18,22 @@ MOST = 1_000_000  # permutations after which what is still unclear stays undecid
 
 ASSOCIATED, NOT_FOUND, UNDECIDED = "associated", "not found", "undecided"
 CANNOT_REJECT = "cannot reject"
+
+
+class Repeatable(Protocol):
+    """A test by rearrangements, of which any number may be drawn or all enumerated."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def least_p(self) -> float: ...
+
+    def enumerated(self) -> Counts: ...
+
+    def drawn(self, permutations: int, seed: Seed) -> Counts: ...
+
+    def result(self, counts: Counts, *, exact: bool) -> PermutationResult: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ def decide(
 
 
 def settle(
-    test: Prepared,
+    test: Repeatable,
     *,
     permutations: int = 10_000,
     most: int = MOST,
@@ -130,7 +147,7 @@ def _unclear(result: PermutationResult, level: float) -> bool:
     return any(bool(_covers(low, high, level).any()) for low, high in intervals)
 
 
-def _decided(result: PermutationResult, test: Prepared, level: float) -> Decided:
+def _decided(result: PermutationResult, test: Repeatable, level: float) -> Decided:
     (low, high), (maxt_low, maxt_high) = result.interval(SURE), result.interval_maxt(SURE)
     return Decided(
         r=result.r,

@@ -150,7 +150,7 @@ def permutation_test(
 
 @dataclass(frozen=True)
 class Counts:
-    """Of `n` permutations, those at least as far from zero (k,), in the order of `Prepared`.
+    """Of `n` permutations, those at least as far from zero (k,), least significant metric first.
 
     `maxt` is the same for the running maxima, before it is made monotone.
     """
@@ -161,6 +161,21 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.alone + other.alone, self.maxt + other.maxt, self.n + other.n)
+
+    def result(
+        self, r: Floats, statistic: Floats, order: Codes, shape: tuple[int, ...], *, exact: bool
+    ) -> PermutationResult:
+        """The outcome with r and statistic (k,), all put back as `order` says and to `shape`."""
+        back = np.argsort(order)
+        maxt = np.maximum.accumulate(self.maxt[::-1])[::-1]
+        return PermutationResult(
+            r=r[back].reshape(shape),
+            statistic=statistic[back].reshape(shape),
+            exceedances=self.alone[back].reshape(shape),
+            exceedances_maxt=maxt[back].reshape(shape),
+            n_permutations=self.n,
+            exact=exact,
+        )
 
 
 @dataclass(frozen=True)
@@ -234,17 +249,7 @@ class Prepared:
 
     def result(self, counts: Counts, *, exact: bool) -> PermutationResult:
         """The outcome in the order in which the metrics were given."""
-        back = np.argsort(self.order)
-        r, statistic = self.signed()
-        maxt = np.maximum.accumulate(counts.maxt[::-1])[::-1]
-        return PermutationResult(
-            r=r[back].reshape(self.shape),
-            statistic=statistic[back].reshape(self.shape),
-            exceedances=counts.alone[back].reshape(self.shape),
-            exceedances_maxt=maxt[back].reshape(self.shape),
-            n_permutations=counts.n,
-            exact=exact,
-        )
+        return counts.result(*self.signed(), self.order, self.shape, exact=exact)
 
 
 def prepare(
