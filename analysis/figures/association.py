@@ -37,16 +37,16 @@ def scatter(
             len(shown), label(roles.response), above=KEY_HEIGHT if colours else 0.1
         )
         for axis, name in zip(axes, shown, strict=True):
-            kept = rows.drop_nulls([name, roles.response])
-            values = kept[colours.axis].to_list() if colours.axis else [None] * len(kept)
-            dots(axis, kept.select(name, roles.response).to_numpy(), colours.of(values))
+            complete = rows.drop_nulls([name, roles.response])
+            values = complete[colours.axis].to_list() if colours.axis else [None] * len(complete)
+            dots(axis, complete.select(name, roles.response).to_numpy(), colours.of(values))
             line = known[name, "raw", ""]
             log = known.get((name, "log10", "")) or known.get((f"{name}_log10", "raw", ""))
             title = f"R² {line['r2']:.3f}, r {line['r']:+.2f}, n {line['n']}"
             if log is not None and log["r"] is not None:
                 title += f"\nof log: R² {log['r2']:.3f}, r {log['r']:+.2f}"
-            if log is not None and spans_decades(kept[name].to_numpy(), 5):
-                log_axis(axis, "x", kept[name].to_numpy())
+            if log is not None and spans_decades(complete[name].to_numpy(), 5):
+                log_axis(axis, "x", complete[name].to_numpy())
             else:
                 plain_ticks(axis)
             axis.set_title(title.replace("-", "−"))

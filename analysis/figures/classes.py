@@ -60,20 +60,20 @@ def by_frequency(classes: pl.DataFrame, columns: Sequence[str]) -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = panels(len(columns), titled=0.27, gap=0.6)
         for axis, name in zip(axes, columns, strict=True):
-            kept = classes.drop_nulls(name)
+            known = classes.drop_nulls(name)
             axis.plot(
-                kept["count"],
-                kept[name],
+                known["count"],
+                known[name],
                 linestyle="",
                 marker="o",
                 markersize=3,
                 markeredgewidth=0,
                 alpha=0.6,
                 color=OKABE_ITO[0],
-                rasterized=len(kept) > RASTER_ABOVE,
+                rasterized=len(known) > RASTER_ABOVE,
             )
-            if spans_decades(kept["count"].to_numpy(), 2):
-                log_axis(axis, "x", kept["count"].to_numpy())
+            if spans_decades(known["count"].to_numpy(), 2):
+                log_axis(axis, "x", known["count"].to_numpy())
             axis.set_xlabel("samples of the class")
-            finish(axis, kept[name], name)
+            finish(axis, known[name], name)
     return figure

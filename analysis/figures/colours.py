@@ -70,11 +70,11 @@ class Colours:
             (0.75 / width, 1 - 0.2 / height, min(3.0, width - 2) / width, 0.1 / height)
         )
         drawn = ScalarMappable(self.norm, SIZES)
-        made = figure.colorbar(drawn, cax=bar, orientation="horizontal")
+        scale = figure.colorbar(drawn, cax=bar, orientation="horizontal")
         if len(self.values) <= 8:
             shown = apart(
                 [float(value) for value in self.values], log=isinstance(self.norm, LogNorm)
             )
-            made.set_ticks(shown, labels=[f"{value:g}" for value in shown])
-            made.minorticks_off()
+            scale.set_ticks(shown, labels=[f"{value:g}" for value in shown])
+            scale.minorticks_off()
         bar.text(1.03, 0.5, self.axis, transform=bar.transAxes, va="center")

@@ -38,16 +38,16 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     1, 2, 5 of each decade; else 1 and 3; else powers of ten, or some of these.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
+    ticks: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
-        found = [
+        ticks = [
             tick
             for tick in (float(f"{step}e{decade}") for decade in decades for step in steps)
             if low <= tick <= high
         ]
-        if len(found) <= most:
-            return found
-    return found[:: -(-len(found) // most)]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: -(-len(ticks) // most)]
 
 
 def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float = 30.0) -> bool:
@@ -55,11 +55,11 @@ def spans_decades(values: Sequence[float] | np.ndarray[Any, Any], factor: float 
 
     All values are positive, the largest more than `factor` times the least.
     """
-    found = np.asarray(values, dtype=np.float64)
+    numbers = np.asarray(values, dtype=np.float64)
     return (
-        bool(found.size)
-        and float(found.min()) > 0
-        and float(found.max()) > factor * float(found.min())
+        bool(numbers.size)
+        and float(numbers.min()) > 0
+        and float(numbers.max()) > factor * float(numbers.min())
     )
 
 
@@ -70,8 +70,8 @@ def apart(ticks: Sequence[float], *, log: bool, least: float = 0.13) -> list[flo
     """
     places = np.log(ticks) if log else np.asarray(ticks, dtype=np.float64)
     room = least * (places[-1] - places[0])
-    kept = [0]
+    positions = [0]
     for number in range(1, len(ticks) - 1):
-        if places[number] - places[kept[-1]] >= room and places[-1] - places[number] >= room:
-            kept.append(number)
-    return [ticks[number] for number in dict.fromkeys([*kept, len(ticks) - 1])]
+        if places[number] - places[positions[-1]] >= room and places[-1] - places[number] >= room:
+            positions.append(number)
+    return [ticks[number] for number in dict.fromkeys([*positions, len(ticks) - 1])]

@@ -72,8 +72,14 @@ def _history(axis: Axes, trials: pl.DataFrame, objective: Objective, families: l
         axis.step(sound["trial"], best, where="post", color=GREY, linewidth=1.2, zorder=0)
     if spans_decades(complete[column].to_numpy(), 5):
         axis.set_yscale("log")
-    lost = trials.filter(pl.col("state").is_in(["failed", "pruned"]))["trial"].to_list()
-    axis.plot(lost, [0.02] * len(lost), "|", color=GREY, transform=axis.get_xaxis_transform())
+    without_value = trials.filter(pl.col("state").is_in(["failed", "pruned"]))["trial"].to_list()
+    axis.plot(
+        without_value,
+        [0.02] * len(without_value),
+        "|",
+        color=GREY,
+        transform=axis.get_xaxis_transform(),
+    )
     axis.locator_params(axis="x", integer=True)
     axis.set_xlabel("trial")
     axis.set_title(label(column), loc="left", pad=3)

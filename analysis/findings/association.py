@@ -108,18 +108,18 @@ def _loggable(rows: pl.DataFrame, metric: Metric | None) -> bool:
     return isinstance(least, float) and least > 0
 
 
-def obstacle(rows: pl.DataFrame, names: list[str], kept: pl.DataFrame) -> str:
-    """Why these columns cannot be related over `kept`; empty if they can.
+def obstacle(rows: pl.DataFrame, names: list[str], complete: pl.DataFrame) -> str:
+    """Why these columns cannot be related over `complete`; empty if they can.
 
-    `kept` are the rows where none of the columns is null.
+    `complete` are the rows where none of the columns is null.
     """
     for name in names:
         if name not in rows.columns:
             return f"{name} is not in this table"
-    if len(kept) < LEAST_ROWS:
-        return f"{len(kept)} rows have values; {LEAST_ROWS} are needed"
+    if len(complete) < LEAST_ROWS:
+        return f"{len(complete)} rows have values; {LEAST_ROWS} are needed"
     for name in names:
-        if kept[name].n_unique() < 2:
+        if complete[name].n_unique() < 2:
             return f"{name} is constant"
     return ""
 
@@ -135,20 +135,20 @@ def _line(
 ) -> Association:
     """A line without its p, which `batch` is asked for."""
     names = [name, roles.response, *([given] if given else [])]
-    kept = rows.drop_nulls([column for column in names if column in rows.columns])
-    line = Association(name, scale, given or "", len(kept), len(kept))
-    if reason := obstacle(rows, names, kept):
+    complete = rows.drop_nulls([column for column in names if column in rows.columns])
+    line = Association(name, scale, given or "", len(complete), len(complete))
+    if reason := obstacle(rows, names, complete):
         return replace(line, note=reason)
-    x, y = _values(kept, name, scale), kept[roles.response].to_numpy()
-    unit = kept[roles.unit].cast(pl.String).to_numpy()
-    covariates = kept[given].to_numpy() if given else None
+    x, y = _values(complete, name, scale), complete[roles.response].to_numpy()
+    unit = complete[roles.unit].cast(pl.String).to_numpy()
+    covariates = complete[given].to_numpy() if given else None
     try:
         fit = regress(x, y, covariates=covariates)
-        family = scale == "raw" and not given and len(kept) == len(rows)
+        family = scale == "raw" and not given and len(complete) == len(rows)
         batch.ask((name, scale, given or ""), x, y, covariates=covariates, family=family)
     except ValueError as error:  # such as a metric that is a linear function of its covariate
         return replace(line, note=str(error))
-    nulls = len(rows) - len(kept)
+    nulls = len(rows) - len(complete)
     line = replace(
         line,
         slope=fit.slope,
@@ -159,7 +159,7 @@ def _line(
     )
     if covariates is not None:
         assert fit.partial_r is not None
-        interval = fisher_interval(fit.partial_r, len(kept) - 1)
+        interval = fisher_interval(fit.partial_r, len(complete) - 1)
         return replace(line, r=fit.partial_r, r2=fit.partial_r2, **_pair("r", interval))
     low, high = bootstrap_r(x, y, unit, replicates=choices.bootstrap, seed=choices.seed)
     line = replace(line, r=fit.r, r2=fit.r2, **_pair("r", fit.r_ci), **_rank_measures(x, y))

@@ -22,10 +22,10 @@ ORDERED = (
 )
 
 
-def class_table(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
+def class_table(classes: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Lines of classes at each precision, after average and deviation of all.
 
-    The classes are those `asked` for by name.
+    The classes are those asked for by `names`.
 
     Without names, those with most samples, least and largest CDNV. Columns: precision, why, name,
     classes (1, or how many the line is of), count (mean), `CLASS_VALUES`, and norm and cdnv as
@@ -46,7 +46,7 @@ def class_table(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
             )
             for why, how in ((AVERAGE, pl.Expr.mean), (DEVIATION, pl.Expr.std))
         ]
-        chosen = _named(precision, asked) if asked else _extremes(precision)
+        chosen = _named(precision, names) if names else _extremes(precision)
         chosen = chosen.with_columns(pl.lit(1).alias("classes"), pl.col("count").cast(pl.Float64))
         columns = ["precision", "why", "name", "classes", *numbers]
         lines = pl.concat(
@@ -73,11 +73,11 @@ def _extremes(classes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _named(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
+def _named(classes: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     spoken = pl.col("name").str.replace("^[Ġ▁ ]", "")
     unknown = [
         name
-        for name in asked
+        for name in names
         if classes.filter((pl.col("name") == name) | (spoken == name)).is_empty()
     ]
     if unknown:
@@ -89,5 +89,5 @@ def _named(classes: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
         classes.filter((pl.col("name") == name) | (spoken == name)).with_columns(
             pl.lit("asked for").alias("why")
         )
-        for name in asked
+        for name in names
     )

@@ -127,25 +127,31 @@ def _line(
 ) -> Confounding:
     """A line without what the permutation tests say, for which `batch` is asked."""
     names = [name, roles.response, *([given] if given else [])]
-    kept = rows.drop_nulls([column for column in names if column in rows.columns])
-    group = architectures(kept, roles) if len(kept) else None
+    complete = rows.drop_nulls([column for column in names if column in rows.columns])
+    group = architectures(complete, roles) if len(complete) else None
     line = Confounding(
-        name, given or "", len(kept), len(kept), 1 if group is None else int(group.max()) + 1
+        name,
+        given or "",
+        len(complete),
+        len(complete),
+        1 if group is None else int(group.max()) + 1,
     )
-    if reason := obstacle(rows, names, kept):
+    if reason := obstacle(rows, names, complete):
         return replace(line, note=reason)
-    x, y = kept[name].to_numpy(), kept[roles.response].to_numpy()
-    extra = kept.select(CDNV_NORM).to_numpy() if given else np.zeros((len(kept), 0))
-    axes = np.column_stack([axis_covariates(kept, roles)[1], extra])
+    x, y = complete[name].to_numpy(), complete[roles.response].to_numpy()
+    extra = complete.select(CDNV_NORM).to_numpy() if given else np.zeros((len(complete), 0))
+    axes = np.column_stack([axis_covariates(complete, roles)[1], extra])
     plain = regress(x, y)
-    line = replace(line, r=plain.r, r2=plain.r2, detectable_r2=minimum_detectable_r2(len(kept), 0))
+    line = replace(
+        line, r=plain.r, r2=plain.r2, detectable_r2=minimum_detectable_r2(len(complete), 0)
+    )
     notes: list[str] = []
     if axes.shape[1]:
-        family = not given and len(kept) == len(rows)
+        family = not given and len(complete) == len(rows)
         with noted(notes, "given the axes"):
             batch.ask((name, given or "", "partial"), x, y, covariates=axes, family=family)
             line = replace(
-                line, detectable_partial_r2=minimum_detectable_r2(len(kept), axes.shape[1])
+                line, detectable_partial_r2=minimum_detectable_r2(len(complete), axes.shape[1])
             )
     if group is not None and not given:
         line = _decomposed(line, x, y, group, batch, notes)

@@ -61,10 +61,10 @@ def course(table: Table) -> pl.DataFrame:
     ends = first_and_last(table)
     lines = []
     for name, metric in table.roles.metrics.items():
-        kept = ends.drop_nulls([name, f"{name}_0"])
-        line = Course(name, len(kept), direction=metric.direction or "")
-        if len(kept):
-            before, after = kept[f"{name}_0"].to_numpy(), kept[name].to_numpy()
+        known = ends.drop_nulls([name, f"{name}_0"])
+        line = Course(name, len(known), direction=metric.direction or "")
+        if len(known):
+            before, after = known[f"{name}_0"].to_numpy(), known[name].to_numpy()
             positive = (before > 0).all() and (after > 0).all()
             line = replace(
                 line,
@@ -86,15 +86,15 @@ def zero_error(table: Table) -> pl.DataFrame | None:
     """
     if ZERO_ERROR not in table.frame.columns:
         return None
-    found = (
+    epochs = (
         at_reference(table).group_by(table.roles.unit).agg(pl.col(ZERO_ERROR).min().alias("epoch"))
     )
-    return found.drop_nulls("epoch").sort(table.roles.unit)
+    return epochs.drop_nulls("epoch").sort(table.roles.unit)
 
 
 def floors(rows: pl.DataFrame) -> list[float]:
     """The values of the least possible loss that are known of some rows, in order."""
-    found: list[float] = (
+    values: list[float] = (
         rows[FLOOR].drop_nulls().unique().sort().to_list() if FLOOR in rows.columns else []
     )
-    return found
+    return values

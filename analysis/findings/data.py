@@ -23,8 +23,8 @@ def floor_table(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame | None:
     return None if shown.is_empty() else shown.with_columns(share).sort(ABOVE_FLOOR, "training")
 
 
-def data_table(found: tuple[DataSet, ...]) -> pl.DataFrame:
+def data_table(data: tuple[DataSet, ...]) -> pl.DataFrame:
     """One row per data set: `data`, its name, and its facts, null where it has none."""
     return pl.DataFrame(
-        [{"data": each.name, **each.facts} for each in found], infer_schema_length=None
+        [{"data": each.name, **each.facts} for each in data], infer_schema_length=None
     )

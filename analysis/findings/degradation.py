@@ -94,13 +94,13 @@ def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
     if baseline == precisions(table)[0]:
         # At the reference precision a metric with that precision's class means is the metric
         # itself.
-        kept = [
+        own_means = [
             name
             for name in before.columns
             if name.endswith(REFMEANS) and name.removesuffix(REFMEANS) in before
         ]
         before = before.with_columns(
-            pl.coalesce(name, name.removesuffix(REFMEANS)).alias(name) for name in kept
+            pl.coalesce(name, name.removesuffix(REFMEANS)).alias(name) for name in own_means
         )
     return before.join(final_rows(table, precision), on=key, how="inner", suffix="_q").sort(key)
 

@@ -62,34 +62,41 @@ def effects(
 
 
 def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Effect:
-    kept = rows.select(list(dict.fromkeys([line.metric, *roles.axes]))).drop_nulls(line.metric)
-    line = replace(line, n=len(kept))
-    if len(kept) < LEAST_ROWS:
-        return replace(line, note=f"{len(kept)} trainings: too few")
-    names, columns = axis_covariates(kept, roles)
+    complete = rows.select(list(dict.fromkeys([line.metric, *roles.axes]))).drop_nulls(line.metric)
+    line = replace(line, n=len(complete))
+    if len(complete) < LEAST_ROWS:
+        return replace(line, note=f"{len(complete)} trainings: too few")
+    names, columns = axis_covariates(complete, roles)
     if line.axis not in names:
         return replace(line, note=f"{line.axis} does not vary where {line.metric} is known")
-    values, metric = kept[line.metric].cast(pl.Float64).to_numpy(), roles.metrics.get(line.metric)
+    values, metric = (
+        complete[line.metric].cast(pl.Float64).to_numpy(),
+        roles.metrics.get(line.metric),
+    )
     if metric is not None and metric.heavy_tailed and values.min() > 0:
         line, values = replace(line, scale="log10"), np.log10(values)
     place = names.index(line.axis)
     axis, others = columns[:, place], np.delete(columns, place, axis=1)
     given = others if others.shape[1] else None
     try:
-        found = regress(axis, values, covariates=others)
+        fit = regress(axis, values, covariates=others)
         batch.ask(
-            (line.axis, line.metric), values, axis, covariates=given, family=len(kept) == len(rows)
+            (line.axis, line.metric),
+            values,
+            axis,
+            covariates=given,
+            family=len(complete) == len(rows),
         )
     except ValueError as error:
         return replace(line, note=str(error))
     unit = float((axis.max() - axis.min()) / values.std(ddof=1))
-    low, high = found.ci or (None, None)
+    low, high = fit.ci or (None, None)
     return replace(
         line,
-        effect=found.slope * unit,
+        effect=fit.slope * unit,
         low=None if low is None else low * unit,
         high=None if high is None else high * unit,
-        partial_r2=found.partial_r2,
+        partial_r2=fit.partial_r2,
     )
 
 

@@ -37,8 +37,8 @@ def layer_rows(table: Table) -> pl.DataFrame:
         places |= {
             (unit, name): place for place, name in enumerate([*ordered, HEAD_INPUT], start=1)
         }
-    found = [places[key] for key in rows.select(roles.unit, "layer").rows()]
-    return rows.with_columns(pl.Series("place", found, dtype=pl.Int64)).sort(roles.unit, "place")
+    numbers = [places[key] for key in rows.select(roles.unit, "layer").rows()]
+    return rows.with_columns(pl.Series("place", numbers, dtype=pl.Int64)).sort(roles.unit, "place")
 
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:

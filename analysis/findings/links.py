@@ -76,12 +76,12 @@ def change_links(table: Table, choices: Choices) -> pl.DataFrame:
         rows = _with_changes(paired(table, precision, baseline), table.roles)
         batch = Batch(permutations=choices.permutations, seed=choices.seed)
         numbers = _Numbers(rows, table.roles)
-        asked = [
+        waiting = [
             _asked(number, question, numbers, batch)
             for number, question in enumerate(_questions(rows, table.roles, precision, baseline))
         ]
         outcomes = batch.run()
-        for number, line in enumerate(asked):
+        for number, line in enumerate(waiting):
             lines.append(
                 _answered(line, outcomes.get((number, "raw")), outcomes.get((number, "partial")))
             )

@@ -49,7 +49,7 @@ def overfitted(table: Table) -> pl.DataFrame:
     )
 
 
-def without_flagged(rows: pl.DataFrame, roles: Roles, told: pl.DataFrame) -> pl.DataFrame:
+def without_flagged(rows: pl.DataFrame, roles: Roles, trainings: pl.DataFrame) -> pl.DataFrame:
     """Rows of the trainings that are not flagged."""
-    flagged = told.filter("flagged")["training"].to_list()
+    flagged = trainings.filter("flagged")["training"].to_list()
     return rows.filter(~pl.col(roles.unit).is_in(flagged))

@@ -59,11 +59,11 @@ def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
     reference = precisions(table)[0]
     lines = [_facts(table, Overview(reference, "", len(final_rows(table, reference))))]
     lines[0] = replace(lines[0], after=_median(final_rows(table, reference), response))
-    told = {
+    by_precision = {
         line["precision"]: line for line in changes.filter(pl.col("column") == response).to_dicts()
     }
     for precision, baseline in comparisons(table):
-        rows, change = paired(table, precision, baseline), told[precision]
+        rows, change = paired(table, precision, baseline), by_precision[precision]
         line = Overview(
             precision,
             baseline,
@@ -83,14 +83,14 @@ def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
 
 def _facts(table: Table, line: Overview) -> Overview:
     rows = final_rows(table, line.precision)
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         name: _median(rows, column) for name, column in FACTS.items() if column in rows.columns
     }
-    if found.get("mib") is not None:
-        found["mib"] /= MIB
-    return replace(line, **found)
+    if facts.get("mib") is not None:
+        facts["mib"] /= MIB
+    return replace(line, **facts)
 
 
 def _median(rows: pl.DataFrame, column: str) -> float | None:
-    found = rows[column].drop_nulls().cast(pl.Float64).median()
-    return found if isinstance(found, float) else None
+    median = rows[column].drop_nulls().cast(pl.Float64).median()
+    return median if isinstance(median, float) else None

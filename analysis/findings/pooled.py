@@ -71,13 +71,13 @@ def _line(
     """A line without its r and p, for which `batch` is asked."""
     roles = table.roles
     names = [name, roles.response, *([given] if given else [])]
-    kept = rows.drop_nulls([column for column in names if column in rows.columns])
-    line = Pooled(name, given or "", len(kept), kept[roles.unit].n_unique())
-    if reason := obstacle(rows, names, kept):
+    complete = rows.drop_nulls([column for column in names if column in rows.columns])
+    line = Pooled(name, given or "", len(complete), complete[roles.unit].n_unique())
+    if reason := obstacle(rows, names, complete):
         return replace(line, note=reason)
-    x, y = kept[name].to_numpy(), kept[roles.response].to_numpy()
-    unit = kept[roles.unit].cast(pl.String).to_numpy()
-    covariates = kept[given].to_numpy() if given else None
+    x, y = complete[name].to_numpy(), complete[roles.response].to_numpy()
+    unit = complete[roles.unit].cast(pl.String).to_numpy()
+    covariates = complete[given].to_numpy() if given else None
     try:
         fit = regress(x, y, covariates=covariates, groups=unit)
         batch.ask((name, given or ""), x, y, units=unit, covariates=covariates)

@@ -82,23 +82,23 @@ def broken(rows: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str])
 
     A constraint is written `column >= bound` or `column <= bound`.
     """
-    found: set[str] = set()
+    cells_outside: set[str] = set()
     for constraint in constraints:
         column, relation, bound = constraint.split(" ")
         for cell, value in last_values(rows, cells, column).items():
             inside = value is not None and (
                 value >= float(bound) if relation == ">=" else value <= float(bound)
             )
-            found |= set() if inside else {cell}
-    return found
+            cells_outside |= set() if inside else {cell}
+    return cells_outside
 
 
 def arm(rows: pl.DataFrame, cells: tuple[str, ...], column: str, constraints: Sequence[str]) -> Arm:
     """What became of the seeds of an arm."""
     values, breaks = last_values(rows, cells, column), broken(rows, cells, constraints)
     there = [cell for cell in cells if values.get(cell) is not None]
-    kept = np.array([values[cell] for cell in there if cell not in breaks], dtype=np.float64)
-    return Arm(cells, kept, len(breaks & set(there)), len(cells) - len(there))
+    sound = np.array([values[cell] for cell in there if cell not in breaks], dtype=np.float64)
+    return Arm(cells, sound, len(breaks & set(there)), len(cells) - len(there))
 
 
 def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -> Comparison | None:
@@ -113,7 +113,7 @@ def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -
     tuned, default = (arm(rows, cells, objective.column, search.constraints) for cells in sides)
     pooled = np.concatenate([tuned.values, default.values])
     log = metric is not None and metric.heavy_tailed and bool((pooled > 0).all())
-    told = Comparison(
+    line = Comparison(
         metric=objective.column,
         scale="log" if log else "raw",
         trial=search.confirmation.trial,
@@ -128,24 +128,24 @@ def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -
     )
     scaled = [np.log(side.values) if log else side.values for side in (tuned, default)]
     means = [float(values.mean()) if len(values) else None for values in scaled]
-    told = replace(told, tuned_mean=_back(means[0], log), default_mean=_back(means[1], log))
-    if min(told.tuned_n, told.default_n) < LEAST:
+    line = replace(line, tuned_mean=_back(means[0], log), default_mean=_back(means[1], log))
+    if min(line.tuned_n, line.default_n) < LEAST:
         return replace(
-            told,
-            note="; ".join(filter(None, [told.note, f"fewer than {LEAST} seeds left: no test"])),
+            line,
+            note="; ".join(filter(None, [line.note, f"fewer than {LEAST} seeds left: no test"])),
         )
-    found = compare_groups(*scaled)
-    better = found.high < 0 if objective.lower else found.low > 0
+    test = compare_groups(*scaled)
+    better = test.high < 0 if objective.lower else test.low > 0
     return replace(
-        told,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        ratio=_back(found.difference, log) if log else None,
-        ratio_low=_back(found.low, log) if log else None,
-        ratio_high=_back(found.high, log) if log else None,
-        p=found.p,
-        partitions=found.partitions,
+        line,
+        difference=test.difference,
+        low=test.low,
+        high=test.high,
+        ratio=_back(test.difference, log) if log else None,
+        ratio_low=_back(test.low, log) if log else None,
+        ratio_high=_back(test.high, log) if log else None,
+        p=test.p,
+        partitions=test.partitions,
         beats=better and not tuned.broke and not tuned.failed,
     )
 
@@ -163,6 +163,6 @@ def _left_out(side: Arm, name: str) -> list[str]:
     ]
 
 
-def comparison_table(told: Comparison) -> pl.DataFrame:
+def comparison_table(line: Comparison) -> pl.DataFrame:
     """The comparison as a table of one line."""
-    return frame_of(Comparison, [told])
+    return frame_of(Comparison, [line])

@@ -29,14 +29,14 @@ def medians(
 
     There is a row for each value of `along`, sorted by it.
     """
-    kept = list(settings)
-    found = (
-        rows.group_by([*kept, along], maintain_order=True)
+    keys = list(settings)
+    points = (
+        rows.group_by([*keys, along], maintain_order=True)
         .agg(pl.col(name).median() for name in dict.fromkeys(columns))
-        .sort([*kept, along], nulls_last=True)
+        .sort([*keys, along], nulls_last=True)
     )
-    if not kept:
-        yield {}, found
+    if not keys:
+        yield {}, points
         return
-    for key, part in found.partition_by(kept, as_dict=True, maintain_order=True).items():
-        yield dict(zip(kept, key, strict=True)), part
+    for key, part in points.partition_by(keys, as_dict=True, maintain_order=True).items():
+        yield dict(zip(keys, key, strict=True)), part

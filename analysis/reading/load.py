@@ -143,8 +143,8 @@ def _varied(planned: pl.DataFrame) -> tuple[str, ...]:
 
     Not those that only some kinds of model or schedule have.
     """
-    found = [name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1]
-    return tuple(name for name in found if not planned[name].null_count())
+    names = [name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1]
+    return tuple(name for name in names if not planned[name].null_count())
 
 
 def _own_roles(
@@ -166,7 +166,7 @@ def _own_roles(
         responses = {ABOVE_FLOOR: "lower", **responses}
     if chosen not in frame.columns:
         raise AnalysisError(f"{source}: has no column {chosen!r}.{nearest(chosen, frame.columns)}")
-    found = {name: entry for name, entry in metadata.items() if name in frame.columns} or {
+    described = {name: entry for name, entry in metadata.items() if name in frame.columns} or {
         name: {"family": name.split("_")[0].upper()}
         for name in frame.columns
         if name.upper().startswith(FAMILIES)
@@ -180,7 +180,7 @@ def _own_roles(
             citation=entry.get("citation") or "",
             description=entry.get("description") or "",
         )
-        for name, entry in found.items()
+        for name, entry in described.items()
         if name != chosen
         and not name.endswith(REFMEANS)
         and str(entry.get("family", "")).upper().startswith(FAMILIES)

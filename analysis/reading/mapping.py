@@ -158,8 +158,8 @@ def apply_map(
         _evaluate(frame, name, entry.sql, f"metrics.{name}")
         for name, entry in mapping.metrics.items()
     ]
-    kept = dict.fromkeys(name for listed in named.values() for name in listed if name is not None)
-    tidy = frame.select(*kept).with_columns(metrics)
+    names = dict.fromkeys(name for listed in named.values() for name in listed if name is not None)
+    tidy = frame.select(*names).with_columns(metrics)
     return tidy, Roles(
         response=chosen,
         responses=mapping.responses,
@@ -184,7 +184,7 @@ def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame
         )
     try:
         groups = list(re.compile(extract.pattern).groupindex)
-        found = frame.select(
+        matches = frame.select(
             pl.col(extract.column)
             .cast(pl.String)
             .str.extract_groups(extract.pattern)
@@ -196,7 +196,7 @@ def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame
         raise AnalysisError(
             "`extract.pattern` has no named group: write (?P<depth>\\d+) for a column `depth`"
         )
-    fields = found.unnest("found").select(pl.col(name).replace("", None) for name in groups)
+    fields = matches.unnest("found").select(pl.col(name).replace("", None) for name in groups)
     unmatched = frame.filter(
         ~pl.col(extract.column).cast(pl.String).str.contains(extract.pattern).fill_null(False)
     )
@@ -218,7 +218,7 @@ def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series
     polars would name it after an input column.
     """
     try:
-        found = frame.select(pl.sql_expr(sql).alias(name))[name]
+        column = frame.select(pl.sql_expr(sql).alias(name))[name]
     except pl.exceptions.ColumnNotFoundError as error:
         found_names = re.findall(r'"([^"]+)"', str(error)) or [str(error)]
         missing = found_names[0]
@@ -231,5 +231,5 @@ def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series
             f"{place}: cannot evaluate the SQL expression {sql!r}: {first}"
         ) from None
     # Decimal is what SQL makes of a literal such as 0.1; a constant has one row.
-    found = found.cast(pl.Float64) if found.dtype.is_decimal() else found
-    return found.new_from_index(0, len(frame)) if len(found) == 1 else found
+    column = column.cast(pl.Float64) if column.dtype.is_decimal() else column
+    return column.new_from_index(0, len(frame)) if len(column) == 1 else column

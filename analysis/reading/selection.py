@@ -21,12 +21,12 @@ def precisions(table: Table) -> list[str]:
     """
     if table.roles.precision is None:
         return []
-    found: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
+    names: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
     # of names that rank alike the first in the table
     reference = min(
-        found, key=lambda name: (name != REFERENCE, bool(TUNED.match(str(name))), name == CONTROL)
+        names, key=lambda name: (name != REFERENCE, bool(TUNED.match(str(name))), name == CONTROL)
     )
-    return [reference, *(name for name in found if name != reference)]
+    return [reference, *(name for name in names if name != reference)]
 
 
 def at_reference(table: Table) -> pl.DataFrame:
@@ -75,7 +75,7 @@ def replicates(
         if axes
         else {(): rows}
     )
-    found = []
+    results = []
     for key, group in groups.items():
         part, settings = group, dict(zip(axes, key, strict=True))
         for name in PARTS_OF_SEED:
@@ -86,5 +86,5 @@ def replicates(
                 if count >= least:
                     part, settings = part.filter(pl.col(name) == value), {**settings, name: value}
         if len(part) >= least:
-            found.append((settings, part))
-    return found
+            results.append((settings, part))
+    return results

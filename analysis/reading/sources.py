@@ -53,15 +53,15 @@ def read_data(path: Path) -> tuple[tuple[DataSet, ...], dict[str, pl.DataFrame]]
     differing = [
         name for name in names if len({repr(record.settings.get(name)) for record in records}) > 1
     ]
-    found = []
+    data_sets = []
     for record in records:
-        told = ", ".join(
+        label = ", ".join(
             f"{name} {record.settings[name]}" for name in differing if name in record.settings
         )
         alone = str(record.settings.get("source", record.settings["kind"]))
-        found.append(DataSet(told or alone, record.settings, record.facts, record.classes))
-    found.sort(key=lambda data: [_order(data.settings.get(name)) for name in differing])
-    return tuple(found), _class_tables(store)
+        data_sets.append(DataSet(label or alone, record.settings, record.facts, record.classes))
+    data_sets.sort(key=lambda data: [_order(data.settings.get(name)) for name in differing])
+    return tuple(data_sets), _class_tables(store)
 
 
 def _class_tables(store: Store) -> dict[str, pl.DataFrame]:

@@ -142,19 +142,19 @@ def build_report(
             raise AnalysisError(f"unknown section {name!r}.{nearest(name, SECTIONS)}")
     context = Context(table, choices)
     search = table.search is not None
-    wanted = only or (OF_A_SEARCH if search else tuple(SECTIONS))
-    asked = [name for name in SECTIONS if name in wanted]
+    requested = only or (OF_A_SEARCH if search else tuple(SECTIONS))
+    chosen = [name for name in SECTIONS if name in requested]
     parts = []
-    for number, name in enumerate(asked, start=1):
+    for number, name in enumerate(chosen, start=1):
         if say is not None:
-            say(f"[{number}/{len(asked)}] {name}")
+            say(f"[{number}/{len(chosen)}] {name}")
         section = SECTIONS[name](context)
         if section is not None:
             parts.append(section)
     if not parts:
         raise AnalysisError(
-            f"{table.source}: has no rows for the section{'s' * (len(asked) > 1)} "
-            f"{', '.join(asked)}"
+            f"{table.source}: has no rows for the section{'s' * (len(chosen) > 1)} "
+            f"{', '.join(chosen)}"
         )
     frames = {exhibit.name: exhibit.frame for part in parts for exhibit in part.tables}
     return Report(
@@ -236,18 +236,18 @@ def _values(column: pl.Series) -> str:
 
 def _provenance(table: Table) -> list[tuple[str, str]]:
     """Where the rows came from and what computed the report."""
-    told = [("Source", table.source)]
+    facts = [("Source", table.source)]
     named = {"git_sha": "Code of the trainings (git)", "device": "Devices", "host": "Hosts"}
-    told += [
+    facts += [
         (title, _values(table.frame[name]))
         for name, title in named.items()
         if name in table.frame.columns
     ]
     if "finished_at" in table.frame.columns:
-        told.append(("Measured", _span(table.frame["finished_at"])))
+        facts.append(("Measured", _span(table.frame["finished_at"])))
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
-    told.append(("Computed with", f"Python {platform.python_version()}, {versions}"))
-    return told
+    facts.append(("Computed with", f"Python {platform.python_version()}, {versions}"))
+    return facts
 
 
 def _span(column: pl.Series) -> str:

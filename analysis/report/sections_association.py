@@ -84,7 +84,7 @@ def _scatter(
 def norm_remark(lines: pl.DataFrame, shown: Sequence[str]) -> str:
     """What a figure of a CDNV must say beside it: its partial r given the norm."""
     variants = [name for name in CDNV_VARIANTS if name in shown]
-    found = lines.filter(pl.col("metric").is_in(variants) & (pl.col("given") == CDNV_NORM))
+    lines_given = lines.filter(pl.col("metric").is_in(variants) & (pl.col("given") == CDNV_NORM))
     remarks = [
         f" {line['metric']} scales with the feature norm: given {CDNV_NORM} its partial r is "
         + (
@@ -93,7 +93,7 @@ def norm_remark(lines: pl.DataFrame, shown: Sequence[str]) -> str:
             else f"unknown ({line['note']})"
         )
         + "."
-        for line in found.to_dicts()
+        for line in lines_given.to_dicts()
     ]
     return "".join(remarks)
 

@@ -19,21 +19,21 @@ def data(context: Context) -> Section | None:
 
     How frequent its classes are, and how near trainings came to its least loss.
     """
-    found, trainings = context.table.data, counted(len(context.rows))
+    sets, trainings = context.table.data, counted(len(context.rows))
     exhibits: list[Exhibit] = []
-    if any(each.classes is not None for each in found):
+    if any(each.classes is not None for each in sets):
         exhibits.append(
             FigureExhibit(
                 "class_frequency",
                 "Class frequencies",
-                f"{_sets(found)} of {trainings}: samples of each class in the training split, "
+                f"{_sets(sets)} of {trainings}: samples of each class in the training split, "
                 "most frequent first.",
-                frequencies(found),
+                frequencies(sets),
             )
         )
-    if found:
-        frame = data_table(found)
-        used = f"{_sets(found)} of {trainings}; mean and deviation are over the classes in use."
+    if sets:
+        frame = data_table(sets)
+        used = f"{_sets(sets)} of {trainings}; mean and deviation are over the classes in use."
         exhibits.append(TableExhibit("data", "The data", used, frame, data_columns(frame)))
     above = floor_table(context.rows, context.table.roles)
     if above is not None:
@@ -54,8 +54,8 @@ def data(context: Context) -> Section | None:
     return Section("data", "The data and its classes", (text,), tuple(exhibits))
 
 
-def _sets(found: tuple[DataSet, ...]) -> str:
-    return f"{len(found)} data set{'' if len(found) == 1 else 's'}"
+def _sets(sets: tuple[DataSet, ...]) -> str:
+    return f"{len(sets)} data set{'' if len(sets) == 1 else 's'}"
 
 
 def classes(context: Context) -> Section | None:

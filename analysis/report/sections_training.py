@@ -128,10 +128,10 @@ def overfit(context: Context) -> Section | None:
     exhibits: list[Exhibit] = []
     text: list[str] = []
     if can_tell(table):
-        told = overfitted(table)
-        kept = without_flagged(rows, roles, told)
-        flagged = int(told["flagged"].sum())
-        several = counted(len(told.filter(pl.col("checkpoints") > 1)))
+        trainings = overfitted(table)
+        others = without_flagged(rows, roles, trainings)
+        flagged = int(trainings["flagged"].sum())
+        several = counted(len(trainings.filter(pl.col("checkpoints") > 1)))
         text.append(
             f"{flagged or 'None'} of {several} with several checkpoints had a lower val_loss at "
             f"an earlier one{' and are flagged as overfitted' if flagged else ''}."
@@ -140,19 +140,20 @@ def overfit(context: Context) -> Section | None:
             TableExhibit(
                 "overfitting",
                 "Best and last checkpoint of each training",
-                f"{counted(len(told))}{at_precision(table)}, those with the largest excess first.",
-                told,
+                f"{counted(len(trainings))}{at_precision(table)}, those with the largest "
+                "excess first.",
+                trainings,
                 overfitting(roles.axes, roles.seed),
                 folded=True,
             )
         )
-        if flagged and len(kept) >= LEAST_ROWS:
+        if flagged and len(others) >= LEAST_ROWS:
             exhibits.append(
                 TableExhibit(
                     "association_without",
                     "Association without the overfitted trainings",
-                    context.used(kept),
-                    associations(kept, roles, context.choices),
+                    context.used(others),
+                    associations(others, roles, context.choices),
                     ASSOCIATION,
                     muted,
                     context.more,
@@ -160,7 +161,7 @@ def overfit(context: Context) -> Section | None:
             )
         elif flagged:
             text.append(
-                f"Without them {counted(len(kept))} would be left, too few for a table; "
+                f"Without them {counted(len(others))} would be left, too few for a table; "
                 f"{LEAST_ROWS} are needed."
             )
         else:

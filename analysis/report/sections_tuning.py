@@ -35,24 +35,25 @@ def _text(search: SearchRecord) -> tuple[str, ...]:
         f"{'small' if each.lower else 'large'} {each.column}" for each in search.objectives
     )
     counts = search.trials["state"].value_counts(sort=True)
-    told = ", ".join(f"{row['count']} {row['state']}" for row in counts.iter_rows(named=True))
-    held = f" under {', '.join(search.constraints)}" if search.constraints else ""
+    states = ", ".join(f"{row['count']} {row['state']}" for row in counts.iter_rows(named=True))
+    constraints = f" under {', '.join(search.constraints)}" if search.constraints else ""
     if len(search.best) == 1 and len(search.objectives) == 1:
         row = search.trials.row(by_predicate=pl.col("trial") == search.best[0], named=True)
-        found = (
+        outcome = (
             f"The best is trial {row['trial']}: {row['settings']}. Its settings are in "
             f"{search.paths.best()}."
         )
     elif search.best:
         count = f"{len(search.best)} trial{' is' if len(search.best) == 1 else 's are'}"
-        found = (
+        outcome = (
             f"{count} on the front; best-trial-NUMBER.yaml in {search.paths.root} holds the "
             "settings of each."
         )
     else:
-        found = "No trial is complete and holds the constraints."
+        outcome = "No trial is complete and holds the constraints."
     return (
-        f"Optuna looked for {columns}{held} in {len(search.trials)} trials ({told}). {found}",
+        f"Optuna looked for {columns}{constraints} in {len(search.trials)} trials "
+        f"({states}). {outcome}",
         "Trials were chosen for what earlier ones gave, on one seed: they are no sample, so "
         "nothing is tested among them. What a search found holds if it holds on seeds that it "
         "did not see.",
@@ -62,33 +63,33 @@ def _text(search: SearchRecord) -> tuple[str, ...]:
 
 def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
     column = search.objectives[0].column
-    told = confirmed(search, table.frame, table.roles.metrics.get(column))
-    if told is None or search.confirmation is None:
+    line = confirmed(search, table.frame, table.roles.metrics.get(column))
+    if line is None or search.confirmation is None:
         return []
     seeds = search.confirmation.seeds
-    winner = "the winner" if told.stands else "an earlier winner"
+    winner = "the winner" if line.stands else "an earlier winner"
     used = (
-        f"Last checkpoint of {winner} (trial {told.trial}) and of the study as it is (the "
+        f"Last checkpoint of {winner} (trial {line.trial}) and of the study as it is (the "
         f"untuned default), each trained on the fresh seeds {seeds[0]} to {seeds[-1]}. "
     )
     scale = (
         "natural logarithm; means are geometric, differences are given as ratios too"
-        if told.scale == "log"
+        if line.scale == "log"
         else "raw"
     )
     how = f"Scale: {scale}. Seeds that break a constraint or have no value are left out."
-    if told.partitions is not None:
+    if line.partitions is not None:
         how += (
             " p: two-sided exact permutation test of the difference of means over all "
-            f"{told.partitions:,} partitions of the seeds into two groups; interval: 95%, the "
+            f"{line.partitions:,} partitions of the seeds into two groups; interval: 95%, the "
             "shifts that this test does not reject."
         )
-    found: list[Exhibit] = [
+    exhibits: list[Exhibit] = [
         TableExhibit(
             "confirmation",
-            f"Trial {told.trial} against the untuned default",
+            f"Trial {line.trial} against the untuned default",
             used + how,
-            comparison_table(told),
+            comparison_table(line),
             CONFIRMATION,
         )
     ]
@@ -97,15 +98,15 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
         for cells in (search.confirmation.tuned, search.confirmation.default)
     ]
     if any(len(side.values) for side in sides):
-        geometric = told.scale == "log"
-        names = (f"trial {told.trial}", "untuned default")
+        geometric = line.scale == "log"
+        names = (f"trial {line.trial}", "untuned default")
         figure = arms(sides[0], sides[1], names, column, geometric=geometric)
         mean = "geometric" if geometric else "arithmetic"
         caption = f"{used}A point is a seed that holds the constraints, a bar their {mean} mean."
-        found.append(
+        exhibits.append(
             FigureExhibit("confirmation_seeds", f"{column} on fresh seeds", caption, figure)
         )
-    return found
+    return exhibits
 
 
 def _course(search: SearchRecord) -> list[Exhibit]:
@@ -115,17 +116,17 @@ def _course(search: SearchRecord) -> list[Exhibit]:
         f"{len(search.trials)} trials in the order in which they were asked for, at their last "
         "checkpoint."
     )
-    found: list[Exhibit] = [
+    exhibits: list[Exhibit] = [
         FigureExhibit("history", "The course of the search", caption, history(search))
     ]
     if len(search.objectives) > 1:
-        held = " that holds the constraints" if search.constraints else ""
+        constraints = " that holds the constraints" if search.constraints else ""
         caption = (
-            f"Complete trials at their last checkpoint; no other{held} is better than one on the "
-            "front in all objectives."
+            f"Complete trials at their last checkpoint; no other{constraints} is better than "
+            "one on the front in all objectives."
         )
-        found.append(FigureExhibit("front", "The front", caption, front(search)))
-    return found
+        exhibits.append(FigureExhibit("front", "The front", caption, front(search)))
+    return exhibits
 
 
 def _importances(search: SearchRecord) -> list[Exhibit]:

@@ -133,8 +133,8 @@ def nuisance(
     centred = plain.centre(plain.centre(columns))
     size = np.linalg.norm(centred, axis=0)
     spread = np.linalg.norm(columns, axis=0)
-    kept = centred[:, size > 1e-13 * spread] / size[size > 1e-13 * spread]
-    if kept.shape[1] == 0:
+    directions = centred[:, size > 1e-13 * spread] / size[size > 1e-13 * spread]
+    if directions.shape[1] == 0:
         return plain
-    u, s, _ = np.linalg.svd(kept, full_matrices=False)
+    u, s, _ = np.linalg.svd(directions, full_matrices=False)
     return Nuisance(block, np.ascontiguousarray(u[:, s > SINGULAR * s[0]]))

@@ -74,14 +74,14 @@ def _optimum(columns: Floats, group: Codes, sizes: Codes) -> float:
     values = [_fit(math.exp(point), columns, group, sizes)[2] for point in grid]
     at = int(np.argmin(values))
     low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda point: _fit(math.exp(point), columns, group, sizes)[2],
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-10},
     )
     none = _fit(0.0, columns, group, sizes)[2]
-    return 0.0 if none <= float(found.fun) + 1e-9 else math.exp(float(found.x))
+    return 0.0 if none <= float(optimum.fun) + 1e-9 else math.exp(float(optimum.x))
 
 
 def _fit(ratio: float, columns: Floats, group: Codes, sizes: Codes) -> tuple[float, float, float]:

@@ -288,19 +288,19 @@ def bootstrap_r(
     low, high = none, none.copy()
     z = ndtri(np.array([0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]))
     for column, r in enumerate(observed):
-        kept = drawn[:, column][~np.isnan(drawn[:, column])]
-        if len(kept) < replicates / 2 or np.isnan(left_out[:, column]).any() or np.isnan(r):
+        defined = drawn[:, column][~np.isnan(drawn[:, column])]
+        if len(defined) < replicates / 2 or np.isnan(left_out[:, column]).any() or np.isnan(r):
             continue
-        below = (np.count_nonzero(kept < r) + np.count_nonzero(kept <= r)) / 2 / len(kept)
+        below = (np.count_nonzero(defined < r) + np.count_nonzero(defined <= r)) / 2 / len(defined)
         if not 0.0 < below < 1.0:
-            low[column], high[column] = np.quantile(kept, ndtr(z))
+            low[column], high[column] = np.quantile(defined, ndtr(z))
             continue
         bias = ndtri(below)
         pull = left_out[:, column].mean() - left_out[:, column]
         scale = 6.0 * np.square(pull).sum() ** 1.5
         acceleration = np.power(pull, 3).sum() / scale if scale > 0 else 0.0
         level = ndtr(bias + (bias + z) / (1.0 - acceleration * (bias + z)))
-        low[column], high[column] = np.quantile(kept, level)
+        low[column], high[column] = np.quantile(defined, level)
     return low, high
 
 

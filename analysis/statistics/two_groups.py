@@ -66,8 +66,8 @@ def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA)
     chosen = np.array(list(itertools.combinations(range(a + b), a)), dtype=np.intp)
     sums = pooled[chosen].sum(axis=1)
     statistics = sums / a - (pooled.sum() - sums) / b
-    kept = (chosen < a).sum(axis=1)
-    coefficients = kept / a - (a - kept) / b
+    stayed = (chosen < a).sum(axis=1)
+    coefficients = stayed / a - (a - stayed) / b
     observed = float(statistics[0])  # the first combination is the first group itself
     tie = TIE * max(float(np.abs(pooled).max()), np.finfo(float).tiny)
     low, high = _bounds(observed, statistics, coefficients)
