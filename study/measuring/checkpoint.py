@@ -1,4 +1,6 @@
-"""The science on one page: each checkpoint of a training, at each precision of its cells, becomes rows.
+"""The science on one page.
+
+Each checkpoint of a training, at each precision of its cells, becomes rows.
 
 Knows neither Ray nor where things lie on disk.
 """
@@ -25,6 +27,7 @@ from study.precision import (
     quantize,
 )
 from study.store import SCHEMA_VERSION
+from study.store.paths import epoch_name
 from study.training.train import Checkpoint, Diverged, Progress, TrainingError
 
 Row = dict[str, Any]
@@ -49,11 +52,13 @@ def run_training(
         checkpoints: from `train`, or kept ones.
         data: what the cells share.
         device: where the models live.
-        measured: whether the rows of an epoch exist already (a resumed training); they are not measured again.
+        measured: whether the rows of an epoch exist already (a resumed training); they are not
+            measured again.
         beat: called with what is being done and the share of it that is done.
 
     Yields:
-        the checkpoint, and by cell its rows, or the error of a precision that this model or device cannot take.
+        the checkpoint, and by cell its rows, or the error of a precision that this model or device
+        cannot take.
     """
     for checkpoint in checkpoints:
         cells = [cell for cell in training.cells if checkpoint.epoch in _epochs(cell.config)]
@@ -77,7 +82,10 @@ def measure_checkpoint(
     *,
     beat: Beat | None = None,
 ) -> Found:
-    """Rows of each cell at one checkpoint. Cells that are measured alike see the same samples, read once."""
+    """Rows of each cell at one checkpoint.
+
+    Cells that are measured alike see the same samples, read once.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.config.measure.model_dump_json(exclude={"at"}), []).append(cell)
@@ -110,7 +118,7 @@ def _measure_group(
         models, data, measure, seed=seed, device=device, reference=REFERENCE, beat=beat
     )
     common = {
-        "checkpoint": f"epoch-{checkpoint.epoch:05d}",
+        "checkpoint": epoch_name(checkpoint.epoch),
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
         "tokens": checkpoint.tokens,
@@ -139,7 +147,10 @@ def at_precision(
     *,
     beat: Beat | None = None,
 ) -> FeatureModel:
-    """A copy of the model at the precision of a cell, fine-tuned first where the precision says so."""
+    """A copy of the model at the precision of a cell.
+
+    It is fine-tuned first where the precision says so.
+    """
     precision = parse_precision(config.precision)
     if precision.tuning is not None:
         from study.training.finetune import finetune

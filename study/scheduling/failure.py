@@ -11,6 +11,7 @@ from typing import Literal
 
 from study.store import Store
 from study.store.partial import Partial
+from study.store.paths import TrainingPaths
 from study.store.provenance import now
 
 Cause = Literal[
@@ -39,7 +40,6 @@ _NO_MEMORY_TEXT = (
     "ALLOC_FAILED",
 )
 
-LOG = "console.log"
 HEADER = "--- "
 """Begins the line that opens each attempt in the log of a training."""
 
@@ -77,10 +77,10 @@ def record_failure(
     host: str | None = None,
 ) -> None:
     """Record why a cell has no rows, with the traceback, the end of the attempt's log and what was measured before."""
-    folder = store.paths.training(training)
+    paths = TrainingPaths(store.paths.training(training))
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     trace = None if isinstance(error, str) else "".join(traceback.format_exception(error))
-    partial = Partial(folder)
+    partial = Partial(paths.folder)
     store.fail(
         cell,
         {
@@ -90,8 +90,8 @@ def record_failure(
             "traceback": trace,
             "host": host or socket.gethostname(),
             "failed_at": now(),
-            "log": str(folder / LOG),
-            "log_tail": _last_attempt(folder / LOG),
+            "log": str(paths.console_log),
+            "log_tail": _last_attempt(paths.console_log),
             "rows_measured_before": [
                 row for epoch in partial.epochs() for row in partial.read(epoch).get(cell, [])
             ],

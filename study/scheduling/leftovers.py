@@ -21,9 +21,8 @@ import psutil
 
 from study.store.atomic import write_json
 from study.store.leases import process_start, this_machine
+from study.store.paths import ScratchPaths
 
-PREFIX = "study-"
-OWNER = "owner.json"
 PATIENCE = 10.0
 """Seconds that killed processes have for their end."""
 
@@ -35,10 +34,10 @@ def scratch(stop_file: Path) -> Iterator[Path]:
     If the launch is killed, the next one on this computer does both, and deletes the launch's `stop_file`. The path of the
     folder is short: Ray puts sockets there.
     """
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
+    folder = Path(tempfile.mkdtemp(prefix=ScratchPaths.PREFIX, dir=_place()))
     pid = os.getpid()
     owner = {"machine": this_machine(), "pid": pid, "process_started": process_start(pid)}
-    write_json(folder / OWNER, owner | {"stop_file": str(stop_file.resolve())})
+    write_json(ScratchPaths(folder).owner, owner | {"stop_file": str(stop_file.resolve())})
     try:
         yield folder
     finally:
@@ -55,9 +54,9 @@ def _place() -> Path:
 
 def forget_dead_launches() -> None:
     """End and delete what launches have left on this computer that were killed."""
-    for path in _place().glob(f"{PREFIX}*/{OWNER}"):
+    for paths in ScratchPaths.all(_place()):
         try:
-            owner = json.loads(path.read_text(encoding="utf-8"))
+            owner = json.loads(paths.owner.read_text(encoding="utf-8"))
             dead = (
                 owner["machine"] == this_machine()
                 and process_start(owner["pid"]) != owner["process_started"]
@@ -65,7 +64,7 @@ def forget_dead_launches() -> None:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # somebody else's
         if dead:
-            _clear(path.parent)
+            _clear(paths.folder)
             with suppress(OSError):  # its run may have moved
                 Path(owner["stop_file"]).unlink()
 

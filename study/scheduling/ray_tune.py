@@ -25,6 +25,7 @@ from ray.tune.search import Searcher
 from study.scheduling.backlog import Backlog
 from study.scheduling.processes import Nursery
 from study.scheduling.work import Ended, Work
+from study.store.paths import ScratchPaths
 
 TRIALS = 500
 """Trials in one run of Tune: its driver's memory grows with them."""
@@ -108,7 +109,7 @@ def run(backlog: Backlog, scratch: Path) -> None:
     """
     _take_killed_for_lost()
     with tempfile.TemporaryDirectory(
-        prefix="tune-", dir=scratch, ignore_cleanup_errors=True
+        prefix=ScratchPaths.TUNE_PREFIX, dir=scratch, ignore_cleanup_errors=True
     ) as storage:
         tuner = tune.Tuner(
             tune.with_resources(_trainable, _placement),

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from types import FrameType, TracebackType
 
-FILE = "hang.log"
+from study.store.paths import TrainingPaths
+
 SIGNAL = signal.SIGVTALRM
 """Used by nothing else: others have the alarm clock."""
 
@@ -79,7 +80,7 @@ class Watchdog(Patience):
 
     def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__(seconds)
-        self.path = folder / FILE
+        self.path = TrainingPaths(folder).hang_log
 
     def __enter__(self) -> Patience:
         self._file = self.path.open("w", encoding="utf-8")
@@ -137,11 +138,11 @@ class Interrupter(Patience):
 def stacks_of_hang(folder: Path) -> str | None:
     """What a watchdog that ended its process left; None where none did."""
     try:
-        return (folder / FILE).read_text(encoding="utf-8", errors="replace") or None
+        return TrainingPaths(folder).hang_log.read_text(encoding="utf-8", errors="replace") or None
     except FileNotFoundError:
         return None
 
 
 def clear_stacks(folder: Path) -> None:
     """Forget what a watchdog left, once it is recorded."""
-    (folder / FILE).unlink(missing_ok=True)
+    TrainingPaths(folder).hang_log.unlink(missing_ok=True)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
 from study.grid import Cell, Training
-from study.scheduling.failure import HEADER, LOG, Cause, cause_of, record_failure
+from study.scheduling.failure import HEADER, Cause, cause_of, record_failure
 from study.scheduling.watchdog import Interrupter, Patience, Watchdog
 from study.store import RunPaths, Store
 from study.store.atomic import write_atomically, write_json
 from study.store.leases import Holding, LeaseLost, Leases
 from study.store.partial import Partial
+from study.store.paths import TrainingPaths
 from study.store.provenance import hardware, now, versions
 from study.store.sealed import intact, seal
 from study.training.devices import choose_device, device_name, threads
@@ -86,12 +87,7 @@ class Work:
     @property
     def stop_file(self) -> Path:
         """Exists once the launch was asked to end."""
-        return stop_file(self.run_dir, self.launch)
-
-
-def stop_file(run_dir: Path, launch: str) -> Path:
-    """Where a launch leaves the request to end for its workers."""
-    return RunPaths(run_dir).launches / f"{launch}.stop"
+        return RunPaths(self.run_dir).stop_launch(self.launch)
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,8 @@ def _attempt(task: Work, own_process: bool) -> Ended:
         folder = store.paths.training(todo.key)
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            log = stack.enter_context((folder / LOG).open("a", encoding="utf-8", buffering=1))
+            path = TrainingPaths(folder).console_log
+            log = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))
             stack.enter_context(_logging(log, all_of_process=own_process))
             seconds = 60 * todo.first.resources.hang_minutes
             watchdog = stack.enter_context(
@@ -391,7 +388,7 @@ class _Trial:
 
     def delete_states(self) -> None:
         """Let the training begin anew, should it be needed."""
-        for path in self.folder.glob("state-*"):
+        for path in TrainingPaths(self.folder).states():
             path.unlink()
 
 

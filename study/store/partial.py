@@ -9,6 +9,7 @@ from shutil import rmtree
 from typing import Any
 
 from study.store.atomic import write_json
+from study.store.paths import TrainingPaths
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -17,21 +18,16 @@ class Partial:
     """One checked file per epoch, in the folder of the training."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "partial"
-
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:05d}.json"
+        self.paths = TrainingPaths(folder)
 
     def epochs(self) -> list[int]:
         """Epochs that have rows."""
-        return sorted(
-            int(path.stem.removeprefix("epoch-")) for path in self.folder.glob("epoch-*.json")
-        )
+        return self.paths.partial_epochs()
 
     def read(self, epoch: int) -> Rows:
         """Rows by cell; empty for an epoch not measured, or whose file is damaged (it is then measured again)."""
         try:
-            content = json.loads(self._path(epoch).read_text(encoding="utf-8"))
+            content = json.loads(self.paths.partial_rows(epoch).read_text(encoding="utf-8"))
             rows: Rows = content["rows"]
             return rows if content["sha256"] == _digest(rows) else {}
         except (FileNotFoundError, ValueError, TypeError, KeyError):
@@ -40,11 +36,11 @@ class Partial:
     def write(self, epoch: int, rows: Rows) -> None:
         """Add rows of some cells at an epoch."""
         merged = self.read(epoch) | rows
-        write_json(self._path(epoch), {"sha256": _digest(merged), "rows": merged})
+        write_json(self.paths.partial_rows(epoch), {"sha256": _digest(merged), "rows": merged})
 
     def delete(self) -> None:
         """Delete all rows, once they are stored."""
-        rmtree(self.folder, ignore_errors=True)
+        rmtree(self.paths.partial, ignore_errors=True)
 
 
 def _digest(value: Any) -> str:

@@ -29,7 +29,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-LOSS_LOG = "loss_log.jsonl"
 CHECKPOINT_RECORD = "checkpoint.json"
 
 
@@ -185,7 +184,7 @@ class TrainingPaths:
 
     @property
     def loss_log(self) -> Path:
-        return self.folder / LOSS_LOG
+        return self.folder / "loss_log.jsonl"
 
     @property
     def console_log(self) -> Path:
@@ -202,6 +201,10 @@ class TrainingPaths:
     def state_records(self) -> list[Path]:
         """Records of the resume states, newest first."""
         return sorted(self.folder.glob("state-*.json"), reverse=True)
+
+    def state_tensors(self) -> list[Path]:
+        """Tensors of the resume states."""
+        return list(self.folder.glob("state-*.safetensors"))
 
     def states(self) -> Iterator[Path]:
         """All files of resume states, tensors and records."""

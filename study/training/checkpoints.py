@@ -1,4 +1,7 @@
-"""Kept checkpoints: weights in a known layout with what a row says of them, checked by hash before they are measured."""
+"""Kept checkpoints: weights and what a row says of them.
+
+They are checked by hash before they are measured.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 from study.grid import Training
 from study.store import RunPaths
 from study.store.atomic import write_json
+from study.store.paths import CHECKPOINT_RECORD as RECORD
 
 if TYPE_CHECKING:
     import torch
 
     from study.training.train import Checkpoint
 
-RECORD = "checkpoint.json"
-
 log = logging.getLogger(__name__)
 
 
 def keep_checkpoint(paths: RunPaths, training: str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint's weights and record; one that is kept and whole already is left alone."""
+    """Write a checkpoint's weights and record.
+
+    One that is kept and whole already is left alone.
+    """
     from study.models import save_checkpoint
 
     folder = paths.checkpoint(training, checkpoint.epoch)
@@ -38,7 +43,10 @@ def keep_checkpoint(paths: RunPaths, training: str, checkpoint: Checkpoint) -> N
 
 
 def has_checkpoints(paths: RunPaths, training: str, epochs: Iterable[int]) -> bool:
-    """Whether all these epochs are kept, by name alone: a plan need not read gigabytes."""
+    """Whether all these epochs are kept, by name alone.
+
+    A plan need not read gigabytes.
+    """
     return all((paths.checkpoint(training, epoch) / RECORD).exists() for epoch in epochs)
 
 
@@ -64,7 +72,10 @@ def _load(
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
-    """What was noted of a checkpoint; None where it, or any of its files, is not as it was written."""
+    """What was noted of a checkpoint.
+
+    None where it, or any of its files, is not as it was written.
+    """
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         files, facts = record["files"], record["facts"]

@@ -1,4 +1,7 @@
-"""The loss of every optimizer step, one JSON object a line: {"step": 1, "epoch": 0.01, "lr": 0.001, "loss": 4.2}."""
+"""The loss of every optimizer step, one JSON object a line.
+
+Such as {"step": 1, "epoch": 0.01, "lr": 0.001, "loss": 4.2}.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from study.store.atomic import write_atomically
-
-FILE = "loss_log.jsonl"
+from study.store.paths import TrainingPaths
 
 
 class LossRow(TypedDict):
-    """One optimizer step: its number from 1, epochs done after it, learning rate, mean loss over its samples in
-    nats.
+    """One optimizer step.
+
+    Its number from 1, epochs done after it, learning rate, mean loss over its samples in nats.
     """
 
     step: int
@@ -24,10 +27,13 @@ class LossRow(TypedDict):
 
 
 class LossLog:
-    """Appends rows to `folder/loss_log.jsonl`; what a killed training wrote after step `keep` is cut off first."""
+    """Appends rows to `folder/loss_log.jsonl`.
+
+    What a killed training wrote after step `keep` is cut off first.
+    """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        self.path = folder / FILE
+        self.path = TrainingPaths(folder).loss_log
         folder.mkdir(parents=True, exist_ok=True)
         rows = (
             [row for row in _whole_rows(self.path) if row["step"] <= keep]
@@ -54,7 +60,10 @@ def read_losses(path: Path) -> list[LossRow]:
 
 
 def _whole_rows(path: Path) -> list[LossRow]:
-    """Rows of a log that may be damaged: a training does not fail over what it once wrote about itself."""
+    """Rows of a log that may be damaged.
+
+    A training does not fail over what it once wrote about itself.
+    """
     rows = []
     for line in path.read_bytes().splitlines():
         try:

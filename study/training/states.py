@@ -1,8 +1,9 @@
-"""States from which a killed training goes on: two kept, each checked by its hash, the older used when the newer is
-damaged.
+"""States from which a killed training goes on.
 
-A state is `state-STEP.safetensors` (tensors) and `state-STEP.json` (numbers, and the hash of both). The JSON file is
-written last: a state without it does not exist. Nothing is pickled.
+Two are kept, each checked by its hash; the older is used when the newer is damaged.
+
+A state is `state-STEP.safetensors` (tensors) and `state-STEP.json` (numbers, and the hash of
+both). The JSON file is written last: a state without it does not exist. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from study.store.atomic import replacing, write_atomically
+from study.store.paths import TrainingPaths
 
 KEPT = 2
 
@@ -31,7 +33,10 @@ class ResumeError(RuntimeError):
 
 @dataclass(frozen=True)
 class State:
-    """What a training needs to go on: `facts` are plain numbers and texts, `tensors` lie on the CPU."""
+    """What a training needs to go on.
+
+    `facts` are plain numbers and texts, `tensors` lie on the CPU.
+    """
 
     step: int
     facts: dict[str, Any]
@@ -39,28 +44,32 @@ class State:
 
 
 def save_state(folder: Path, state: State, *, identity: str) -> None:
-    """Write `state` and delete all but the newest two. `identity` names the training that may read it back."""
-    path = folder / f"state-{state.step:09d}.safetensors"
+    """Write `state` and delete all but the newest two.
+
+    `identity` names the training that may read it back.
+    """
+    path = TrainingPaths(folder).state(state.step)
     with replacing(path) as temporary:
         save_file(state.tensors, temporary)
     facts = {"identity": identity, "step": state.step, "facts": state.facts}
     record = {"sha256": _digest(path, facts), **facts}
     write_atomically(path.with_suffix(".json"), json.dumps(record, indent=1).encode())
-    for record_path in _records(folder)[KEPT:]:
+    for record_path in TrainingPaths(folder).state_records()[KEPT:]:
         record_path.unlink()
-    kept = {path.stem for path in _records(folder)}
-    for tensors_path in folder.glob("state-*.safetensors"):
+    kept = {path.stem for path in TrainingPaths(folder).state_records()}
+    for tensors_path in TrainingPaths(folder).state_tensors():
         if tensors_path.stem not in kept:
             tensors_path.unlink()
 
 
 def load_state(folder: Path, *, identity: str) -> State | None:
-    """The newest whole state of `folder`, None where there is none; a damaged one is reported in the log and passed
-    over.
+    """The newest whole state of `folder`, None where there is none.
+
+    A damaged one is reported in the log and passed over.
 
     Raises ResumeError when a whole state belongs to another identity.
     """
-    for path in _records(folder):
+    for path in TrainingPaths(folder).state_records():
         try:
             record = json.loads(path.read_bytes())
             tensors_path = path.with_suffix(".safetensors")
@@ -77,16 +86,12 @@ def load_state(folder: Path, *, identity: str) -> State | None:
             continue
         if facts["identity"] != identity:
             raise ResumeError(
-                f"{path} was written by a training with other settings or other data ({facts['identity'][:12]}, not "
+                f"{path} was written by a training with other settings or other data "
+                f"({facts['identity'][:12]}, not "
                 f"{identity[:12]}): delete the folder {folder} to start again, or restore the data"
             )
         return State(facts["step"], facts["facts"], tensors)
     return None
-
-
-def _records(folder: Path) -> list[Path]:
-    """The JSON files of the states in `folder`, newest first."""
-    return sorted(folder.glob("state-*.json"), reverse=True)
 
 
 def _digest(tensors: Path, facts: dict[str, Any]) -> str:
