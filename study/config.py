@@ -1,7 +1,8 @@
-"""A study file as settings: read, checked against the schema with every fault reported at once, expanded to points.
+"""A study file as settings, checked with every fault at once.
 
-`load_study(path)` gives a StudyConfig; `StudyConfig.points()` the raw settings of every point of the grid, each of
-which is a CellConfig. No torch is imported here: plans and errors are instant.
+`load_study(path)` gives a StudyConfig; `StudyConfig.points()` the raw settings of every point
+of the grid, each of which is a CellConfig. No torch is imported here: plans and errors are
+instant.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class TrainConfig(Settings):
-    """How a model is trained. Weight decay acts on matrices only; the loss is the mean over predicted samples."""
+    """How a model is trained.
+
+    Weight decay acts on matrices only; the loss is the mean over predicted samples.
+    """
 
     epochs: PositiveInt
     lr: PositiveFloat = 1e-3
@@ -77,7 +81,10 @@ class MeasureConfig(Settings):
 
 
 class Resources(Settings):
-    """Where a training runs; never part of a cell's identity. `cpus` is also the number of threads."""
+    """Where a training runs; never part of a cell's identity.
+
+    `cpus` is also the number of threads.
+    """
 
     cpus: PositiveInt = 1
     gpus: NonNegativeFloat = 0.0
@@ -90,7 +97,10 @@ class Resources(Settings):
 
 
 class Tuned(Settings):
-    """What a search notes in the settings that it found: its file, the trial, the seeds on which they were chosen."""
+    """What a search notes in the settings that it wrote.
+
+    Its file, the trial, and the seeds on which the settings were chosen.
+    """
 
     search: str
     trial: NonNegativeInt
@@ -98,7 +108,10 @@ class Tuned(Settings):
 
 
 class CellConfig(Settings):
-    """The resolved scientific configuration of one cell: everything that its numbers depend on, and nothing else."""
+    """The resolved scientific configuration of one cell.
+
+    It holds everything that the cell's numbers depend on, and nothing else.
+    """
 
     data: DataConfig
     model: ModelConfig
@@ -119,7 +132,8 @@ class CellConfig(Settings):
         data = info.data.get("data")
         if data is not None and model.reads not in (None, data.gives):
             raise ValueError(
-                f"{model.kind} reads {model.reads}, but data.kind {data.kind} gives {data.gives}: change one of the two"
+                f"{model.kind} reads {model.reads}, but data.kind {data.kind} gives {data.gives}: "
+                "change one of the two"
             )
         return model
 
@@ -142,7 +156,10 @@ COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).i
 
 
 def measured_epochs(at: str | Sequence[int], epochs: int) -> tuple[int, ...]:
-    """Epochs whose checkpoints are measured: 0 and the last always; `each`, `log` (1, 2, 4, ...), or those listed."""
+    """Epochs whose checkpoints are measured: 0 and the last always.
+
+    `each`, `log` (1, 2, 4, ...), or those listed.
+    """
     if at == "each":
         chosen = set(range(epochs + 1))
     elif at == "log":
@@ -163,7 +180,10 @@ class Rule(Settings):
 
 @dataclass(frozen=True)
 class Point:
-    """One point of the grid, raw: nested settings, its execution settings, and where each value came from."""
+    """One point of the grid, raw.
+
+    Nested settings, its execution settings, and where each value came from.
+    """
 
     settings: dict[str, Any]
     resources: dict[str, Any]
@@ -172,7 +192,7 @@ class Point:
 
 
 class StudyConfig(Settings):
-    """A study: settings shared by all cells, the axes of its grid, rules for some cells, and where it runs."""
+    """A study: shared settings, axes of its grid, rules, and where it runs."""
 
     name: str
     settings: dict[str, Any]
@@ -184,7 +204,10 @@ class StudyConfig(Settings):
     folder: Path = Field(default=Path(), exclude=True)
 
     def points(self) -> Iterator[Point]:
-        """Every point of the grid in the order of the file; a point that two grids share comes once."""
+        """Every point of the grid in the order of the file.
+
+        A point that two grids share comes once.
+        """
         seen: set[str] = set()
         execution = {"resources": self.resources.model_dump(exclude_unset=True), "keep": self.keep}
         for number, axes in enumerate(self.grid):
@@ -207,7 +230,10 @@ class StudyConfig(Settings):
                     yield Point(tree, resources, keep, origins)
 
     def as_yaml(self) -> dict[str, Any]:
-        """The mapping that `study_from` reads back to this study: what a run keeps of its YAML."""
+        """The mapping that `study_from` reads back to this study.
+
+        What a run keeps of its YAML.
+        """
         grid = self.grid[0] if len(self.grid) == 1 else self.grid
         rules = [rule.model_dump() for rule in self.rules]
         values = {
@@ -225,13 +251,19 @@ class StudyConfig(Settings):
 
 
 def load_study(path: str | Path) -> StudyConfig:
-    """The study of a YAML file. Raises StudyError with all faults of the file, each with its path and its fix."""
+    """The study of a YAML file.
+
+    Raises StudyError with all faults of the file, each with its path and its fix.
+    """
     path = Path(path)
     return study_from(read_extended(path), folder=path.resolve().parent, source=str(path))
 
 
 def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyConfig:
-    """As `load_study`, from the mapping itself; relative paths in it resolve against `folder`."""
+    """As `load_study`, from the mapping itself.
+
+    Relative paths in it resolve against `folder`.
+    """
     faults = list(_structure_faults(content))
     grid = _read_grid(content.get("grid", {}), faults)
     rules = _read_rules(
@@ -253,7 +285,8 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
         tuned=Tuned(**content["tuned"]) if "tuned" in content and not unsound else None,
     )
     for point in study.points():
-        # An axis that could not be read leaves its setting out: that it is missing would be an echo of the same fault.
+        # An axis that could not be read leaves its setting out: that it is missing would be an echo
+        # of the same fault.
         faults += [
             fault
             for fault in _point_faults(point)
@@ -293,7 +326,10 @@ def _matches(tree: dict[str, Any], when: dict[str, Any]) -> bool:
 
 
 def known_paths(*, execution: bool) -> dict[str, None]:
-    """Dotted paths that an axis (or, with `execution`, a rule) may set: leaves and groups with a short form."""
+    """Dotted paths that an axis (or, with `execution`, a rule) may set.
+
+    They are leaves, and groups with a short form.
+    """
     paths = dict.fromkeys([*COLUMNS, "train.schedule"])
     if execution:
         paths |= dict.fromkeys([f"resources.{name}" for name in Resources.model_fields] + ["keep"])
@@ -428,7 +464,10 @@ def _rule_faults(rule: Any, place: str, axes: set[str]) -> Iterator[Fault]:
                 "List the values in the grid instead",
             )
         if "precision" in rule["when"] and not target.startswith("precision_options."):
-            message = "depends on `precision`, but all precisions of a point share one training and its samples"
+            message = (
+                "depends on `precision`, but all precisions of a point share one training and its "
+                "samples"
+            )
             yield Fault(
                 f"{place}.set.{path}",
                 message,

@@ -1,4 +1,7 @@
-"""The grid: points of a study as cells, cells that share a training, and the plan of what is left. Pure; no torch."""
+"""The grid of a study: cells, trainings, and the plan of what is left.
+
+Pure; no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ MEASURED = ("precision", "precision_options", "measure")
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid, and where it runs. `folder` is what its relative paths resolve against."""
+    """One point of the grid, and where it runs.
+
+    `folder` is what its relative paths resolve against.
+    """
 
     study: str
     config: CellConfig
@@ -41,7 +47,10 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the resolved scientific configuration, defaults written out (32 hex digits of SHA-256)."""
+        """Hash of the resolved scientific configuration, 32 hex digits of SHA-256.
+
+        Defaults are written out.
+        """
         return _hash(self._identity)
 
     @cached_property
@@ -52,7 +61,10 @@ class Cell:
         )
 
     def settings(self) -> dict[str, Scalar]:
-        """Every scalar setting by its column name; settings of other kinds of data or model are absent."""
+        """Every scalar setting by its column name.
+
+        Settings of other kinds of data or model are absent.
+        """
         used = options_used(parse_precision(self.config.precision))
         values = flat(self.config)
         unused = [
@@ -90,7 +102,10 @@ def _hash(identity: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Training:
-    """Cells that share a training: they differ only in how its checkpoints are measured."""
+    """Cells that share a training.
+
+    They differ only in how its checkpoints are measured.
+    """
 
     key: str
     cells: tuple[Cell, ...]
@@ -115,7 +130,10 @@ class Training:
 
 
 def expand(study: StudyConfig) -> tuple[Cell, ...]:
-    """Every cell of a study in the order of its grid; cells that are the same after resolving come once."""
+    """Every cell of a study in the order of its grid.
+
+    Cells that are the same after resolving come once.
+    """
     cells: dict[str, Cell] = {}
     for point in study.points():
         cell = Cell(
@@ -139,8 +157,11 @@ def trainings(cells: Iterable[Cell]) -> tuple[Training, ...]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training costs. None is what cannot be known yet: parameters of a model that must be fetched, FLOPs without
-    the number of validation samples."""
+    """What a training costs.
+
+    None is what cannot be known yet: parameters of a model that must be fetched, FLOPs without the
+    number of validation samples.
+    """
 
     parameters: int | None
     tokens: int
@@ -174,10 +195,13 @@ def plan(
     kept: Callable[[Training], bool] = lambda training: False,
     size: Callable[[Cell], Estimate | None] = lambda cell: None,
 ) -> Plan:
-    """What is left of `cells`: neither done nor failed, grouped by training, with its cost.
+    """What is left of `cells`, grouped by training, with its cost.
 
-    `kept` tells whether all checkpoints that a training's pending cells need are kept: then they are measured without
-    training. `size` gives the size of a cell's data, None where it is not known; then the training has no cost.
+    Left are the cells that are neither done nor failed.
+
+    `kept` tells whether all checkpoints that a training's pending cells need are kept: then they
+    are measured without training. `size` gives the size of a cell's data, None where it is not
+    known; then the training has no cost.
     """
     groups = trainings(cells)
     pending = []
@@ -207,12 +231,15 @@ def plan(
 
 
 def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
-    """Cost of a training: tokens seen, FLOPs by 6 N per token trained or fine-tuned and 2 N per token measured, bytes kept.
+    """Cost of a training in tokens, FLOPs and bytes.
 
-    Tokens are all that the model reads, those whose successor is no sample included; for images, the images.
-    N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside embeddings; the head of a model with
-    a large vocabulary is most of its arithmetic here, so it is counted). Attention products are left out, and so are
-    the positions of an image that a convolution visits: its FLOPs are a lower bound.
+    FLOPs are 6 N per token trained or fine-tuned and 2 N per token measured.
+
+    Tokens are all that the model reads, those whose successor is no sample included; for images,
+    the images. N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside
+    embeddings; the head of a model with a large vocabulary is most of its arithmetic here, so it is
+    counted). Attention products are left out, and so are the positions of an image that a
+    convolution visits: its FLOPs are a lower bound.
     """
     config, cells, folder = training.first.config, training.cells, training.first.folder
     parameters = parameter_count(
@@ -251,7 +278,10 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
 
 
 def measurements(training: Training) -> int:
-    """How many rows a training gives: cells times the checkpoints at which each is measured."""
+    """How many rows a training gives.
+
+    Cells times the checkpoints at which each is measured.
+    """
     epochs = training.first.config.train.epochs
     return sum(len(measured_epochs(cell.config.measure.at, epochs)) for cell in training.cells)
 

@@ -1,4 +1,4 @@
-"""The grid: cells, keys that stay what they are, trainings shared by precisions, and plans."""
+"""The grid: cells, stable keys, trainings shared by precisions, plans."""
 
 from __future__ import annotations
 
@@ -181,13 +181,17 @@ def test_cost_counts_the_parameters_that_the_paper_states(
     assert found.parameters is not None
     assert found.parameters / 1e6 == pytest.approx(millions, rel=0.01)
     assert found.tokens == 2 * 10 * 127  # two epochs of ten rows of 127 tokens, 100 of them samples
-    # at each epoch 0, 1, 2: samples of the training subset 1,000, agreement 1,000, validation 100; 1.27 tokens each
+    # at each epoch 0, 1, 2: samples of the training subset 1,000, agreement 1,000, validation 100;
+    # 1.27 tokens each
     assert found.flops == pytest.approx(found.parameters * (6 * 2_540 + 2 * 3 * 2_100 * 1.27))
     assert found.disk == 4 * found.parameters * 3
 
 
 def test_cost_counts_the_fine_tuning_of_every_measured_checkpoint() -> None:
-    """Beside two epochs of training: two precisions, each fine-tuned for two epochs at each of epochs 0, 1, 2."""
+    """Two precisions, each fine-tuned for two epochs at each of epochs 0, 1, 2.
+
+    Beside two epochs of training.
+    """
     options = {"precision_options": {"qat": {"epochs": 2}}}
     axes = {"width": [64], "depth": [1], "epochs": [2], "seed": [0]}
     plain, tuned = (
@@ -211,7 +215,10 @@ GOLDEN = {
 
 @pytest.mark.parametrize("precision", sorted(GOLDEN))
 def test_keys_are_what_they_were(precision: str) -> None:
-    """Golden keys: computed once by this code. They change only with `DEFINITIONS`, or every store would be orphaned."""
+    """Golden keys: computed once by this code.
+
+    They change only with `DEFINITIONS`, or every store would be orphaned.
+    """
     cell = cells(
         grid={"precision": [precision], "seed": [3]}, measure={"at": "log", "min_count": 5}
     )[0]

@@ -1,4 +1,4 @@
-"""Every kind of model and of data that is registered, through all that the study does with it.
+"""Every registered kind of model and data, through all that is done with it.
 
 A kind without an example here fails, so that no kind is forgotten.
 """
@@ -92,7 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def is_measured(model: FeatureModel, data: Dataset, settings: DataSettings, folder: Path) -> None:
-    """`collect` and the command agree on every column of every layer at two precisions."""
+    """`collect` and the command agree on every column, at two precisions."""
     models = {"fp32": model, "int8": quantize(model, "int8").eval()}
     measurements = collect(
         models,

@@ -1,4 +1,7 @@
-"""Data of every kind behind one function; importing this package does not import torch."""
+"""Data of every kind behind one function.
+
+Importing this package does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def load_data(config: DataSettings, *, base: Path, cache: Path) -> Dataset:
 
 
 def estimate(config: DataSettings, *, base: Path, cache: Path) -> Estimate | None:
-    """Size of the data as far as it is known at once; None where it must be read or fetched first.
+    """Size of the data as far as it is known at once.
+
+    None where it must be read or fetched first.
 
     Text: what was last built from the same settings, if it was, else what is published. Stories:
     the expectation. Images: what local files hold; the hub is not asked.

@@ -1,4 +1,4 @@
-"""`kind: balanced`: windows of a text with as many samples for one next token as for another."""
+"""`kind: balanced`: windows of a text with equally frequent next tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from study.data.token_files import Stored, tokenize
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of T tokens that end at chosen places of a text; only the last token of a window is a sample."""
+    """Windows of T tokens that end at chosen places of a text.
+
+    Only the last token of a window is a sample.
+    """
 
     tokens: Stored
     """(n,) token numbers of the text, usually memory-mapped."""
@@ -51,8 +54,9 @@ class Windows:
 def load_balanced(config: BalancedData, base: Path, cache: Path) -> Dataset:
     """Choose windows of a corpus so that its tokens are balanced as next tokens.
 
-    Which tokens are classes is decided on the training text: those frequent enough for the quota. Validation has the
-    same classes and is balanced as far as its text allows, whatever the imbalance of the training windows.
+    Which tokens are classes is decided on the training text: those frequent enough for the quota.
+    Validation has the same classes and is balanced as far as its text allows, whatever the
+    imbalance of the training windows.
 
     Raises:
         DataError: the corpus cannot be read, or fewer than two tokens are frequent enough.

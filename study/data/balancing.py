@@ -1,4 +1,7 @@
-"""Choosing windows of a text so that every class has the samples it should; without torch."""
+"""Choosing windows of a text so that every class has the samples it should.
+
+Without torch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ _READ_AT_ONCE = 1 << 24
 
 
 def window_quotas(config: BalancedData, counts: Ints) -> tuple[Ints, Ints]:
-    """Which tokens are classes, in ascending order, and how many windows the largest to the smallest class gets.
+    """Which tokens are classes, and how many windows each class gets.
+
+    Tokens are in ascending order, numbers from the largest to the smallest class.
 
     Args:
         config: the settings.
@@ -40,10 +45,12 @@ def window_quotas(config: BalancedData, counts: Ints) -> tuple[Ints, Ints]:
 
 
 def choose_ends(tokens: Tokens, context: int, sizes: Ints, generator: np.random.Generator) -> Ints:
-    """Places of the last tokens of windows, ascending: of each token as many as its size or all if there are fewer.
+    """Places of the last tokens of windows, ascending.
 
-    Every set of places of a token is equally likely: each place gets a random key, and the least keys are taken. The
-    text is read in blocks, so that it need not fit into memory.
+    There are as many of each token as its size, or all if there are fewer.
+
+    Every set of places of a token is equally likely: each place gets a random key, and the least
+    keys are taken. The text is read in blocks, so that it need not fit into memory.
 
     Args:
         tokens: (n,) the text.
@@ -74,13 +81,15 @@ def choose_ends(tokens: Tokens, context: int, sizes: Ints, generator: np.random.
 
 
 def duplicate_facts(windows: npt.NDArray[np.integer[Any]]) -> dict[str, Fact]:
-    """What windows with equal contexts imply; windows are (S, T), their last token is the target.
+    """What windows with equal contexts imply.
+
+    Windows are (S, T), their last token is the target.
 
     duplicate_contexts: windows whose context occurs in another window too.
     conflicting_contexts: those among them whose context is followed by different targets.
     train_accuracy_bound: share of the windows that the best function of the context predicts.
-    train_loss_bound: least mean cross-entropy of any function of the context, nats per sample: the entropy of the
-        target given the context over these windows.
+    train_loss_bound: least mean cross-entropy of any function of the context, nats per sample: the
+        entropy of the target given the context over these windows.
     """
     number_of: dict[bytes, int] = {}
     contexts = [number_of.setdefault(row.tobytes(), len(number_of)) for row in windows[:, :-1]]

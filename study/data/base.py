@@ -1,4 +1,7 @@
-"""What every kind of data is to the rest of the study: two splits, a number of classes, and facts about them."""
+"""What every kind of data is to the rest of the study.
+
+Two splits, a number of classes, and facts about them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ IGNORE = -100
 
 
 class DataError(ValueError):
-    """Data that cannot be read or does not fit the settings; the message is for the user."""
+    """Data that cannot be read or does not fit the settings.
+
+    The message is for the user.
+    """
 
 
 class Split(Protocol):
@@ -40,7 +46,8 @@ class Split(Protocol):
             rows: (B,) row numbers in [0, len).
 
         Returns:
-            inputs, int64 (B, T-1) tokens, float32 (B, channels, height, width) images or int64 (B,) sample numbers, and
+            inputs, int64 (B, T-1) tokens, float32 (B, channels, height, width) images or int64 (B,)
+            sample numbers, and
             targets, int64 (B, T-1) or (B,); `IGNORE` marks positions that are no sample.
         """
 
@@ -54,10 +61,16 @@ class Dataset:
     classes: int
     """Size of the head, V. For text it is also the number of input tokens."""
     input_shape: tuple[int, ...]
-    """Shape of one row's input: (T-1,) tokens or (channels, height, width); for samples without content, whose input
-    is their number, (samples,): that of the unit vector with this number."""
+    """Shape of one row's input: (T-1,) tokens or (channels, height, width).
+
+    For samples without content, whose input is their number, (samples,): that of the unit vector
+    with this number.
+    """
     fingerprint: str
-    """Hash of the content (tokens and tokenizer, or images and labels), whatever it was read from."""
+    """Hash of the content, whatever it was read from.
+
+    Content is tokens and tokenizer, or images and labels.
+    """
     class_counts: Ints
     """(V,) samples of each class in the training split as used."""
     class_names: Sequence[str]
@@ -70,7 +83,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much data there is: rows are chunks, windows or images; samples are predictions."""
+    """How much data there is: rows are chunks, windows or images.
+
+    Samples are predictions.
+    """
 
     train_rows: int
     train_samples: int
@@ -84,7 +100,10 @@ class Estimate:
 
 
 def class_facts(counts: Ints) -> dict[str, Fact]:
-    """Statistics of the samples per class, over the classes that have any (Wu & Papyan 2024, appendix A)."""
+    """Statistics of the samples per class, over the classes that have any.
+
+    They are those of Wu & Papyan 2024, appendix A.
+    """
     used = counts[counts > 0]
     return {
         "classes": len(counts),

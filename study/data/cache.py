@@ -1,7 +1,10 @@
-"""A folder of files that are built once, keyed by content, checked at every opening and safe without locks.
+"""A folder of files that are built once, keyed by content.
 
-Several processes may build one entry at once, also on a shared file system: each builds in a folder of its own and
-renames it into place; the first rename wins and the others take its result.
+Files are checked at every opening and safe without locks.
+
+Several processes may build one entry at once, also on a shared file system: each builds in a
+folder of its own and renames it into place; the first rename wins and the others take its
+result.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ _ABANDONED_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished entry: its folder, what the builder noted, and the hash of each of its files."""
+    """A finished entry of the cache.
+
+    Its folder, what the builder noted, and the hash of each of its files.
+    """
 
     folder: Path
     notes: dict[str, Any]
@@ -40,7 +46,10 @@ class _CorruptError(Exception):
 
 
 def digest(*parts: str | bytes) -> str:
-    """SHA-256 of the parts with their lengths, so that moving text from one part to the next changes it."""
+    """SHA-256 of the parts with their lengths.
+
+    So moving text from one part to the next changes it.
+    """
     total = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -131,7 +140,10 @@ def _publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Move a damaged entry out of the way and delete it; another process may do the same at the same time."""
+    """Move a damaged entry out of the way and delete it.
+
+    Another process may do the same at the same time.
+    """
     aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
     try:
         folder.rename(aside)

@@ -38,7 +38,10 @@ Gives = Literal["tokens", "images", "samples"]
 
 
 class DataSettings(Settings):
-    """Settings of one kind of data; each kind is a subclass, listed in `study.data.kinds`."""
+    """Settings of one kind of data.
+
+    Each kind is a subclass, listed in `study.data.kinds`.
+    """
 
     gives: ClassVar[Gives]
     """What the inputs are, for models that read them."""
@@ -73,21 +76,36 @@ class Corpus(DataSettings):
 
     gives: ClassVar[Gives] = "tokens"
     source: str = "python-docs"
-    """`python-docs`, a .txt, .jsonl or .parquet file, a folder of such parquet files, or `hub:NAME[@REVISION]`."""
+    """`python-docs`, a file, a folder, or `hub:NAME[@REVISION]`.
+
+    A file is a .txt, .jsonl or .parquet file, a folder one of such parquet files.
+    """
     text_column: str = "text"
     """Column of a table (.jsonl, .parquet, hub) that holds the text of a document."""
     select: str | None = None
     """One part of a .txt by its title, such as one play of a volume of plays."""
     tokenizer: str = "char"
-    """`char`, `bpe:N`, a `tokenizers` JSON file (or a folder with tokenizer.json), or `hub:NAME[@REVISION]`."""
+    """`char`, `bpe:N`, a file or folder, or `hub:NAME[@REVISION]`.
+
+    A file is one of `tokenizers` in JSON, a folder has a tokenizer.json.
+    """
     vocabulary: Literal["full", "observed"] = "full"
-    """`observed` leaves only the tokens that occur in the training and validation text as classes."""
+    """`observed` leaves only the tokens that occur in the text as classes.
+
+    Training and validation text count.
+    """
     context: Annotated[int, Field(ge=2)] = 128
     """Tokens in a chunk; a chunk of T tokens gives T - 1 samples."""
     val_fraction: Fraction = 0.1
-    """Share of the text, at its end, kept for validation where the corpus has no split validation, valid or test."""
+    """Share of the text, at its end, that is kept for validation.
+
+    It is used where the corpus has no split validation, valid or test.
+    """
     seed: NonNegativeInt = 0
-    """Seed of everything random about the data: subsets that are measured, balancing, label noise."""
+    """Seed of everything random about the data.
+
+    Subsets that are measured, balancing, label noise.
+    """
 
     @field_validator("source")
     @classmethod
@@ -103,8 +121,9 @@ class Corpus(DataSettings):
         ):
             return source
         raise ValueError(
-            f"{source!r} is no known source: use python-docs, a file ending in {', '.join(endings)}, "
-            "a folder (written with a slash, such as ./folder) or hub:NAME[@REVISION]"
+            f"{source!r} is no known source: use python-docs, a file ending in "
+            f"{', '.join(endings)}, a folder (written with a slash, such as ./folder) or "
+            "hub:NAME[@REVISION]"
         )
 
     @field_validator("tokenizer")
@@ -116,15 +135,16 @@ class Corpus(DataSettings):
             size = tokenizer.removeprefix("bpe:")
             if not size.isascii() or not size.isdigit() or int(size) < SMALLEST_BPE:
                 raise ValueError(
-                    f"{tokenizer!r}: the number after bpe: is the size of the vocabulary, at least {SMALLEST_BPE} "
-                    "(256 bytes and the end of text), such as bpe:1024"
+                    f"{tokenizer!r}: the number after bpe: is the size of the vocabulary, at least "
+                    f"{SMALLEST_BPE} (256 bytes and the end of text), such as bpe:1024"
                 )
             return f"bpe:{int(size)}"
         if tokenizer == "char" or tokenizer.endswith(".json") or "/" in tokenizer:
             return tokenizer
         raise ValueError(
-            f"{tokenizer!r} is no known tokenizer: use char, bpe:N (such as bpe:1024), a tokenizers file ending in "
-            ".json, a folder with a tokenizer.json, or hub:NAME[@REVISION]"
+            f"{tokenizer!r} is no known tokenizer: use char, bpe:N (such as bpe:1024), a "
+            "tokenizers file ending in .json, a folder with a tokenizer.json, or "
+            "hub:NAME[@REVISION]"
         )
 
     def check(self, *, base: Path) -> None:
@@ -145,17 +165,27 @@ class TextData(Corpus):
     loader: ClassVar[str] = "study.data.text:load_text"
     kind: Literal["text"] = "text"
     train_tokens: PositiveInt | None = None
-    """Training tokens to use, from the start of the training text (cut down to whole chunks); none = all."""
+    """Training tokens to use, from the start of the training text.
+
+    They are cut down to whole chunks; none = all.
+    """
     val_tokens: PositiveInt | None = None
-    """Validation tokens to use, from the start of the validation text (cut down to whole chunks); none = all."""
+    """Validation tokens to use, from the start of the validation text.
+
+    They are cut down to whole chunks; none = all.
+    """
     ignore_first: NonNegativeInt = 0
-    """Leave out the first so many samples of each chunk, whose short contexts tell little of what follows."""
+    """Number of samples at the start of each chunk that are left out.
+
+    Their short contexts tell little of what follows.
+    """
 
     @model_validator(mode="after")
     def _samples_are_left(self) -> Self:
         if self.ignore_first >= self.context - 1:
             raise ValueError(
-                f"ignore_first: {self.ignore_first} leaves none of the {self.context - 1} samples of a chunk"
+                f"ignore_first: {self.ignore_first} leaves none of the {self.context - 1} samples "
+                "of a chunk"
             )
         return self
 
@@ -165,10 +195,16 @@ class TextData(Corpus):
 
 
 class Imbalance(Settings):
-    """How the number of training samples differs between classes; a ratio of 1 is balance."""
+    """How the number of training samples differs between classes.
+
+    A ratio of 1 is balance.
+    """
 
     imbalance: Literal["step", "exponential"] = "step"
-    """`step`: a share of the classes is small; `exponential`: sizes fall geometrically from class to class."""
+    """`step`: a share of the classes is small.
+
+    `exponential`: sizes fall geometrically from class to class.
+    """
     imbalance_ratio: Annotated[Float, Field(ge=1)] = 1.0
     """Samples of the largest class by those of the smallest."""
     minority_fraction: Fraction = 0.5
@@ -176,15 +212,21 @@ class Imbalance(Settings):
 
 
 class BalancedData(Corpus, Imbalance):
-    """Windows of a corpus, chosen so that every class has the same number of samples: the token after each window.
+    """Windows of a corpus, chosen so that all classes have equally many samples.
 
-    The last token of a window of `context` tokens is the one sample of its row, with all others as its context.
+    The class of a window is the token after it.
+
+    The last token of a window of `context` tokens is the one sample of its row, with all others as
+    its context.
     """
 
     loader: ClassVar[str] = "study.data.balanced:load_balanced"
     kind: Literal["balanced"] = "balanced"
     quota: PositiveInt | None = None
-    """Training samples of a class (of the largest, under imbalance); none = as many as the rarest class has."""
+    """Training samples of a class (of the largest, under imbalance).
+
+    None = as many as the rarest class has.
+    """
     val_quota: PositiveInt | None = None
     """Validation samples of a class, or all that there are if fewer; none = quota."""
     min_class_count: PositiveInt = 10
@@ -198,21 +240,30 @@ class BalancedData(Corpus, Imbalance):
 
 
 class StoriesData(DataSettings):
-    """Stories written by a probabilistic grammar, whose entropy per token is known exactly."""
+    """Stories of a probabilistic grammar, whose entropy per token is known exactly."""
 
     gives: ClassVar[Gives] = "tokens"
     loader: ClassVar[str] = "study.data.stories:load_stories"
     kind: Literal["stories"] = "stories"
     words_per_list: Annotated[int, Field(ge=2, le=LONGEST_WORD_LIST)] = 20
-    """Words in each of the lists (names, animals, ...) that stories draw from: the dial for the number of classes."""
+    """Words in each of the lists (names, animals, ...) that stories draw from.
+
+    The dial for the number of classes.
+    """
     zipf_exponent: NonNegativeFloat = 1.0
     """The word of rank r in a list has probability proportional to r^-exponent; 0 = all alike."""
     ambiguity: Annotated[Float, Field(ge=0, le=1)] = 0.1
-    """Chance that a word which the story so far determines is replaced by one drawn from its list."""
+    """Chance that a determined word is replaced by one drawn from its list."""
     predict: Literal["all", "determined"] = "all"
-    """Samples: every token, or only the words that the story so far determines (up to the ambiguity)."""
+    """`all` tokens are samples, or only the `determined` ones.
+
+    Those are the words that the story so far determines, up to the ambiguity.
+    """
     context: Annotated[int, Field(ge=2)] = 64
-    """Tokens in a row, the beginning of the story among them; a row of T tokens has at most T - 1 samples."""
+    """Tokens in a row, the beginning of the story among them.
+
+    A row of T tokens has at most T - 1 samples.
+    """
     train_tokens: PositiveInt = 200_000
     """Training tokens to write (cut down to whole rows)."""
     val_tokens: PositiveInt = 50_000
@@ -226,26 +277,43 @@ class StoriesData(DataSettings):
 
 
 class ImagesData(DataSettings, Imbalance):
-    """Labelled images; inputs are standardised with the mean and deviation of each channel of the training images."""
+    """Labelled images.
+
+    Inputs are standardised with the mean and deviation of each channel of the training images.
+    """
 
     gives: ClassVar[Gives] = "images"
     loader: ClassVar[str] = "study.data.images:load_images"
     kind: Literal["images"] = "images"
     source: str = "digits"
-    """`digits` (8 x 8, of scikit-learn), `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `hub:NAME[@REVISION]`, or a
-    folder: of parquet files with splits, of idx files (MNIST) or of python batches (CIFAR) as originally published."""
+    """`digits` (8 x 8, of scikit-learn) or another source of images.
+
+    `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `hub:NAME[@REVISION]`, or a folder: of parquet
+    files with splits, of idx files (MNIST) or of python batches (CIFAR) as originally published.
+    """
     label_column: str | None = None
-    """Column of a table, or key of python batches, that holds the class; none = the customary one."""
+    """Column of a table, or key of python batches, that holds the class.
+
+    None = the customary one.
+    """
     val_fraction: Fraction = 0.2
-    """Share of the images kept for validation where the source has no split validation, valid or test."""
+    """Share of the images kept for validation.
+
+    It is used where the source has no split validation, valid or test.
+    """
     quota: PositiveInt | None = None
-    """Training images of a class (of the largest, under imbalance); none = all, or, under imbalance, as many as the
-    rarest class has."""
+    """Training images of a class (of the largest, under imbalance).
+
+    None = all, or, under imbalance, as many as the rarest class has.
+    """
     label_noise: Annotated[Float, Field(ge=0, lt=1)] = 0.0
     """Share of the training images that are given a wrong class, any other being equally likely."""
     ood: str | None = Field(default=None, json_schema_extra={"neutral": None})
-    """Other images, whose features are compared with the class means: a source as above, or `photos` (patches of two
-    photographs of scikit-learn); resized and scaled to fit."""
+    """Other images, whose features are compared with the class means.
+
+    A source as above, or `photos` (patches of two photographs of scikit-learn); resized and scaled
+    to fit.
+    """
     seed: NonNegativeInt = 0
     """Seed of the split, of the images left out and of the noise."""
 
@@ -262,8 +330,8 @@ class ImagesData(DataSettings, Imbalance):
         if source == "digits" or source in HUB_IMAGES or "/" in source or source in (".", ".."):
             return source
         raise ValueError(
-            f"{source!r} is no known source of images: use digits, {', '.join(HUB_IMAGES)}, hub:NAME[@REVISION] or a "
-            "folder (written with a slash, such as ./folder)"
+            f"{source!r} is no known source of images: use digits, {', '.join(HUB_IMAGES)}, "
+            "hub:NAME[@REVISION] or a folder (written with a slash, such as ./folder)"
         )
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
@@ -275,7 +343,10 @@ class ImagesData(DataSettings, Imbalance):
 
 
 class FreeData(DataSettings, Imbalance):
-    """Samples without content, for the unconstrained-features model; validation samples are the training samples."""
+    """Samples without content, for the unconstrained-features model.
+
+    Validation samples are the training samples.
+    """
 
     gives: ClassVar[Gives] = "samples"
     loader: ClassVar[str] = "study.data.free:load_free"

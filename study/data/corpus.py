@@ -1,4 +1,7 @@
-"""Sources of text: documents of a training and, where the source has one, a validation split, read as a stream."""
+"""Sources of text, read as a stream of documents.
+
+They have a training split and, some of them, a validation split.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,29 @@ from study.data.splits import folder_digest, load_splits, no_path, train_and_val
 Documents = Callable[[], Iterator[str]]
 
 END_OF_TEXT = "<|endoftext|>"
-"""Separates documents in published .txt corpora; also the end-of-text token of trained vocabularies."""
+"""Separates documents in published .txt corpora.
 
-_INSTEAD = "a local .txt, .jsonl or .parquet file, or a folder with parquet files of the splits train and validation"
+Also the end-of-text token of trained vocabularies.
+"""
+
+_INSTEAD = (
+    "a local .txt, .jsonl or .parquet file, or a folder with parquet files of the splits train "
+    "and validation"
+)
 
 _TITLE = re.compile(r"(?:\A|\n\n\n)([^\n]*[^\n:.,;!?])\n\n")
-"""A line of its own after two blank lines, not ended by punctuation: the title of a play in a volume."""
+"""A line of its own after two blank lines, not ended by punctuation.
+
+The title of a play in a volume.
+"""
 
 
 @dataclass(frozen=True)
 class OpenCorpus:
-    """Documents of a source; each call of `train` or `val` starts a new pass over them."""
+    """Documents of a source.
+
+    Each call of `train` or `val` starts a new pass over them.
+    """
 
     content: str
     """Hash of what the documents are read from."""
@@ -42,7 +57,8 @@ def open_corpus(config: Corpus, base: Path) -> OpenCorpus:
     """Open the source of `config`; relative paths start at `base`.
 
     Raises:
-        DataError: the source is missing, cannot be read, or lacks the column, split or title asked for.
+        DataError: the source is missing, cannot be read, or lacks the column, split or title asked
+            for.
     """
     source = config.source
     path = (
@@ -52,7 +68,8 @@ def open_corpus(config: Corpus, base: Path) -> OpenCorpus:
     )
     if config.select is not None and (path is None or path.suffix != ".txt"):
         raise DataError(
-            f"data.select: {config.select!r} names a part of a .txt file, but the source is {source!r}"
+            f"data.select: {config.select!r} names a part of a .txt file, but the source is "
+            f"{source!r}"
         )
     if source == "python-docs":
         return _in_memory(_python_docs())
@@ -69,7 +86,9 @@ def open_corpus(config: Corpus, base: Path) -> OpenCorpus:
 
 
 def split_at_end(documents: Documents, val_fraction: float) -> tuple[Documents, Documents]:
-    """Split a stream of documents so that the last `val_fraction` of its characters is validation.
+    """Split a stream of documents at a share of its characters.
+
+    The last `val_fraction` of them is validation.
 
     The document in which the cut falls goes to both sides in part.
     """
@@ -173,7 +192,8 @@ def _jsonl_file(path: Path, column: str) -> Iterator[str]:
 
 def _from_folder(path: Path, column: str) -> OpenCorpus:
     content = folder_digest(path)
-    # Streaming reads the files where they lie: no second copy, and none of the locks of the library's own cache.
+    # Streaming reads the files where they lie: no second copy, and none of the locks of the
+    # library's own cache.
     return _from_splits(
         load_splits(str(path), streaming=True, instead=_INSTEAD), column, str(path), content
     )

@@ -1,4 +1,7 @@
-"""Size of the data of each kind for a plan: without torch and, for text, without reading it."""
+"""Size of the data of each kind for a plan.
+
+There is no torch here, and text is not read.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ TINY_STORIES = "hub:roneneldan/TinyStories"
 
 
 def of_text(config: TextData, base: Path, cache: Path) -> Estimate | None:
-    """Chunks of what was last built from the same settings, if it was, else what is published."""
+    """Chunks of what was last built from these settings, else of what is published."""
     counts = token_counts(config, base, cache)
     if counts is None:
         return _published(config)

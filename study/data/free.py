@@ -1,4 +1,7 @@
-"""`kind: free`: samples that are nothing but a number and a class, for the unconstrained-features model."""
+"""`kind: free`: samples that are nothing but a number and a class.
+
+They are for the unconstrained-features model.
+"""
 
 from __future__ import annotations
 

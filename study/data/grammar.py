@@ -1,20 +1,24 @@
-"""A grammar of stories whose entropy per token is known exactly, for a reader who sees them from their beginning.
+"""A grammar of stories whose entropy per token is known exactly.
 
-A story is a walk over *places* (the words of sentences, in order; after a sentence a random next one). A place holds
-a fixed word, or tells something new (a draw from a Zipf distribution p), or recalls what was told: with probability
-1 - ambiguity the word that belongs to the memory w, else a draw from p.
+It is that for a reader who sees the stories from their beginning.
 
-Why the entropy is exact. Sentences that can follow each other begin with different words, so a reader always knows
-the place; an opening tells every memory before anything recalls it, so a reader always knows the memories. What has
-been read thus determines the state, and the entropy of the next token given everything read is that of one step from
-the state. Places do not depend on memories and memories are distributed as p at any time, so the mean over states
-needs only the chain of places:
+A story is a walk over *places* (the words of sentences, in order; after a sentence a random
+next one). A place holds a fixed word, or tells something new (a draw from a Zipf distribution
+p), or recalls what was told: with probability 1 - ambiguity the word that belongs to the memory
+w, else a draw from p.
+
+Why the entropy is exact. Sentences that can follow each other begin with different words, so a
+reader always knows the place; an opening tells every memory before anything recalls it, so a
+reader always knows the memories. What has been read thus determines the state, and the entropy
+of the next token given everything read is that of one step from the state. Places do not depend
+on memories and memories are distributed as p at any time, so the mean over states needs only
+the chain of places:
 
     H(next | place i) = H(A_i) + sum_j A_ij h_j
     h_j = 0 (fixed), H(p) (tells), sum_w p_w H((1 - a) [x = w] + a p_x) (recalls)
 
-with A the transition probabilities of places. A row starts at the beginning of a story; position t of it is at place
-j with probability (A^t)_0j.
+with A the transition probabilities of places. A row starts at the beginning of a story;
+position t of it is at place j with probability (A^t)_0j.
 """
 
 from __future__ import annotations
@@ -48,11 +52,17 @@ class Rows:
     recalled: npt.NDArray[np.bool_]
     """Whether the token stands at a place that recalls."""
     surprise: npt.NDArray[np.float32]
-    """-log of the token's probability for a reader who knows the grammar and all tokens before it."""
+    """-log of the token's probability for a reader who knows the grammar.
+
+    The reader knows all tokens before it.
+    """
 
 
 class Grammar:
-    """Stories with lists of `words_per_list` words, their Zipf exponent and the ambiguity of what is recalled."""
+    """Stories with lists of `words_per_list` words.
+
+    `zipf_exponent` is of the lists, `ambiguity` of what is recalled.
+    """
 
     def __init__(self, words_per_list: int, zipf_exponent: float, ambiguity: float) -> None:
         lists = {name: words[:words_per_list] for name, words in story_words.WORDS.items()}
@@ -95,7 +105,10 @@ class Grammar:
         return float(self.zipf @ _entropy(given))
 
     def entropy(self, context: int) -> float:
-        """Entropy of a token given all before it in its row, mean over the T - 1 predicted positions, in nats."""
+        """Entropy of a token given all before it in its row, in nats.
+
+        It is the mean over the T - 1 predicted positions.
+        """
         of_place = np.zeros(len(self.kinds))
         of_place[self.kinds == Place.TELLS] = _entropy(self.zipf)
         of_place[self.kinds == Place.RECALLS] = self.recall_entropy
@@ -103,7 +116,10 @@ class Grammar:
         return float((self.places(context)[:-1] @ next_token).mean())
 
     def write(self, rows: int, context: int, generator: np.random.Generator) -> Rows:
-        """Write rows that each begin with a new story; when it ends within the row another follows."""
+        """Write rows that each begin with a new story.
+
+        When it ends within the row another follows.
+        """
         tokens = np.zeros((rows, context), dtype=np.uint16)
         recalled = np.zeros((rows, context), dtype=np.bool_)
         surprise = np.zeros((rows, context), dtype=np.float32)
@@ -139,7 +155,10 @@ def _kind(part: str) -> Place:
 
 
 def _transitions(lengths: Sequence[int]) -> Floats:
-    """(places, places) probabilities: opening -> telling; telling -> another telling or closing; closing -> opening."""
+    """(places, places) probabilities of what follows a place.
+
+    Opening -> telling; telling -> another telling or closing; closing -> opening.
+    """
     ends = np.cumsum(lengths) - 1
     starts = ends - np.array(lengths) + 1
     opening, telling, closing = 0, range(1, len(lengths) - 1), len(lengths) - 1
@@ -157,7 +176,10 @@ def _transitions(lengths: Sequence[int]) -> Floats:
 def _pick(
     probabilities: Floats, uniform: Floats, rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Index drawn from one row of (n, k) probabilities for each uniform number; never one of probability 0."""
+    """Index drawn from one row of (n, k) probabilities for each uniform number.
+
+    Never one of probability 0.
+    """
     cumulative = np.cumsum(probabilities, axis=1)
     cumulative /= cumulative[:, -1:]
     found: npt.NDArray[np.int64] = (uniform[:, None] >= cumulative[rows]).sum(axis=1)

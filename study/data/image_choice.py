@@ -1,4 +1,7 @@
-"""Which images of a source are used, and with which labels: split, balance and noise; without torch."""
+"""Which images of a source are used, and with which labels.
+
+Split, balance and noise; without torch.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ class ChosenImages:
 
 
 def choose_images(config: ImagesData, base: Path, cache: Path) -> ChosenImages:
-    """Split the images of a source, take from the training part what quota and imbalance ask for, add label noise.
+    """Split the images of a source, choose those to train on, add label noise.
+
+    The training part keeps what quota and imbalance ask for.
 
     Class 0 is the largest and the last class the smallest under imbalance, as is usual for images.
 
@@ -76,7 +81,10 @@ def _chosen_rows(config: ImagesData, labels: Ints, names: list[str]) -> Ints:
 
 
 def _with_noise(labels: Ints, share: float, classes: int, generator: np.random.Generator) -> Ints:
-    """Labels of which exactly the share, rounded, is replaced by another class, any being equally likely."""
+    """Labels of which exactly the share, rounded, is replaced by another class.
+
+    Any other class is equally likely.
+    """
     wrong = generator.permutation(len(labels))[: round(share * len(labels))]
     noisy = labels.copy()
     noisy[wrong] = (labels[wrong] + generator.integers(1, classes, size=len(wrong))) % classes

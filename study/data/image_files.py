@@ -1,4 +1,7 @@
-"""Image files as their authors published them: idx (MNIST, Fashion-MNIST) and python batches (CIFAR-10, CIFAR-100)."""
+"""Image files as their authors published them.
+
+These are idx (MNIST, Fashion-MNIST) and python batches (CIFAR-10, CIFAR-100).
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class ImageSet:
 
 
 def read_idx_folder(folder: Path) -> ImageSet | None:
-    """The four files of MNIST's layout, plain or .gz; None where the folder has no such files.
+    """The four files of MNIST's layout, plain or .gz.
+
+    None where the folder has no such files.
 
     Raises:
         DataError: a file is missing or not in the idx format.
@@ -67,7 +72,9 @@ def read_idx_folder(folder: Path) -> ImageSet | None:
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """An idx file of unsigned bytes: 0, 0, type 8, number of dimensions, sizes as big-endian int32, then the data.
+    """An idx file of unsigned bytes.
+
+    It holds 0, 0, type 8, the number of dimensions, sizes as big-endian int32, then the data.
 
     Raises:
         DataError: the file is of another format, or of another length than it says.
@@ -170,7 +177,10 @@ def _text(value: Any) -> Any:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How pickles of older protocols spell bytes; no other codec is allowed, some of them run much more than this."""
+    """How pickles of older protocols spell bytes.
+
+    No other codec is allowed, some of them run much more than this.
+    """
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
     return codecs.latin_1_encode(text)[0]
@@ -186,7 +196,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _DataOnly(pickle.Unpickler):
-    """Dictionaries, lists, text, numbers and arrays; anything else, which could be code, is refused."""
+    """Dictionaries, lists, text, numbers and arrays.
+
+    Anything else, which could be code, is refused.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Sources of images: scikit-learn's digits, the hub, and folders in several layouts."""
+"""Sources of images: digits of scikit-learn, the hub, and folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from study.data.splits import folder_digest, load_splits, no_path, train_and_val
 
 _FORMAT = 1  # rises when the same images would be stored otherwise
 
-_INSTEAD = "a folder with the original idx files or python batches, or one with parquet files of the splits train and test"
+_INSTEAD = (
+    "a folder with the original idx files or python batches, or one with parquet files of the "
+    "splits train and test"
+)
 
 
 def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
-    """Read the images of `config.source`; those of tables are decoded once and kept in `cache`.
+    """Read the images of `config.source`.
+
+    Those of tables are decoded once and kept in `cache`.
 
     Raises:
         DataError: the source is missing, cannot be read, or lacks the column or split asked for.
@@ -43,7 +48,9 @@ def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
 
 
 def image_folder(config: ImagesData, base: Path) -> Path | None:
-    """The folder that holds the images; None if they come with a library or from the hub.
+    """The folder that holds the images.
+
+    None if they come with a library or from the hub.
 
     Raises:
         DataError: there is no such folder.
@@ -133,15 +140,18 @@ def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Int
         pixels = np.asarray(row[image])
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
             raise DataError(
-                f"data.source: column {image!r} of {name} holds {pixels.dtype} {pixels.shape}, not an image"
+                f"data.source: column {image!r} of {name} holds {pixels.dtype} {pixels.shape}, "
+                "not an image"
             )
         if images and pixels.shape != images[0].shape:
             raise DataError(
-                f"data.source: images of {name} differ in size: {images[0].shape} and {pixels.shape} at {len(images)}"
+                f"data.source: images of {name} differ in size: {images[0].shape} and "
+                f"{pixels.shape} at {len(images)}"
             )
         if not isinstance(row[label], int) or row[label] < 0:  # -1 stands for a missing label
             raise DataError(
-                f"data.label_column: column {label!r} of {name} holds {row[label]!r}, which is no class"
+                f"data.label_column: column {label!r} of {name} holds {row[label]!r}, which is no "
+                "class"
             )
         images.append(pixels)
         labels.append(row[label])

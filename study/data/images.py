@@ -18,7 +18,10 @@ from study.data.ood import load_ood
 
 @dataclass(frozen=True)
 class Images:
-    """Images with one class each; a batch is standardised per channel: (x - mean) / deviation."""
+    """Images with one class each.
+
+    A batch is standardised per channel: (x - mean) / deviation.
+    """
 
     content: Labelled
     mean: torch.Tensor
@@ -72,7 +75,10 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
 
 
 def _channel_moments(images: Labelled) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of each channel, (channels, 1, 1); a constant channel has deviation 1, so it becomes 0."""
+    """Mean and deviation of each channel, (channels, 1, 1).
+
+    A constant channel has deviation 1, so it becomes 0.
+    """
     values = np.arange(256)
     channels = images.images.shape[1]
     counts = np.stack(

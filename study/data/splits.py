@@ -1,4 +1,7 @@
-"""Tables of the `datasets` library: from the hub, or from a folder of parquet files laid out like it."""
+"""Tables of the `datasets` library.
+
+They come from the hub, or from a folder of parquet files laid out like it.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,12 @@ def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
         loaded: dict[str, Any] = datasets.load_dataset(
             path, revision=revision or None, streaming=streaming
         )
-    # The library raises errors of its own, of the hub client, of the HTTP client and of file formats.
+    # The library raises errors of its own, of the hub client, of the HTTP client and of file
+    # formats.
     except Exception as fault:
         raise DataError(
-            f"data.source: `datasets` cannot load {path!r}: {type(fault).__name__}: {fault}; without a network, give "
-            f"{instead}"
+            f"data.source: `datasets` cannot load {path!r}: {type(fault).__name__}: {fault}; "
+            f"without a network, give {instead}"
         ) from fault
     return loaded
 

@@ -1,4 +1,4 @@
-"""`kind: stories`: text of a grammar, as much as wanted, with the least loss that any model can have on it."""
+"""`kind: stories`: text of a grammar whose least possible loss is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from study.data.grammar import Grammar, Rows
 
 @dataclass(frozen=True)
 class Stories:
-    """Rows of a grammar; samples are all tokens after the first of a row, or the recalled ones among them."""
+    """Rows of a grammar.
+
+    Samples are all tokens after the first of a row, or the recalled ones among them.
+    """
 
     rows: Rows
     determined_only: bool
@@ -47,7 +50,7 @@ class Stories:
         return np.bincount(wanted, minlength=classes)
 
     def ideal_loss(self) -> float:
-        """Mean loss, over the samples of this split, of a reader who knows the grammar, in nats."""
+        """Mean loss in nats of a reader who knows the grammar, over all samples."""
         surprise = self.rows.surprise[:, 1:].astype(np.float64)
         return float(
             (surprise[self.rows.recalled[:, 1:]] if self.determined_only else surprise).mean()
@@ -59,8 +62,9 @@ def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
 
     Nothing is read.
 
-    entropy_floor: expected loss of the best possible model, exactly. The losses of that model on the very stories of
-    the splits are train_ideal_loss and val_ideal_loss; they differ from the floor by sampling.
+    entropy_floor: expected loss of the best possible model, exactly. The losses of that model on
+    the very stories of the splits are train_ideal_loss and val_ideal_loss; they differ from the
+    floor by sampling.
 
     Raises:
         DataError: a split is smaller than a row, or a row too short for a sample.
@@ -73,7 +77,8 @@ def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
     ):
         if tokens < config.context:
             raise DataError(
-                f"data.{name}_tokens: {tokens} are less than one row of data.context = {config.context}"
+                f"data.{name}_tokens: {tokens} are less than one row of data.context = "
+                f"{config.context}"
             )
         generator = np.random.default_rng([config.seed, number])
         split = Stories(
@@ -81,8 +86,8 @@ def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
         )
         if split.samples == 0:
             raise DataError(
-                f"data.context: the {name} rows of {config.context} tokens end before a word that is determined; "
-                "64 tokens tell several"
+                f"data.context: the {name} rows of {config.context} tokens end before a word that "
+                "is determined; 64 tokens tell several"
             )
         splits.append(split)
     train, val = splits

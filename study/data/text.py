@@ -18,7 +18,10 @@ _COUNTED_AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class Chunks:
-    """Tokens packed into chunks of T: inputs chunk[:-1], targets chunk[1:] (Wu & Papyan 2024: N = S(T-1) samples)."""
+    """Tokens packed into chunks of T: inputs chunk[:-1], targets chunk[1:].
+
+    There are N = S(T-1) samples (Wu & Papyan 2024).
+    """
 
     tokens: Stored
     """(S, T) token numbers, usually memory-mapped."""
@@ -90,7 +93,10 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
 
 
 def classes_of_tokens(config: Corpus, files: TokenFiles) -> tuple[Ints, list[str]]:
-    """Map from token numbers to classes, (V,) with -1 for none, and the names of the classes."""
+    """Map from token numbers to classes, and the names of the classes.
+
+    The map is (V,) with -1 for none.
+    """
     counts = files.train_counts + files.val_counts
     kept = counts > 0 if config.vocabulary == "observed" else np.ones(len(counts), dtype=np.bool_)
     class_of = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int64)
@@ -110,11 +116,13 @@ def corpus_facts(files: TokenFiles) -> dict[str, Fact]:
 def _packed(tokens: Stored, context: int, share: int | None, split: str) -> Stored:
     if share is not None and share > len(tokens):
         raise DataError(
-            f"data.{split}_tokens: {share:,} asked for, but the {split} split has {len(tokens):,} tokens"
+            f"data.{split}_tokens: {share:,} asked for, but the {split} split has {len(tokens):,} "
+            "tokens"
         )
     chunks = (share or len(tokens)) // context
     if chunks == 0:
         raise DataError(
-            f"data.context: {context} tokens do not fit into the {share or len(tokens):,} tokens of the {split} split"
+            f"data.context: {context} tokens do not fit into the {share or len(tokens):,} tokens "
+            f"of the {split} split"
         )
     return tokens[: chunks * context].reshape(chunks, context)

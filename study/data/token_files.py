@@ -1,4 +1,7 @@
-"""A corpus as two memory-mapped arrays of token numbers, built once and shared by every process that trains on it."""
+"""A corpus as two memory-mapped arrays of token numbers.
+
+They are built once and shared by every process that trains on them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class TokenFiles:
 
 
 def check_readable(config: Corpus, base: Path) -> None:
-    """Open source and tokenizer without tokenizing; what is on the hub is left until it is needed.
+    """Open source and tokenizer without tokenizing.
+
+    What is on the hub is left until it is needed.
 
     Raises:
         DataError: one of them is missing or not of its format.
@@ -102,9 +107,12 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
 
 
 def token_counts(config: Corpus, base: Path, cache: Path) -> tuple[Ints, Ints] | None:
-    """(V,) counts of the tokens in training and validation text as last built from these settings; none if never.
+    """(V,) counts of the tokens in training and validation text.
 
-    Neither the source nor the tokenizer is read, so the answer is instant and may be of an older content.
+    They are those last built from these settings; None if never.
+
+    Neither the source nor the tokenizer is read, so the answer is instant and may be of an older
+    content.
     """
     request = _request(config, base)
     for folder, notes in notes_of_entries(cache):
@@ -125,7 +133,10 @@ def _made_for(tokenizer: str, train: Documents, val: Documents) -> Tokenizer:
 
 
 def _recipe(tokenizer: str) -> str:
-    """What determines a tokenizer made here, given the text: for trained ones also who trains them."""
+    """What determines a tokenizer made here, given the text.
+
+    For trained ones that is also who trains them.
+    """
     if tokenizer == "char":
         return tokenizer
     import tokenizers
@@ -147,7 +158,10 @@ class _Counted:
 
 
 def _write(path: Path, pieces: Iterable[npt.NDArray[np.uint32]], vocabulary: int) -> Ints:
-    """Write pieces as one .npy of the smallest sufficient type, never holding all of them; return the counts (V,)."""
+    """Write pieces as one .npy, never holding all of them; return the counts (V,).
+
+    The type is the smallest sufficient one.
+    """
     dtype = np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
     counts = np.zeros(vocabulary, dtype=np.int64)
     header = {"descr": dtype.str, "fortran_order": False, "shape": (0,)}

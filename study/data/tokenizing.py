@@ -1,4 +1,4 @@
-"""Tokenizers: characters, byte pairs trained here, and vocabularies that others trained."""
+"""Tokenizers: characters, byte pairs trained here, vocabularies of others."""
 
 from __future__ import annotations
 
@@ -50,13 +50,19 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Characters:
-    """One token a character, numbered by code point. Documents are joined by a blank line."""
+    """One token a character, numbered by code point.
+
+    Documents are joined by a blank line.
+    """
 
     alphabet: str
 
     @classmethod
     def of(cls, *splits: Documents) -> Characters:
-        """The alphabet of whole splits, with the line break that joins documents if there is more than one."""
+        """The alphabet of whole splits.
+
+        It has the line break that joins documents if there is more than one.
+        """
         found: set[str] = set()
         for split in splits:
             for number, document in enumerate(split()):
@@ -86,7 +92,10 @@ class Characters:
 
 @dataclass(frozen=True)
 class Subwords:
-    """A vocabulary of the `tokenizers` library. Documents are joined by its end of text if it has one."""
+    """A vocabulary of the `tokenizers` library.
+
+    Documents are joined by its end of text if it has one.
+    """
 
     tokenizer: tokenizers.Tokenizer
 
@@ -121,7 +130,9 @@ class Subwords:
 
 
 def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
-    """Byte-pair encoding of `size` tokens trained on the documents, reversible and the same at every run.
+    """Byte-pair encoding of `size` tokens trained on the documents.
+
+    It is reversible and the same at every run.
 
     All 256 bytes are in the vocabulary, so that any text can be encoded; so is the end of text.
     """
@@ -140,7 +151,8 @@ def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
     found = tokenizer.get_vocab_size()
     if found != size:
         raise DataError(
-            f"data.tokenizer: the training text is too small for bpe:{size}: it gives {found} tokens; use bpe:{found}"
+            f"data.tokenizer: the training text is too small for bpe:{size}: it gives {found} "
+            f"tokens; use bpe:{found}"
         )
     return Subwords(tokenizer)
 
@@ -167,8 +179,8 @@ def load_subwords(name: str, base: Path) -> Subwords:
         raise
     except Exception as fault:  # the library raises plain Exception for files and hub alike
         raise DataError(
-            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {fault}; give a `tokenizers` JSON file, "
-            "or hub:NAME where the hub can be reached"
+            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {fault}; give a "
+            "`tokenizers` JSON file, or hub:NAME where the hub can be reached"
         ) from fault
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -176,7 +188,10 @@ def load_subwords(name: str, base: Path) -> Subwords:
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of documents of about a million characters each: enough to keep all cores busy, not all the memory."""
+    """Lists of documents of about a million characters each.
+
+    That is enough to keep all cores busy, but not all the memory.
+    """
     passed = 0
 
     def bin_of(document: str) -> int:

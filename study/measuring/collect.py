@@ -1,7 +1,9 @@
-"""From models and data to numbers: one pass over training samples, a short one for training agreement, one over validation.
+"""From models and data to numbers.
 
-All models of a checkpoint (its precisions) see the same batches, read once. Shapes: N samples of a batch, d feature entries,
-V classes.
+One pass over training samples, a short one for training agreement, one over validation.
+
+All models of a checkpoint (its precisions) see the same batches, read once. Shapes: N samples
+of a batch, d feature entries, V classes.
 """
 
 from __future__ import annotations
@@ -34,23 +36,28 @@ from study.models.base import FeatureModel
 from study.precision import RelativeError
 from study.store import HEAD_INPUT
 
-LOGITS = (
-    2**21
-)  # logits held at a time: 8 MB, which stay in cache and are not given back to the system each time
-HEAD_SAMPLES = 256  # but at least so many samples: a product of fewer rows takes longer to read the head than to compute
-BATCH_SAMPLES = 8_192  # samples read at a time
-# A model sees at most so much of them at a time, because what it computes from them is many times larger:
+LOGITS = 2**21
+"""Logits held at a time: 8 MB stay in cache and are not given back to the system each time."""
+HEAD_SAMPLES = 256
+"""Least samples at a time: with fewer, reading the head takes longer than the product."""
+BATCH_SAMPLES = 8_192
+"""Samples read at a time."""
 IMAGE_VALUES = 2**19
-TOKENS = 2**16  # where few tokens of a row are samples
+"""Pixels that a model sees at a time, because what it computes from them is many times larger."""
+TOKENS = 2**16
+"""Tokens that a model sees at a time, where few tokens of a row are samples."""
 
 Beat = Callable[[str, float], None]
 
 
 @dataclass
 class Measurement:
-    """Columns of one model, and the reasons of those that are undefined. `layers` holds the same for inner layers.
+    """Columns of one model, and the reasons of those that are undefined.
 
-    `moments` and `decisions` (on validation samples) are what they follow from, for values by class.
+    `layers` holds the same for inner layers.
+
+    `moments` and `decisions` (on validation samples) are what they follow from, for values by
+    class.
     """
 
     values: dict[str, float | None]
@@ -83,9 +90,12 @@ class Measurement:
 
 
 def measured_rows(split: Split, samples: int | None, seed: int) -> Ints:
-    """A seeded subset of rows with at most `samples` samples (at least one row), in ascending order; None takes all.
+    """A seeded subset of rows with at most `samples` samples, in ascending order.
 
-    The order of preference depends on the seed and the split's size alone, so a smaller subset is part of a larger one.
+    It has at least one row; None takes all.
+
+    The order of preference depends on the seed and the split's size alone, so a smaller subset is
+    part of a larger one.
     """
     total = len(split)
     if samples is None or samples >= split.samples:
@@ -117,7 +127,10 @@ class _Collector:
         self.train_scores, self.val_scores = Scores(self.device), HeldOutScores(self.device)
 
     def features(self, inputs: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Features (N, d) of the wanted samples by layer; the head's input is `HEAD_INPUT`."""
+        """Features (N, d) of the wanted samples by layer.
+
+        The head's input is `HEAD_INPUT`.
+        """
         found: dict[str, Tensor] = {}
         with ExitStack() as stack:
             for name, module in self.model.layers.items() if self.inner else ():
@@ -146,7 +159,10 @@ class _Collector:
         self.ood.update(h, torch.zeros(len(h), dtype=torch.int64, device=h.device))
 
     def decide(self, h: Tensor, targets: Tensor, means: Mapping[str, _Collector]) -> None:
-        """Add the decisions on a batch to the agreements, by name of them with the class means to use."""
+        """Add the decisions on a batch to the agreements.
+
+        `means` names the agreements, each with the model whose class means to use.
+        """
         weight, bias = self.model.head.weight, self.model.head.bias
         linear = linear_decisions(h, weight, bias)
         for column, owner in means.items():
@@ -173,7 +189,10 @@ def _keeper(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, An
 
 
 def _samples(features: Tensor) -> Tensor:
-    """Features as (samples, d); feature maps (B, channels, height, width) are averaged over their positions."""
+    """Features as (samples, d).
+
+    Feature maps (B, channels, height, width) are averaged over their positions.
+    """
     return (
         features.mean(dim=(2, 3))
         if features.ndim == 4
@@ -196,12 +215,13 @@ def collect(
 
     Args:
         models: by name, on `device`, in evaluation mode.
-        data: moments and training scores come from its training split, decisions from its validation split.
+        data: moments and training scores come from its training split, decisions from its
+            validation split.
         measure: how many samples, which layers, the least count of a measured class.
         seed: of the measured subset (`data.seed`).
         device: where batches go and sums are kept.
-        reference: the model whose class means the `_refmeans` columns and `mean_drift` of the others use, and whose
-            logits `logits_error` compares with.
+        reference: the model whose class means the `_refmeans` columns and `mean_drift` of the
+            others use, and whose logits `logits_error` compares with.
         beat: called with the name of the pass and the share of it that is done.
 
     Returns:
@@ -268,7 +288,10 @@ def collect(
 def _batches(
     split: Split, rows: Ints, device: torch.device, doing: str, beat: Beat | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Inputs of some rows at a time, targets (N,) of their samples, and which of the flattened positions are samples."""
+    """Inputs of some rows at a time, with the targets of their samples.
+
+    Targets are (N,); the third tensor says which of the flattened positions are samples.
+    """
     if not len(rows):
         raise ValueError(f"{doing}: the split has no rows")
     at_once = max(1, BATCH_SAMPLES * len(split) // split.samples)
@@ -343,7 +366,10 @@ def _measurement(
 
 
 def _layer(collector: _Collector, name: str, moments: ClassMoments, min_count: int) -> Measurement:
-    """Columns of an inner layer: those that need no head, and the accuracy of its nearest class centre."""
+    """Columns of an inner layer.
+
+    Those that need no head, and the accuracy of its nearest class centre.
+    """
     no_head = torch.zeros(moments.classes, moments.dim, device=collector.device)
     metrics = collapse_metrics(moments, no_head, min_count=min_count)
     result = Measurement(dict(metrics), dict(metrics.reasons), moments)

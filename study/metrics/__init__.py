@@ -1,4 +1,7 @@
-"""Neural-collapse metrics: one-pass moments, closed forms, one fused pass over pairs, nearest-centre decisions."""
+"""Neural-collapse metrics of features, their classes and a linear head.
+
+One-pass moments, closed forms, one fused pass over pairs, nearest-centre decisions.
+"""
 
 from study.metrics.agreement import Agreement, NearestCentre, linear_decisions
 from study.metrics.classes import ClassTable, per_class

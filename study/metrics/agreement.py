@@ -20,7 +20,9 @@ Engine = Literal["torch", "faiss"]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of decisions by class of the sample; add the agreements of batches with `+`.
+    """Counts of decisions by class of the sample.
+
+    Add the agreements of batches with `+`.
 
     Attributes:
         samples: (V,) int64 by label, samples decided.
@@ -69,7 +71,9 @@ class Agreement:
 
     @property
     def nc4_agreement(self) -> float | None:
-        """Share of samples whose linear decision, over all V classes, is the nearest measured centre.
+        """Share of samples whose linear decision is the nearest measured centre.
+
+        The linear decision is over all V classes.
 
         Wu & Papyan 2024, eq. 9 and 10.
         """
@@ -77,12 +81,15 @@ class Agreement:
 
     @property
     def ncc_accuracy(self) -> float | None:
-        """Share of samples whose nearest centre is their own class; a sample of an unmeasured class is wrong."""
+        """Share of samples whose nearest centre is their own class.
+
+        A sample of an unmeasured class is wrong.
+        """
         return self._share(int(self.own.sum()))
 
     @property
     def unmeasured_share(self) -> float | None:
-        """Share of samples whose label or linear decision is an unmeasured class, which has no centre."""
+        """Share of samples whose label or linear decision has no measured centre."""
         return self._share(self.unmeasured)
 
     @property
@@ -93,7 +100,9 @@ class Agreement:
 
 @torch.no_grad()
 def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(B,) class of the largest score <w_c, h> + b_c of each feature row (B, d), decided as `NearestCentre` does.
+    """(B,) class of the largest score <w_c, h> + b_c of each feature row (B, d).
+
+    It is decided as `NearestCentre` does.
 
     On the device of the features; without meaning for features or a head that are not finite.
     """
@@ -104,14 +113,17 @@ def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = Non
 
 
 class NearestCentre:
-    """The nearest-class-centre decision by the means of the classes with at least `min_count` samples.
+    """The nearest-class-centre decision by the means of the measured classes.
 
-    Both decisions are those of exact arithmetic on the numbers given: float32 products screen the classes, and those
-    that float32 cannot tell apart are decided in float64; classes equal to the rounding of float64 go to the lowest
-    index. So both engines answer alike. `engine`: "torch", or "faiss" (`IndexFlatL2`, on the GPU where faiss has one)
-    for the centres.
+    Measured are the classes with at least `min_count` samples.
 
-    The means of `m` are copied; with the means of another precision this gives the `_refmeans` columns.
+    Both decisions are those of exact arithmetic on the numbers given: float32 products screen the
+    classes, and those that float32 cannot tell apart are decided in float64; classes equal to the
+    rounding of float64 go to the lowest index. So both engines answer alike. `engine`: "torch", or
+    "faiss" (`IndexFlatL2`, on the GPU where faiss has one) for the centres.
+
+    The means of `m` are copied; with the means of another precision this gives the `_refmeans`
+    columns.
     """
 
     def __init__(self, m: ClassMoments, min_count: int = 10, engine: Engine = "torch") -> None:
@@ -126,7 +138,8 @@ class NearestCentre:
         if self.reason is None and not len(measured):
             self.reason = f"no class has at least {min_count} samples, so there is no centre"
         if self.reason is None:
-            # argmin ||h - mu_c|| = argmax <h - mu_G, m_c> - ||m_c||^2 / 2; centred, so that an offset costs no digits
+            # argmin ||h - mu_c|| = argmax <h - mu_G, m_c> - ||m_c||^2 / 2; centred, so that an
+            # offset costs no digits
             self.centre = measured.means.centre
             scores = AffineScores(measured.means.matrix(), measured.means.norms.square() / -2)
             self.decide = FaissCentres(scores) if engine == "faiss" else scores
@@ -154,11 +167,14 @@ class NearestCentre:
         *,
         linear: Tensor | None = None,
     ) -> Agreement:
-        """Decide a batch: features (B, d), labels (B,) in [0, V), head weight (V, d) and bias (V,) or None.
+        """The agreement of one batch.
 
-        `linear`: (B,) `linear_decisions` of this head on these features, where they are known already. A batch with a
-        non-finite feature, weight or bias has no decisions, and any sum with it is undefined with a reason.
-        Raises MomentsError for shapes or labels that do not fit.
+        Features are (B, d), labels (B,) in [0, V), the head's weight (V, d), its bias (V,) or None.
+
+        `linear`: (B,) `linear_decisions` of this head on these features, where they are known
+        already. A batch with a non-finite feature, weight or bias has no decisions, and any sum
+        with it is undefined with a reason. Raises MomentsError for shapes or labels that do not
+        fit.
         """
         classes, dim = self.moments_shape
         check_head(weight, classes, dim)

@@ -15,7 +15,9 @@ from study.metrics.vectors import inverse_or_zero
 
 @dataclass(frozen=True)
 class ClassTable:
-    """One entry per measured class, float64 unless said otherwise, NaN-free: see `per_class`.
+    """One entry per measured class, as `per_class` computes it.
+
+    Float64 unless said otherwise, NaN-free.
 
     Attributes:
         index: (C,) int64, the class in [0, V).
@@ -26,7 +28,8 @@ class ClassTable:
         cdnv_galanti: the same with the squared distance.
         interference: mean over the other classes of <u_c, u_c'>.
         head_cosine: cos(w_c, m_c).
-        defined: column -> (C,) bool; False where the value does not exist for the class (then the column holds 0).
+        defined: column -> (C,) bool; False where the value does not exist for the class (then the
+            column holds 0).
     """
 
     index: Tensor
@@ -66,10 +69,12 @@ class ClassTable:
 def per_class(
     m: ClassMoments, weight: Tensor, *, min_count: int = 10, tile: int = TILE
 ) -> ClassTable:
-    """Per-class values of the classes with at least `min_count` samples; time and memory as `collapse_metrics`.
+    """Per-class values of the classes with at least `min_count` samples.
 
-    Raises MomentsError if the weight does not fit, fewer than two classes are measured, or a feature or weight is not
-    finite.
+    Time and memory as `collapse_metrics`.
+
+    Raises MomentsError if the weight does not fit, fewer than two classes are measured, or a
+    feature or weight is not finite.
     """
     check_head(weight, m.classes, m.dim)
     if reason := nonfinite_reason(m):
@@ -77,12 +82,14 @@ def per_class(
     measured = MeasuredClasses.of(m, min_count)
     if len(measured) < 2:
         raise MomentsError(
-            f"per-class values need two measured classes; {len(measured)} have at least {min_count} samples"
+            f"per-class values need two measured classes; {len(measured)} have at least "
+            f"{min_count} samples"
         )
     head, means, others = measured.head(weight), measured.means, len(measured) - 1
     if not head.in_range:
         raise MomentsError(
-            "per-class values need a finite head; a row of a measured class holds an infinity or NaN"
+            "per-class values need a finite head; a row of a measured class holds an infinity or "
+            "NaN"
         )
     if not means.in_range:
         raise MomentsError(
@@ -111,7 +118,10 @@ def per_class(
 
 
 def _mean_cdnv(measured: MeasuredClasses, tile: int) -> tuple[Tensor, Tensor]:
-    """(C,) mean CDNV against the other classes, with fourth and second powers of distance; not finite at distance 0."""
+    """(C,) mean CDNV against the other classes, by two powers of distance.
+
+    The fourth and the second; not finite at distance 0.
+    """
     half = measured.spreads / 2
     sums = half.new_zeros(2, len(half))
     for pair in pair_tiles(measured, tile):

@@ -14,14 +14,17 @@ from study.metrics.result import CollapseMetrics
 
 @torch.no_grad()
 def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) -> CollapseMetrics:
-    """The nc1 to unc3 columns, and what was measured, from the moments of V classes x d and the head's weight (V, d).
+    """The nc1 to unc3 columns, and what was measured.
 
-    Classes with at least `min_count` samples are measured. Formulas and sources: `study.metrics.table.METRICS` and the
-    functions of geometry.py, duality.py, pairs.py and spectra.py. Time is that of half the pair matrix as a float64
-    product (C^2 d flops) and a little; memory O(tile^2 + C d).
+    Computed from the moments of V classes x d and the head's weight (V, d).
 
-    Every column is in the result; those that do not exist for these data are None with a reason. Raises MomentsError if
-    the weight does not fit the moments or min_count < 1.
+    Classes with at least `min_count` samples are measured. Formulas and sources:
+    `study.metrics.table.METRICS` and the functions of geometry.py, duality.py, pairs.py and
+    spectra.py. Time is that of half the pair matrix as a float64 product (C^2 d flops) and a
+    little; memory O(tile^2 + C d).
+
+    Every column is in the result; those that do not exist for these data are None with a reason.
+    Raises MomentsError if the weight does not fit the moments or min_count < 1.
     """
     check_head(weight, m.classes, m.dim)
     measured = MeasuredClasses.of(m, min_count)

@@ -19,12 +19,14 @@ SINGLE_RANGE = 1e37  # scores beyond it are screened in float64
 
 
 class AffineScores:
-    """Scores <w_c, x> + b_c of C classes; `argmax` decides as exact arithmetic on the given numbers would.
+    """Scores <w_c, x> + b_c of C classes.
 
-    Float32 products give the largest score of every block of classes. A dot product of d entries, in whatever order,
-    errs by at most d u ||w|| ||x|| (Higham 2002, eq. 3.5; u the unit roundoff), so the blocks that may hold the winner
-    are known - nearly always one - and these are scored again in float64. Scores within the same bound of float64 are
-    ties, and the lowest index wins.
+    `argmax` decides as exact arithmetic on the given numbers would.
+
+    Float32 products give the largest score of every block of classes. A dot product of d entries,
+    in whatever order, errs by at most d u ||w|| ||x|| (Higham 2002, eq. 3.5; u the unit roundoff),
+    so the blocks that may hold the winner are known - nearly always one - and these are scored
+    again in float64. Scores within the same bound of float64 are ties, and the lowest index wins.
     """
 
     def __init__(self, weight_Cxd: Tensor, bias_C: Tensor | None = None) -> None:
@@ -51,7 +53,8 @@ class AffineScores:
 
     def _argmax(self, x_Bxd: Tensor) -> Tensor:
         x = x_Bxd.to(torch.float64)
-        # (B, K) bound on |w_c| |x| + |b_c| over the block; the rounding errors are proportional to it
+        # (B, K) bound on |w_c| |x| + |b_c| over the block; the rounding errors are proportional to
+        # it
         size_BxK = (
             torch.linalg.vector_norm(x, dim=1)[:, None] * self.block_norms + self.block_biases
         )
@@ -77,7 +80,7 @@ class AffineScores:
         return chosen
 
     def _screen(self, x_Bxd: Tensor, single: bool) -> tuple[Tensor, float]:
-        """(B, K) largest score of every block, and the unit roundoff of the arithmetic that found it."""
+        """(B, K) largest score of every block, and the unit roundoff of their arithmetic."""
         dtype = torch.float32 if single else torch.float64
         weight = self.single_weight if single else self.weight.to(dtype)
         bias = self.single_bias if single or self.bias is None else self.bias.to(dtype)
@@ -95,14 +98,19 @@ class AffineScores:
 
 
 class FaissCentres:
-    """Nearest of C centres by faiss `IndexFlatL2`, on the GPU where the centres and a GPU build of faiss are.
+    """Nearest of C centres by faiss `IndexFlatL2`.
 
-    faiss answers in float32; where its two nearest centres are closer than its rounding can tell apart, `scores`
-    decides, so that the answer is that of `scores` for every sample.
+    It runs on the GPU where the centres and a GPU build of faiss are.
+
+    faiss answers in float32; where its two nearest centres are closer than its rounding can tell
+    apart, `scores` decides, so that the answer is that of `scores` for every sample.
     """
 
     def __init__(self, scores: AffineScores) -> None:
-        """scores: those whose argmax is the nearest centre, <c, x> - ||c||^2 / 2; their weight holds the centres."""
+        """scores: those whose argmax is the nearest centre, <c, x> - ||c||^2 / 2.
+
+        Their weight holds the centres.
+        """
         faiss: Any = importlib.import_module("faiss")
         self._faiss = faiss
         self.scores = scores
@@ -122,7 +130,8 @@ class FaissCentres:
         distances, found = self.index.search(x_Bxd.to("cpu", torch.float32).numpy(), 2)
         gap_B = torch.from_numpy(distances[:, 1] - distances[:, 0]).to(x_Bxd.device)
         chosen = torch.from_numpy(found[:, 0]).to(x_Bxd.device)
-        # ||x||^2 + ||c||^2 - 2 <x, c> errs by at most (d + 4) u (||x|| + ||c||)^2, for each of the two distances
+        # ||x||^2 + ||c||^2 - 2 <x, c> errs by at most (d + 4) u (||x|| + ||c||)^2, for each of the
+        # two distances
         size_B = (
             torch.linalg.vector_norm(x_Bxd, dim=1, dtype=torch.float64) + self.largest
         ).square()

@@ -1,7 +1,7 @@
-"""Self-duality (NC3) of the class means and the head's rows, and the frame geometry of the head.
+"""Self-duality (NC3) of class means and head rows, and the head's own geometry.
 
-Shapes: C measured classes, d feature entries. Notation: w_c head row, m_c = mu_c - mu_G centred class mean,
-u_c = m_c / ||m_c||.
+Shapes: C measured classes, d feature entries. Notation: w_c head row, m_c = mu_c - mu_G centred
+class mean, u_c = m_c / ||m_c||.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ HEAD_EQUAL = "all head rows of the measured classes are equal"
 
 
 def put_head(out: CollapseMetrics, head: Vectors) -> Tensor:
-    """Record the NC2 columns of C >= 2 head rows around their mean; returns the (d, d) Gram matrix of the centred rows."""
+    """Record the NC2 columns of C >= 2 head rows around their mean.
+
+    Returns the (d, d) Gram matrix of the centred rows.
+    """
     head_gram = centred_gram(head)
     if head.vanishing == len(head):
         out.undefine(HEAD_EQUAL, *HEAD_COLUMNS)
@@ -53,9 +56,12 @@ def put_head(out: CollapseMetrics, head: Vectors) -> Tensor:
 def put_duality(
     out: CollapseMetrics, means: Vectors, head: Vectors, means_gram: Tensor, head_gram: Tensor
 ) -> None:
-    """Record the NC3 columns of C >= 2 class means and their head rows, from both and their centred (d, d) Gram matrices.
+    """Record the NC3 columns of C >= 2 class means and their head rows.
 
-    Angles enter as squared distances of unit vectors, cos = 1 - ||a - b||^2 / 2, which do not cancel at duality.
+    They follow from both and from their centred (d, d) Gram matrices.
+
+    Angles enter as squared distances of unit vectors, cos = 1 - ||a - b||^2 / 2, which do not
+    cancel at duality.
     """
     means_size, head_size = (
         torch.linalg.vector_norm(means.norms),
@@ -96,7 +102,10 @@ def put_duality(
 
 
 def undirected(means: Vectors, row_norms: Tensor) -> str | None:
-    """Why the angles between centred means and head rows (of the given norms) do not exist, or None if they do."""
+    """Why the angles between centred means and head rows do not exist, or None.
+
+    Both are given by their norms.
+    """
     if means.vanishing:
         return no_direction(means)
     zero_rows = int((row_norms == 0).sum())
@@ -108,7 +117,11 @@ def undirected(means: Vectors, row_norms: Tensor) -> str | None:
 
 
 def _put_cosines(out: CollapseMetrics, squares_C: Tensor, reason: str | None) -> None:
-    """cos(w_c, m_c) over c (Wu & Papyan eq. 8) and mean ||w_c/||w_c|| - u_c|| (Papyan et al. 2020)."""
+    """Record cos(w_c, m_c) over c, and the distance of the directions.
+
+    The cosine is that of Wu & Papyan 2024, eq. 8, the mean ||w_c/||w_c|| - u_c|| that of Papyan
+    et al. 2020.
+    """
     if reason:
         out.undefine(reason, *COSINE)
         return
@@ -139,10 +152,13 @@ def _put_dual_error(
     means_gram: Tensor,
     head_gram: Tensor,
 ) -> None:
-    """|| B/||B||_F - G* ||_F, B = W M^T, G* = (I - 11^T/C) / sqrt(C-1) (Kothapalli 2023).
+    """`nc3_dual_error` of means M and head rows W (Kothapalli 2023).
 
-    1^T B 1 = 0 because the m_c sum to zero, so <B, G*> = tr B / sqrt(C-1), and ||B||_F^2 = <W^T W, M^T M>. That form
-    cancels as the error vanishes, which takes C <= d + 1: there the C x C matrix is formed.
+    || B/||B||_F - G* ||_F, B = W M^T, G* = (I - 11^T/C) / sqrt(C-1).
+
+    1^T B 1 = 0 because the m_c sum to zero, so <B, G*> = tr B / sqrt(C-1), and ||B||_F^2 = <W^T W,
+    M^T M>. That form cancels as the error vanishes, which takes C <= d + 1: there the C x C matrix
+    is formed.
     """
     count, dim = len(means), means.dim
     scale = math.sqrt(count - 1)

@@ -1,7 +1,7 @@
-"""Variability collapse (NC1), frame geometry (NC2) and hyperspherical uniformity (GNC2) of the class means.
+"""Variability collapse (NC1) and geometry (NC2, GNC2) of the class means.
 
-Shapes: C measured classes, d feature entries. Notation: mu_c class mean, mu_G their unweighted mean, m_c = mu_c - mu_G,
-u_c = m_c / ||m_c||, s2_c variance norm, N_c count.
+Shapes: C measured classes, d feature entries. Notation: mu_c class mean, mu_G their unweighted
+mean, m_c = mu_c - mu_G, u_c = m_c / ||m_c||, s2_c variance norm, N_c count.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ UNCENTRED = ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std")
 FRAME = ("nc2_equinorm", "nc2_etf_error", "nc2_etf_floor")
 LOG_DISTANCE = ("gnc2_log_distance_mean", "gnc2_log_distance_std", "gnc2_log_distance_cov")
 FEATURE_COLUMNS = (
-    *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE, "coincident_pairs",
+    *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE,
+    "coincident_pairs",
 )  # fmt: skip
 
-SMALL_EIGENVALUE = (
-    1e-5  # relative to the largest; above it, eigenvalues of M^T M err by less than 1e-9
-)
+SMALL_EIGENVALUE = 1e-5
+"""Relative to the largest; above it, eigenvalues of M^T M err by less than 1e-9."""
 
 ALL_EQUAL = "all class means are equal: they have no between-class spread"
 
 
 def put_geometry(out: CollapseMetrics, measured: MeasuredClasses) -> Tensor:
-    """Record NC1, NC2 and GNC2 of at least two measured classes; returns the (d, d) M^T M."""
+    """Record NC1, NC2 and GNC2 of at least two measured classes.
+
+    Returns the (d, d) M^T M.
+    """
     vectors = measured.means
     means_gram = centred_gram(vectors)
     eigenvalues, axes = torch.linalg.eigh(means_gram)
@@ -53,7 +56,10 @@ def put_geometry(out: CollapseMetrics, measured: MeasuredClasses) -> Tensor:
 
 
 def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
-    """Pooled within-class over between-class trace (Tirer et al. 2023), and that without the bias of small classes."""
+    """Record the pooled within-class over the between-class trace.
+
+    Once as in Tirer et al. 2023, once without the bias of small classes.
+    """
     counts, spreads, classes = measured.counts, measured.spreads, len(measured)
     within, between = (counts * spreads).sum(), measured.between_trace
     out.put_ratio("nc1_ratio", within / counts.sum(), between, 0, ALL_EQUAL)
@@ -75,11 +81,13 @@ def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
 def _put_pinv(
     out: CollapseMetrics, measured: MeasuredClasses, eigenvalues_d: Tensor, axes_dxd: Tensor
 ) -> None:
-    """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020), Sigma_W over all classes collected.
+    """nc1_pinv = tr(Sigma_W pinv(Sigma_B)) / C (Papyan et al. 2020).
 
-    pinv keeps the eigenvalues above d * eps * largest. Small eigenvalues weigh most but carry the error of the largest,
-    so they are taken again as Rayleigh quotients ||M v||^2 / C of their vectors; those beyond the rank min(C-1, d) of M
-    then fall below the threshold.
+    Sigma_W is over all classes collected.
+
+    pinv keeps the eigenvalues above d * eps * largest. Small eigenvalues weigh most but carry the
+    error of the largest, so they are taken again as Rayleigh quotients ||M v||^2 / C of their
+    vectors; those beyond the rank min(C-1, d) of M then fall below the threshold.
     """
     scatter = measured.moments.scatter
     if scatter is None:
@@ -185,7 +193,8 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
     out.put("nc2_coherence", statistics.coherence)
     if statistics.parallel:
         out.undefine(
-            f"pairs of centred class means with the same direction: {statistics.parallel}; their distance is zero",
+            f"pairs of centred class means with the same direction: {statistics.parallel}; their "
+            "distance is zero",
             *LOG_DISTANCE,
         )
         return

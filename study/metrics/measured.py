@@ -16,7 +16,10 @@ from study.metrics.vectors import Vectors
 
 @dataclass(frozen=True)
 class MeasuredClasses:
-    """The classes of `moments` with at least `min_count` samples; `indices` (C,) are their numbers in [0, V), ascending."""
+    """The classes of `moments` with at least `min_count` samples.
+
+    `indices` (C,) are their numbers in [0, V), ascending.
+    """
 
     moments: ClassMoments
     min_count: int
@@ -47,7 +50,7 @@ class MeasuredClasses:
         return self._chosen(self.moments.means)
 
     def head(self, weight: Tensor) -> Vectors:
-        """The rows of the head (V, d) that belong to the measured classes, around their mean."""
+        """The head's rows (V, d) of the measured classes, around their mean."""
         return self._chosen(weight.to(self.indices.device))
 
     def _chosen(self, source: Tensor) -> Vectors:
@@ -70,8 +73,8 @@ def check_head(weight: Tensor, classes: int, dim: int) -> None:
     """Raise MomentsError unless the head has one row of d entries for every class."""
     if tuple(weight.shape) != (classes, dim) or not weight.is_floating_point():
         raise MomentsError(
-            f"the head's weight must be a floating-point tensor of shape ({classes}, {dim}), as the moments are, "
-            f"got {weight.dtype} {tuple(weight.shape)}"
+            f"the head's weight must be a floating-point tensor of shape ({classes}, {dim}), as "
+            f"the moments are, got {weight.dtype} {tuple(weight.shape)}"
         )
 
 

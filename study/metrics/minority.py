@@ -1,4 +1,6 @@
-"""Minority collapse: under imbalance the classes with few samples lose their own directions.
+"""Minority collapse under imbalance.
+
+Classes with few samples lose their own directions.
 
 Shapes: V classes of the head, C measured classes, K of them in the minority, d feature entries.
 """
@@ -20,10 +22,12 @@ MINORITY_COLUMNS = ("minority_classes", "minority_means_cos", "minority_head_cos
 
 
 def minority_classes(class_counts: Tensor) -> Tensor:
-    """(K,) classes with at least one training sample and fewer than the geometric mean of the largest and the smallest.
+    """(K,) classes with fewer training samples than the middle of the sizes.
 
-    Under step imbalance these are the small classes, under exponential imbalance the smaller half. None where the
-    largest class is less than twice the smallest.
+    They have at least one sample and fewer than the geometric mean of the largest and the smallest.
+
+    Under step imbalance these are the small classes, under exponential imbalance the smaller half.
+    None where the largest class is less than twice the smallest.
 
     Args:
         class_counts: (V,) samples of each class in the training split.
@@ -39,12 +43,14 @@ def minority_classes(class_counts: Tensor) -> Tensor:
 def minority_collapse(
     m: ClassMoments, weight: Tensor, class_counts: Tensor, *, min_count: int = 10
 ) -> CollapseMetrics:
-    """The mean cosine over pairs of minority classes, of their centred means and of their centred head rows.
+    """The mean cosine over pairs of minority classes.
 
-    minority_means_cos = mean over pairs of <u_c, u_c'>, u_c = m_c / ||m_c||, m_c = mu_c - mu_G, over the measured
-    classes of the minority, mu_G over all measured classes; minority_head_cos the same of w_c - mean w over all classes
-    with training samples. In [-1, 1]: -1/(C-1) in a simplex frame, 1 where all have merged (Fang et al. 2021, section 4).
-    Empty where there is no minority.
+    One of their centred means and one of their centred head rows.
+
+    minority_means_cos = mean over pairs of <u_c, u_c'>, u_c = m_c / ||m_c||, m_c = mu_c - mu_G,
+    over the measured classes of the minority, mu_G over all measured classes; minority_head_cos the
+    same of w_c - mean w over all classes with training samples. In [-1, 1]: -1/(C-1) in a simplex
+    frame, 1 where all have merged (Fang et al. 2021, section 4). Empty where there is no minority.
 
     Args:
         m: moments of V classes x d.

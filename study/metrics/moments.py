@@ -15,18 +15,25 @@ INTEGER_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class MomentsError(ValueError):
-    """Features, labels or a saved state that do not fit the moments; the message says which and what to do."""
+    """Features, labels or a saved state that do not fit the moments.
+
+    The message says which and what to do.
+    """
 
 
 def check_batch(features: Tensor, labels: Tensor, classes: int, dim: int) -> None:
-    """Raise MomentsError unless features are floating (B, d) and labels integers (B,) in [0, V)."""
+    """Raise MomentsError unless features are (B, d) and labels integers (B,).
+
+    Features must be floating, labels in [0, V).
+    """
     if features.ndim != 2 or features.shape[1] != dim:
         raise MomentsError(f"features must have shape (batch, {dim}), got {tuple(features.shape)}")
     if not features.is_floating_point():
         raise MomentsError(f"features must be floating point, got {features.dtype}")
     if labels.shape != features.shape[:1]:
         raise MomentsError(
-            f"labels must have shape ({features.shape[0]},), one for each row of features, got {tuple(labels.shape)}"
+            f"labels must have shape ({features.shape[0]},), one for each row of features, got "
+            f"{tuple(labels.shape)}"
         )
     if labels.dtype not in INTEGER_TYPES:
         raise MomentsError(f"labels must be integers, got {labels.dtype}")
@@ -34,31 +41,35 @@ def check_batch(features: Tensor, labels: Tensor, classes: int, dim: int) -> Non
         low, high = (int(value) for value in labels.aminmax())
         if low < 0 or high >= classes:
             raise MomentsError(
-                f"label {low if low < 0 else high} is outside [0, {classes}); drop the positions that are not samples "
-                f"(such as -100) first, or make the moments with more classes"
+                f"label {low if low < 0 else high} is outside [0, {classes}); drop the positions "
+                "that are not samples (such as -100) first, or make the moments with more classes"
             )
 
 
 class ClassMoments:
-    """Counts, means and variance norms of every class, and optionally the pooled scatter, in float64.
+    """Counts, means and variance norms of every class, in float64.
 
-    Batches are folded in by the pairwise update of Chan, Golub and LeVeque (1983), eq. 2.1, per class: with n_a, n_b
-    samples and delta = mean_b - mean_a,
+    Optionally also the pooled scatter.
+
+    Batches are folded in by the pairwise update of Chan, Golub and LeVeque (1983), eq. 2.1, per
+    class: with n_a, n_b samples and delta = mean_b - mean_a,
 
         mean <- mean_a + delta n_b / (n_a + n_b)
         sum of squared deviations <- S_a + S_b + ||delta||^2 n_a n_b / (n_a + n_b)
 
-    and likewise for the (d, d) scatter with delta delta^T. An update costs O(B d), or O(B d^2) with the scatter,
-    whatever V is.
+    and likewise for the (d, d) scatter with delta delta^T. An update costs O(B d), or O(B d^2) with
+    the scatter, whatever V is.
 
-    Samples with an infinite or NaN feature are kept out of the sums and counted in `nonfinite`; `collapse_metrics` then
-    declares every column that needs the features undefined, because the moments of the rest would describe other data.
+    Samples with an infinite or NaN feature are kept out of the sums and counted in `nonfinite`;
+    `collapse_metrics` then declares every column that needs the features undefined, because the
+    moments of the rest would describe other data.
 
     Attributes:
         counts: (V,) int64, finite samples per class.
         means: (V, d) float64, class means; zero rows where `counts` is zero.
         deviations: (V,) float64, sum over the class of ||h - mean||^2.
-        scatter: (d, d) float64, sum over all samples of (h - mean)(h - mean)^T, or None if it was not asked for.
+        scatter: (d, d) float64, sum over all samples of (h - mean)(h - mean)^T, or None if it was
+            not asked for.
         nonfinite: number of samples left out because they hold an infinity or a NaN.
     """
 
@@ -84,19 +95,26 @@ class ClassMoments:
     def __repr__(self) -> str:
         return (
             f"ClassMoments(classes={self.classes}, dim={self.dim}, device={str(self.device)!r}, "
-            f"scatter={self.scatter is not None}, samples={int(self.counts.sum())}, nonfinite={self.nonfinite})"
+            f"scatter={self.scatter is not None}, samples={int(self.counts.sum())}, "
+            f"nonfinite={self.nonfinite})"
         )
 
     @property
     def variance_norms(self) -> Tensor:
-        """(V,) float64: s2_c = (1/N_c) sum ||h - mu_c||^2 (Wu & Papyan 2024, eq. 3); zero where `counts` is zero."""
+        """(V,) float64 variance norms; zero where `counts` is zero.
+
+        s2_c = (1/N_c) sum ||h - mu_c||^2 (Wu & Papyan 2024, eq. 3).
+        """
         return self.deviations / self.counts.clamp(min=1)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Fold in a batch: features (B, d) of any floating type, labels (B,) integers in [0, V), on any device.
+        """Fold in a batch of features (B, d) with labels (B,) in [0, V).
 
-        Raises MomentsError for shapes, types or labels that do not fit; then nothing has been added.
+        Features are of any floating type, labels of any integer type, both on any device.
+
+        Raises MomentsError for shapes, types or labels that do not fit; then nothing has been
+        added.
         """
         check_batch(features, labels, self.classes, self.dim)
         for chunk, chunk_labels in zip(
@@ -107,7 +125,8 @@ class ClassMoments:
             )
 
     def _fold(self, x_Bxd: Tensor, labels_B: Tensor) -> None:
-        # The sum is not finite if an entry is not; it may also overflow by itself, so the entries decide.
+        # The sum is not finite if an entry is not; it may also overflow by itself, so the entries
+        # decide.
         if not bool(x_Bxd.sum().isfinite()):
             finite_B = x_Bxd.isfinite().all(dim=1)
             self.nonfinite += int((~finite_B).sum())
@@ -134,7 +153,10 @@ class ClassMoments:
     def _combine(
         self, rows_K: Tensor, sizes_K: Tensor, mean_Kxd: Tensor, deviations_K: Tensor
     ) -> None:
-        """Chan's update of the classes `rows_K` by `sizes_K` > 0 samples each, of the given means and deviations."""
+        """Chan's update of the classes `rows_K`, each by `sizes_K` > 0 samples.
+
+        The samples have the given means and deviations.
+        """
         old_K = self.counts[rows_K]
         share_K = sizes_K.to(torch.float64) / (old_K + sizes_K)  # integers alone would give float32
         delta_Kxd = mean_Kxd - self.means[rows_K]
@@ -149,15 +171,19 @@ class ClassMoments:
 
     @torch.no_grad()
     def merge(self, other: ClassMoments) -> None:
-        """Fold in moments collected elsewhere, as if their samples had been updated here; `other` is left as it is."""
+        """Fold in moments collected elsewhere, as if their samples had been updated here.
+
+        `other` is left as it is.
+        """
         if (self.classes, self.dim) != (other.classes, other.dim):
             raise MomentsError(
-                f"moments of {other.classes} classes x {other.dim} cannot be merged into moments of "
-                f"{self.classes} classes x {self.dim}"
+                f"moments of {other.classes} classes x {other.dim} cannot be merged into moments "
+                f"of {self.classes} classes x {self.dim}"
             )
         if (self.scatter is None) != (other.scatter is None):
             raise MomentsError(
-                "moments with a scatter and moments without one cannot be merged; collect both alike"
+                "moments with a scatter and moments without one cannot be merged; collect both "
+                "alike"
             )
         self.nonfinite += other.nonfinite
         if self.scatter is not None and other.scatter is not None:
@@ -168,7 +194,10 @@ class ClassMoments:
             self._combine(*(part.to(self.device) for part in parts))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that `load_state_dict` needs, as tensors and plain numbers; the tensors are the live ones."""
+        """Everything that `load_state_dict` needs, as tensors and plain numbers.
+
+        The tensors are the live ones.
+        """
         return {
             "classes": self.classes,
             "dim": self.dim,
@@ -180,28 +209,32 @@ class ClassMoments:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace the contents by a copy of a saved state of the same classes, dim and scatter, on this device."""
+        """Replace the contents by a copy of a saved state.
+
+        It must be of the same classes, dim and scatter; the device stays.
+        """
         mine = self.state_dict()
         if set(state) != set(mine):
             raise MomentsError(f"the state must hold {sorted(mine)}, got {sorted(state)}")
         if (state["classes"], state["dim"]) != (self.classes, self.dim):
             raise MomentsError(
-                f"the state is of {state['classes']} classes x {state['dim']}, these moments are of "
-                f"{self.classes} classes x {self.dim}"
+                f"the state is of {state['classes']} classes x {state['dim']}, these moments are "
+                f"of {self.classes} classes x {self.dim}"
             )
         tensors = {name: value for name, value in mine.items() if isinstance(value, Tensor)}
         for name in ("counts", "means", "deviations", "scatter"):
             theirs = state[name]
             if (name in tensors) != isinstance(theirs, Tensor):
                 raise MomentsError(
-                    f"the state {'lacks' if name in tensors else 'holds'} {name!r}, unlike these moments"
+                    f"the state {'lacks' if name in tensors else 'holds'} {name!r}, unlike these "
+                    "moments"
                 )
             if name in tensors and (
                 theirs.shape != tensors[name].shape or theirs.dtype != tensors[name].dtype
             ):
                 raise MomentsError(
-                    f"{name!r} of the state is {theirs.dtype} {tuple(theirs.shape)}, "
-                    f"expected {tensors[name].dtype} {tuple(tensors[name].shape)}"
+                    f"{name!r} of the state is {theirs.dtype} {tuple(theirs.shape)}, expected "
+                    f"{tensors[name].dtype} {tuple(tensors[name].shape)}"
                 )
         for name, tensor in tensors.items():
             tensor.copy_(state[name])

@@ -15,10 +15,13 @@ OOD_COLUMN = "nc5_ood_orthogonality"
 def ood_orthogonality(
     m: ClassMoments, other: ClassMoments, *, min_count: int = 10
 ) -> CollapseMetrics:
-    """`nc5_ood_orthogonality` = mean over measured classes of |cos(mu_c, mu)|, mu the mean feature of other data.
+    """`nc5_ood_orthogonality` of class means and the mean of other data.
 
-    In [0, 1]; 0 where the other data are orthogonal to every class mean (Ammar et al. 2024, NECO, eq. 5). Means are not
-    centred. `other` holds the other data as a single class. Raises MomentsError if it has more, or another dim.
+    It is the mean over measured classes of |cos(mu_c, mu)|, mu the mean feature of other data.
+
+    In [0, 1]; 0 where the other data are orthogonal to every class mean (Ben Ammar et al. 2024,
+    NECO, eq. 5). Means are not centred. `other` holds the other data as a single class. Raises
+    MomentsError if it has more, or another dim.
     """
     if (other.classes, other.dim) != (1, m.dim):
         raise MomentsError(

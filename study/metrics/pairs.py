@@ -1,11 +1,14 @@
-"""What has to look at every pair of classes, in one pass over tiles of half the pair matrix.
+"""What has to look at every pair of classes, in one pass over tiles.
+
+The tiles cover half of the pair matrix.
 
 Shapes: C classes, d entries, I x J classes of a tile.
 
-Products of float64 directions lose the digits of pairs that nearly coincide (1 - cos cancels), and 1/distance^4 weighs
-exactly those most, so the pass recomputes the near pairs of a tile from the differences of the vectors. Float32
-products would be faster, but their 1e-7 hides a collapsed geometry: at an equiangular frame the coherence and the
-spread of the log-distances are zero, and float32 reports its own rounding.
+Products of float64 directions lose the digits of pairs that nearly coincide (1 - cos cancels),
+and 1/distance^4 weighs exactly those most, so the pass recomputes the near pairs of a tile from
+the differences of the vectors. Float32 products would be faster, but their 1e-7 hides a
+collapsed geometry: at an equiangular frame the coherence and the spread of the log-distances
+are zero, and float32 reports its own rounding.
 """
 
 from __future__ import annotations
@@ -20,10 +23,17 @@ from torch import Tensor
 from study.metrics.measured import MeasuredClasses
 from study.metrics.result import ROUNDING
 
-TILE = 1024  # classes; products of this size run at full speed, and the buffers of a tile (8 MB each) stay in cache
-NEAR = 1e-6  # squared distance of directions below which a pair is recomputed; above, products err by < 1e-9 of it
-DIAGONAL = 256  # largest tile on the diagonal
-EXACT_ENTRIES = 1 << 21  # entries of recomputed differences held at a time
+TILE = 1024
+"""Classes of a tile: products of this size run at full speed, its buffers (8 MB) stay in cache."""
+NEAR = 1e-6
+"""Squared distance of directions below which a pair is recomputed.
+
+Above it, products err by less than 1e-9 of the distance.
+"""
+DIAGONAL = 256
+"""Classes of the largest tile on the diagonal."""
+EXACT_ENTRIES = 1 << 21
+"""Entries of recomputed differences held at a time."""
 
 
 def frame_distance(classes: int) -> float:
@@ -33,12 +43,14 @@ def frame_distance(classes: int) -> float:
 
 @dataclass
 class PairTile:
-    """Pairs (i, j) of classes i in `rows`, j in `columns`; on the diagonal of the pair matrix only those above it count.
+    """Pairs (i, j) of classes i in `rows`, j in `columns`.
+
+    On the diagonal of the pair matrix only those above it count.
 
     Attributes:
         directions: (I, J) ||u_i - u_j||^2 / `frame_distance`, so 1 at collapse; 1 on the diagonal.
-        distances: (I, J) ||mu_i - mu_j||^2; 1 on the diagonal. These two and `scratch` (I, J) are buffers, free to be
-            overwritten, that the next tile reuses.
+        distances: (I, J) ||mu_i - mu_j||^2; 1 on the diagonal. These two and `scratch` (I, J) are
+            buffers, free to be overwritten, that the next tile reuses.
         coincident: number of pairs of identical means, to rounding.
         parallel: number of pairs of identical directions, to rounding.
     """
@@ -61,7 +73,10 @@ class PairTile:
 
 
 def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile]:
-    """Every unordered pair of measured classes once, tile by tile: 2 d flops and a few passes over a tile per pair."""
+    """Every unordered pair of measured classes once, tile by tile.
+
+    A pair costs 2 d flops and a few passes over a tile.
+    """
     count, norms = len(measured), measured.means.norms
     squares, frame = norms.square(), frame_distance(count)
     units = measured.means.directions().mul_(
@@ -91,8 +106,11 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
 
 
 def _tiles(start: int, stop: int, tile: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of tiles that cover the pairs i < j of [start, stop): squares on the diagonal are halved while
-    larger than DIAGONAL, because half of what is computed there is thrown away."""
+    """Rows and columns of tiles that cover the pairs i < j of [start, stop).
+
+    Squares on the diagonal are halved while larger than DIAGONAL, because half of what is computed
+    there is thrown away.
+    """
     for i in range(start, stop, tile):
         rows = slice(i, min(i + tile, stop))
         if tile > DIAGONAL:
@@ -104,7 +122,10 @@ def _tiles(start: int, stop: int, tile: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _recompute_near(tile: PairTile, measured: MeasuredClasses, units: Tensor) -> None:
-    """Replace the entries of near pairs by sums of squared differences, and count the pairs that coincide."""
+    """Replace entries of near pairs by sums of squared differences.
+
+    Also counts the pairs that coincide.
+    """
     frame = frame_distance(len(measured))
     near = tile.counted(tile.directions < NEAR / frame).nonzero()
     for pairs in torch.split(near, max(1, EXACT_ENTRIES // measured.means.dim)):
@@ -121,7 +142,10 @@ def _recompute_near(tile: PairTile, measured: MeasuredClasses, units: Tensor) ->
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """Means and standard deviations over the pairs of measured classes; meaningless where a count forbids them."""
+    """Means and standard deviations over the pairs of measured classes.
+
+    Meaningless where a count forbids them.
+    """
 
     cdnv: Tensor
     galanti: Tensor
@@ -138,8 +162,9 @@ class PairStatistics:
 def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatistics:
     """All pair columns in one pass; needs at least two classes.
 
-    With D = ||mu_i - mu_j|| and S = (s2_i + s2_j) / 2, means over pairs of S / D^4, S / D^2 and log10(S / D^4); mean and
-    std of <u_i, u_j>, mean of |<u_i, u_j> + 1/(C-1)|, and mean and std of log(1 / ||u_i - u_j||).
+    With D = ||mu_i - mu_j|| and S = (s2_i + s2_j) / 2, means over pairs of S / D^4, S / D^2 and
+    log10(S / D^4); mean and std of <u_i, u_j>, mean of |<u_i, u_j> + 1/(C-1)|, and mean and std of
+    log(1 / ||u_i - u_j||).
     """
     count = len(measured)
     half_spreads, frame = measured.spreads / 2, frame_distance(count)
@@ -180,7 +205,10 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
 
 
 def _log10_sum(values_IxJ: Tensor, scratch_IxJ: Tensor) -> Tensor:
-    """Sum of log10 over positive values of at most 1e77, at least 1e-77: a logarithm costs ten products, so one for four."""
+    """Sum of log10 over positive values of at most 1e77, at least 1e-77.
+
+    A logarithm costs as much as ten products, so one is taken of four values at a time.
+    """
     values, scratch = values_IxJ.view(-1), scratch_IxJ.view(-1)
     quarter = len(values) // 4
     pairs, fours = scratch[: 2 * quarter], scratch[2 * quarter : 3 * quarter]

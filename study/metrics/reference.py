@@ -18,11 +18,14 @@ REFERENCE_COLUMNS = ("nc3_cosine_mean_refmeans", "mean_drift")
 def reference_drift(
     m: ClassMoments, reference: ClassMoments, weight: Tensor, *, min_count: int = 10
 ) -> CollapseMetrics:
-    """`nc3_cosine_mean_refmeans` and `mean_drift`, from moments and head of a precision and its reference's moments.
+    """`nc3_cosine_mean_refmeans` and `mean_drift` of a precision.
 
-    nc3_cosine_mean_refmeans = mean_c cos(w_c, m_c) with w_c of the precision and m_c of the reference;
-    mean_drift = mean_c ||mu_c^q - mu_c||^2 / tr Sigma_B, mu_c and Sigma_B of the reference. Both moments must come from
-    the same samples. (The decisions with reference means are those of `NearestCentre(reference)`.)
+    Computed from its moments and head and the moments of its reference.
+
+    nc3_cosine_mean_refmeans = mean_c cos(w_c, m_c) with w_c of the precision and m_c of the
+    reference; mean_drift = mean_c ||mu_c^q - mu_c||^2 / tr Sigma_B, mu_c and Sigma_B of the
+    reference. Both moments must come from the same samples. (The decisions with reference means are
+    those of `NearestCentre(reference)`.)
 
     Raises MomentsError if the shapes do not fit or the class counts differ.
     """
@@ -67,7 +70,8 @@ def _put_drift(out: CollapseMetrics, m: ClassMoments, reference: MeasuredClasses
         return
     if not bool((m.counts == reference.moments.counts.to(m.device)).all()):
         raise MomentsError(
-            "the moments and their reference count different samples; collect both from the same ones"
+            "the moments and their reference count different samples; collect both from the same "
+            "ones"
         )
     moved = m.means.to(reference.moments.device)
     blocks = reference.means.blocks()

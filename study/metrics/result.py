@@ -1,4 +1,7 @@
-"""What a metric computation returns: values by column, and for every undefined column the reason."""
+"""What a metric computation returns.
+
+Values by column, and for every undefined column the reason.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ ROUNDING = (
 
 
 class CollapseMetrics(dict[str, float | None]):
-    """Values by column; None where the metric does not exist for the data, with the reason in `reasons[column]`.
+    """Values by column.
 
-    A value is always finite: a NaN or an infinity that arises all the same (finite data beyond the range of float64) is
-    recorded as undefined, too.
+    None where the metric does not exist for the data, with the reason in `reasons[column]`.
+
+    A value is always finite: a NaN or an infinity that arises all the same (finite data beyond the
+    range of float64) is recorded as undefined, too.
     """
 
     def __init__(self) -> None:
@@ -30,7 +35,8 @@ class CollapseMetrics(dict[str, float | None]):
             self[column] = number
         else:
             self.undefine(
-                "the value is beyond the range of float64: the features or weights are too large or too small",
+                "the value is beyond the range of float64: the features or weights are too large "
+                "or too small",
                 column,
             )
 
@@ -43,7 +49,7 @@ class CollapseMetrics(dict[str, float | None]):
     def put_ratio(
         self, column: str, numerator: Tensor, denominator: Tensor, zero: float, reason: str
     ) -> None:
-        """Record numerator / denominator, or `reason` if the denominator is at most `zero`."""
+        """Record numerator / denominator, or `reason` where that is at most `zero`."""
         if float(denominator) <= zero:
             self.undefine(reason, column)
         else:

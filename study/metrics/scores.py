@@ -30,11 +30,15 @@ class Scores:
         self._add(logits_NxV.float(), targets_N)
 
     def _add(self, z_NxV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the target's logit, whether it was predicted, and the largest log-probability, each (N,)."""
+        """The target's logit, whether it was predicted, the largest log-probability.
+
+        Each is (N,).
+        """
         log_p_y_N = torch.log_softmax(z_NxV, dim=1).gather(1, targets_N[:, None]).squeeze(1)
         z_y_N = z_NxV.gather(1, targets_N[:, None]).squeeze(1)
         top_N = z_NxV.amax(dim=1)
-        # argmax reads slowly, so it is asked only of rows whose target has the largest logit, where ties decide
+        # argmax reads slowly, so it is asked only of rows whose target has the largest logit, where
+        # ties decide
         hit_N = z_y_N == top_N
         candidates = hit_N.nonzero().squeeze(1)
         hit_N[candidates] = z_NxV[candidates].argmax(dim=1) == targets_N[candidates]
@@ -50,7 +54,10 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Share of samples whose class was predicted. Raises ValueError before the first sample."""
+        """Share of samples whose class was predicted.
+
+        Raises ValueError before the first sample.
+        """
         return self._mean(self._hits)
 
     def _mean(self, total: Tensor) -> float:
@@ -62,9 +69,9 @@ class Scores:
 class HeldOutScores(Scores):
     """Beside loss and accuracy: hits among the five largest logits, and calibration.
 
-    A target is among the five largest if fewer than five logits are larger. Expected calibration error: over 15 equal
-    bins (lower, upper] of the largest probability, the sum of (share of samples) |accuracy - mean confidence|, in
-    [0, 1] (Guo et al. 2017, eq. 3).
+    A target is among the five largest if fewer than five logits are larger. Expected calibration
+    error: over 15 equal bins (lower, upper] of the largest probability, the sum of (share of
+    samples) |accuracy - mean confidence|, in [0, 1] (Guo et al. 2017, eq. 3).
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
@@ -87,7 +94,10 @@ class HeldOutScores(Scores):
 
     @property
     def top5_accuracy(self) -> float:
-        """Share of samples whose class is among the five largest logits. Raises ValueError before the first sample."""
+        """Share of samples whose class is among the five largest logits.
+
+        Raises ValueError before the first sample.
+        """
         return self._mean(self._hits_of_five)
 
     @property

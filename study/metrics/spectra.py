@@ -1,4 +1,6 @@
-"""Spectra and cosine statistics of C vectors without a C x C matrix, except where it is the smaller one.
+"""Spectra and cosine statistics of C vectors.
+
+There is no C x C matrix, except where it is the smaller one.
 
 Shapes: C vectors of d entries.
 """
@@ -18,7 +20,10 @@ GRAM_BLOCKS = 4  # columns are taken in so many blocks, of whose products 10 of 
 
 
 def gram(blocks_Rxd: Iterable[Tensor], dim: int, device: torch.device) -> Tensor:
-    """(d, d) X^T X of the rows of all blocks: the upper triangle is summed up and mirrored."""
+    """(d, d) X^T X of the rows of all blocks.
+
+    The upper triangle is summed up and mirrored.
+    """
     result = torch.zeros(dim, dim, dtype=torch.float64, device=device)
     step = -(-dim // GRAM_BLOCKS)
     for block in blocks_Rxd:
@@ -42,11 +47,13 @@ def frame_rank(count: int, dim: int) -> int:
 
 
 def etf_error(eigenvalues_d: Tensor, count: int) -> Tensor:
-    """|| A/||A||_F - G* ||_F for A = X X^T, G* = (I - 11^T/C) / sqrt(C-1) and C >= 2 centred vectors X.
+    """Distance of the Gram matrix of C >= 2 centred vectors X to a simplex frame's.
 
-    From the ascending eigenvalues of X^T X, normalised to unit norm, which does not cancel at collapse:
-    sqrt(sum_{i<=r} (l_i - 1/sqrt(C-1))^2 + (C-1-r)/(C-1)), r = min(d, C-1). Range [0, sqrt 2]. NaN if all vectors are
-    zero. Kothapalli 2023.
+    It is || A/||A||_F - G* ||_F, A = X X^T, G* = (I - 11^T/C) / sqrt(C-1).
+
+    From the ascending eigenvalues of X^T X, normalised to unit norm, which does not cancel at
+    collapse: sqrt(sum_{i<=r} (l_i - 1/sqrt(C-1))^2 + (C-1-r)/(C-1)), r = min(d, C-1). Range [0,
+    sqrt 2]. NaN if all vectors are zero. Kothapalli 2023.
     """
     rank = frame_rank(count, len(eigenvalues_d))
     leading = eigenvalues_d[-rank:] / torch.linalg.vector_norm(eigenvalues_d)
@@ -55,17 +62,23 @@ def etf_error(eigenvalues_d: Tensor, count: int) -> Tensor:
 
 
 def etf_floor(count: int, dim: int) -> float:
-    """Least `etf_error` of any C vectors in d dimensions: sqrt(2 - 2 sqrt(r / (C-1))), r = min(d, C-1)."""
+    """Least `etf_error` of any C vectors in d dimensions.
+
+    sqrt(2 - 2 sqrt(r / (C-1))), r = min(d, C-1).
+    """
     return math.sqrt(2 - 2 * math.sqrt(frame_rank(count, dim) / (count - 1)))
 
 
 def cosine_mean_std(vectors: Vectors, *, centred: bool) -> tuple[Tensor, Tensor]:
-    """Mean and std over pairs of the cosine of C >= 2 nonzero vectors, taken from their centre or from the origin.
+    """Mean and std over pairs of the cosine of C >= 2 nonzero vectors.
 
-    With unit vectors u and e = u - mean u, cos(u, u') = 1 - ||e - e'||^2 / 2. Over the ordered pairs of C vectors that sum
-    to zero, with t = ||e||^2, squared distances sum to 2 C sum t, their squares to 2 C sum t^2 + 2 (sum t)^2 +
-    4 ||E^T E||_F^2. Nothing cancels when all vectors share a large offset. Only equal distances would cancel in the
-    variance, and those need C <= d + 1: there the C x C distances are no larger than the vectors and are formed.
+    The vectors are taken from their centre or from the origin.
+
+    With unit vectors u and e = u - mean u, cos(u, u') = 1 - ||e - e'||^2 / 2. Over the ordered
+    pairs of C vectors that sum to zero, with t = ||e||^2, squared distances sum to 2 C sum t, their
+    squares to 2 C sum t^2 + 2 (sum t)^2 + 4 ||E^T E||_F^2. Nothing cancels when all vectors share a
+    large offset. Only equal distances would cancel in the variance, and those need C <= d + 1:
+    there the C x C distances are no larger than the vectors and are formed.
     """
     count, dim = len(vectors), vectors.dim
     scales = vectors.scales if centred else inverse_or_zero(vectors.sizes)

@@ -1,4 +1,7 @@
-"""What every column of a row means: one entry per column, without torch, so that stores and reports read it at once."""
+"""What every column of a row means, one entry per column.
+
+There is no torch here, so that stores and reports read it at once.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,12 @@ STANDARD = "standard definition"
 
 @dataclass(frozen=True)
 class Metric:
-    """A column: its family, the direction that means more collapse (None: neither), source, tail and meaning.
+    """A column of a row, and where its definition comes from.
 
-    heavy_tailed: a few classes or pairs can dominate the value, so its rank or logarithm should be read beside it.
+    `direction` means more collapse (None: neither direction does), `citation` names the source.
+
+    heavy_tailed: a few classes or pairs can dominate the value, so its rank or logarithm should be
+    read beside it.
     """
 
     family: str

@@ -1,4 +1,6 @@
-"""C vectors around their unweighted mean, read in blocks of rows so that no pass needs a copy of them all.
+"""C vectors around their unweighted mean.
+
+They are read in blocks of rows, so that no pass needs a copy of them all.
 
 Shapes: C vectors of d entries; R rows of a block.
 """
@@ -29,11 +31,12 @@ class Vectors:
     """Class means, or rows of the head, around their mean; all results are float64.
 
     Attributes:
-        source: (n, d) of any floating type; indices: (C,) the rows of it that count, or None for all.
+        source: (n, d) of any floating type; indices: (C,) the rows of it that count, or None for
+            all.
         centre: (d,) their unweighted mean.
         sizes: (C,) norms of the vectors themselves.
-        norms: (C,) norms of the centred vectors, exactly zero where the vector equals the centre to rounding, because the
-            direction of such a vector is noise.
+        norms: (C,) norms of the centred vectors, exactly zero where the vector equals the centre to
+            rounding, because the direction of such a vector is noise.
     """
 
     source: Tensor
@@ -96,11 +99,17 @@ class Vectors:
 
     @cached_property
     def scales(self) -> Tensor:
-        """(C,) 1 / norms, zero where the norm is: centred vectors times these are directions."""
+        """(C,) 1 / norms, zero where the norm is.
+
+        Centred vectors times these are directions.
+        """
         return inverse_or_zero(self.norms)
 
     def directions(self) -> Tensor:
-        """(C, d) unit vectors of the centred vectors, a new tensor; zero rows for vectors without a direction."""
+        """(C, d) unit vectors of the centred vectors, a new tensor.
+
+        Zero rows for vectors without a direction.
+        """
         result = self.matrix()
         for rows in self.blocks():
             result[rows] *= self.scales[rows, None]
@@ -113,5 +122,8 @@ class Vectors:
 
     @property
     def in_range(self) -> bool:
-        """Whether the squares of the vectors are within float64, so that all that follows is."""
+        """Whether the squares of the vectors are within float64.
+
+        Then all that follows is, too.
+        """
         return bool(self.sizes.square().sum().isfinite())

@@ -52,7 +52,7 @@ def build_model(
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
 ) -> FeatureModel:
-    """The model of `config` on the CPU in float32, initialised from a generator of its own.
+    """The model of `config` on the CPU in float32, from a generator of its own.
 
     The global generator is left as it was.
 

@@ -35,7 +35,7 @@ class FeatureModel(nn.Module, ABC):
     @property
     @abstractmethod
     def layers(self) -> dict[str, nn.Module]:
-        """The blocks whose outputs are layer features, by name, in the order of computation."""
+        """The blocks whose outputs are layer features, in the order of computation."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (..., classes) of `x`."""

@@ -25,7 +25,10 @@ class ModelError(ValueError):
 
 
 class ModelSettings(Settings):
-    """Settings of one kind of model; each kind is a subclass, listed in `study.models.kinds`."""
+    """Settings of one kind of model.
+
+    Each kind is a subclass, listed in `study.models.kinds`.
+    """
 
     reads: ClassVar[Reads | None]
     """What the inputs are; None where only the checkpoint tells."""

@@ -79,8 +79,8 @@ class HubModel(FeatureModel):
         ]
         if not lists:
             raise ModelError(
-                f"{type(self.body).__name__} keeps its {depth} blocks in no list: "
-                "measure.layers last works"
+                f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers "
+                "last works"
             )
         return {f"block{number}": block for number, block in enumerate(lists[0], start=1)}
 
@@ -153,8 +153,8 @@ def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -
         raise ModelError(f"{path} reads tokens, the data have inputs of shape {input_shape}")
     elif model.positions is not None and input_shape[0] > model.positions:
         raise ModelError(
-            f"{path} has only {model.positions} positions: "
-            f"shorten data.context {input_shape[0] + 1}"
+            f"{path} has only {model.positions} positions: shorten data.context "
+            f"{input_shape[0] + 1}"
         )
 
 

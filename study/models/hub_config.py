@@ -1,4 +1,4 @@
-"""Settings of checkpoints that are measured or trained on, and their parameter counts; no torch."""
+"""Settings of models that start from a checkpoint; no torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class PretrainedModel(ModelSettings):
 
 
 def _stored_parameters(folder: Path) -> int | None:
-    """Elements of all tensors in the safetensors files of `folder`, by their headers alone."""
+    """Elements of all tensors in the safetensors files of `folder`.
+
+    Only the headers of the files are read.
+    """
     if not folder.is_dir():
         raise ModelError(f"model.path: no such folder: {folder}")
     files = sorted(folder.glob("*.safetensors"))

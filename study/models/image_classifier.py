@@ -1,4 +1,4 @@
-"""An image classifier of any kind: a stem, blocks, a neck to features (B, d), a linear head."""
+"""An image classifier: a stem, blocks, a neck to features (B, d), a linear head."""
 
 from __future__ import annotations
 

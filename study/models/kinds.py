@@ -1,4 +1,7 @@
-"""Every kind of model: a new one is a settings class, a file that builds it, and a line here."""
+"""Every kind of model.
+
+A new one is a settings class, a file that builds it, and a line here.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FAMILY = "collapse_study"
 
 
 class OwnModel(FeatureModel):
-    """A model that its settings, the number of classes and the shape of one input describe."""
+    """A model that its settings, its classes and the shape of an input describe."""
 
     def __init__(self, settings: HeadSettings, classes: int, input_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def make_head(settings: HeadSettings, width: int, classes: int, *, bias: bool = 
 
 
 def simplex_frame(classes: int, width: int) -> Tensor:
-    """(classes, width) unit rows with inner products -1 / (classes - 1), turned at random.
+    """(classes, width) unit rows with inner products -1 / (classes - 1).
 
     W = sqrt(C / (C - 1)) P Q^T, P (C, C-1) an orthonormal basis of the vectors orthogonal to 1,
     Q (d, C-1) orthonormal columns drawn from the global generator (Papyan et al. 2020,

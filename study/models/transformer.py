@@ -1,4 +1,6 @@
-"""Decoder-only transformers: GPT-Neo as in Hugging Face transformers, and the GPT of nanoGPT.
+"""Decoder-only transformers: GPT-Neo and the GPT of nanoGPT.
+
+GPT-Neo is that of Hugging Face transformers.
 
 Shapes: B sequences, T tokens, D width, H heads, K = D / H, W window, N = ceil(T / W) windows.
 """
@@ -41,7 +43,10 @@ class Architecture:
     def of(
         cls, settings: GPTNeoModel | NanoGPTModel, *, classes: int, context: int
     ) -> Architecture:
-        """Architecture of `settings`. Raises ModelError when the context exceeds the positions."""
+        """Architecture of `settings`.
+
+        Raises ModelError when the context exceeds the positions.
+        """
         match settings:
             case GPTNeoModel():
                 settings.check_context(context)

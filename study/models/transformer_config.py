@@ -1,4 +1,7 @@
-"""Settings of the transformers that are trained here, and their parameter counts; no torch."""
+"""Settings of the transformers that are trained here, and their parameter counts.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class GPTNeoModel(ModelSettings):
         return (classes + self.positions) * width + blocks + 2 * width
 
     def check_context(self, context: int) -> None:
-        """Raise ModelError when a chunk of `context` tokens has more inputs than positions."""
+        """Raise ModelError when a chunk has more inputs than the model positions.
+
+        A chunk of `context` tokens has one input less.
+        """
         if context - 1 > self.positions:
             raise ModelError(
                 f"model.positions is {self.positions}, but a chunk of data.context {context} has "
@@ -50,7 +56,9 @@ class GPTNeoModel(ModelSettings):
 
 
 class NanoGPTModel(ModelSettings):
-    """The GPT of nanoGPT: scaled global attention, exact GELU, hidden layer of four widths.
+    """The GPT of nanoGPT.
+
+    It has scaled global attention, exact GELU, and a hidden layer of four widths.
 
     It has one position per context token. `bias` switches the biases of linear layers and
     layer norms (the head never has one), `tied` the sharing of head and embedding, `init`

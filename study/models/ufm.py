@@ -31,8 +31,8 @@ class FreeFeatures(OwnModel):
         """(B, d) of the numbers (B,) of samples."""
         if x.is_floating_point() or x.ndim != 1:
             raise ModelError(
-                "free features are asked for by sample number (B,) int64, "
-                f"not {x.dtype} {tuple(x.shape)}"
+                f"free features are asked for by sample number (B,) int64, not {x.dtype} "
+                f"{tuple(x.shape)}"
             )
         rows: Tensor = self.table(x)
         return rows

@@ -1,4 +1,7 @@
-"""The convolutional bodies of image classifiers, three of them adapted from torchvision's."""
+"""The convolutional bodies of image classifiers.
+
+Three of them are adapted from torchvision's.
+"""
 
 from __future__ import annotations
 

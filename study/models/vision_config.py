@@ -164,12 +164,15 @@ class ConvNeXt(ImageModel):
 
 
 def convnext_patch(side: int) -> int:
-    """Width of the patches of ConvNeXt's stem for images whose shorter side is `side` pixels."""
+    """Width of the patches of ConvNeXt's stem.
+
+    `side` is the shorter side of the images in pixels.
+    """
     return 4 if side > SMALL else 2 if side >= 16 else 1
 
 
 class MLP(ImageModel):
-    """A multilayer perceptron: `depth` blocks of a linear layer to `width` units and ReLU.
+    """A multilayer perceptron: `depth` times a linear layer to `width`, ReLU.
 
     It reads the pixels of an image as one vector; the features are the units of the last block.
     """
@@ -187,7 +190,9 @@ class MLP(ImageModel):
 
 
 class UnconstrainedFeatures(HeadSettings):
-    """The unconstrained-features model (Mixon et al. 2020); it needs `data.kind: free`.
+    """The unconstrained-features model (Mixon et al. 2020).
+
+    It needs `data.kind: free`.
 
     A free vector of `width` entries for every training sample stands in place of a network,
     before a linear head. With SGD on whole batches and weight decay it descends

@@ -1,4 +1,7 @@
-"""Precision as an axis: names of arithmetic and what they do to a model. Torch and torchao are imported on use."""
+"""Precision as an axis: names of arithmetic and what they do to a model.
+
+Torch and torchao are imported on use.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is used of torchao, imported without its notices: the only place that names its modules."""
+"""What is used of torchao, imported without its notices.
+
+This is the only place that names its modules.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ CAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 class DynamicLinear(nn.Linear):
     """A linear layer whose inputs are rounded to int8 at run time by torchao's kernel.
 
-    `packed` is what multiplies; `weight` holds its dequantized values for everything that reads weights (tied
-    embeddings, duality metrics).
+    `packed` is what multiplies; `weight` holds its dequantized values for everything that reads
+    weights (tied embeddings, duality metrics).
     """
 
     packed: Tensor
@@ -31,9 +31,9 @@ class DynamicLinear(nn.Linear):
         return F.linear(input, self.packed, self.bias)
 
 
-# Layers of a 16-bit cast on the CPU: products and sums in float32, rounded once, as half-precision units do. Processors
-# without such units (AVX2) take 5 to 60 times longer for the same result, up to the order of the sums. `single` holds the
-# values of the weight as float32.
+# Layers of a 16-bit cast on the CPU: products and sums in float32, rounded once, as half-precision
+# units do. Processors without such units (AVX2) take 5 to 60 times longer for the same result, up
+# to the order of the sums. `single` holds the values of the weight as float32.
 
 
 class HalfLinear(nn.Linear):
@@ -46,7 +46,10 @@ class HalfLinear(nn.Linear):
 
 
 class HalfTransposed(nn.Module):
-    """Hugging Face's `Conv1D`, a linear layer whose weight is (inputs, outputs), with sums in float32."""
+    """Hugging Face's `Conv1D` with sums in float32.
+
+    It is a linear layer whose weight is (inputs, outputs).
+    """
 
     single: Tensor
     bias: nn.Parameter
@@ -88,22 +91,25 @@ def _single(bias: Tensor | None) -> Tensor | None:
 
 @torch.no_grad()
 def quantize(model: ModelT, precision: str | Precision) -> ModelT:
-    """A copy of `model` that computes at `precision`; the model itself is untouched. Deterministic.
+    """A copy of `model` that computes at `precision`; the model itself is untouched.
 
-    Casts convert every parameter and buffer, so features are computed in that dtype, but leave the frequencies of rotary
-    positions in float32, as transformers does; on the CPU linear layers and convolutions sum in float32. Weight formats
-    replace each covered weight by its rounded values, in the checkpoint's dtype; tied weights stay tied. Dynamic formats
-    also turn the linear layers into `DynamicLinear`. The copy is for measuring: its parameters take no gradients.
+    Deterministic.
 
-    Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take (naming layer,
-    sizes and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`, which
-    need data: `study.training.finetune.finetune`.
+    Casts convert every parameter and buffer, so features are computed in that dtype, but leave the
+    frequencies of rotary positions in float32, as transformers does; on the CPU linear layers and
+    convolutions sum in float32. Weight formats replace each covered weight by its rounded values,
+    in the checkpoint's dtype; tied weights stay tied. Dynamic formats also turn the linear layers
+    into `DynamicLinear`. The copy is for measuring: its parameters take no gradients.
+
+    Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take
+    (naming layer, sizes and remedy), for weights that are or become non-finite, and for `qat-`,
+    `efqat-` and `ft-fp32`, which need data: `study.training.finetune.finetune`.
     """
     precision = parse_precision(precision) if isinstance(precision, str) else precision
     if precision.tuning is not None:
         raise PrecisionError(
-            f"{precision.name} measures a fine-tuned model: call study.training.finetune.finetune, which needs data, "
-            f"or measure {precision.untuned.name!r}"
+            f"{precision.name} measures a fine-tuned model: call study.training.finetune.finetune, "
+            f"which needs data, or measure {precision.untuned.name!r}"
         )
     copy = deepcopy(model).requires_grad_(False)
     if precision.family == "cast":
@@ -117,8 +123,9 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
         )
         if not torch.isfinite(values).all():
             raise PrecisionError(
-                f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that are not finite "
-                "in this format: the checkpoint has diverged, or its weights overflow"
+                f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that "
+                "are not finite in this format: the checkpoint has diverged, or its weights "
+                "overflow"
             )
         weight.parameter.copy_(from_rows(values, weight.parameter, weight.transposed))
     return copy
@@ -136,8 +143,9 @@ def _cast(copy: ModelT, precision: Precision) -> ModelT:
     for name, tensor in copy.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise PrecisionError(
-                f"{precision.name}: {name} {tuple(tensor.shape)} has values that are not finite in this format: "
-                "the checkpoint has diverged, or overflows (bf16 has the range of fp32)"
+                f"{precision.name}: {name} {tuple(tensor.shape)} has values that are not finite in "
+                "this format: the checkpoint has diverged, or overflows (bf16 has the range of "
+                "fp32)"
             )
     if precision.format != "fp32":
         for module in copy.modules():
@@ -146,7 +154,10 @@ def _cast(copy: ModelT, precision: Precision) -> ModelT:
 
 
 def _halve(module: nn.Module) -> None:
-    """Gives a layer on the CPU its sums in float32, in place, so that every reference to it sees the change."""
+    """Give a layer on the CPU its sums in float32.
+
+    That happens in place, so that every reference to it sees the change.
+    """
     half = HalfTransposed if is_transposed(module) else HALF.get(type(module))
     if half is not None and module.get_parameter("weight").device.type == "cpu":
         module.__class__ = half
@@ -156,7 +167,10 @@ def _halve(module: nn.Module) -> None:
 
 
 def check_takes(weights: list[Weight], precision: Precision) -> None:
-    """Raises PrecisionError, with name, sizes and remedy, at the first of `weights` that `precision` cannot take."""
+    """Raise PrecisionError at the first of `weights` that `precision` cannot take.
+
+    The message has the name, the sizes and a remedy.
+    """
     for weight in weights:
         problem = obstacle(tuple(weight.rows.shape), weight.parameter.dtype, precision)
         if problem is None and precision.activation is not None:
@@ -164,7 +178,8 @@ def check_takes(weights: list[Weight], precision: Precision) -> None:
         if problem is not None:
             layer = type(weight.places[0].module).__name__
             raise PrecisionError(
-                f"{precision.name} cannot take {weight.name} ({layer}, {tuple(weight.parameter.shape)}): {problem}"
+                f"{precision.name} cannot take {weight.name} ({layer}, "
+                f"{tuple(weight.parameter.shape)}): {problem}"
             )
 
 
@@ -174,16 +189,25 @@ def _dynamic_obstacle(weight: Weight, precision: Precision) -> str | None:
         if isinstance(place.module, nn.Embedding | nn.EmbeddingBag):
             continue
         if type(place.module) is not nn.Linear:
-            return f"the inputs of linear layers alone can be rounded at run time: take {weights_only!r}"
+            return (
+                "the inputs of linear layers alone can be rounded at run time: take "
+                f"{weights_only!r}"
+            )
         if runs_int8_kernel(precision) and weight.parameter.device.type == "cuda":
             o, i = weight.parameter.shape
             if o % 8 != 0 or i % 8 != 0:
-                return f"the CUDA kernel needs multiples of 8: measure on the CPU, or take {weights_only!r}"
+                return (
+                    "the CUDA kernel needs multiples of 8: measure on the CPU, or take "
+                    f"{weights_only!r}"
+                )
     return None
 
 
 def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
-    """Turns the linear layers that hold `weight` into DynamicLinear; the dequantized weight."""
+    """Turn the linear layers that hold `weight` into DynamicLinear.
+
+    Returns the dequantized weight.
+    """
     from study.precision import ao
 
     linears = [place.module for place in weight.places if isinstance(place.module, nn.Linear)]

@@ -1,4 +1,7 @@
-"""The page docs/precision.md, written from the code: `python -m study.precision > docs/precision.md`."""
+"""The page docs/precision.md, written from the code.
+
+`python -m study.precision > docs/precision.md` writes it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ _SHAPE = (768, 768)
 _PAGE = """\
 # Precision
 
-A precision is the arithmetic at which a finished checkpoint is measured, whatever it was trained in. All precisions of
-a point of the grid share one training. (This page is written by `python -m study.precision > docs/precision.md`.)
+A precision is the arithmetic at which a finished checkpoint is measured, whatever it was trained
+in. All precisions of a point of the grid share one training. (This page is written by `python -m
+study.precision > docs/precision.md`.)
 
 ## Names
 
@@ -26,35 +30,42 @@ An unknown name is an error that names the nearest known one.
 
 ## What each one is
 
-Bits per weight include scales and zero points, here for a layer of {shape[0]} x {shape[1]} weights. Scales of integer
-formats have the checkpoint's dtype, that of `int8-dynamic` float32; `-asym` adds a zero point of 8 bits to each.
+Bits per weight include scales and zero points, here for a layer of {shape[0]} x {shape[1]} weights.
+Scales of integer formats have the checkpoint's dtype, that of `int8-dynamic` float32; `-asym` adds
+a zero point of 8 bits to each.
 
 {table}
 
-No layer is left out in silence: one that a format cannot take is an error with its name, its sizes and the remedy.
-`nf4` quantizes its scales in groups of 256, or of the largest power of
-two that divides their number in layers too small for that. A block of zeros stays zero in every format.
+No layer is left out in silence: one that a format cannot take is an error with its name, its sizes
+and the remedy. `nf4` quantizes its scales in groups of 256, or of the largest power of two that
+divides their number in layers too small for that. A block of zeros stays zero in every format.
 
 ## What is rounded
 
-* `fp32`, `bf16`, `fp16` convert every parameter, buffer and activation: features are computed in that dtype.
-  Frequencies of rotary positions stay in float32. Linear layers and convolutions sum in float32 and round once; on the
-  CPU by float32 kernels, as many processors lack fast 16-bit ones (attention products use those of PyTorch).
-* Weight formats round the weights of linear, embedding and convolution layers (an output channel of a convolution is
-  its flattened kernel) and keep the checkpoint's dtype for activations. Norms, biases, vectors and position embeddings
-  stay. A layer is a position embedding if it has `positional = True` or a name such as `wpe`,
-  `position` or `pos_embedding`. Any other matrix that belongs to no layer is an error that names it.
-* `/body` leaves the head and all embeddings as they are, `/head` everything but the head. A head that is tied to the
-  embedding stays tied: quantizing it changes the embedding, and the row says so (`tied_embedding_changed`).
-* `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time. `int8-dynamic` is
-  torchao's Int8DynamicActivationInt8Weight (symmetric, integer product), the others its
-  Int8DynamicActivationIntxWeight (asymmetric). Embeddings have no activations: their weights alone are rounded.
-  Losses and accuracies come from the rounded product; metrics that read the head's rows see its dequantized weights.
-* `qat-` fine-tunes the checkpoint with straight-through fake quantization for `precision_options.qat.epochs`, then
-  rounds. `ft-fp32` is the same fine-tuning without quantization: compare `qat-` with it, not with the checkpoint.
-  `efqat-` updates only the share `precision_options.efqat.share` of each weight's rows, those of largest mean
-  magnitude; all other rows stay as they are bit for bit, weight decay included. Biases and norms are updated, and so
-  are, in full, matrices that are not rounded: position embeddings, and with `/body` or `/head` what is outside.
+* `fp32`, `bf16`, `fp16` convert every parameter, buffer and activation: features are computed in
+  that dtype. Frequencies of rotary positions stay in float32. Linear layers and convolutions sum in
+  float32 and round once; on the CPU by float32 kernels, as many processors lack fast 16-bit ones
+  (attention products use those of PyTorch).
+* Weight formats round the weights of linear, embedding and convolution layers (an output channel of
+  a convolution is its flattened kernel) and keep the checkpoint's dtype for activations. Norms,
+  biases, vectors and position embeddings stay. A layer is a position embedding if it has
+  `positional = True` or a name such as `wpe`, `position` or `pos_embedding`. Any other matrix that
+  belongs to no layer is an error that names it.
+* `/body` leaves the head and all embeddings as they are, `/head` everything but the head. A head
+  that is tied to the embedding stays tied: quantizing it changes the embedding, and the row says so
+  (`tied_embedding_changed`).
+* `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time.
+  `int8-dynamic` is torchao's Int8DynamicActivationInt8Weight (symmetric, integer product), the
+  others its Int8DynamicActivationIntxWeight (asymmetric). Embeddings have no activations: their
+  weights alone are rounded. Losses and accuracies come from the rounded product; metrics that read
+  the head's rows see its dequantized weights.
+* `qat-` fine-tunes the checkpoint with straight-through fake quantization for
+  `precision_options.qat.epochs`, then rounds. `ft-fp32` is the same fine-tuning without
+  quantization: compare `qat-` with it, not with the checkpoint. `efqat-` updates only the share
+  `precision_options.efqat.share` of each weight's rows, those of largest mean magnitude; all other
+  rows stay as they are bit for bit, weight decay included. Biases and norms are updated, and so
+  are, in full, matrices that are not rounded: position embeddings, and with `/body` or `/head` what
+  is outside.
 """
 
 

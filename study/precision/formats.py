@@ -1,6 +1,9 @@
-"""Weight formats on matrices: rounding to a format, what a format can take, what it needs to be stored.
+"""Weight formats on matrices.
 
-Shapes: o output channels (rows), i weights of a channel. Convolution kernels come flattened to o x i.
+Rounding to a format, what a format can take, what it needs to be stored.
+
+Shapes: o output channels (rows), i weights of a channel. Convolution kernels come flattened to
+o x i.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ _NF4_SCALES_PER_GROUP = 256
 
 
 def round_weight(weight_oi: Tensor, precision: Precision) -> Tensor:
-    """The values that `weight_oi` (o, i) has after storage in the format of `precision`, in its own dtype.
+    """The values that `weight_oi` (o, i) has after storage at `precision`.
 
-    Integer formats: q = clamp(round(w / scale) + zero, low, high), value (q - zero) * scale, computed as torchao's
-    IntxUnpackedToInt8Tensor does. Float formats are read back from torchao's tensor classes; a block of zeros,
-    for which their scale would be 0/0, stays zero. `obstacle` says which matrices a format takes.
+    They are in its own dtype.
+
+    Integer formats: q = clamp(round(w / scale) + zero, low, high), value (q - zero) * scale,
+    computed as torchao's IntxUnpackedToInt8Tensor does. Float formats are read back from torchao's
+    tensor classes; a block of zeros, for which their scale would be 0/0, stays zero. `obstacle`
+    says which matrices a format takes.
     """
     matrix = weight_oi.detach().contiguous()
     if matrix.shape[1] == 1 and (precision.family == "int" or precision.format in _FLOAT8):
@@ -88,7 +94,10 @@ def _round_to_floats(weight_oi: Tensor, name: str) -> Tensor:
 
 
 def nf4_scales_per_group(shape: tuple[int, ...]) -> int:
-    """How many of nf4's scales are quantized together: 256, or the largest divisor of it that fits small layers."""
+    """How many of nf4's scales are quantized together.
+
+    256, or the largest divisor of it that fits small layers.
+    """
     return gcd(_NF4_SCALES_PER_GROUP, prod(shape) // 64)
 
 
@@ -101,7 +110,10 @@ def _block(shape: tuple[int, ...], precision: Precision) -> tuple[int, ...]:
 
 
 def obstacle(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -> str | None:
-    """Why a matrix (o, i) cannot be stored in the format of `precision`, and the remedy; None where it can."""
+    """Why a matrix (o, i) cannot be stored in the format of `precision`, or None.
+
+    The reason ends in a remedy.
+    """
     allowed = [torch.float32, torch.bfloat16]
     if precision.family == "int" and precision.activation is None:
         allowed.append(torch.float16)
@@ -115,7 +127,10 @@ def obstacle(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -
         return f"it has one input, whose rounding torchao cannot do: take {precision.format}"
     if precision.format == "nf4":
         if prod(shape) % 64 != 0:
-            return f"its {prod(shape)} weights do not divide into blocks of 64: take fp8 or an integer format"
+            return (
+                f"its {prod(shape)} weights do not divide into blocks of 64: take fp8 or an "
+                "integer format"
+            )
     elif precision.group is not None and i % precision.group != 0:
         return (
             f"{i} weights per output channel do not divide into groups of {precision.group}: take "
@@ -125,7 +140,10 @@ def obstacle(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -
 
 
 def _coarser(i: int, precision: Precision) -> str:
-    """The integer formats that rows of `i` weights can take instead, the nearest granularity first."""
+    """The integer formats that rows of `i` weights can take instead.
+
+    The nearest granularity comes first.
+    """
     groups = [group for group in reversed(GROUPS) if i % group == 0]
     candidates = [replace(precision, group=group) for group in groups]
     return " or ".join(
@@ -134,7 +152,10 @@ def _coarser(i: int, precision: Precision) -> str:
 
 
 def stored_bits(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -> int:
-    """Bits that a matrix (o, i) takes in the format of `precision`, packed, with its scales and zero points."""
+    """Bits that a matrix (o, i) takes in the format of `precision`, packed.
+
+    Its scales and zero points are included.
+    """
     weights = prod(shape)
     own = dtype.itemsize * 8
     if precision.format in _FLOAT8:
@@ -156,6 +177,9 @@ def stored_bits(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision
 
 
 def runs_int8_kernel(precision: Precision) -> bool:
-    """`int8-dynamic` multiplies integers by integers; other dynamic formats round both sides and multiply floats."""
+    """`int8-dynamic` multiplies integers by integers.
+
+    Other dynamic formats round both sides and multiply floats.
+    """
     plain = precision.symmetric and precision.granularity == "channel"
     return precision.activation is not None and precision.format == "int8" and plain

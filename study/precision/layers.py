@@ -1,4 +1,7 @@
-"""Which weights of a model a precision covers. Every tensor is either covered, known to stay, or an error."""
+"""Which weights of a model a precision covers.
+
+Every tensor is either covered, known to stay, or an error.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight tensor of a model with every place that shares it (a tied embedding and head are one weight)."""
+    """A weight tensor of a model with every place that shares it.
+
+    A tied embedding and head are one weight.
+    """
 
     name: str
     parameter: nn.Parameter
@@ -45,7 +51,10 @@ class Weight:
 
 
 def as_rows(weight: Tensor, transposed: bool) -> Tensor:
-    """A weight as a contiguous matrix, one output channel a row; `transposed`: channels are its last dimension."""
+    """A weight as a contiguous matrix, one output channel a row.
+
+    `transposed`: channels are its last dimension.
+    """
     return (weight.t() if transposed else weight.flatten(1)).contiguous()
 
 
@@ -55,7 +64,10 @@ def from_rows(rows: Tensor, like: Tensor, transposed: bool) -> Tensor:
 
 
 def find_head(model: nn.Module) -> nn.Module | None:
-    """The classifier head: the attribute `head`, or what Hugging Face's `get_output_embeddings` returns."""
+    """The classifier head, or None.
+
+    It is the attribute `head`, or what Hugging Face's `get_output_embeddings` returns.
+    """
     head = getattr(model, "head", None)
     embeddings = getattr(model, "get_output_embeddings", None)
     if head is None and callable(embeddings):
@@ -66,16 +78,17 @@ def find_head(model: nn.Module) -> nn.Module | None:
 def covered_weights(model: nn.Module, precision: Precision) -> list[Weight]:
     """The weights in the scope of `precision`, tied ones once, in the model's order.
 
-    Linear layers, attention projections, embeddings and convolutions are covered. Biases, norms and other vectors,
-    and position embeddings (a module with `positional = True`, or a name such as `wpe` or `pos_embedding`), stay.
-    `body` leaves the head and every embedding as they are; `head` includes the embedding that is tied to it.
-    Raises PrecisionError for a matrix that belongs to none of these, and where nothing is in scope.
+    Linear layers, attention projections, embeddings and convolutions are covered. Biases, norms and
+    other vectors, and position embeddings (a module with `positional = True`, or a name such as
+    `wpe` or `pos_embedding`), stay. `body` leaves the head and every embedding as they are; `head`
+    includes the embedding that is tied to it. Raises PrecisionError for a matrix that belongs to
+    none of these, and where nothing is in scope.
     """
     head = find_head(model)
     if head is None and precision.scope != "all":
         raise PrecisionError(
-            f"{precision.name}: cannot tell the head of {type(model).__name__}: give it an attribute `head`, "
-            f"or measure {precision.name.removesuffix('/' + precision.scope)!r}"
+            f"{precision.name}: cannot tell the head of {type(model).__name__}: give it an "
+            f"attribute `head`, or measure {precision.name.removesuffix('/' + precision.scope)!r}"
         )
     weights = [
         weight for weight in _all_weights(model, head, precision) if _in_scope(weight, precision)
@@ -104,9 +117,10 @@ def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision)
                 if precision.scope == "head":
                     continue
                 raise PrecisionError(
-                    f"{precision.name}: {name} of {type(module).__name__} {tuple(parameter.shape)} is a matrix that "
-                    f"no format covers: make it a linear, embedding or convolution layer, mark a position table "
-                    f"by `positional = True` on its module, or measure {replace(precision, scope='head').name!r}"
+                    f"{precision.name}: {name} of {type(module).__name__} {tuple(parameter.shape)} "
+                    "is a matrix that no format covers: make it a linear, embedding or "
+                    "convolution layer, mark a position table by `positional = True` on its "
+                    f"module, or measure {replace(precision, scope='head').name!r}"
                 )
             places.setdefault(parameter, []).append(Place(name, module, attribute))
     return [_weight(parameter, tuple(shared), head) for parameter, shared in places.items()]
@@ -124,7 +138,10 @@ def _weight(parameter: nn.Parameter, places: tuple[Place, ...], head: nn.Module 
 
 
 def is_transposed(module: nn.Module) -> bool:
-    """Hugging Face's `Conv1D` is a linear layer with its weight stored as (inputs, outputs)."""
+    """Whether a layer is Hugging Face's `Conv1D`.
+
+    That is a linear layer with its weight stored as (inputs, outputs).
+    """
     return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
 
 
@@ -137,7 +154,10 @@ def _is_known(module: nn.Module, attribute: str) -> bool:
 
 
 def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> bool:
-    """Vectors (also such of shape (d, 1, 1)) of layers that hold no weights, and position embeddings."""
+    """Whether a parameter stays as it is: vectors and position embeddings do.
+
+    Vectors (also such of shape (d, 1, 1)) stay in layers that hold no weights.
+    """
     marked = getattr(module, "positional", None)
     if marked is True:
         return True
@@ -149,8 +169,9 @@ def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> b
             and not _POSITIONAL_NAME.fullmatch(name)
         ):
             raise PrecisionError(
-                f"{path} (Embedding, {tuple(parameter.shape)}) may be a table of positions, which stays as it is: "
-                "set `positional` on the module, True for positions, False for anything else"
+                f"{path} (Embedding, {tuple(parameter.shape)}) may be a table of positions, which "
+                "stays as it is: set `positional` on the module, True for positions, False for "
+                "anything else"
             )
         return marked is None and _POSITIONAL_NAME.fullmatch(name) is not None
     if _is_known(module, attribute):

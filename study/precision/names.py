@@ -1,4 +1,7 @@
-"""Names of precisions: what they mean, how they are parsed. No torch here, so that plans and errors are instant."""
+"""Names of precisions: what they mean, how they are parsed.
+
+No torch here, so that plans and errors are instant.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ integer    = "int" , bits , [ group | "-tensor" ] , [ "-asym" ] ;
 dynamic    = "int" , bits , [ group ] , [ "-asym" ] , "-dynamic" ;
 bits       = "2" | "3" | "4" | "5" | "6" | "7" | "8" ;
 group      = "-g32" | "-g64" | "-g128" ;
-float      = "fp8" | "fp8-e5m2" | "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2" | "mxfp4" | "nvfp4" | "nf4" ;
+float      = "fp8" | "fp8-e5m2" | "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2"
+           | "mxfp4" | "nvfp4" | "nf4" ;
 scope      = "/body" | "/head" ;
 """
 
@@ -44,20 +48,27 @@ FLOATS: dict[str, tuple[int, int | None]] = {
 
 
 class PrecisionError(ValueError):
-    """A precision that does not exist, or that a model, layer or device cannot take; the message is for the user."""
+    """A precision that does not exist, or that a model, layer or device cannot take.
+
+    The message is for the user.
+    """
 
 
 @dataclass(frozen=True)
 class Precision:
     """The arithmetic at which a checkpoint is measured, whatever it was trained in.
 
-    family       cast (every parameter, buffer and activation in `format`), int or float (weights rounded to `format`)
+    family       cast (every parameter, buffer and activation in `format`), int or float (weights
+                 rounded to `format`)
     format       `fp32`, `int4`, `mxfp6-e2m3`, ...
     bits         bits of one weight, without scales and zero points
-    granularity  which weights share a scale: an output channel, `group` consecutive ones of it, or the whole tensor
+    granularity  which weights share a scale: an output channel, `group` consecutive ones of it, or
+                 the whole tensor
     symmetric    False: integer zero points (`-asym`)
-    activation   `int8`: the inputs of linear layers are rounded as well, one scale a token, chosen at run time
-    tuning       fine-tuning before the measurement: `qat`, `efqat`, or `ft` (the control without quantization)
+    activation   `int8`: the inputs of linear layers are rounded as well, one scale a token, chosen
+                 at run time
+    tuning       fine-tuning before the measurement: `qat`, `efqat`, or `ft` (the control without
+                 quantization)
     scope        `all` weights, `body` (head and embeddings stay) or `head`
     """
 
@@ -125,7 +136,10 @@ def known_precisions() -> dict[str, Precision]:
 
 
 def parse_precision(name: str) -> Precision:
-    """The precision called `name`; PrecisionError names the nearest known one. The grammar stands in `GRAMMAR`."""
+    """The precision called `name`; PrecisionError names the nearest known one.
+
+    The grammar stands in `GRAMMAR`.
+    """
     known = known_precisions()
     if name in known:
         return known[name]
@@ -133,15 +147,19 @@ def parse_precision(name: str) -> Precision:
 
     nearest = get_close_matches(name.strip().lower(), known, n=1, cutoff=0.0)[0]
     raise PrecisionError(
-        f"unknown precision {name!r}: the nearest known one is {nearest!r}. Known are {', '.join(CASTS)}, ft-fp32, "
-        "int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, then -dynamic (not after -tensor), "
-        f"{', '.join(FLOATS)}; qat- or efqat- before an integer format without -dynamic, /body or /head behind a weight "
-        "format (docs/precision.md has the grammar)"
+        f"unknown precision {name!r}: the nearest known one is {nearest!r}. Known are "
+        f"{', '.join(CASTS)}, ft-fp32, int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, "
+        f"then -dynamic (not after -tensor), {', '.join(FLOATS)}; qat- or efqat- before an integer "
+        "format without -dynamic, /body or /head behind a weight format (docs/precision.md has "
+        "the grammar)"
     )
 
 
 def options_used(precision: Precision) -> tuple[str, ...]:
-    """The groups of `precision_options` that change what this precision measures, hence enter its cell's key."""
+    """The groups of `precision_options` that change what this precision measures.
+
+    They enter its cell's key.
+    """
     if precision.tuning is None:
         return ()
     return ("efqat", "qat") if precision.tuning == "efqat" else ("qat",)

@@ -20,15 +20,21 @@ from study.precision.names import Precision
 def quantization_record(
     model: nn.Module, measured: nn.Module, precision: Precision
 ) -> dict[str, float | int | bool | str | None]:
-    """How `measured`, which is the checkpoint `model` at `precision`, differs from it; columns of a row.
+    """How `measured`, which is the checkpoint `model` at `precision`, differs from it.
 
-    quantized_share         share of the parameters (tied ones once) that the precision rounds; casts round all of them,
-                            `fp32` and `ft-fp32` none
-    bits_per_weight         bits of a rounded weight with its share of scales and zero points; 32 for `fp32`
-    model_bytes             parameters and buffers as they would be stored, packed, with scales and zero points
-    weight_error            ||Q - W||_F / ||W||_F over the covered weights (all parameters for casts); for `qat-`,
-                            `efqat-` and `ft-fp32` it contains how far fine-tuning moved them. Null where W = 0
-    tied_embedding_changed  whether the embedding that shares the head's weights was rounded; null without a tie
+    Columns of a row.
+
+    quantized_share         share of the parameters (tied ones once) that the precision rounds;
+                            casts round all of them, `fp32` and `ft-fp32` none
+    bits_per_weight         bits of a rounded weight with its share of scales and zero points; 32
+                            for `fp32`
+    model_bytes             parameters and buffers as they would be stored, packed, with scales and
+                            zero points
+    weight_error            ||Q - W||_F / ||W||_F over the covered weights (all parameters for
+                            casts); for `qat-`, `efqat-` and `ft-fp32` it contains how far
+                            fine-tuning moved them. Null where W = 0
+    tied_embedding_changed  whether the embedding that shares the head's weights was rounded; null
+                            without a tie
     quantized_layers        JSON list of the rounded weights by name, tied ones in every place
     """
     if precision.family == "cast":
@@ -65,7 +71,9 @@ def quantization_record(
 
 @dataclass
 class RelativeError:
-    """||x - reference||_F / ||reference||_F over everything it was updated with; sums are in float64.
+    """||x - reference||_F / ||reference||_F over everything it was updated with.
+
+    Sums are in float64.
 
     The logits error of a precision: update it with the logits of both models, batch by batch.
     """

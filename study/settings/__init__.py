@@ -1,1 +1,4 @@
-"""What a setting is: its types, its flat name, its faults, and the YAML that it is read from. No torch."""
+"""What a setting is, and the YAML that it is read from.
+
+Its types, its flat name, its faults; no torch.
+"""

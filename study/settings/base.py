@@ -1,4 +1,7 @@
-"""The base of every settings class: frozen, no unknown fields, no silent conversions except those YAML needs."""
+"""The base of every settings class.
+
+Frozen, no unknown fields, no silent conversions except those that YAML needs.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """Frozen settings with unknown fields forbidden and strict types (`true` is not a number, `"3"` is not an int)."""
+    """Frozen settings with unknown fields forbidden and strict types.
+
+    `true` is not a number, `"3"` is not an int.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _float_from_yaml(value: Any) -> Any:
-    """PyYAML reads `3e-4` (no dot) as a string; a float field takes what Python's float() takes."""
+    """PyYAML reads `3e-4` (no dot) as a string.
+
+    A float field takes what Python's float() takes.
+    """
     if isinstance(value, str):
         try:
             return float(value)

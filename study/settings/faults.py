@@ -1,4 +1,7 @@
-"""What is wrong with a request, where, and what to do about it: every fault of a file at once, never a traceback."""
+"""What is wrong with a request, where, and what to do about it.
+
+Every fault of a file is told at once, never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong. `path` is the place in the YAML (`grid.width[2]`), `fix` what to do about it."""
+    """One thing that is wrong.
+
+    `path` is the place in the YAML (`grid.width[2]`), `fix` what to do about it.
+    """
 
     path: str
     message: str

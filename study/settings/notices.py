@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_notices_of_torchao() -> Iterator[None]:
-    """torchao reports kernels of other machines as `Failed to load`, and torch its use of old calls."""
+    """Silence the import notices of torchao and torch.
+
+    torchao reports kernels of other machines as `Failed to load`, and torch its use of old calls.
+    """
     loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,8 @@
 """Learning-rate schedules: pure functions of progress, no torch.
 
-Progress is the share of optimizer steps done, step / steps in [0, 1). During the first `warmup` of it the factor
-rises linearly from 0 to 1; the schedule proper then runs over what is left, s = (progress - warmup) / (1 - warmup).
+Progress is the share of optimizer steps done, step / steps in [0, 1). During the first `warmup`
+of it the factor rises linearly from 0 to 1; the schedule proper then runs over what is left,
+s = (progress - warmup) / (1 - warmup).
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Linear(_Schedule):
 
 
 class Cosine(_Schedule):
-    """floor + (1 - floor) (1 + cos(pi s)) / 2 (Loshchilov & Hutter 2017, without restarts)."""
+    """floor + (1 - floor) (1 + cos(pi s)) / 2.
+
+    Loshchilov & Hutter 2017, without restarts.
+    """
 
     kind: Literal["cosine"] = "cosine"
     floor: Share = 0.0
@@ -67,7 +71,10 @@ class MultiStep(_Schedule):
 
 
 class WSD(_Schedule):
-    """Warm-up, stable, decay: 1 until the last `decay` of s, then linear to `floor` (Hu et al. 2024)."""
+    """Warm-up, stable, decay (Hu et al. 2024).
+
+    The factor is 1 until the last `decay` of s, then falls linearly to `floor`.
+    """
 
     kind: Literal["wsd"] = "wsd"
     decay: Annotated[Float, Field(gt=0, le=1)] = 0.2

@@ -26,7 +26,10 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, annotation) of every setting below a class, alternatives of a union included."""
+    """(dotted path, annotation) of every setting below a class.
+
+    The alternatives of a union are included.
+    """
     hints = typing.get_type_hints(model, include_extras=True)
     for name in model.model_fields:
         path = f"{prefix}{name}"
@@ -39,9 +42,12 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def column_names(model: type[BaseModel], *, apart: str = "") -> dict[str, str]:
-    """Dotted path -> column: the leaf name where it is unique in the schema, else the path joined by `_`.
+    """Dotted path -> column.
 
-    Settings below the section `apart` do not count for uniqueness and are named by their path below it.
+    The column is the leaf name where that is unique in the schema, else the path joined by `_`.
+
+    Settings below the section `apart` do not count for uniqueness and are named by their path below
+    it.
     """
     paths = list(dict.fromkeys(path for path, _ in leaves(model)))
     counted = [path.rpartition(".")[2] for path in paths if not path.startswith(f"{apart}.")]
@@ -58,7 +64,10 @@ def column_names(model: type[BaseModel], *, apart: str = "") -> dict[str, str]:
 
 
 def column_kinds(model: type[BaseModel]) -> dict[str, type]:
-    """Dotted path -> str, int, float or bool: the type of the setting's column. What is no plain number is text."""
+    """Dotted path -> str, int, float or bool: the type of the setting's column.
+
+    What is no plain number is text.
+    """
     kinds: dict[str, type] = {}
     for path, annotation in leaves(model):
         found = set(_atoms(annotation)) - {type(None)}
@@ -83,7 +92,10 @@ def _atoms(annotation: Any) -> Iterator[type]:
 
 
 def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
-    """Dotted path -> value of every setting of an instance; lists become compact JSON text."""
+    """Dotted path -> value of every setting of an instance.
+
+    Lists become compact JSON text.
+    """
     values: dict[str, Scalar] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
@@ -98,10 +110,12 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
 
 
 def plain(settings: BaseModel) -> dict[str, Any]:
-    """Nested settings for a key: defaults written out, fields left out while equal to the neutral value they name.
+    """Nested settings for a key, defaults written out.
 
-    A field added after stores exist is declared `Field(..., json_schema_extra={"neutral": value})`: as long as it has
-    that value the key is the one that the settings had before the field existed.
+    Fields are left out while equal to the neutral value that they name.
+
+    A field added after stores exist is declared `Field(..., json_schema_extra={"neutral": value})`:
+    as long as it has that value the key is the one that the settings had before the field existed.
     """
     values: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
@@ -114,5 +128,8 @@ def plain(settings: BaseModel) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, ASCII, no NaN. Floats print as Python's shortest repr."""
+    """Canonical JSON: sorted keys, no spaces, ASCII, no NaN.
+
+    Floats print as Python's shortest repr.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""Pydantic's validation errors as faults with a path of the YAML, the offending value and a remedy."""
+"""Pydantic's validation errors as faults with a path, a value and a remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def validation_faults(
     prefix: str = "",
     origins: Mapping[str, str] | None = None,
 ) -> Iterator[Fault]:
-    """Every fault of `value` under `model`. `origins` tells from which axis or rule a dotted path got its value."""
+    """Every fault of `value` under `model`.
+
+    `origins` tells from which axis or rule a dotted path got its value.
+    """
     try:
         model.model_validate(value)
     except ValidationError as error:

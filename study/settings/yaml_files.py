@@ -14,7 +14,10 @@ Mapping = dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that notes keys given twice (PyYAML itself keeps the last in silence) and keys that are no text."""
+    """SafeLoader that notes keys given twice and keys that are no text.
+
+    PyYAML itself keeps the last of equal keys in silence.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -42,7 +45,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Mapping:
-    """The mapping that a YAML file holds. Raises StudyError for a file that is missing, unreadable or no mapping."""
+    """The mapping that a YAML file holds.
+
+    Raises StudyError for a file that is missing, unreadable or no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -92,7 +98,10 @@ def parse_yaml(text: str, *, source: str) -> Mapping:
 
 
 def merge(below: Mapping, above: Mapping) -> Mapping:
-    """Deep merge of mappings: `above` wins, mappings merge key by key, everything else (lists too) is replaced."""
+    """Deep merge of mappings: `above` wins.
+
+    Mappings merge key by key; everything else, lists too, is replaced.
+    """
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -105,8 +114,9 @@ def merge(below: Mapping, above: Mapping) -> Mapping:
 def read_extended(path: Path) -> Mapping:
     """A YAML file with its chain of `extends` merged in, the nearest file winning.
 
-    Relative corpus paths of an extended file in another folder keep their meaning only if both files share a folder,
-    so the path of `extends` is resolved against the file that names it and settings against the file that is launched.
+    Relative corpus paths of an extended file in another folder keep their meaning only if both
+    files share a folder, so the path of `extends` is resolved against the file that names it and
+    settings against the file that is launched.
     """
     chain: list[Path] = []
     merged: Mapping = {}

@@ -1,1 +1,4 @@
-"""One training: steps, losses, optimizer, states to resume from, checkpoints, fine-tuning at a precision."""
+"""One training.
+
+Steps, losses, optimizer, states to resume from, checkpoints, fine-tuning at a precision.
+"""

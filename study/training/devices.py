@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto`: a CUDA device where there is one, else the CPU. Raises ModelError for a device that is not there."""
+    """`auto`: a CUDA device where there is one, else the CPU.
+
+    Raises ModelError for a device that is not there.
+    """
     import torch
 
     from study.models import ModelError

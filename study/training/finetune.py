@@ -1,4 +1,7 @@
-"""Fine-tuning a checkpoint under fake quantization (`qat-`, `efqat-`) or without it (`ft-fp32`, their control)."""
+"""Fine-tuning a checkpoint.
+
+Under fake quantization (`qat-`, `efqat-`) or without it (`ft-fp32`, their control).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ from study.training.train import Diverged, Progress, train
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Rounds forward, passes the gradient on unchanged (Bengio et al. 2013), also where integers are clamped."""
+    """Rounds forward, passes the gradient on unchanged (Bengio et al. 2013).
+
+    It does so where integers are clamped, too.
+    """
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, precision: Precision, transposed: bool) -> Tensor:
@@ -33,7 +39,10 @@ class _StraightThrough(torch.autograd.Function):
 
 
 class FakeQuantized(nn.Module):
-    """A weight as the forward pass sees it: rounded by the function that `quantize` uses."""
+    """A weight as the forward pass sees it.
+
+    It is rounded by the function that `quantize` uses.
+    """
 
     def __init__(self, precision: Precision, transposed: bool) -> None:
         super().__init__()
@@ -45,10 +54,12 @@ class FakeQuantized(nn.Module):
 
 
 class LargestRows(nn.Module):
-    """A weight of which only the rows of largest mean magnitude are parameters (EfQAT, Ashkboos et al. 2024).
+    """A weight of which only some rows are parameters (EfQAT).
 
-    The other rows are a buffer: no gradient, momentum or weight decay can reach them. `share` of the rows, rounded
-    up, are trained. `transposed`: rows are the last dimension.
+    These are the rows of largest mean magnitude (Ashkboos et al. 2024, arXiv 2411.11038).
+
+    The other rows are a buffer: no gradient, momentum or weight decay can reach them. `share` of
+    the rows, rounded up, are trained. `transposed`: rows are the last dimension.
     """
 
     frozen: Tensor
@@ -80,14 +91,17 @@ def finetune(
     *,
     beat: Callable[[Progress], None] | None = None,
 ) -> FeatureModel:
-    """A fine-tuned copy of the checkpoint `model` at `precision`, as `quantize` would return it: to be measured.
+    """A fine-tuned copy of the checkpoint `model` at `precision`.
 
-    Trains by `config.train`, with the epochs and the learning rate of `config.precision_options.qat`, in the same
-    order of the data for every precision of a checkpoint. Weights in the scope of the precision are rounded in every
-    forward pass (`qat-`, `efqat-`) and once more, to the same values, at the end; `ft-fp32` rounds nothing.
+    It is what `quantize` would return, to be measured.
 
-    Raises PrecisionError if the precision needs no fine-tuning or a layer cannot take its format, and what
-    `study.training.train.train` raises.
+    Trains by `config.train`, with the epochs and the learning rate of
+    `config.precision_options.qat`, in the same order of the data for every precision of a
+    checkpoint. Weights in the scope of the precision are rounded in every forward pass (`qat-`,
+    `efqat-`) and once more, to the same values, at the end; `ft-fp32` rounds nothing.
+
+    Raises PrecisionError if the precision needs no fine-tuning or a layer cannot take its format,
+    and what `study.training.train.train` raises.
     """
     if precision.tuning is None:
         raise PrecisionError(f"{precision.name} needs no fine-tuning: call quantize")
@@ -117,7 +131,10 @@ def finetune(
 
 
 def _parametrize(weight: Weight, precision: Precision, share: float | None) -> None:
-    """Puts fake quantization between the weight and all its places, which go on sharing one parameter."""
+    """Put fake quantization between the weight and all its places.
+
+    The places go on sharing one parameter.
+    """
     rows = None if share is None else LargestRows(weight.parameter, share, weight.transposed)
     for place in weight.places:
         # A parameter of its own first: registration writes into the one it finds.

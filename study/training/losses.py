@@ -1,8 +1,11 @@
-"""Losses of a linear head, over chunks of samples: the logits of all samples are never held at once.
+"""Losses of a linear head, over chunks of samples.
 
-Every loss is a sum over samples of l(z, y), z = W h + b the logits of one sample and y its class. Its gradient with
-respect to z is known in closed form, so one pass over the chunks gives the loss, dL/dh, dL/dW and dL/db; the backward
-pass only scales them. Memory is one chunk of logits, in the dtype of the products, plus the gradients themselves.
+The logits of all samples are never held at once.
+
+Every loss is a sum over samples of l(z, y), z = W h + b the logits of one sample and y its
+class. Its gradient with respect to z is known in closed form, so one pass over the chunks gives
+the loss, dL/dh, dL/dW and dL/db; the backward pass only scales them. Memory is one chunk of
+logits, in the dtype of the products, plus the gradients themselves.
 
 Shapes: N samples, D width, V classes, R rows of a tile.
 """
@@ -20,19 +23,28 @@ from torch.autograd.function import once_differentiable
 IGNORED = -100
 
 CHUNK_ELEMENTS = 2**25
-"""Logits of one chunk: the matrix products are large, yet the chunk is small beside a model's gradients."""
+"""Logits of one chunk.
+
+The matrix products are large, yet the chunk is small beside a model's gradients.
+"""
 TILE_ELEMENTS = 2**19
-"""Logits of one tile and thread: what is done elementwise, in float32, stays in the cache of a CPU."""
+"""Logits of one tile and thread.
+
+What is done elementwise, in float32, stays in the cache of a CPU.
+"""
 
 LossName = Literal["cross_entropy", "label_smoothing", "focal", "mse"]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of one sample as a function of its logits z (V,) and class y; p = softmax(z), e_y the y-th unit vector.
+    """A loss of one sample as a function of its logits z (V,) and class y.
+
+    P = softmax(z), e_y the y-th unit vector.
 
     cross_entropy    -log p_y
-    label_smoothing  -sum_c q_c log p_c, q = (1 - smoothing) e_y + smoothing / V (Szegedy et al. 2016)
+    label_smoothing  -sum_c q_c log p_c, q = (1 - smoothing) e_y + smoothing / V (Szegedy et al.
+                     2016)
     focal            -(1 - p_y)^gamma log p_y (Lin et al. 2017, eq. 4)
     mse              ||z - e_y||^2 / 2 (Han, Papyan & Donoho 2022, without weight decay)
     """
@@ -46,8 +58,8 @@ class Loss:
 class LossSums:
     """Sums over the samples of a batch, scalars on the device of the features.
 
-    `loss` carries the gradient. `correct` counts samples whose own logit, in the dtype of the products, is larger than
-    every other.
+    `loss` carries the gradient. `correct` counts samples whose own logit, in the dtype of the
+    products, is larger than every other.
     """
 
     loss: Tensor
@@ -55,16 +67,19 @@ class LossSums:
 
 
 def head_loss(features: Tensor, head: nn.Linear, targets: Tensor, loss: Loss) -> LossSums:
-    """Sum of `loss` over samples, differentiable once with respect to features, weight and bias.
+    """Sum of `loss` over samples.
+
+    It is differentiable once with respect to features, weight and bias.
 
     Args:
         features: (..., D).
         head: weight (V, D), bias (V,) or None.
-        targets: (...) int64 classes; -100 is no sample. Best left on the CPU: choosing the samples then waits for
-            no device.
+        targets: (...) int64 classes; -100 is no sample. Best left on the CPU: choosing the samples
+            then waits for no device.
         loss: which loss.
 
-    Under autocast the matrix products are taken in its dtype; softmax and sums are in float32 at least.
+    Under autocast the matrix products are taken in its dtype; softmax and sums are in float32 at
+    least.
     """
     flat, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
     kept = targets != IGNORED
@@ -132,7 +147,10 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def _replace_by_gradient(logits_RxV: Tensor, y_R: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Loss (R,) and hits (R,) of a tile, whose logits are overwritten by the gradient with respect to them."""
+    """Loss (R,) and hits (R,) of a tile.
+
+    The tile's logits are overwritten by the gradient with respect to them.
+    """
     R, V = logits_RxV.shape
     flat, at_y = logits_RxV.view(-1), torch.arange(R, device=y_R.device) * V + y_R
     own = flat[at_y]
@@ -167,7 +185,10 @@ def _rows(elements: int, V: int) -> int:
 
 
 def _tile_rows(V: int, device: torch.device) -> int:
-    """Rows of a tile: what fits the caches of a CPU's threads; a whole chunk elsewhere. Rows do not affect each other."""
+    """Rows of a tile: what fits the caches of a CPU's threads.
+
+    A whole chunk elsewhere. Rows do not affect each other.
+    """
     return _rows(
         TILE_ELEMENTS * torch.get_num_threads() if device.type == "cpu" else CHUNK_ELEMENTS, V
     )

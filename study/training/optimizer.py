@@ -11,10 +11,12 @@ from study.config import TrainConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD in one fused kernel; weight decay acts on matrices (embeddings too), not on biases and norms.
+    """AdamW or SGD in one fused kernel.
 
-    A tied head is one parameter. What takes no gradient, such as a fixed head, is left alone. Scales of channels of
-    shape (channels, 1, 1) are vectors.
+    Weight decay acts on matrices (embeddings too), not on biases and norms.
+
+    A tied head is one parameter. What takes no gradient, such as a fixed head, is left alone.
+    Scales of channels of shape (channels, 1, 1) are vectors.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if _is_matrix(parameter)]

@@ -87,8 +87,8 @@ def load_state(folder: Path, *, identity: str) -> State | None:
         if facts["identity"] != identity:
             raise ResumeError(
                 f"{path} was written by a training with other settings or other data "
-                f"({facts['identity'][:12]}, not "
-                f"{identity[:12]}): delete the folder {folder} to start again, or restore the data"
+                f"({facts['identity'][:12]}, not {identity[:12]}): delete the folder {folder} to "
+                "start again, or restore the data"
             )
         return State(facts["step"], facts["facts"], tensors)
     return None

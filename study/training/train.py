@@ -1,8 +1,10 @@
-"""Training: a generator of checkpoints that can be killed at any step and goes on as if it had not been.
+"""Training: a generator of checkpoints.
 
-Nothing random is kept between steps: the order of an epoch is a function of (shuffle seed, epoch), dropout of
-(shuffle seed, step). A resumed training therefore repeats an unbroken one bit for bit on the same CPU type, versions
-and number of threads (which the caller sets).
+It can be killed at any step and goes on as if it had not been.
+
+Nothing random is kept between steps: the order of an epoch is a function of (shuffle seed,
+epoch), dropout of (shuffle seed, step). A resumed training therefore repeats an unbroken one
+bit for bit on the same CPU type, versions and number of threads (which the caller sets).
 """
 
 from __future__ import annotations
@@ -45,12 +47,15 @@ class TrainingError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A finished epoch. `model` is the live model in evaluation mode: the consumer may use, but not change it.
+    """A finished epoch.
+
+    `model` is the live model in evaluation mode: the consumer may use, but not change it.
 
     `tokens` counts targets trained on so far (ignored positions included). `train_loss_running` and
-    `train_accuracy_running` are means over the samples of the epoch while it was trained; both are None for epoch 0,
-    the untrained model. `zero_error_epoch` is the first epoch after which the model, in evaluation mode, had no error on
-    the whole training split: the start of the terminal phase (Papyan et al. 2020); None as long as there is none.
+    `train_accuracy_running` are means over the samples of the epoch while it was trained; both are
+    None for epoch 0, the untrained model. `zero_error_epoch` is the first epoch after which the
+    model, in evaluation mode, had no error on the whole training split: the start of the terminal
+    phase (Papyan et al. 2020); None as long as there is none.
     """
 
     epoch: int
@@ -65,8 +70,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is: `loss` is that of the last step, `tokens_per_second` over the time since the last
-    report.
+    """How far a training is.
+
+    `loss` is that of the last step, `tokens_per_second` over the time since the last report.
     """
 
     epoch: int
@@ -79,8 +85,10 @@ class Progress:
 
 @dataclass
 class _Position:
-    """Where a training stands: epochs completed, optimizer steps done in all and in the current epoch, targets seen,
-    the first epoch without an error.
+    """Where a training stands.
+
+    Epochs completed, optimizer steps done in all and in the current epoch, targets seen, and the
+    first epoch without an error.
     """
 
     epoch: int = 0
@@ -101,23 +109,24 @@ def train(
     beat: Callable[[Progress], None] | None = None,
     model: FeatureModel | None = None,
 ) -> Iterator[Checkpoint]:
-    """Train the model of `config` on `data.train`; yield the untrained model, then every epoch that
-    `config.measure.at` names.
+    """Train the model of `config` on `data.train`.
 
-    One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is the mean over
-    their samples. The last step of an epoch takes what is left.
+    Yield the untrained model, then every epoch that `config.measure.at` names.
+
+    One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is
+    the mean over their samples. The last step of an epoch takes what is left.
 
     Args:
         config: the settings; precision and its options play no part.
         data: its training split is addressed by row.
         device: where model and batches live.
         folder: keeps the loss log and the states to resume from, written after each epoch and every
-            `checkpoint_minutes`. A training whose folder holds a state goes on from it, and first yields that state's
-            epoch again if it had just ended.
+            `checkpoint_minutes`. A training whose folder holds a state goes on from it, and first
+            yields that state's epoch again if it had just ended.
         base: the folder that relative paths of `config.model` start from.
         checkpoint_minutes: least time between two states within an epoch.
-        beat: called at least once a second or once a step, whichever is rarer, and at the end of each epoch. An
-            exception that it raises ends the training after a state is written.
+        beat: called at least once a second or once a step, whichever is rarer, and at the end of
+            each epoch. An exception that it raises ends the training after a state is written.
         model: trained in place of a new one from `config.model`.
 
     Raises:
@@ -157,8 +166,8 @@ class _Training:
         )
         if self.config.precision == "fp16" and device.type == "cpu":
             raise TrainingError(
-                "train.precision fp16 on a CPU: PyTorch has no fast float16 kernels there "
-                "(16 to 22 times slower than bf16); use bf16 or fp32, or a GPU"
+                "train.precision fp16 on a CPU: PyTorch has no fast float16 kernels there (16 to "
+                "22 times slower than bf16); use bf16 or fp32, or a GPU"
             )
         self.seconds_between_states = 60 * checkpoint_minutes
         self.identity = _identity(config, data)
@@ -234,8 +243,9 @@ class _Training:
 
     @torch.no_grad()
     def _without_error(self) -> bool:
-        """Whether the model has no error on the training split. Ends at the first batch with one, which is the first
-        of all until there are few.
+        """Whether the model has no error on the training split.
+
+        Ends at the first batch with one, which is the first of all until there are few.
         """
         self.model.eval()
         rows = np.arange(len(self.data.train))
@@ -310,8 +320,9 @@ class _Training:
         if len(finite) < len(rows):
             row = rows[len(finite)]
             raise Diverged(
-                f"the loss of step {row['step']} (epoch {row['epoch']:.3f} of {self.config.epochs}) is {row['loss']} "
-                f"at learning rate {row['lr']:.3g}: lower train.lr, add train.schedule warmup, or set train.clip"
+                f"the loss of step {row['step']} (epoch {row['epoch']:.3f} of "
+                f"{self.config.epochs}) is {row['loss']} at learning rate {row['lr']:.3g}: lower "
+                "train.lr, add train.schedule warmup, or set train.clip"
             )
         now = time.monotonic()
         if rows and self.beat is not None:

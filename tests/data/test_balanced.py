@@ -1,4 +1,7 @@
-"""Balanced windows: equal numbers of targets, fair choice, duplicates and imbalance, counted another way."""
+"""Balanced windows.
+
+Equal numbers of targets, fair choice, duplicates and imbalance, counted another way.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def load(folder: Path, **settings: Any) -> Dataset:
 
 
 def windows(data: Dataset, split: str) -> list[str]:
-    """The windows of a split as text, from its batches; checks that the last target alone is a sample."""
+    """The windows of a split as text, from its batches.
+
+    Checks that the last target alone is a sample.
+    """
     part = getattr(data, split)
     inputs, targets = part.batch(np.arange(len(part)))
     assert (targets[:, :-1] == IGNORE).all()
@@ -106,7 +112,8 @@ def test_places_are_chosen_uniformly(block: int, monkeypatch: pytest.MonkeyPatch
         assert (hits[places[places < 2]] == 0).all()
         places = places[places >= 2]
         share = wanted / len(places)
-        # Variance of a count under sampling without replacement is runs * share * (1 - share); the sum is fixed.
+        # Variance of a count under sampling without replacement is runs * share * (1 - share); the
+        # sum is fixed.
         deviation = (hits[places] - runs * share) / math.sqrt(runs * share * (1 - share))
         statistic = float((deviation**2).sum()) * (len(places) - 1) / len(places)
         assert stats.chi2.sf(statistic, len(places) - 1) > 1e-3

@@ -1,4 +1,7 @@
-"""The cache of built files: one winner among builders, damage found and repaired, nothing half written."""
+"""The cache of built files.
+
+One winner among builders, damage found and repaired, nothing half written.
+"""
 
 from __future__ import annotations
 

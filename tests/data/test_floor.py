@@ -1,4 +1,7 @@
-"""A trained model comes close to the entropy of the stories' grammar and does not pass it."""
+"""A trained model comes close to the entropy of the grammar.
+
+It does not pass it.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,18 @@ FLOOR = {
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_model_trained_long_enough_comes_within_two_percent_of_the_floor(tmp_path: Path) -> None:
-    """One pass over 76,800 stories. The floor is the grammar's exact entropy, tested beside it against counts.
+    """One pass over 76,800 stories.
 
-    No model does better than the floor in expectation; on 4,000 stories the best one's loss differs from it by sampling,
-    of a standard error below 1% (see the grammar's tests).
+    The floor is the grammar's exact entropy, tested beside it against counts.
+
+    No model does better than the floor in expectation; on 4,000 stories the best one's loss differs
+    from it by sampling, of a standard error below 1% (see the grammar's tests).
     """
     assert launch(tmp_path, FLOOR) == 0
     last = rows(tmp_path / "runs" / "floor").sort("epoch").row(-1, named=True)
     ratio = last["val_loss"] / last["entropy_floor"]
     print(
-        f"val_loss {last['val_loss']:.5f}, entropy floor {last['entropy_floor']:.5f}, ratio {ratio:.4f}"
+        f"val_loss {last['val_loss']:.5f}, entropy floor {last['entropy_floor']:.5f}, ratio "
+        f"{ratio:.4f}"
     )
     assert 0.99 < ratio < 1.02

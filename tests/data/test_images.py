@@ -1,4 +1,7 @@
-"""Images: the original file layouts written here byte by byte, the choice of images, noise and standardising."""
+"""Images: the original file layouts written here byte by byte.
+
+Also the choice of images, noise and standardising.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def everything(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardised(images: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """(N, channels, height, width) less the mean of the training images, over their deviation, in float64."""
+    """(N, channels, height, width), standardised in float64.
+
+    That is less the mean of the training images, over their deviation.
+    """
     axes = (0, 2, 3)
     mean = train.astype(np.float64).mean(axes, keepdims=True)
     return (images - mean) / train.astype(np.float64).std(axes, keepdims=True)
@@ -89,7 +95,10 @@ def dumps(content: Any) -> bytes:
 
 
 def old_array(values: np.ndarray) -> Any:
-    """An array as numpy of that time pickled it: made empty by a function, then given its state."""
+    """An array as numpy of that time pickled it.
+
+    Made empty by a function, then given its state.
+    """
 
     class Old:
         def __reduce__(self) -> Any:
@@ -243,7 +252,10 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 
 def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
-    """Images as the hub stores them: encoded files in a struct, their type in the metadata of the schema."""
+    """Images as the hub stores them.
+
+    Encoded files in a struct, their type in the metadata of the schema.
+    """
     folder = tmp_path / "mnist"
     folder.mkdir()
     features = datasets.Features(
@@ -280,7 +292,10 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
 
 
 def test_images_without_labels_are_refused(tmp_path: Path) -> None:
-    """Tables of the hub mark a missing label, such as those of a hidden test split, by -1."""
+    """Tables of the hub mark a missing label by -1.
+
+    Such as those of a hidden test split.
+    """
     (tmp_path / "hidden").mkdir()
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
@@ -343,7 +358,10 @@ def test_imbalance_and_quota_act_on_training_images_alone(tmp_path: Path) -> Non
 
 
 def undone(data: Dataset) -> np.ndarray:
-    """Pixels of the training digits, from their standardised values: 0 and 16 occur in any large set of them."""
+    """Pixels of the training digits, from their standardised values.
+
+    0 and 16 occur in any large set of them.
+    """
     inputs, _ = everything(data.train)
     return np.rint((inputs - inputs.min()) * 16 / (inputs.max() - inputs.min())).astype(np.uint8)
 

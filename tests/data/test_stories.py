@@ -1,4 +1,7 @@
-"""The grammar of stories: its entropy against counts and against a filter that knows nothing of the formula."""
+"""The grammar of stories.
+
+Its entropy against counts and against a filter that knows nothing of the formula.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def zipf(size: int, exponent: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("exponent", "ambiguity"), [(0.0, 0.0), (1.0, 0.2), (0.5, 1.0)])
 def test_entropy_agrees_with_counting_what_follows_what(exponent: float, ambiguity: float) -> None:
-    """Plug-in estimate from counts of (whole prefix, next token) over a long sample, Miller-Madow corrected."""
+    """Plug-in estimate of the entropy, Miller-Madow corrected.
+
+    It is from counts of (whole prefix, next token) over a long sample.
+    """
     context, rows = 26, 150_000
     grammar = Grammar(2, exponent, ambiguity)
     tokens = grammar.write(rows, context, np.random.default_rng(3)).tokens
@@ -50,10 +56,13 @@ def test_entropy_agrees_with_counting_what_follows_what(exponent: float, ambigui
 
 
 class Filter:
-    """A hidden Markov model of the stories, built from the sentences alone: states are place and memories.
+    """A hidden Markov model of the stories, built from the sentences alone.
 
-    The probability of a token given those before it comes from summing over all states, as for any hidden Markov
-    model; that a reader knows the state, which the exact entropy rests on, is not used.
+    States are place and memories.
+
+    The probability of a token given those before it comes from summing over all states, as for any
+    hidden Markov model; that a reader knows the state, which the exact entropy rests on, is not
+    used.
     """
 
     def __init__(self, size: int, exponent: float, ambiguity: float) -> None:
@@ -137,7 +146,10 @@ def test_entropy_and_surprise_agree_with_a_hidden_markov_filter() -> None:
 
 
 def test_entropy_in_closed_form() -> None:
-    """An opening tells four words and nothing else; recalled words are certain without ambiguity, free with all of it."""
+    """An opening tells four words and nothing else.
+
+    Recalled words are certain without ambiguity, free with all of it.
+    """
     opening = len(story_words.OPENING.split())
     for size, exponent in ((5, 1.0), (40, 0.7), (10, 0.0)):
         of_list = float(stats.entropy(zipf(size, exponent)))

@@ -1,4 +1,7 @@
-"""Text corpora: sources, tokenizers, packing, shares and facts, each against a count made another way."""
+"""Text corpora, each fact against a count made another way.
+
+Sources, tokenizers, packing, shares.
+"""
 
 from __future__ import annotations
 
@@ -363,7 +366,8 @@ def test_shakespeare_in_gpt2_tokens_has_the_published_vocabulary(tmp_path: Path)
         tokenizer=str(SHARED / "gpt2_tokenizer.json"),
         vocabulary="observed",
     )
-    # Counted by whoever wrote the README beside the file: 1,532,573 tokens of the undivided text, 19,075 distinct.
+    # Counted by whoever wrote the README beside the file: 1,532,573 tokens of the undivided text,
+    # 19,075 distinct.
     total = int(data.facts["train_tokens_in_corpus"]) + int(data.facts["val_tokens_in_corpus"])  # type: ignore[arg-type]
     assert abs(total - 1_532_573) <= 4
     assert abs(data.classes - 19_075) <= 1

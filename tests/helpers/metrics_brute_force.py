@@ -1,7 +1,9 @@
-"""The metric definitions written out with numpy in float64, pair by pair and class by class: the reference of the tests.
+"""The metric definitions with numpy in float64: the reference of the tests.
 
-Nothing here shares code or algebra with the package: two passes over the samples, differences of vectors, C x C matrices,
-and 40-digit eigenvalues for the pseudo-inverse.
+They are written out pair by pair and class by class.
+
+Nothing here shares code or algebra with the package: two passes over the samples, differences
+of vectors, C x C matrices, and 40-digit eigenvalues for the pseudo-inverse.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ Array = np.ndarray
 def class_moments(
     features: Array, labels: Array, classes: int
 ) -> tuple[Array, Array, Array, Array]:
-    """Counts (V,), means (V, d), variance norms (V,) and the pooled scatter (d, d) / N, in two passes."""
+    """Counts, means, variance norms and the pooled scatter, in two passes.
+
+    (V,), (V, d), (V,) and (d, d) / N.
+    """
     x = features.astype(np.float64)
     dim = x.shape[1]
     counts, means, spreads, scatter = (
@@ -56,7 +61,10 @@ def _pair_cosines(vectors: Array) -> Array:
 
 
 def pinv_trace(within: Array, means: Array) -> float:
-    """tr(Sigma_W pinv(Sigma_B)) / C over the min(C-1, d) leading eigenvalues above d eps max, in 40 digits."""
+    """tr(Sigma_W pinv(Sigma_B)) / C, in 40 digits.
+
+    Over the min(C-1, d) leading eigenvalues above d eps max.
+    """
     classes, dim = means.shape
     with mpmath.workdps(40):
         mu, sigma = mpmath.matrix(means.tolist()), mpmath.matrix(within.tolist())
@@ -74,7 +82,10 @@ def pinv_trace(within: Array, means: Array) -> float:
 
 
 def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> dict[str, float]:
-    """Every column of moments and head that exists for at least two distinct measured classes with spread."""
+    """Every column that exists for at least two distinct measured classes.
+
+    The classes have spread; columns are those of moments and head.
+    """
     all_counts, all_means, all_spreads, within = class_moments(features, labels, len(weight))
     keep = all_counts >= min_count
     counts, mu, spreads, w = (
@@ -126,7 +137,8 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
     out["nc2_interference_mean"], out["nc2_interference_std"] = cosines.mean(), cosines.std()
     out["nc2_interference_cov"] = _cov(cosines)
     out["nc2_coherence"] = np.abs(cosines + 1 / (classes - 1)).mean()
-    # 1 - cos as half a squared distance, because a common offset makes the cosines of the means themselves nearly 1
+    # 1 - cos as half a squared distance, because a common offset makes the cosines of the means
+    # themselves nearly 1
     raw = mu / np.linalg.norm(mu, axis=1, keepdims=True)
     lack = np.concatenate(
         [((raw[i] - raw[i + 1 :]) ** 2).sum(axis=1) / 2 for i in range(classes - 1)]
@@ -170,7 +182,10 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
 def decisions(
     means: Array, measured: Array, features: Array, weight: Array, bias: Array | None
 ) -> tuple[Array, Array]:
-    """Linear and nearest-centre decisions (B,), (B,) of float64 features; ties go to the lowest index."""
+    """Linear and nearest-centre decisions (B,), (B,) of float64 features.
+
+    Ties go to the lowest index.
+    """
     x, w = features.astype(np.float64), weight.astype(np.float64)
     scores = x @ w.T if bias is None else x @ w.T + bias
     classes = np.flatnonzero(measured)

@@ -13,7 +13,10 @@ from study.data.base import IGNORE, Dataset
 
 
 class TokenRows:
-    """Chunks of tokens (S, T); `before` is called with the number of batches handed out so far."""
+    """Chunks of tokens (S, T).
+
+    `before` is called with the number of batches handed out so far.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Collection: the columns of a row against direct computations in float64 on the same samples."""
+"""The columns of a row against direct computations on the same samples."""
 
 from __future__ import annotations
 
@@ -180,7 +180,10 @@ def test_all_models_share_every_batch_that_is_read(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_model_sees_a_bounded_part_of_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images and rows with few samples would need far more memory than their samples; the numbers stay the same."""
+    """Images and rows with few samples would need far more memory than their samples.
+
+    The numbers stay the same.
+    """
     data, seen, features = dataset(), [], Model.features
 
     def watched(model: Model, x: Tensor) -> Tensor:
@@ -202,7 +205,10 @@ def test_a_model_sees_a_bounded_part_of_what_is_read(monkeypatch: pytest.MonkeyP
 
 
 def test_images_are_shown_by_their_size() -> None:
-    """As many of 8 x 8 pixels as are read, few of 32 x 32 in three colours: each has 48 times the values."""
+    """As many of 8 x 8 pixels as are read, few of 32 x 32 in three colours.
+
+    Each has 48 times the values.
+    """
     images = random_rows(2, 200, (3, 32, 32), seed=0)
     sizes = [len(inputs) for inputs, *_ in _batches(images, np.arange(400), CPU, "pass", None)]
     assert sizes == [170, 170, 60]

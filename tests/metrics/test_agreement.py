@@ -86,7 +86,10 @@ def test_blocks_of_samples_and_classes_join_without_seams(engine: Engine) -> Non
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("distance", [0, 1, CLASSES + 3])
 def test_ties_go_to_the_lowest_index(engine: Engine, distance: int) -> None:
-    """Every centre occurs twice, `distance` classes apart (0: none does), so every sample is tied between two of them."""
+    """Every centre occurs twice, so every sample is tied between two of them.
+
+    They are `distance` classes apart (0: none does).
+    """
     half = drawn(CLASSES + 3, 6, seed=7)
     means = {0: half, 1: half.repeat_interleave(2, dim=0), CLASSES + 3: half.repeat(2, 1)}[distance]
     features = drawn(300, 6, seed=8)
@@ -99,7 +102,10 @@ def test_ties_go_to_the_lowest_index(engine: Engine, distance: int) -> None:
 
 
 def test_ties_that_rounding_breaks_go_to_the_lowest_index() -> None:
-    """Rows that are permutations of one another tie for equal features; in floating point their sums differ."""
+    """Rows that are permutations of one another tie for equal features.
+
+    In floating point their sums differ.
+    """
     row = drawn(50, seed=25)
     generator = torch.Generator().manual_seed(26)
     weight = torch.stack(
@@ -124,7 +130,10 @@ def test_equal_logits_go_to_the_lowest_index() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_differences_that_float32_cannot_see_decide(engine: Engine) -> None:
-    """Pairs of centres 2e-7 apart behind an offset of 1e3; reference: the side of its pair that a sample lies on."""
+    """Pairs of centres 2e-7 apart behind an offset of 1e3.
+
+    Reference: the side of its pair that a sample lies on.
+    """
     pairs = 600
     direction, middle = drawn(pairs, 30, seed=10), 30 * drawn(pairs, 30, seed=11) + 1e3
     direction = direction / direction.norm(dim=1, keepdim=True)

@@ -1,4 +1,7 @@
-"""Every column against brute force in float64, on data that make the obvious formulas lose digits."""
+"""Every column against brute force in float64.
+
+On data that make the obvious formulas lose digits.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ Case = tuple[Tensor, Tensor, Tensor]  # features (N, d), labels (N,), weight (V,
 
 
 def case_of(class_means: Tensor, counts: list[int], seed: int, spread: float = 1.0) -> Case:
-    """Gaussian classes of the given sizes around the given means, in shuffled order, and a Gaussian head."""
+    """Gaussian classes of the given sizes around the given means.
+
+    In shuffled order, with a Gaussian head.
+    """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     labels = labels[torch.randperm(len(labels), generator=generator)]
@@ -60,7 +66,10 @@ def common_offset() -> Case:
 
 
 def near_means(relative_distance: float = 1e-4, classes: int = 40) -> Case:
-    """Two classes whose measured means are so near, relative to their norm; the samples are shifted copies."""
+    """Two classes whose measured means are so near, relative to their norm.
+
+    The samples are shifted copies.
+    """
     features, labels, weight = case_of(gaussian(classes, 16, 11), [20] * classes, 12)
     first, second = (labels == 3).nonzero().squeeze(1), (labels == 7).nonzero().squeeze(1)
     shift = gaussian(1, 16, 13)
@@ -75,7 +84,10 @@ def nearer_means() -> Case:
 
 
 def near_means_of_few_classes() -> Case:
-    """Without other classes to span the dimension between the two, pinv inverts the eigenvalue of their distance."""
+    """pinv inverts the eigenvalue of the distance between two close classes.
+
+    There are no other classes to span the dimension between the two.
+    """
     return near_means(1e-5, classes=9)
 
 
@@ -92,8 +104,9 @@ def tight() -> Case:
 CASES = {
     function.__name__: function
     for function in (
-        many_classes, few_classes, as_many_as_a_simplex_takes, two_classes, power_law, common_offset, near_means,
-        nearer_means, near_means_of_few_classes, near_means_with_offset, tight,
+        many_classes, few_classes, as_many_as_a_simplex_takes, two_classes, power_law,
+        common_offset, near_means, nearer_means, near_means_of_few_classes, near_means_with_offset,
+        tight,
     )
 }  # fmt: skip
 
@@ -114,7 +127,8 @@ def test_every_column_equals_brute_force(name: str, dtype: torch.dtype) -> None:
     features, weight = features.to(dtype), weight.to(dtype)
     min_count = 2 if name == "power_law" else 10
     if name.startswith("near") and dtype != torch.float64:
-        # the shift of 1e-4 is below what the type resolves around a sample: make it again on the rounded values
+        # the shift of 1e-4 is below what the type resolves around a sample: make it again on the
+        # rounded values
         coarse = {torch.float32: 2.0**-10, torch.bfloat16: 2.0**-6}[dtype]
         first, second = labels == 3, labels == 7
         features[second] = features[first]
@@ -137,7 +151,10 @@ def test_every_column_equals_brute_force(name: str, dtype: torch.dtype) -> None:
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(data=st.data())
 def test_small_shapes_empty_and_one_sample_classes(data: st.DataObject) -> None:
-    """Every value equals brute force, and what is undefined is undefined there, too: infinite, NaN or 0 / 0 to rounding."""
+    """Every value equals brute force, and the undefined ones are the same.
+
+    Undefined are infinite values, NaN, and 0 / 0 to rounding.
+    """
     counts = data.draw(st.lists(st.integers(0, 4), min_size=2, max_size=8), "counts")
     dim, min_count = data.draw(st.integers(1, 5), "dim"), data.draw(st.integers(1, 3), "min_count")
     seed = data.draw(st.integers(0, 10**6), "seed")
@@ -171,7 +188,10 @@ def test_every_column_has_an_entry_in_the_metric_table() -> None:
 
 @pytest.mark.parametrize("tile", [1, 7, 30, 64])
 def test_pair_statistics_do_not_depend_on_the_tile(tile: int) -> None:
-    """Reference: one tile that holds all pairs, itself checked against brute force above."""
+    """The reference is one tile that holds all pairs.
+
+    It is checked against brute force above.
+    """
     features, labels, _ = near_means_with_offset()
     moments = ClassMoments(40, 16)
     moments.update(features, labels)

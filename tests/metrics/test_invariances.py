@@ -1,4 +1,6 @@
-"""What leaves each column unchanged: rotation (R), translation (T), scaling (S) of the features; and what does not.
+"""What leaves each column unchanged.
+
+Rotation (R), translation (T), scaling (S) of the features; and what does not.
 
 Reference: the column `inv` of the metric definitions.
 """
@@ -12,15 +14,20 @@ from torch import Tensor
 from study.metrics import ClassMoments, CollapseMetrics, NearestCentre, collapse_metrics
 
 INVARIANT = {
-    "T": ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log", "nc2_log_norm_mean", "nc2_log_equinorm", "nc3_dot_mean", "nc3_dot_std"),
+    "T": (
+        "nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log", "nc2_log_norm_mean", "nc2_log_equinorm",
+        "nc3_dot_mean", "nc3_dot_std",
+    ),
     "S": ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std"),
     "TS": (
-        "nc1_cdnv_galanti", "nc1_ratio", "nc1_ratio_debiased", "nc1_pinv", "nc2_equinorm", "nc2_log_norm_std",
-        "nc2_interference_mean", "nc2_interference_std", "nc2_interference_cov", "nc2_coherence", "nc2_etf_error",
-        "nc2_etf_floor", "nc2_w_equinorm", "nc2_w_interference_std", "nc2_w_etf_error", "gnc2_log_distance_mean",
-        "gnc2_log_distance_std", "gnc2_log_distance_cov", "nc3_cosine_mean", "unc3_cosine_std", "unc3_cosine_cov",
-        "nc3_centred_error", "unc3_centred_variance", "nc3_distance", "nc3_frobenius", "nc3_dual_error",
-        "classes_measured", "samples_measured", "min_count", "coincident_pairs",
+        "nc1_cdnv_galanti", "nc1_ratio", "nc1_ratio_debiased", "nc1_pinv", "nc2_equinorm",
+        "nc2_log_norm_std", "nc2_interference_mean", "nc2_interference_std", "nc2_interference_cov",
+        "nc2_coherence", "nc2_etf_error", "nc2_etf_floor", "nc2_w_equinorm",
+        "nc2_w_interference_std", "nc2_w_etf_error", "gnc2_log_distance_mean",
+        "gnc2_log_distance_std", "gnc2_log_distance_cov", "nc3_cosine_mean", "unc3_cosine_std",
+        "unc3_cosine_cov", "nc3_centred_error", "unc3_centred_variance", "nc3_distance",
+        "nc3_frobenius", "nc3_dual_error", "classes_measured", "samples_measured", "min_count",
+        "coincident_pairs",
     ),
 }  # fmt: skip
 COLUMNS = [column for columns in INVARIANT.values() for column in columns]

@@ -22,7 +22,10 @@ from study.metrics.geometry import FEATURE_COLUMNS, LOG_DISTANCE
 
 
 def simplex(classes: int, dim: int, seed: int) -> Tensor:
-    """(C, d) rows of a randomly rotated simplex equiangular tight frame; needs C <= d + 1."""
+    """(C, d) rows of a randomly rotated simplex equiangular tight frame.
+
+    Needs C <= d + 1.
+    """
     generator = torch.Generator().manual_seed(seed)
     centred = torch.eye(classes, dtype=torch.float64) - 1 / classes
     axes = torch.linalg.svd(centred).U[
@@ -72,9 +75,9 @@ def test_exact_simplex_frame(classes: int, dim: int, offset: float) -> None:
         assert found[column] < (1e-13 if offset == 0 else 1e-7), column
     tolerance = 1e-9 if offset == 0 else 1e-7  # an offset of 1e3 leaves 1e-13 of the features
     for column in (
-        "nc1_cdnv", "nc1_ratio", "nc2_equinorm", "nc2_log_norm_std", "nc2_interference_std", "nc2_coherence", "nc2_w_equinorm",
-        "nc2_w_interference_std", "gnc2_log_distance_std", "unc3_cosine_std", "nc3_centred_error",
-        "unc3_centred_variance", "nc2_etf_floor",
+        "nc1_cdnv", "nc1_ratio", "nc2_equinorm", "nc2_log_norm_std", "nc2_interference_std",
+        "nc2_coherence", "nc2_w_equinorm", "nc2_w_interference_std", "gnc2_log_distance_std",
+        "unc3_cosine_std", "nc3_centred_error", "unc3_centred_variance", "nc2_etf_floor",
     ):  # fmt: skip
         assert found[column] == pytest.approx(0, abs=tolerance), column
     assert found["nc2_interference_mean"] == pytest.approx(-1 / (classes - 1), abs=tolerance)
@@ -92,7 +95,10 @@ def test_exact_simplex_frame(classes: int, dim: int, offset: float) -> None:
 
 @pytest.mark.parametrize("dim", [3, 8])
 def test_the_floor_is_the_error_of_the_best_frame_that_fits(dim: int) -> None:
-    """Reference: an orthonormal basis of d of the C - 1 dimensions of the simplex attains the floor (Eckart & Young)."""
+    """An orthonormal basis attains the floor (Eckart & Young 1936).
+
+    It spans d of the C - 1 dimensions of the simplex.
+    """
     frame = simplex(20, 25, seed=dim)
     projected = torch.linalg.svd(frame).U[:, :dim]
     moments = moments_of(projected, torch.arange(20), 20)

@@ -1,4 +1,4 @@
-"""Minority collapse and the orthogonality of other data against loops over pairs in float64."""
+"""Minority collapse and other data against loops over pairs in float64."""
 
 from __future__ import annotations
 

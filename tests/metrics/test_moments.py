@@ -125,7 +125,10 @@ def test_a_batch_larger_than_a_chunk_equals_small_batches() -> None:
 
 
 def test_skewed_counts_lose_no_digits() -> None:
-    """Counts from 2 to 1e6 behind an offset of 1e3, float32 features; reference: two passes in float64."""
+    """Counts from 2 to 1e6 behind an offset of 1e3, float32 features.
+
+    Reference: two passes in float64.
+    """
     generator = torch.Generator().manual_seed(3)
     y = torch.cat([torch.zeros(1_000_000, dtype=torch.int64), torch.ones(2, dtype=torch.int64)])
     x = torch.randn(len(y), 3, generator=generator) + 1e3
@@ -138,7 +141,10 @@ def test_skewed_counts_lose_no_digits() -> None:
 
 
 def test_a_constant_class_has_no_spread_at_all() -> None:
-    """Equal features in any number of batches give that very mean: 0.1 summed three times and divided is not 0.1."""
+    """Equal features in any number of batches give that very mean.
+
+    0.1 summed three times and divided is not 0.1.
+    """
     moments = ClassMoments(1, 2)
     for size in (1, 4, 2):
         moments.update(torch.full((size, 2), 0.5), torch.zeros(size, dtype=torch.int64))

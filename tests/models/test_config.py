@@ -39,7 +39,10 @@ def test_the_count_is_that_of_the_built_model(model) -> None:
 
 
 def test_published_sizes_run_from_3_4_to_205_million() -> None:
-    """Wu & Papyan: 30 architectures, width 64 to 1024, depth 1 to 12, vocabulary 50,257."""
+    """30 architectures of width 64 to 1024 and depth 1 to 12.
+
+    The vocabulary has 50,257 tokens (Wu & Papyan 2024).
+    """
     smallest = parameter_count(GPTNeoModel(width=64, depth=1), classes=50257, context=2048)
     largest = parameter_count(GPTNeoModel(width=1024, depth=12), classes=50257, context=2048)
     assert round(smallest / 1e6, 1) == 3.4
@@ -86,5 +89,8 @@ def test_a_context_beyond_the_positions_is_refused() -> None:
 
 
 def test_counting_needs_no_torch() -> None:
-    code = "import sys, study.models, study.settings.schedule; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = (
+        "import sys, study.models, study.settings.schedule; sys.exit('torch' in sys.modules or "
+        "'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,7 @@
-"""Checkpoints in the Hugging Face layout: ours read by transformers, theirs read by us."""
+"""Checkpoints in the Hugging Face layout.
+
+Ours read by transformers, theirs read by us.
+"""
 
 from __future__ import annotations
 
@@ -83,18 +86,22 @@ def test_a_gpt_neo_goes_to_hugging_face_and_back_bit_for_bit(tmp_path: Path, dep
 
 
 def test_the_published_architecture_is_written_as_in_table_2(tmp_path: Path) -> None:
-    """Wu & Papyan 2024, Table 2 (two blocks instead of twelve, width 64 instead of 1024)."""
+    """The sizes of Wu & Papyan 2024, table 2, made smaller.
+
+    Two blocks instead of twelve, width 64 instead of 1024.
+    """
     save_checkpoint(
         build_model(GPTNeoModel(width=64, depth=2), classes=50257, context=2048, seed=0), tmp_path
     )
     found = json.loads((tmp_path / "config.json").read_text())
     table = {
-        "activation_function": "gelu_new", "architectures": ["GPTNeoForCausalLM"], "attention_dropout": 0,
-        "attention_layers": ["global", "local"], "attention_types": [[["global", "local"], 1]], "bos_token_id": 50256,
-        "embed_dropout": 0, "eos_token_id": 50256, "hidden_size": 64, "initializer_range": 0.02,
-        "intermediate_size": None, "layer_norm_epsilon": 1e-05, "max_position_embeddings": 2048,
-        "model_type": "gpt_neo", "num_heads": 16, "num_layers": 2, "resid_dropout": 0, "torch_dtype": "float32",
-        "use_cache": True, "vocab_size": 50257, "window_size": 256,
+        "activation_function": "gelu_new", "architectures": ["GPTNeoForCausalLM"],
+        "attention_dropout": 0, "attention_layers": ["global", "local"], "attention_types":
+        [[["global", "local"], 1]], "bos_token_id": 50256, "embed_dropout": 0, "eos_token_id":
+        50256, "hidden_size": 64, "initializer_range": 0.02, "intermediate_size": None,
+        "layer_norm_epsilon": 1e-05, "max_position_embeddings": 2048, "model_type": "gpt_neo",
+        "num_heads": 16, "num_layers": 2, "resid_dropout": 0, "torch_dtype": "float32", "use_cache":
+        True, "vocab_size": 50257, "window_size": 256,
     }  # fmt: skip
     assert {name: found.get(name) for name in table} == table
 

@@ -1,4 +1,7 @@
-"""Our transformers against those of Hugging Face: GPT-Neo against GPTNeoForCausalLM, nanoGPT against GPT-2 with exact GELU."""
+"""Our transformers against those of Hugging Face.
+
+GPT-Neo against GPTNeoForCausalLM, nanoGPT against GPT-2 with exact GELU.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ CLASSES = 503
 
 @pytest.fixture(scope="module")
 def neo(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureModel, torch.nn.Module]:
-    """Our GPT-Neo with three blocks (global, local, global) and window 256, and Hugging Face's with the same weights."""
+    """Our GPT-Neo and Hugging Face's, with the same weights.
+
+    Three blocks (global, local, global) and window 256.
+    """
     ours = build_model(
         GPTNeoModel(width=64, depth=3, heads=4), classes=CLASSES, context=2048, seed=3
     )
@@ -50,7 +56,10 @@ def test_logits_equal_hugging_face(neo, length: int) -> None:
 
 
 def test_the_local_window_matters_at_length_300(neo) -> None:
-    """What enters a local block at position 0 reaches position 255, the last with it among its 256 keys, not 256."""
+    """What enters a local block at position 0 reaches position 255.
+
+    That is the last with it among its 256 keys; 256 is not.
+    """
     ours, _ = neo
     x = tokens(1, 300)
     local = ours.blocks[1]
@@ -97,7 +106,10 @@ def test_loss_and_gradients_equal_hugging_face(neo, length: int) -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_nanogpt_equals_gpt2_with_exact_gelu(bias: bool) -> None:
-    """GPT-2 of transformers is the same network but for the activation; its Conv1D weights are transposed."""
+    """GPT-2 of transformers is the same network but for the activation.
+
+    Its Conv1D weights are transposed.
+    """
     ours = build_model(
         NanoGPTModel(width=48, depth=2, heads=4, bias=bias), classes=61, context=32, seed=1
     )

@@ -1,8 +1,11 @@
-"""The unconstrained-features model: gradient descent reaches what is proven about its minima.
+"""The unconstrained-features model.
 
-Closed forms: a simplex frame with cosines -1/(C-1) for cross-entropy (Zhu et al. 2021, theorem 3.1), label smoothing and
-focal loss (Zhou et al. 2022, theorem 1) and squared error with bias (Zhou et al. 2022b, theorem 3.1); an orthogonal frame
-for squared error without bias (Tirer & Bruna 2022, theorem 3.1), whose minimum is also known for imbalanced classes.
+Gradient descent reaches what is proven about its minima.
+
+Closed forms: a simplex frame with cosines -1/(C-1) for cross-entropy (Zhu et al. 2021, theorem
+3.1), label smoothing and focal loss (Zhou et al. 2022, theorem 1) and squared error with bias
+(Zhou et al. 2022b, theorem 3.1); an orthogonal frame for squared error without bias (Tirer &
+Bruna 2022, theorem 3.1), whose minimum is also known for imbalanced classes.
 """
 
 from __future__ import annotations
@@ -79,8 +82,11 @@ def test_collapse_is_reached(
 
 
 def test_squared_error_reaches_the_known_minimum(tmp_path: Any) -> None:
-    """min ||W H - Y||^2 / 2N + decay (||W||^2 + ||H||^2) / 2 shrinks the singular values sqrt(n) of Y by N decay, and
-    ||W||^2 = ||H||^2 = their sum (the nuclear norm; Zhou et al. 2022b, theorem 3.1).
+    """
+
+    W H - Y||^2 / 2N|The singular values sqrt(n) of Y shrink by N decay at the minimum.|min ||W H -
+    Y||^2 / 2N + decay (||W||^2 + ||H||^2) / 2 has ||W||^2 = ||H||^2 = their sum (the nuclear norm;
+    Zhou et al. 2022b, theorem 3.1). 2022b, theorem 3.1).
     """
     model, _ = descend(tmp_path, BALANCED, {"bias": False}, "mse")
     shrunk = N_PER_CLASS**0.5 - C * N_PER_CLASS * DECAY
@@ -105,8 +111,9 @@ def imbalanced(ratio: float) -> dict[str, Any]:
 def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
     tmp_path: Any, ratio: int, merged: bool
 ) -> None:
-    """Row c has squared norm max(0, sqrt(n_c) - N decay): zero, so merged, where n_c <= (N decay)^2 (Dang et al. 2023,
-    theorem 4).
+    """Row c has squared norm max(0, sqrt(n_c) - N decay).
+
+    It is zero, so merged, where n_c <= (N decay)^2 (Dang et al. 2023, theorem 4). 2023, theorem 4).
     """
     model, found = descend(
         tmp_path, imbalanced(ratio), {"bias": False}, "mse", decay=1e-2, epochs=700
@@ -120,7 +127,8 @@ def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
         assert found.values["minority_head_cos"] > 0.999
         assert found.values["minority_means_cos"] > 0.999
     else:
-        # orthogonal rows of squared length a (majority), b: closed form of the centred cosine among the minority
+        # orthogonal rows of squared length a (majority), b: closed form of the centred cosine among
+        # the minority
         a, b = expected[0], expected[-1]
         centre = 3 * (a + b) / 36
         assert found.values["minority_head_cos"] == pytest.approx(
@@ -129,7 +137,10 @@ def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
 
 
 def test_minority_rows_of_cross_entropy_merge_beyond_the_threshold(tmp_path: Any) -> None:
-    """Fang et al. 2021, theorem 5: rows of the minority coincide beyond a finite ratio of imbalance."""
+    """Rows of the minority coincide beyond a finite ratio of imbalance.
+
+    This is theorem 5 of Fang et al. 2021.
+    """
     _, below = descend(tmp_path, imbalanced(5), {}, "cross_entropy", decay=1e-2)
     _, beyond = descend(tmp_path, imbalanced(50), {}, "cross_entropy", decay=1e-2, epochs=700)
     assert below.values["minority_head_cos"] < 0.5

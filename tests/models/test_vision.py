@@ -1,4 +1,4 @@
-"""Image classifiers against torchvision's own networks and published parameter counts."""
+"""Image classifiers against torchvision's networks and published counts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ def images(count: int, shape: tuple[int, ...]) -> torch.Tensor:
     ids=lambda value: getattr(value, "kind", ""),
 )
 def test_logits_of_large_images_are_those_of_torchvision(settings: Any, reference: Any) -> None:
-    """The same tensors in the same order in torchvision's network give the same logits; so every layer is in place."""
+    """The same tensors give the same logits in torchvision's network.
+
+    They are in the same order, so every layer is in place.
+    """
     ours = build(settings, classes=7, shape=(3, 96, 80)).eval()
     with torch.no_grad():
         for tensor in ours.state_dict().values():  # so that norms and layer scales matter
@@ -105,7 +108,10 @@ def test_counts_are_the_published_ones(settings: Any, weights: str) -> None:
 
 
 def test_small_images_get_a_small_stem() -> None:
-    """ResNet-18 for CIFAR-10 has 11,173,962 parameters; ConvNeXt's nano has about a million."""
+    """ResNet-18 for CIFAR-10 has 11,173,962 parameters.
+
+    ConvNeXt's nano has about a million.
+    """
     assert parameter_count(ResNet18(), classes=10, input_shape=RGB) == 11_173_962
     assert 0.8e6 < parameter_count(ConvNeXt(), classes=10, input_shape=RGB) < 1.25e6
     model = build(ResNet18()).eval()

@@ -57,7 +57,10 @@ def test_digits_hold_the_imbalance_that_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_digits_collapse_in_the_terminal_phase(seed: int, tmp_path: Path) -> None:
-    """The positive control: what Papyan, Han & Donoho (2020) saw of image classifiers, on the narrower network."""
+    """What is known of image classifiers, on the narrower network.
+
+    The positive control (Papyan, Han & Donoho 2020).
+    """
     cells = expand(load_study(SEARCH_SPACES / "digits.yaml"))
     config = next(
         c.config

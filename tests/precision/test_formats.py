@@ -1,4 +1,7 @@
-"""Weight formats against torchao's own tensors (linear layers) and a plain numpy reference (convolutions)."""
+"""Weight formats against torchao's tensors and a plain numpy reference.
+
+The former for linear layers, the latter for convolutions.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ WEIGHT_ONLY = [p for p in INTEGERS if p.activation is None]
 
 
 def weights(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Rows of different size, a row of zeros, and skewed values so that zero points matter."""
+    """Rows of different size, a row of zeros, and skewed values.
+
+    So zero points matter.
+    """
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(shape, generator=generator) * 0.05 + 0.02
     values *= torch.rand(shape[0], *[1] * (len(shape) - 1), generator=generator) * 3
@@ -95,7 +101,10 @@ def test_int8_equals_torchao_int8_weight_only(name: str) -> None:
 
 
 def plain_rounding(weight: np.ndarray, bits: int, group: int | None, symmetric: bool) -> np.ndarray:
-    """Integer rounding of every output channel (or group of it), channel by channel, in float32 numpy."""
+    """Integer rounding of every output channel (or group of it).
+
+    Channel by channel, in float32 numpy.
+    """
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     result = np.empty_like(weight)
     for channel in range(weight.shape[0]):
@@ -140,7 +149,8 @@ def test_convolutions_equal_a_plain_reference(convolution: nn.Module, name: str)
         return
     expected = plain_rounding(weight.numpy(), precision.bits, precision.group, precision.symmetric)
     mine = quantize(convolution, name).weight.detach().numpy()
-    # numpy and torch divide alike, so the integers agree; the last multiplication may differ in the last bit
+    # numpy and torch divide alike, so the integers agree; the last multiplication may differ in the
+    # last bit
     np.testing.assert_allclose(mine, expected, rtol=3e-7, atol=0)
 
 
@@ -160,7 +170,10 @@ def test_convolutions_with_one_scale_equal_a_plain_reference(
 
 
 def values_of(exponent_bits: int, mantissa_bits: int, largest: float) -> np.ndarray:
-    """The values of a small float, ascending, negative ones too: m 2^-M 2^e with subnormals, up to `largest`."""
+    """The values of a small float, ascending, negative ones too.
+
+    They are m 2^-M 2^e with subnormals, up to `largest`.
+    """
     bias = 2 ** (exponent_bits - 1) - 1
     steps = range(2**mantissa_bits)
     positive = [step / 2**mantissa_bits * 2.0 ** (1 - bias) for step in steps]
@@ -171,7 +184,10 @@ def values_of(exponent_bits: int, mantissa_bits: int, largest: float) -> np.ndar
 
 
 def nearest(values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The nearest of `values`; of two as near, the one of even mantissa: an even number of steps from zero."""
+    """The nearest of `values`.
+
+    Of two as near, the one of even mantissa: an even number of steps from zero.
+    """
     distance = np.abs(x[..., None] - values)
     odd = np.abs(np.arange(len(values)) - np.flatnonzero(values == 0)[0]) % 2
     return values[np.lexsort((np.broadcast_to(odd, distance.shape), distance), axis=-1)[..., 0]]
@@ -189,11 +205,14 @@ EIGHT_BITS = {"fp8": (4, 3, 448.0), "fp8-e5m2": (5, 2, 57344.0)}
 
 
 def plain_float_rounding(weight: np.ndarray, name: str) -> np.ndarray:
-    """Rounding of every output channel to a float format, block by block, in float64 from the formats' definitions.
+    """Rounding of every output channel to a float format, block by block.
 
-    fp8: a scale of largest / (largest value of the format) per channel. mx: OCP Microscaling Formats 1.0, section 6.3: a
-    scale of 2 ^ (floor(log2 largest) - emax) per 32 weights, saturating. nvfp4: 16 weights share a scale of e4m3,
-    itself in units of one float32 per tensor that takes the largest weight to 6 x 448.
+    In float64, from the formats' definitions.
+
+    fp8: a scale of largest / (largest value of the format) per channel. mx: OCP Microscaling
+    Formats 1.0, section 6.3: a scale of 2 ^ (floor(log2 largest) - emax) per 32 weights,
+    saturating. nvfp4: 16 weights share a scale of e4m3, itself in units of one float32 per tensor
+    that takes the largest weight to 6 x 448.
     """
     result = np.zeros_like(weight, dtype=np.float64)
     exponent, mantissa, top = (EIGHT_BITS.get(name) or MICROSCALING[name])[:3]
@@ -242,7 +261,10 @@ def test_convolutions_in_float_formats_equal_a_plain_reference(
 
 @pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolutions_in_nf4_are_their_kernels_in_a_row(convolution: nn.Module) -> None:
-    """Blocks of nf4 run through the tensor as it lies in memory, so torchao on the kernels as one vector."""
+    """Blocks of nf4 run through the tensor as it lies in memory.
+
+    So the reference is torchao on the kernels as one vector.
+    """
     from torchao.quantization import to_nf4
 
     weight = weights(*convolution.weight.shape)
@@ -312,7 +334,10 @@ def test_zeros_stay_zero_in_float_formats(name: str, whole: bool) -> None:
 
 
 def test_fp8_of_a_channel_against_its_definition() -> None:
-    """One channel of known values: e4m3 has 3 mantissa bits and 448 as its largest value."""
+    """One channel of known values.
+
+    E4m3 has 3 mantissa bits and 448 as its largest value.
+    """
     weight = torch.tensor([[448.0, 1.0, 1.06, 1.07, 17.5, -300.0]])
     expected = torch.tensor([[448.0, 1.0, 1.0, 1.125, 18.0, -288.0]])
     torch.testing.assert_close(
@@ -321,7 +346,10 @@ def test_fp8_of_a_channel_against_its_definition() -> None:
 
 
 def test_mxfp4_of_a_block_against_its_definition() -> None:
-    """Values of e2m1 are 0 .5 1 1.5 2 3 4 6; the scale is the power of two that takes the largest to [4, 8)."""
+    """Values of e2m1 are 0 .5 1 1.5 2 3 4 6.
+
+    The scale is the power of two that takes the largest to [4, 8).
+    """
     block = torch.zeros(1, 32)
     block[0, :6] = torch.tensor([6.0, 5.1, 1.2, -0.7, 0.2, 2.6]) * 2**-5
     expected = torch.zeros(1, 32)

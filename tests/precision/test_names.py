@@ -21,8 +21,11 @@ from study.precision.options import PrecisionOptions
 
 
 def alternatives(rule: str) -> list[str]:
-    """All strings that a rule of the EBNF generates: an independent reading of GRAMMAR (no recursion in it)."""
-    rules = dict(re.findall(r"^(\w+)\s*= (.+) ;$", GRAMMAR, flags=re.MULTILINE))
+    """All strings that a rule of the EBNF generates.
+
+    An independent reading of GRAMMAR, which has no recursion.
+    """
+    rules = dict(re.findall(r"^(\w+)\s*= (.+?) ;$", GRAMMAR, flags=re.MULTILINE | re.DOTALL))
 
     def expand(text: str) -> list[str]:
         generated = []
@@ -143,8 +146,8 @@ def test_untuned_keeps_everything_but_the_tuning() -> None:
 
 def test_names_are_parsed_without_torch() -> None:
     code = (
-        "import sys; from study.precision import parse_precision; parse_precision('int4-g32');"
-        "from study.precision.options import PrecisionOptions;"
-        "sys.exit(1 if {'torch', 'torchao'} & set(sys.modules) else 0)"
+        "import sys; from study.precision import parse_precision; "
+        "parse_precision('int4-g32');from study.precision.options import "
+        "PrecisionOptions;sys.exit(1 if {'torch', 'torchao'} & set(sys.modules) else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

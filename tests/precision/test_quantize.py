@@ -29,7 +29,10 @@ CLASSES, WIDTH, CONTEXT = 104, 64, 16
 
 
 class LanguageModel(nn.Module):
-    """Embedding, position embedding, a residual hidden layer, norm, head: a GPT without attention."""
+    """A GPT without attention.
+
+    Embedding, position embedding, a residual hidden layer, norm, head.
+    """
 
     def __init__(self, tied: bool = True) -> None:
         super().__init__()
@@ -51,7 +54,10 @@ class LanguageModel(nn.Module):
 
 
 class VisionModel(nn.Module):
-    """A convolution, a depthwise convolution with batch norm, a layer scale of shape (d, 1, 1), a head."""
+    """A small network of convolutions.
+
+    A convolution, a depthwise one with batch norm, a layer scale of shape (d, 1, 1), a head.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -284,7 +290,10 @@ LAYERS = {
 def test_layers_of_a_cast_round_the_exact_result_once(
     name: str, unit: float, kind: str, bias: bool
 ) -> None:
-    """Against float64 on the cast operands: one rounding, beside what float32 sums of at most 256 products err by."""
+    """Against float64 on the cast operands.
+
+    One rounding, beside what float32 sums of at most 256 products err by.
+    """
     torch.manual_seed(0)
     make, shape = LAYERS[kind]
     half = quantize(nn.Sequential(make(bias)), name)
@@ -306,7 +315,10 @@ def test_layers_of_a_cast_round_the_exact_result_once(
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
 def test_rotary_angles_are_not_rounded(name: str) -> None:
-    """With rounded frequencies the angles of late positions are off by turns: against the model in float64."""
+    """With rounded frequencies the angles of late positions are off by turns.
+
+    So the comparison is with the model in float64.
+    """
     sizes = {
         "hidden_size": 64,
         "intermediate_size": 96,
@@ -408,7 +420,10 @@ def test_other_dynamic_formats_equal_torchao_module(name: str) -> None:
 
 
 def test_dynamic_activations_against_a_plain_reference() -> None:
-    """int8-dynamic by hand: both sides to integers with one scale a row, an integer product, scales applied."""
+    """int8-dynamic by hand.
+
+    Both sides to integers with one scale a row, an integer product, scales applied.
+    """
     torch.manual_seed(3)
     linear = nn.Linear(64, 8)
     x = torch.randn(6, 64)
@@ -487,12 +502,15 @@ def test_scope_without_a_head_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["qat-int4", "efqat-int4", "ft-fp32"])
 def test_fine_tuned_precisions_need_data(name: str) -> None:
-    with pytest.raises(PrecisionError, match=r"study\.qat\.finetune"):
+    with pytest.raises(PrecisionError, match=r"study\.training\.finetune"):
         quantize(nn.Linear(4, 4), name)
 
 
 def test_record_of_a_small_model_by_hand() -> None:
-    """64 x 32 weights in int4 with groups of 32, a bias, and a head that stays: counted by hand."""
+    """64 x 32 weights in int4 with groups of 32, counted by hand.
+
+    A bias, and a head that stays.
+    """
     model = nn.ModuleDict({"fc": nn.Linear(32, 64), "head": nn.Linear(64, 10)})
     measured = quantize(model, "int4-g32-asym/body")
     record = quantization_record(model, measured, parse_precision("int4-g32-asym/body"))

@@ -18,7 +18,10 @@ def dry_run(name: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> str:
 def test_plan_of_the_grid_states_what_the_paper_states(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wu & Papyan 2024: 3.4 M to 205 M parameters (footnote 1), 229,367 chunks and 469,514,249 samples (appendix A)."""
+    """3.4 M to 205 M parameters (Wu & Papyan 2024, footnote 1).
+
+    There are 229,367 chunks and 469,514,249 samples (appendix A).
+    """
     said = dry_run("linguistic_collapse.yaml", tmp_path, capsys)
     assert "150 cells of 150 trainings" in said
     assert "Parameters 3.4 M to 205 M" in said

@@ -1,4 +1,4 @@
-"""Learning-rate schedules against those of torch and transformers, and against their closed forms."""
+"""Learning-rate schedules against torch, transformers and closed forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Study files: every fault of a file at once, each with its path, the offending value and a remedy."""
+"""Study files: every fault at once, with its path, its value and a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fine-tuning under fake quantization, on real English prose: the documentation that CPython ships."""
+"""Fine-tuning under fake quantization, on real English prose.
+
+The documentation that CPython ships.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def short(checkpoint: Trained) -> Trained:
-    """The same checkpoint with a fine-tuning of a tenth of the data, where the loss does not matter."""
+    """The same checkpoint with a fine-tuning of a tenth of the data.
+
+    The loss does not matter here.
+    """
     settings = SETTINGS | {"data": {"kind": "text", "context": 64, "train_tokens": 10_000}}
     config = CellConfig.model_validate(settings)
     return Trained(config, _rows(checkpoint.data, 150), checkpoint.model)
@@ -283,7 +289,10 @@ def test_what_cannot_be_finetuned_is_an_error(short: Trained) -> None:
 
 
 def test_tuned_cells_are_measured_beside_the_others(short: Trained) -> None:
-    """Rows of all precisions of a checkpoint, against the models that they are of; one that fails takes no other along."""
+    """Rows of all precisions of a checkpoint, against the models that they are of.
+
+    One that fails takes no other along.
+    """
     names = ["fp32", "int3", "ft-fp32", "qat-int3", "efqat-int3"]
     before = {name: tensor.clone() for name, tensor in short.model.state_dict().items()}
     found = measured(short, names)
@@ -349,12 +358,14 @@ def test_qat_wins_by_more_after_a_longer_training(seed: int, tmp_path: Path) -> 
     point = trained(settings, tmp_path)
     control = point.finetuned("ft-fp32")
     print(
-        f"seed {seed}: checkpoint {point.val_loss(point.model):.4f}, ft-fp32 {point.val_loss(control):.4f}"
+        f"seed {seed}: checkpoint {point.val_loss(point.model):.4f}, ft-fp32 "
+        f"{point.val_loss(control):.4f}"
     )
     for bits in ("int3", "int2"):
         tuned = point.val_loss(point.finetuned(f"qat-{bits}"))
         others = [point.val_loss(quantize(model, bits)) for model in (point.model, control)]
         print(
-            f"{bits}: qat {tuned:.4f}, of the checkpoint {others[0]:.4f}, of ft-fp32 {others[1]:.4f}"
+            f"{bits}: qat {tuned:.4f}, of the checkpoint {others[0]:.4f}, of ft-fp32 "
+            f"{others[1]:.4f}"
         )
         assert tuned < min(others) - 0.05

@@ -32,7 +32,10 @@ def order_of(config, epoch: int, rows: int) -> np.ndarray:
 
 
 def plain_step_losses(model, config, data, *, decayed, vectors) -> list[float]:
-    """A plain loop over a Hugging Face model: AdamW of torch, the scheduler of transformers, clipping, labels."""
+    """A plain loop over a Hugging Face model.
+
+    AdamW of torch, the scheduler of transformers, clipping, labels.
+    """
     settings = config.train
     optimizer = torch.optim.AdamW(
         [
@@ -117,7 +120,10 @@ def test_running_loss_is_the_mean_over_the_samples_of_the_epoch(tmp_path: Path) 
 
 
 def test_running_accuracy_counts_the_samples_decided_rightly_before_each_step() -> None:
-    """At a learning rate of almost zero nothing moves, and it is the accuracy of the initial model."""
+    """At a learning rate of almost zero nothing moves.
+
+    So it is the accuracy of the initial model.
+    """
     config = cell(epochs=1, lr=1e-12)
     data = dataset()
     *_, last = train(config, data, CPU)
@@ -128,7 +134,10 @@ def test_running_accuracy_counts_the_samples_decided_rightly_before_each_step() 
 
 
 def test_the_consumer_does_not_disturb_training(tmp_path: Path) -> None:
-    """Evaluating the live model and drawing random numbers between checkpoints changes no bit."""
+    """Evaluating the live model between checkpoints changes no bit.
+
+    Nor does drawing random numbers.
+    """
     config = cell(epochs=2)
     quiet = losses_of(config, dataset(), tmp_path / "quiet")
     for checkpoint in train(config, dataset(), CPU, folder=tmp_path / "busy"):
@@ -148,7 +157,10 @@ def test_training_leaves_the_global_generator_alone() -> None:
 
 
 def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
-    """Also where a pass is smaller than the others and positions are ignored: the loss is the mean over all samples."""
+    """The loss is the mean over all samples.
+
+    Also where a pass is smaller than the others and positions are ignored.
+    """
     data = dataset(rows=10)
     data.train.tokens[:, 3] = 7
     large = losses_of(cell(batch_size=6), data, tmp_path / "large")
@@ -160,7 +172,10 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
 
 
 def test_ignored_positions_do_not_train(tmp_path: Path) -> None:
-    """With the loss at the last position only, the logged loss is the plain cross-entropy there."""
+    """With the loss at the last position only, the loss is that of this position.
+
+    The logged loss is the plain cross-entropy there.
+    """
     config = cell(epochs=1, batch_size=11, lr=1e-12)
     data = dataset(last_only=True)
     (loss,) = losses_of(config, data, tmp_path)
@@ -194,7 +209,10 @@ def test_weight_decay_acts_on_matrices_only(optimizer: str) -> None:
 
 
 def test_sgd_with_momentum_follows_its_formula(tmp_path: Path) -> None:
-    """v = 0.8 v + g, w = w - lr v with constant learning rate, written out by hand (Sutskever et al. 2013, in torch's form)."""
+    """Momentum written out by hand, with constant learning rate.
+
+    v = 0.8 v + g, w = w - lr v (Sutskever et al. 2013, in torch's form). 2013, in torch's form).
+    """
     config = cell(
         epochs=2, optimizer="sgd", momentum=0.8, lr=0.5, batch_size=11, schedule="constant"
     )
@@ -262,7 +280,10 @@ def test_the_loss_log_has_every_step_once(tmp_path: Path) -> None:
 
 
 def test_shuffling_depends_on_its_seed_alone(tmp_path: Path) -> None:
-    """Equal init_seed and another shuffle_seed: the same first model, another order, another loss."""
+    """Equal init_seed and another shuffle_seed.
+
+    The same first model, another order, another loss.
+    """
     one, other = cell(shuffle_seed=1), cell(shuffle_seed=2)
     first, second = (next(train(config, dataset(), CPU)).model for config in (one, other))
     assert torch.equal(first.head.weight, second.head.weight)

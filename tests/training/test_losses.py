@@ -1,4 +1,7 @@
-"""The chunked losses against plain float64 formulas that hold all logits, differentiated by autograd."""
+"""The chunked losses against plain float64 formulas that hold all logits.
+
+The latter are differentiated by autograd.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ def test_equal_logits_count_as_an_error() -> None:
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 @pytest.mark.parametrize("margin", [5.0, 12.0, 60.0, 200.0, -200.0])
 def test_confident_samples_keep_finite_values_and_gradients(name: str, margin: float) -> None:
-    """At the end of collapse p_y is 1 to the last bit; float64 cross-entropy is the reference for float32."""
+    """At the end of collapse p_y is 1 to the last bit.
+
+    Float64 cross-entropy is the reference for float32.
+    """
     head = nn.Linear(3, 3, bias=False)
     with torch.no_grad():
         head.weight.copy_(torch.eye(3))

@@ -1,4 +1,7 @@
-"""A killed and resumed training equals an unbroken one bit for bit: weights, optimizer, batch order, random state."""
+"""A killed and resumed training equals an unbroken one bit for bit.
+
+Weights, optimizer, batch order, random state.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def run(
     minutes: float = 0.0,
     base: Path = Path(),
 ) -> list:
-    """Train to the end, or die just before a batch; (epoch, running loss, running accuracy) of what was yielded."""
+    """Train to the end, or die just before a batch.
+
+    (epoch, running loss, running accuracy) of what was yielded.
+    """
 
     def before(batches: int) -> None:
         if batches == kill_before:
@@ -85,7 +91,10 @@ def assert_equal_ends(folder: Path, unbroken: Path) -> None:
 def test_killed_at_any_step_it_ends_as_if_unbroken(
     recipe: str, minutes: float, tmp_path: Path
 ) -> None:
-    """States after every step (0 minutes) or after epochs only (60); killed in turn at batches 1, 4 and 2 of each life."""
+    """States after every step (0 minutes) or after epochs only (60).
+
+    Killed in turn at batches 1, 4 and 2 of each life.
+    """
     config = cell(**RECIPES[recipe])
     whole = run(config, tmp_path / "whole", minutes=minutes)
     seen = []
@@ -105,7 +114,10 @@ def test_every_kill_point_of_a_short_training(kill_before: int, tmp_path: Path) 
 
 
 def test_dropout_of_a_pretrained_model_repeats(tmp_path: Path) -> None:
-    """GPT-2 trains with dropout: its masks depend on the step, not on what was drawn before."""
+    """GPT-2 trains with dropout, whose masks depend on the step.
+
+    They do not depend on what was drawn before.
+    """
     sizes = {"vocab_size": 23, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
     GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).save_pretrained(
         tmp_path / "start"
@@ -130,13 +142,17 @@ def before(batches):
     if batches == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 config = cell(precision="bf16", batch_size=2, accumulation=2)
-for _ in train(config, dataset(before=before), torch.device("cpu"), folder=Path(sys.argv[1]), checkpoint_minutes=0.0):
+cpu, data = torch.device("cpu"), dataset(before=before)
+for _ in train(config, data, cpu, folder=Path(sys.argv[1]), checkpoint_minutes=0.0):
     pass
 """
 
 
 def test_sigkill_of_the_process(tmp_path: Path) -> None:
-    """The killed life is a process of its own, which draws the same numbers as this one."""
+    """The killed life is a process of its own.
+
+    It draws the same numbers as this one.
+    """
     script = SCRIPT.format(tests=str(HELPERS))
     threads = str(torch.get_num_threads())
     command = [sys.executable, "-c", script, str(tmp_path / "broken"), "7", threads]

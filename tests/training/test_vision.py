@@ -1,4 +1,7 @@
-"""Image classifiers trained, measured and quantized; the start of the terminal phase; studies of images end to end."""
+"""Image classifiers trained, measured and quantized.
+
+The start of the terminal phase; studies of images end to end.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,10 @@ def built(model: dict[str, Any], data: Dataset) -> nn.Module:
 @pytest.mark.parametrize("precision", ["int8", "int4", "int4-tensor", "int3-asym", "fp8"])
 @pytest.mark.parametrize("model", [SMALL[0], SMALL[3], SMALL[4]], ids=name)
 def test_convolutions_are_quantized(model: dict[str, Any], precision: str) -> None:
-    """Every channel of every kernel, depthwise ones too, has at most 2^bits values, and something is lost."""
+    """Every channel of every kernel has at most 2^bits values.
+
+    Depthwise ones too, and something is lost.
+    """
     original = built(model, image_dataset(10, each=1)).eval()
     rounded = quantize(original, precision)
     kernels = [key for key, module in original.named_modules() if isinstance(module, nn.Conv2d)]
@@ -160,7 +166,10 @@ def test_fine_tuning_leaves_a_fixed_head_as_it_is() -> None:
 
 
 def test_vectors_are_not_decayed() -> None:
-    """Without a gradient, decay alone moves weights: matrices and kernels shrink, norms, biases and scales stay."""
+    """Without a gradient, decay alone moves weights.
+
+    Matrices and kernels shrink; norms, biases and scales stay.
+    """
     from study.models import build_model
     from study.training.optimizer import make_optimizer
 
@@ -182,7 +191,10 @@ def accuracy(model: nn.Module, data: Dataset) -> float:
 
 
 def test_the_terminal_phase_starts_at_the_first_epoch_without_error() -> None:
-    """Against the accuracy of each epoch's model in evaluation mode on the whole training split."""
+    """The zero-error epoch, against the accuracy of each epoch's model.
+
+    In evaluation mode on the whole training split.
+    """
     data = image_dataset(10, each=20, shape=(1, 8, 8))
     config = cell({"kind": "simple_cnn", "width": 16, "depth": 2}, epochs=30, batch_size=32, lr=0.2)
     seen = [
@@ -249,7 +261,10 @@ def ood_images(tmp_path: Path, **settings: Any) -> torch.Tensor:
 
 
 def test_photographs_stand_beside_digits(tmp_path: Path) -> None:
-    """8 x 8 patches in grey, scaled to the digits' range of 0 to 16 and standardised as digits are."""
+    """8 x 8 patches in grey, scaled to the digits' range of 0 to 16.
+
+    They are standardised as digits are.
+    """
     from sklearn.datasets import load_sample_images
 
     found = ood_images(tmp_path, ood="photos")
