@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +23,7 @@ SLOW = tiny(
 
 
 @pytest.fixture
-def home() -> RayHome:
+def home() -> Iterator[RayHome]:
     """A Ray home for one test."""
     with ray_home() as home:
         yield home
@@ -64,15 +65,26 @@ def test_a_killed_launcher_loses_nothing_and_ray_gives_the_rows_of_a_serial_run(
     assert not list((run / "leases").iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ("--serial",)),
+        pytest.param(signal.SIGTERM, (), marks=pytest.mark.long),
+    ],
+)
 def test_a_stopped_launch_saves_and_frees_its_leases(
-    home: RayHome, undisturbed: Path, tmp_path: Path, number: signal.Signals
+    home: RayHome,
+    undisturbed: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    options: tuple[str, ...],
 ) -> None:
     """SIGTERM to the launcher; Ctrl-C, which reaches the whole process group."""
     run = tmp_path / "runs" / "tiny"
     grid = SLOW["grid"] | {"seed": [1]}
     study = SLOW | {"grid": grid, "resources": {}}  # no state within an epoch unless asked to stop
-    process = home.launch(tmp_path, study)
+    process = home.launch(tmp_path, study, *options)
     wait_for(lambda: under_way(run))
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
