@@ -1,0 +1,221 @@
+"""Association among replicates: x and y centred in their design cell, moved only inside it.
+
+Shapes: n rows, k columns, C cells, b bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.statistics.decide import MOST, Decided, decide
+from analysis.statistics.levels import CONFIDENCE
+from analysis.statistics.linear import Codes, Floats, codes, finite_columns, nuisance
+from analysis.statistics.meta import MetaAnalysis, meta_of_correlations
+from analysis.statistics.permutation import CHUNK_DOUBLES
+
+FLAT = 1e-10  # relative size below which what is left of a column in a cell is rounding error
+
+
+@dataclass(frozen=True)
+class CellCorrelation:
+    """Correlations `r` (k,) of the `n` rows of one cell; NaN for a column that is constant."""
+
+    label: object
+    n: int
+    r: Floats
+
+
+@dataclass(frozen=True)
+class WithinCells:
+    """Association within the `cells` cells that have replicates, of `n` rows in all.
+
+    `r_w` = n - cells; `test` studentized, permuted inside cells, its r (k,) pooled; `low`, `high`
+    (k,) 95% bootstrap interval of that r, NaN where there is none; `by_cell` the correlation in
+    each cell; `meta` their random-effects summary, one a column, None with fewer than two cells
+    that have one.
+    """
+
+    n: int
+    cells: int
+    r_w: int
+    test: Decided
+    low: Floats
+    high: Floats
+    by_cell: tuple[CellCorrelation, ...]
+    meta: tuple[MetaAnalysis | None, ...]
+
+
+def replicates(cells: ArrayLike) -> int:
+    """r_w = sum over cells of (rows - 1): what the replicates leave for a test."""
+    labels = np.asarray(cells)
+    return len(labels) - len(np.unique(codes("cells", labels, len(labels))))
+
+
+def within_cells(
+    x: ArrayLike,
+    y: ArrayLike,
+    cells: ArrayLike,
+    *,
+    covariates: ArrayLike | None = None,
+    permutations: int = 10_000,
+    most: int = MOST,
+    bootstrap: int = 2_000,
+    seed: int = 0,
+) -> WithinCells:
+    """Association of x (n,) or (n, k) with y (n,) among rows of one design cell (n,).
+
+    Every column is centred in its cell, which takes out whatever the axes of the design do to
+    it; with `covariates` (n,) or (n, c) their residuals within cells are related. Rows in a cell
+    of their own are left out. Raises ValueError as `decide` does.
+    """
+    metrics, response = finite_columns("x", x), finite_columns("y", y)[:, 0]
+    labels = np.asarray(cells)
+    cell = codes("cells", labels, len(metrics))
+    kept = np.bincount(cell)[cell] > 1
+    if not kept.any():
+        raise ValueError("no design cell has two rows: there are no replicates")
+    given = None if covariates is None else finite_columns("covariates", covariates)[kept]
+    metrics, response, cell, labels = metrics[kept], response[kept], cell[kept], labels[kept]
+    test = decide(
+        metrics if np.ndim(x) == 2 else metrics[:, 0],
+        response,
+        within=cell,
+        covariates=given,
+        permutations=permutations,
+        most=most,
+        seed=seed,
+    )
+    low, high = bootstrap_within(
+        metrics, response, cell, covariates=given, bootstrap=bootstrap, seed=seed
+    )
+    by_cell = _by_cell(metrics, response, cell, labels, given)
+    sizes = [one.n for one in by_cell]
+    meta = tuple(
+        meta_of_correlations([one.r[column] for one in by_cell], sizes)
+        for column in range(metrics.shape[1])
+    )
+    shape = np.shape(x)[1:]
+    return WithinCells(
+        n=len(metrics),
+        cells=len(by_cell),
+        r_w=len(metrics) - len(by_cell),
+        test=test,
+        low=low.reshape(shape),
+        high=high.reshape(shape),
+        by_cell=by_cell,
+        meta=meta,
+    )
+
+
+def _by_cell(
+    x: Floats, y: Floats, cell: Codes, labels: ArrayLike, covariates: Floats | None
+) -> tuple[CellCorrelation, ...]:
+    removed = nuisance(len(y), within=cell, covariates=covariates)
+    left_x, left_y = removed.residual(x), removed.residual(y[:, None])[:, 0]
+    flat_x, flat_y = FLAT * np.linalg.norm(left_x, axis=0), FLAT * np.linalg.norm(left_y)
+    lines = []
+    for label in np.unique(cell):
+        rows = np.flatnonzero(cell == label)
+        a, b = left_x[rows] - left_x[rows].mean(axis=0), left_y[rows] - left_y[rows].mean()
+        size_a, size_b = np.linalg.norm(a, axis=0), np.linalg.norm(b)
+        varies = (size_a > flat_x) & (size_b > flat_y)
+        size = np.where(varies, size_a * size_b, 1.0)
+        r = np.where(varies, np.clip(b @ a / size, -1.0, 1.0), np.nan)
+        lines.append(CellCorrelation(np.asarray(labels)[rows[0]], len(rows), r))
+    return tuple(lines)
+
+
+def bootstrap_within(
+    x: ArrayLike,
+    y: ArrayLike,
+    cells: ArrayLike,
+    *,
+    units: ArrayLike | None = None,
+    covariates: ArrayLike | None = None,
+    blocks: ArrayLike | None = None,
+    bootstrap: int = 2_000,
+    seed: int = 0,
+) -> tuple[Floats, Floats]:
+    """95% interval (low (k,), high (k,)) of the pooled r of columns centred in their cell.
+
+    In each cell (n,) as many rows, or whole `units` (n,), are drawn with replacement as it has,
+    and centred again in their cell, or in the finer `blocks` (n,). The standard deviation of
+    artanh r over the draws times Student's quantile with r_w - 1 degrees of freedom, less one a
+    covariate, spans the interval around artanh r. A sum of products that is centred again varies
+    less over draws than over data, by ((m - 1)^2 + 1) / (m (m - 1)) for m independent normal
+    units in a cell; the deviation is divided by the root of the mean of that. NaN where fewer
+    than half of the draws define r, or r_w leaves no degrees of freedom. Covariates are projected
+    out before rows are drawn. Davison & Hinkley 1997, sections 2.3 and 3.2 (stratified draws).
+    """
+    from scipy.special import stdtrit
+
+    metrics, response = finite_columns("x", x), finite_columns("y", y)
+    n, k = metrics.shape
+    cell = codes("cells", cells, n)
+    unit = np.arange(n) if units is None else codes("units", units, n)
+    block = cell if blocks is None else codes("blocks", blocks, n)
+    removed = nuisance(n, within=block, covariates=covariates)
+    left = removed.residual(np.column_stack([response, metrics]))
+    size = np.linalg.norm(left, axis=0)
+    left /= np.where(size > 0, size, 1.0)
+    own = np.unique(np.column_stack([unit, cell]), axis=0)
+    members = np.bincount(own[:, 1], minlength=int(cell.max()) + 1)
+    members = members[members > 1]
+    dof = int((members - 1).sum()) - 1 - removed.basis.shape[1]
+    none = np.full(k, np.nan)
+    if dof < 1:
+        return none, none.copy()
+    drawn = _correlations_of_draws(left, cell, unit, block, bootstrap, seed)
+    shrunk = float((((members - 1) ** 2 + 1) / members).sum() / (members - 1).sum())
+    reach = float(stdtrit(dof, 0.5 + CONFIDENCE / 2)) / np.sqrt(shrunk)
+    r = left[:, 0] @ left[:, 1:]
+    low, high = none, none.copy()
+    for column in range(k):
+        values = drawn[:, column]
+        values = np.arctanh(values[np.abs(values) < 1.0 - 1e-12])
+        if len(values) < bootstrap / 2 or not abs(r[column]) < 1.0:
+            continue
+        centre, half = np.arctanh(r[column]), reach * values.std()
+        low[column], high[column] = np.tanh(centre - half), np.tanh(centre + half)
+    return low, high
+
+
+def _correlations_of_draws(
+    left_NxK1: Floats, cell: Codes, unit: Codes, block: Codes, draws: int, seed: int
+) -> Floats:
+    """(b, k) r of y, the first column, with the others; NaN where a draw leaves none."""
+    rng = np.random.default_rng(seed)
+    n = len(cell)
+    place = codes("units", unit, n)
+    first = np.unique(place, return_index=True)[1]
+    strata = [np.flatnonzero(cell[first] == label) for label in range(int(cell.max()) + 1)]
+    order = np.argsort(block, kind="stable")
+    starts = np.flatnonzero(np.diff(block[order], prepend=-1))
+    left, place = left_NxK1[order], place[order]
+    y, x = left[:, :1], left[:, 1:]
+    parts = []
+    rows = max(1, CHUNK_DOUBLES // (2 * n))
+    for start in range(0, draws, rows):
+        count = min(rows, draws - start)
+        times = np.zeros((count, len(first)))
+        for members in strata:
+            if len(members):
+                chance = np.full(len(members), 1.0 / len(members))
+                times[:, members] = rng.multinomial(len(members), chance, size=count)
+        weight = times[:, place]
+        total = np.maximum(np.add.reduceat(weight, starts, axis=1), 1.0)
+        y_sums = np.add.reduceat(weight * y[:, 0], starts, axis=1)
+        yy = weight @ (y * y)[:, 0] - (y_sums**2 / total).sum(axis=1)
+        xy, xx = weight @ (x * y), weight @ (x * x)
+        for column in range(x.shape[1]):
+            x_sums = np.add.reduceat(weight * x[:, column], starts, axis=1)
+            xy[:, column] -= (x_sums * y_sums / total).sum(axis=1)
+            xx[:, column] -= (x_sums**2 / total).sum(axis=1)
+        spread = xx * yy[:, None]
+        defined = (xx > FLAT) & (yy[:, None] > FLAT)
+        r = np.where(defined, xy / np.sqrt(np.where(defined, spread, 1.0)), np.nan)
+        parts.append(np.clip(r, -1.0, 1.0))
+    return np.concatenate(parts)
