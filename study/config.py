@@ -161,14 +161,14 @@ def measured_epochs(at: str | Sequence[int], epochs: int) -> tuple[int, ...]:
     `each`, `log` (1, 2, 4, ...), or those listed.
     """
     if at == "each":
-        chosen = set(range(epochs + 1))
+        epochs_at = set(range(epochs + 1))
     elif at == "log":
-        chosen = {2**k for k in range(epochs.bit_length())}
+        epochs_at = {2**k for k in range(epochs.bit_length())}
     elif at == "last":
-        chosen = set()
+        epochs_at = set()
     else:
-        chosen = {int(epoch) for epoch in at}
-    return tuple(sorted({0, epochs} | {epoch for epoch in chosen if epoch <= epochs}))
+        epochs_at = {int(epoch) for epoch in at}
+    return tuple(sorted({0, epochs} | {epoch for epoch in epochs_at if epoch <= epochs}))
 
 
 class Rule(Settings):
@@ -208,7 +208,7 @@ class StudyConfig(Settings):
 
         A point that two grids share comes once.
         """
-        seen: set[str] = set()
+        identities: set[str] = set()
         execution = {"resources": self.resources.model_dump(exclude_unset=True), "keep": self.keep}
         for number, axes in enumerate(self.grid):
             place = "grid" if len(self.grid) == 1 else f"grid[{number}]"
@@ -225,8 +225,8 @@ class StudyConfig(Settings):
                             origins[full_path(path)] = f"rules[{position}].set.{path}"
                 resources, keep = tree.pop("resources"), tree.pop("keep")
                 identity = json.dumps(tree, sort_keys=True, default=repr)
-                if identity not in seen:
-                    seen.add(identity)
+                if identity not in identities:
+                    identities.add(identity)
                     yield Point(tree, resources, keep, origins)
 
     def as_yaml(self) -> dict[str, Any]:
@@ -320,8 +320,8 @@ def _get(tree: Any, path: str) -> Any:
 
 def _matches(tree: dict[str, Any], when: dict[str, Any]) -> bool:
     return all(
-        _get(tree, full_path(path)) in (wanted if isinstance(wanted, list) else [wanted])
-        for path, wanted in when.items()
+        _get(tree, full_path(path)) in (values if isinstance(values, list) else [values])
+        for path, values in when.items()
     )
 
 
@@ -426,9 +426,9 @@ def _read_rules(rules: Any, axes: set[str], faults: list[Fault]) -> list[Rule]:
         return []
     sound = []
     for number, rule in enumerate(rules):
-        found = list(_rule_faults(rule, f"rules[{number}]", axes))
-        faults += found
-        if not found:
+        rule_faults = list(_rule_faults(rule, f"rules[{number}]", axes))
+        faults += rule_faults
+        if not rule_faults:
             sound.append(Rule(**rule))
     return sound
 

@@ -206,17 +206,19 @@ def plan(
     groups = trainings(cells)
     pending = []
     for training in groups:
-        left = [
+        keys = [
             cell.key for cell in training.cells if cell.key not in done and cell.key not in failed
         ]
-        if left:
-            pending.append(training.only(left))
+        if keys:
+            pending.append(training.only(keys))
     started = {cell.training_key for cell in cells if cell.key in done}
     measured_only = frozenset(training.key for training in pending if kept(training))
     costs = {}
     for training in pending:
-        if (found := size(training.first)) is not None:
-            costs[training.key] = cost(training, found, trained=training.key not in measured_only)
+        if (data_size := size(training.first)) is not None:
+            costs[training.key] = cost(
+                training, data_size, trained=training.key not in measured_only
+            )
     return Plan(
         cells=cells,
         done=frozenset(cell.key for cell in cells if cell.key in done),
@@ -264,7 +266,7 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
         for cell in cells
         if parse_precision(cell.config.precision).tuning is not None
     )
-    kept = (
+    checkpoints = (
         {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
     )
     return Cost(
@@ -273,7 +275,7 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
         flops=None
         if parameters is None or measured is None
         else float(parameters) * (6 * (tokens + tuned * read) + 2 * measured),
-        disk=None if parameters is None else 4 * parameters * kept,
+        disk=None if parameters is None else 4 * parameters * checkpoints,
     )
 
 
@@ -288,7 +290,7 @@ def measurements(training: Training) -> int:
 
 def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
     """Samples that a cell's checkpoints are measured on."""
-    asked = cell.config.measure
-    sample = min(asked.train_tokens or size.train_samples, size.train_samples)
-    at_once = sample + val_samples + min(asked.agreement_samples, size.train_samples)
-    return at_once * len(measured_epochs(asked.at, cell.config.train.epochs))
+    measure = cell.config.measure
+    sample = min(measure.train_tokens or size.train_samples, size.train_samples)
+    at_once = sample + val_samples + min(measure.agreement_samples, size.train_samples)
+    return at_once * len(measured_epochs(measure.at, cell.config.train.epochs))

@@ -63,8 +63,8 @@ def load_balanced(config: BalancedData, base: Path, cache: Path) -> Dataset:
     """
     files = tokenize(config, base, cache)
     class_of, class_names = classes_of_tokens(config, files)
-    found = np.bincount(files.train[config.context - 1 :], minlength=len(class_of))
-    targets, quotas = window_quotas(config, found)
+    occurrences = np.bincount(files.train[config.context - 1 :], minlength=len(class_of))
+    targets, quotas = window_quotas(config, occurrences)
     generator = np.random.default_rng([config.seed, 0])
     sizes = np.zeros(len(class_of), dtype=np.int64)
     sizes[generator.permutation(targets)] = quotas

@@ -58,7 +58,7 @@ def choose_ends(tokens: Tokens, context: int, sizes: Ints, generator: np.random.
         sizes: (V,) wanted number for each token.
         generator: source of the keys.
     """
-    chosen, keys = np.zeros(0, dtype=np.int64), np.zeros(0)
+    ends, keys = np.zeros(0, dtype=np.int64), np.zeros(0)
     enough = np.where(
         sizes > 0, np.inf, 0.0
     )  # keys from here on cannot be among the least of their token any more
@@ -67,17 +67,17 @@ def choose_ends(tokens: Tokens, context: int, sizes: Ints, generator: np.random.
         drawn = generator.random(len(block))
         hopeful = np.flatnonzero(drawn < enough[block])
         places, keys = (
-            np.concatenate([chosen, start + hopeful]),
+            np.concatenate([ends, start + hopeful]),
             np.concatenate([keys, drawn[hopeful]]),
         )
         order = np.lexsort((keys, tokens[places]))
-        found = tokens[places[order]]
-        rank = np.arange(len(order)) - np.searchsorted(found, found)
-        last = order[rank == sizes[found] - 1]
+        sorted_tokens = tokens[places[order]]
+        rank = np.arange(len(order)) - np.searchsorted(sorted_tokens, sorted_tokens)
+        last = order[rank == sizes[sorted_tokens] - 1]
         enough[tokens[places[last]]] = keys[last]
-        kept = order[rank < sizes[found]]
-        chosen, keys = places[kept], keys[kept]
-    return np.sort(chosen)
+        smallest = order[rank < sizes[sorted_tokens]]
+        ends, keys = places[smallest], keys[smallest]
+    return np.sort(ends)
 
 
 def duplicate_facts(windows: npt.NDArray[np.integer[Any]]) -> dict[str, Fact]:

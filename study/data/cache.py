@@ -85,15 +85,15 @@ def cached(cache: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> En
 
 def notes_of_entries(cache: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Folder and notes of all entries, newest first, without checking their files."""
-    found = []
+    entries = []
     for path in cache.glob(f"[!.]*/{_MANIFEST}"):
         try:
-            found.append((path.stat().st_mtime, path.parent, _read_manifest(path)["notes"]))
+            entries.append((path.stat().st_mtime, path.parent, _read_manifest(path)["notes"]))
         except (_CorruptError, FileNotFoundError):
             continue  # whoever opens the entry repairs it; an overview has no use for it
     return [
         (folder, notes)
-        for _, folder, notes in sorted(found, key=lambda entry: entry[0], reverse=True)
+        for _, folder, notes in sorted(entries, key=lambda entry: entry[0], reverse=True)
     ]
 
 
@@ -101,10 +101,10 @@ def _verified(folder: Path) -> Entry:
     manifest = _read_manifest(folder / _MANIFEST)
     for name, expected in manifest["digests"].items():
         try:
-            found = file_digest(folder / name)
+            content_digest = file_digest(folder / name)
         except OSError as fault:
             raise _CorruptError(f"{name}: {fault}") from fault
-        if found != expected:
+        if content_digest != expected:
             raise _CorruptError(f"{name} does not have the content it was written with")
     return Entry(folder, manifest["notes"], manifest["digests"])
 

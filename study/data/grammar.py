@@ -87,11 +87,11 @@ class Grammar:
 
     def places(self, context: int) -> Floats:
         """(T, places) probability of each place at each position of a row."""
-        found = np.zeros((context, len(self.kinds)))
-        found[0, 0] = 1
+        probabilities = np.zeros((context, len(self.kinds)))
+        probabilities[0, 0] = 1
         for position in range(1, context):
-            found[position] = found[position - 1] @ self.transitions
-        return found
+            probabilities[position] = probabilities[position - 1] @ self.transitions
+        return probabilities
 
     def recalled_share(self, context: int) -> float:
         """Expected share of the T - 1 predicted positions of a row that recall."""
@@ -100,9 +100,9 @@ class Grammar:
     @cached_property
     def recall_entropy(self) -> float:
         """Entropy of a recalled word given the story so far, in nats."""
-        told = np.eye(len(self.zipf))
-        given = (1 - self.ambiguity) * told + self.ambiguity * self.zipf
-        return float(self.zipf @ _entropy(given))
+        identity = np.eye(len(self.zipf))
+        probabilities = (1 - self.ambiguity) * identity + self.ambiguity * self.zipf
+        return float(self.zipf @ _entropy(probabilities))
 
     def entropy(self, context: int) -> float:
         """Entropy of a token given all before it in its row, in nats.
@@ -132,13 +132,15 @@ class Grammar:
             choice, replaced, word = generator.random((3, rows))
             place = _pick(self.transitions, choice, before)
             probability = self.transitions[before, place]
-            kind, kept = self.kinds[place], self.memories[place]
-            drawn = _pick(self.zipf[None], word, np.zeros_like(place))
-            memory[everyone, kept] = np.where(kind == Place.TELLS, drawn, memory[everyone, kept])
-            told = memory[everyone, kept]
+            kind, slot = self.kinds[place], self.memories[place]
+            fresh = _pick(self.zipf[None], word, np.zeros_like(place))
+            memory[everyone, slot] = np.where(kind == Place.TELLS, fresh, memory[everyone, slot])
+            remembered = memory[everyone, slot]
             recalls = kind == Place.RECALLS
-            index = np.where(recalls & (replaced < self.ambiguity), drawn, told)
-            of_recalled = (1 - self.ambiguity) * (index == told) + self.ambiguity * self.zipf[index]
+            index = np.where(recalls & (replaced < self.ambiguity), fresh, remembered)
+            of_recalled = (1 - self.ambiguity) * (index == remembered) + self.ambiguity * self.zipf[
+                index
+            ]
             probability = probability * np.select(
                 [recalls, kind == Place.TELLS], [of_recalled, self.zipf[index]], 1.0
             )
@@ -182,13 +184,13 @@ def _pick(
     """
     cumulative = np.cumsum(probabilities, axis=1)
     cumulative /= cumulative[:, -1:]
-    found: npt.NDArray[np.int64] = (uniform[:, None] >= cumulative[rows]).sum(axis=1)
-    return found
+    indices: npt.NDArray[np.int64] = (uniform[:, None] >= cumulative[rows]).sum(axis=1)
+    return indices
 
 
 def _entropy(probabilities: Floats) -> Floats:
     """Entropy of the last axis, in nats."""
     positive = probabilities > 0
     logs = np.log(probabilities, out=np.zeros_like(probabilities), where=positive)
-    found: Floats = -(probabilities * logs).sum(axis=-1)
-    return found
+    entropy: Floats = -(probabilities * logs).sum(axis=-1)
+    return entropy

@@ -68,15 +68,15 @@ def _chosen_rows(config: ImagesData, labels: Ints, names: list[str]) -> Ints:
     counts = np.bincount(labels, minlength=len(names))
     if config.quota is None and config.imbalance_ratio == 1:
         return np.arange(len(labels))
-    wanted = class_sizes(config, config.quota or int(counts.min()), len(names))
-    for name, has, wants in zip(names, counts, wanted, strict=True):
-        if has < wants:
+    sizes = class_sizes(config, config.quota or int(counts.min()), len(names))
+    for name, available, size in zip(names, counts, sizes, strict=True):
+        if available < size:
             raise DataError(
-                f"data.quota: class {name} has {has} training images, {wants} are asked for"
+                f"data.quota: class {name} has {available} training images, {size} are asked for"
             )
     order = np.random.default_rng([config.seed, 1]).permutation(len(labels))
     return np.sort(
-        np.concatenate([order[labels[order] == c][:size] for c, size in enumerate(wanted)])
+        np.concatenate([order[labels[order] == c][:size] for c, size in enumerate(sizes)])
     )
 
 

@@ -38,9 +38,9 @@ def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
         splits = load_splits(name, streaming=False, instead=_INSTEAD)
         return _from_tables(splits, name, _content_of(splits), config.label_column, cache)
     for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
-        found = read_idx_folder(place) or read_python_batches(place, config.label_column)
-        if found is not None:
-            return found
+        images = read_idx_folder(place) or read_python_batches(place, config.label_column)
+        if images is not None:
+            return images
     if not any(folder.rglob("*.parquet")):
         raise DataError(f"data.source: {folder} has no idx files, python batches or parquet files")
     splits = load_splits(str(folder), streaming=True, instead=_INSTEAD)
@@ -123,14 +123,14 @@ def _from_tables(
 
 
 def _column(
-    features: dict[str, Any], customary: tuple[str, ...], asked: str | None, name: str
+    features: dict[str, Any], customary: tuple[str, ...], choice: str | None, name: str
 ) -> str:
-    for column in (asked,) if asked else customary:
+    for column in (choice,) if choice else customary:
         if column in features:
             return column
     setting = "data.label_column" if "label" in customary else "data.source"
-    wanted = asked or " or ".join(customary)
-    raise DataError(f"{setting}: {name} has no column {wanted}; its columns: {', '.join(features)}")
+    names = choice or " or ".join(customary)
+    raise DataError(f"{setting}: {name} has no column {names}; its columns: {', '.join(features)}")
 
 
 def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Ints]:

@@ -48,26 +48,26 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
     Raises:
         DataError: the source cannot be read, or a class has fewer images than asked for.
     """
-    chosen = choose_images(config, base, cache)
-    mean, deviation = _channel_moments(chosen.train)
-    train, val = (Images(part, mean, deviation) for part in (chosen.train, chosen.val))
-    counts = np.bincount(chosen.train.labels, minlength=len(chosen.source.names))
-    ood = None if config.ood is None else load_ood(config, base, cache, chosen.train.images)
-    original = [part for part in (chosen.source.train, chosen.source.val, ood) if part is not None]
+    choice = choose_images(config, base, cache)
+    mean, deviation = _channel_moments(choice.train)
+    train, val = (Images(part, mean, deviation) for part in (choice.train, choice.val))
+    counts = np.bincount(choice.train.labels, minlength=len(choice.source.names))
+    ood = None if config.ood is None else load_ood(config, base, cache, choice.train.images)
+    original = [part for part in (choice.source.train, choice.source.val, ood) if part is not None]
     return Dataset(
         train=train,
         val=val,
         classes=len(counts),
-        input_shape=chosen.train.images.shape[1:],
+        input_shape=choice.train.images.shape[1:],
         fingerprint=digest(
             *(array.tobytes() for part in original for array in (part.images, part.labels))
         ),
         class_counts=counts,
-        class_names=chosen.source.names,
+        class_names=choice.source.names,
         facts={
             "train_images": len(train),
             "val_images": len(val),
-            "wrong_labels": chosen.wrong,
+            "wrong_labels": choice.wrong,
             **class_facts(counts),
         },
         ood=None if ood is None else Images(ood, mean, deviation),

@@ -31,10 +31,10 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
     if config.ood == "photos":
         images = _patches(height, width)
     else:
-        found = open_images(
+        source = open_images(
             config.model_copy(update={"source": config.ood, "label_column": None}), base, cache
         )
-        images = (found.val or found.train).images
+        images = (source.val or source.train).images
     values = torch.from_numpy(images).float()
     if values.shape[1] != channels:
         if channels != 1 and values.shape[1] != 1:

@@ -46,8 +46,8 @@ class Stories:
     def class_counts(self, classes: int) -> Ints:
         """(classes,) samples of each class."""
         targets = self.rows.tokens[:, 1:]
-        wanted = targets[self.rows.recalled[:, 1:]] if self.determined_only else targets.ravel()
-        return np.bincount(wanted, minlength=classes)
+        samples = targets[self.rows.recalled[:, 1:]] if self.determined_only else targets.ravel()
+        return np.bincount(samples, minlength=classes)
 
     def ideal_loss(self) -> float:
         """Mean loss in nats of a reader who knows the grammar, over all samples."""

@@ -98,9 +98,11 @@ def classes_of_tokens(config: Corpus, files: TokenFiles) -> tuple[Ints, list[str
     The map is (V,) with -1 for none.
     """
     counts = files.train_counts + files.val_counts
-    kept = counts > 0 if config.vocabulary == "observed" else np.ones(len(counts), dtype=np.bool_)
-    class_of = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int64)
-    return class_of, [name for name, keep in zip(files.names, kept, strict=True) if keep]
+    is_class = (
+        counts > 0 if config.vocabulary == "observed" else np.ones(len(counts), dtype=np.bool_)
+    )
+    class_of = np.where(is_class, np.cumsum(is_class) - 1, -1).astype(np.int64)
+    return class_of, [name for name, keep in zip(files.names, is_class, strict=True) if keep]
 
 
 def corpus_facts(files: TokenFiles) -> dict[str, Fact]:

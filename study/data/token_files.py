@@ -65,18 +65,18 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
     else:
         train, val = corpus.train, corpus.val
     made_here = config.tokenizer == "char" or config.tokenizer.startswith("bpe:")
-    given = None if made_here else load_subwords(config.tokenizer, base)
+    loaded = None if made_here else load_subwords(config.tokenizer, base)
     key = digest(
         str(_FORMAT),
         corpus.content,
         repr(config.val_fraction if corpus.val is None else None),
         config.text_column,
         repr(config.select),
-        given.identity if given else _recipe(config.tokenizer),
+        loaded.identity if loaded else _recipe(config.tokenizer),
     )[:32]
 
     def build(folder: Path) -> dict[str, Any]:
-        tokenizer = given or _made_for(config.tokenizer, train, val)
+        tokenizer = loaded or _made_for(config.tokenizer, train, val)
         names = tokenizer.names
         (folder / "tokenizer.json").write_text(tokenizer.identity, encoding="utf-8")
         (folder / "names.json").write_text(json.dumps(names))

@@ -63,15 +63,15 @@ class Characters:
 
         It has the line break that joins documents if there is more than one.
         """
-        found: set[str] = set()
+        alphabet: set[str] = set()
         for split in splits:
             for number, document in enumerate(split()):
-                found.update(document)
+                alphabet.update(document)
                 if number:
-                    found.add("\n")
-        if not found:
+                    alphabet.add("\n")
+        if not alphabet:
             raise DataError("data.source: there is no text in the source")
-        return cls("".join(sorted(found)))
+        return cls("".join(sorted(alphabet)))
 
     @property
     def names(self) -> list[str]:
@@ -148,11 +148,11 @@ def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
         show_progress=False,
     )
     tokenizer.train_from_iterator(documents, trainer)
-    found = tokenizer.get_vocab_size()
-    if found != size:
+    vocabulary = tokenizer.get_vocab_size()
+    if vocabulary != size:
         raise DataError(
-            f"data.tokenizer: the training text is too small for bpe:{size}: it gives {found} "
-            f"tokens; use bpe:{found}"
+            f"data.tokenizer: the training text is too small for bpe:{size}: it gives {vocabulary} "
+            f"tokens; use bpe:{vocabulary}"
         )
     return Subwords(tokenizer)
 

@@ -78,15 +78,15 @@ class Measurement:
         else:
             self.values[column], self.reasons[column] = None, reason
 
-    def add(self, found: CollapseMetrics) -> None:
+    def add(self, metrics: CollapseMetrics) -> None:
         """Take over columns with their reasons."""
-        self.values |= found
-        self.reasons |= found.reasons
+        self.values |= metrics
+        self.reasons |= metrics.reasons
 
-    def put_agreement(self, found: Agreement, columns: dict[str, str]) -> None:
+    def put_agreement(self, agreement: Agreement, columns: dict[str, str]) -> None:
         """Record shares of decisions: column -> attribute of the agreement."""
         for column, attribute in columns.items():
-            self.put(column, getattr(found, attribute), found.undefined or "")
+            self.put(column, getattr(agreement, attribute), agreement.undefined or "")
 
 
 def measured_rows(split: Split, samples: int | None, seed: int) -> Ints:
@@ -126,21 +126,21 @@ class _Collector:
         self.dtype = self.model.head.weight.dtype
         self.train_scores, self.val_scores = Scores(self.device), HeldOutScores(self.device)
 
-    def features(self, inputs: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    def features(self, inputs: Tensor, positions: Tensor) -> dict[str, Tensor]:
         """Features (N, d) of the wanted samples by layer.
 
         The head's input is `HEAD_INPUT`.
         """
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         with ExitStack() as stack:
             for name, module in self.model.layers.items() if self.inner else ():
-                stack.callback(module.register_forward_hook(_keeper(found, name)).remove)
+                stack.callback(module.register_forward_hook(_keeper(outputs, name)).remove)
             h = self.model.features(inputs.to(self.dtype) if inputs.is_floating_point() else inputs)
-        flat = {name: _samples(value) for name, value in {**found, HEAD_INPUT: h}.items()}
+        flat = {name: _samples(value) for name, value in {**outputs, HEAD_INPUT: h}.items()}
         return (
             flat
-            if len(wanted) == len(flat[HEAD_INPUT])
-            else {name: value[wanted] for name, value in flat.items()}
+            if len(positions) == len(flat[HEAD_INPUT])
+            else {name: value[positions] for name, value in flat.items()}
         )
 
     def add_moments(self, features: dict[str, Tensor], targets: Tensor) -> None:
@@ -166,9 +166,9 @@ class _Collector:
         weight, bias = self.model.head.weight, self.model.head.bias
         linear = linear_decisions(h, weight, bias)
         for column, owner in means.items():
-            found = owner.centres[HEAD_INPUT].agreement(h, targets, weight, bias, linear=linear)
+            agreement = owner.centres[HEAD_INPUT].agreement(h, targets, weight, bias, linear=linear)
             self.agreements[column] = (
-                self.agreements[column] + found if column in self.agreements else found
+                self.agreements[column] + agreement if column in self.agreements else agreement
             )
 
     def decide_layers(self, features: dict[str, Tensor], targets: Tensor) -> None:
@@ -181,9 +181,9 @@ class _Collector:
                 self.layer_hits[name] = self.layer_hits.get(name, 0) + hits
 
 
-def _keeper(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+def _keeper(outputs: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
-        found[name] = output[0] if isinstance(output, tuple) else output
+        outputs[name] = output[0] if isinstance(output, tuple) else output
 
     return hook
 
@@ -237,9 +237,9 @@ def collect(
         name: _Collector(model, data.classes, device, inner) for name, model in models.items()
     }
     rows = measured_rows(data.train, measure.train_tokens, seed)
-    for inputs, targets, wanted in _batches(data.train, rows, device, "training moments", beat):
+    for inputs, targets, positions in _batches(data.train, rows, device, "training moments", beat):
         for collector in collectors.values():
-            features = collector.features(inputs, wanted)
+            features = collector.features(inputs, positions)
             collector.add_moments(features, targets)
             for part in _blocks(len(targets), data.classes):
                 collector.train_scores.update(
@@ -252,23 +252,28 @@ def collect(
     again = measured_rows(
         data.train, min(measure.agreement_samples, measure.train_tokens or data.train.samples), seed
     )
-    for inputs, targets, wanted in _batches(data.train, again, device, "training agreement", beat):
+    for inputs, targets, positions in _batches(
+        data.train, again, device, "training agreement", beat
+    ):
         for collector in collectors.values():
             collector.decide(
-                collector.features(inputs, wanted)[HEAD_INPUT], targets, {"train": collector}
+                collector.features(inputs, positions)[HEAD_INPUT], targets, {"train": collector}
             )
-    known = None if reference is None else collectors[reference]
-    for inputs, targets, wanted in _batches(
+    base = None if reference is None else collectors[reference]
+    for inputs, targets, positions in _batches(
         data.val, np.arange(len(data.val)), device, "validation", beat
     ):
-        found = {name: collector.features(inputs, wanted) for name, collector in collectors.items()}
+        features_of = {
+            name: collector.features(inputs, positions) for name, collector in collectors.items()
+        }
         for name, collector in collectors.items():
-            others = {} if known is None or collector is known else {"refmeans": known}
-            collector.decide(found[name][HEAD_INPUT], targets, {"val": collector, **others})
-            collector.decide_layers(found[name], targets)
+            others = {} if base is None or collector is base else {"refmeans": base}
+            collector.decide(features_of[name][HEAD_INPUT], targets, {"val": collector, **others})
+            collector.decide_layers(features_of[name], targets)
         for part in _blocks(len(targets), data.classes):
             logits = {
-                name: c.model.head(found[name][HEAD_INPUT][part]) for name, c in collectors.items()
+                name: c.model.head(features_of[name][HEAD_INPUT][part])
+                for name, c in collectors.items()
             }
             for name, collector in collectors.items():
                 collector.val_scores.update(logits[name], targets[part])
@@ -276,11 +281,11 @@ def collect(
                     collector.logits_error.update(logits[name], logits[reference])
     if data.ood is not None:
         rows = measured_rows(data.ood, measure.agreement_samples, seed)
-        for inputs, _, wanted in _batches(data.ood, rows, device, "other data", beat):
+        for inputs, _, positions in _batches(data.ood, rows, device, "other data", beat):
             for collector in collectors.values():
-                collector.add_ood(collector.features(inputs, wanted)[HEAD_INPUT])
+                collector.add_ood(collector.features(inputs, positions)[HEAD_INPUT])
     return {
-        name: _measurement(collector, known, data.class_counts, measure.min_count)
+        name: _measurement(collector, base, data.class_counts, measure.min_count)
         for name, collector in collectors.items()
     }
 
@@ -303,8 +308,8 @@ def _batches(
             torch.split(inputs, size), torch.split(targets, size), strict=True
         ):
             flat = part_targets.reshape(-1)
-            wanted = (flat != IGNORE).nonzero().squeeze(1)
-            yield part.to(device), flat[wanted].to(device), wanted.to(device)
+            positions = (flat != IGNORE).nonzero().squeeze(1)
+            yield part.to(device), flat[positions].to(device), positions.to(device)
         if beat is not None:
             beat(doing, min(1.0, (start + at_once) / len(rows)))
 
@@ -317,7 +322,7 @@ def _blocks(samples: int, classes: int) -> Iterator[slice]:
 
 
 def _measurement(
-    collector: _Collector, known: _Collector | None, class_counts: Ints, min_count: int
+    collector: _Collector, base: _Collector | None, class_counts: Ints, min_count: int
 ) -> Measurement:
     """All columns of a model."""
     head = collector.model.head
@@ -336,9 +341,9 @@ def _measurement(
     )
     if collector.ood is not None:
         result.add(ood_orthogonality(moments, collector.ood, min_count=min_count))
-    if known is not None and collector is not known:
+    if base is not None and collector is not base:
         result.add(
-            reference_drift(moments, known.moments[HEAD_INPUT], head.weight, min_count=min_count)
+            reference_drift(moments, base.moments[HEAD_INPUT], head.weight, min_count=min_count)
         )
         names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
         result.put_agreement(collector.agreements["refmeans"], names)

@@ -197,13 +197,13 @@ class NearestCentre:
         if linear is None:
             linear = linear_decisions(features.to(self.device), weight, bias)
         nearest = self.nearest(features)
-        for counts, chosen in (
+        for counts, classes_of_samples in (
             (result.samples, labels),
             (result.agreed, labels[linear == nearest]),
             (result.own, labels[nearest == labels]),
             (result.correct, labels[linear == labels]),
         ):
-            counts.add_(torch.bincount(chosen, minlength=classes))
+            counts.add_(torch.bincount(classes_of_samples, minlength=classes))
         outside = ~self.measured
         unmeasured = int((outside[labels] | outside[linear]).sum())
         return Agreement(result.samples, result.agreed, result.own, result.correct, unmeasured)

@@ -127,14 +127,14 @@ class FaissCentres:
         if not len(x_Bxd) or self.index.ntotal == 1:
             return self.scores.argmax(x_Bxd)
         self._faiss.omp_set_num_threads(torch.get_num_threads())
-        distances, found = self.index.search(x_Bxd.to("cpu", torch.float32).numpy(), 2)
+        distances, neighbours = self.index.search(x_Bxd.to("cpu", torch.float32).numpy(), 2)
         gap_B = torch.from_numpy(distances[:, 1] - distances[:, 0]).to(x_Bxd.device)
-        chosen = torch.from_numpy(found[:, 0]).to(x_Bxd.device)
+        winner = torch.from_numpy(neighbours[:, 0]).to(x_Bxd.device)
         # ||x||^2 + ||c||^2 - 2 <x, c> errs by at most (d + 4) u (||x|| + ||c||)^2, for each of the
         # two distances
         size_B = (
             torch.linalg.vector_norm(x_Bxd, dim=1, dtype=torch.float64) + self.largest
         ).square()
         unsure = ~(gap_B > 2 * (x_Bxd.shape[1] + 4) * UNIT_SINGLE * size_B)
-        chosen[unsure] = self.scores.argmax(x_Bxd[unsure])
-        return chosen
+        winner[unsure] = self.scores.argmax(x_Bxd[unsure])
+        return winner

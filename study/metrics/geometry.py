@@ -101,10 +101,10 @@ def _put_pinv(
     small = int((values < SMALL_EIGENVALUE * values[-1]).sum())
     if small:
         values[:small] = _projected(measured.means, axes_dxd[:, :small]) / classes
-    kept = values > dim * torch.finfo(values.dtype).eps * values[-1]
-    axes = axes_dxd[:, kept]
+    large = values > dim * torch.finfo(values.dtype).eps * values[-1]
+    axes = axes_dxd[:, large]
     within = torch.linalg.vecdot(axes, scatter @ axes, dim=0) / measured.moments.counts.sum()
-    out.put("nc1_pinv", (within / values[kept]).sum() / classes)
+    out.put("nc1_pinv", (within / values[large]).sum() / classes)
 
 
 def _projected(vectors: Vectors, axes_dxK: Tensor) -> Tensor:

@@ -87,12 +87,12 @@ def minority_collapse(
 
 
 def _put_cosine(
-    out: CollapseMetrics, column: str, vectors: Vectors, among_K: Tensor, wanted: str
+    out: CollapseMetrics, column: str, vectors: Vectors, among_K: Tensor, requirement: str
 ) -> None:
     """Mean over pairs of <u, u'> = (||sum of u||^2 - K) / (K (K - 1))."""
     K = len(among_K)
     if K < 2:
-        out.undefine(f"{K} classes of the minority have {wanted}; two are needed", column)
+        out.undefine(f"{K} classes of the minority have {requirement}; two are needed", column)
     elif not bool((vectors.norms[among_K] > 0).all()):
         out.undefine(
             "a vector of a minority class equals the mean of all: it has no direction", column

@@ -86,10 +86,10 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
     buffers = units.new_empty(3, min(tile, count) ** 2)
     for rows, columns in _tiles(0, count, tile):
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        found = PairTile(
+        pairs = PairTile(
             rows, columns, *(buffer[: shape[0] * shape[1]].view(shape) for buffer in buffers)
         )
-        x, d2, scratch = found.directions, found.distances, found.scratch
+        x, d2, scratch = pairs.directions, pairs.distances, pairs.scratch
         torch.mm(units[rows], units[columns].T, out=x)  # 2 cos / frame
         # ||mu_i - mu_j||^2 = p_i^2 + p_j^2 - 2 p_i p_j cos, which errs by 1e-16 / NEAR at worst
         torch.mul(x, norms[rows, None], out=scratch)
@@ -101,8 +101,8 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
             x.fill_diagonal_(1)
             d2.fill_diagonal_(1)
         if float(x.amin()) < NEAR / frame:
-            _recompute_near(found, measured, units)
-        yield found
+            _recompute_near(pairs, measured, units)
+        yield pairs
 
 
 def _tiles(start: int, stop: int, tile: int) -> Iterator[tuple[slice, slice]]:

@@ -50,24 +50,24 @@ class Vectors:
         """Two passes over the rows: one for the mean, one for the norms."""
         count = len(source) if indices is None else len(indices)
         sizes, norms = torch.zeros(2, count, dtype=torch.float64, device=source.device)
-        unmeasured = cls(
+        uncentred = cls(
             source,
             indices,
             torch.zeros(source.shape[1], dtype=torch.float64, device=source.device),
             sizes,
             norms,
         )
-        total = torch.zeros_like(unmeasured.centre)
-        for rows in unmeasured.blocks():
-            block = unmeasured.raw(rows)
+        total = torch.zeros_like(uncentred.centre)
+        for rows in uncentred.blocks():
+            block = uncentred.raw(rows)
             total += block.sum(dim=0)
             sizes[rows] = torch.linalg.vector_norm(block, dim=1)
-        found = cls(source, indices, total / count, sizes, norms)
-        for rows in found.blocks():
-            norms[rows] = torch.linalg.vector_norm(found.centred(rows), dim=1)
-        noise = ROUNDING * (sizes + torch.linalg.vector_norm(found.centre))
+        vectors = cls(source, indices, total / count, sizes, norms)
+        for rows in vectors.blocks():
+            norms[rows] = torch.linalg.vector_norm(vectors.centred(rows), dim=1)
+        noise = ROUNDING * (sizes + torch.linalg.vector_norm(vectors.centre))
         norms[norms <= noise] = 0
-        return found
+        return vectors
 
     def __len__(self) -> int:
         return len(self.norms)
@@ -83,8 +83,8 @@ class Vectors:
 
     def raw(self, rows: slice | Tensor) -> Tensor:
         """(R, d) float64 vectors of the rows; may share memory with the source."""
-        chosen = rows if self.indices is None else self.indices[rows]
-        return self.source[chosen].to(torch.float64)
+        numbers = rows if self.indices is None else self.indices[rows]
+        return self.source[numbers].to(torch.float64)
 
     def centred(self, rows: slice | Tensor) -> Tensor:
         """(R, d) vectors of the rows minus the centre, a new tensor."""

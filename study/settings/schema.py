@@ -70,8 +70,12 @@ def column_kinds(model: type[BaseModel]) -> dict[str, type]:
     """
     kinds: dict[str, type] = {}
     for path, annotation in leaves(model):
-        found = set(_atoms(annotation)) - {type(None)}
-        kind = found.pop() if len(found) == 1 and not found - {str, int, float, bool} else str
+        types_of_path = set(_atoms(annotation)) - {type(None)}
+        kind = (
+            types_of_path.pop()
+            if len(types_of_path) == 1 and not types_of_path - {str, int, float, bool}
+            else str
+        )
         kinds[path] = kind if kinds.get(path, kind) is kind else str
     return kinds
 

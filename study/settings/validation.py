@@ -78,11 +78,11 @@ def _yaml_path(root: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def _models_at(model: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
-    found = [model]
+    models = [model]
     for part in path:
-        hints = [typing.get_type_hints(m, include_extras=True).get(part) for m in found]
-        found = [below for hint in hints if hint is not None for below in models_in(hint)]
-    return found
+        hints = [typing.get_type_hints(m, include_extras=True).get(part) for m in models]
+        models = [below for hint in hints if hint is not None for below in models_in(hint)]
+    return models
 
 
 def _kind(model: type[BaseModel]) -> str | None:
@@ -98,9 +98,9 @@ def _names(model: type[BaseModel], root: Any, path: list[str]) -> set[str]:
     node = root
     for part in path:
         node = node.get(part) if isinstance(node, dict) else None
-    chosen = node.get("kind") if isinstance(node, dict) else None
+    kind = node.get("kind") if isinstance(node, dict) else None
     models = _models_at(model, path)
-    matching = [m for m in models if _kind(m) == chosen]
+    matching = [m for m in models if _kind(m) == kind]
     return {name for m in matching or models for name in m.model_fields}
 
 

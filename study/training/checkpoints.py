@@ -94,8 +94,8 @@ def _record(folder: Path) -> dict[str, Any] | None:
     if facts.keys() != {field.name for field in _fields()}:
         log.warning("%s was kept by another version of this code: the training runs again", folder)
         return None
-    found: dict[str, Any] = facts
-    return found
+    noted: dict[str, Any] = facts
+    return noted
 
 
 def _fields() -> list[Field[Any]]:

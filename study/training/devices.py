@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(setting: str) -> torch.device:
     """`auto`: a CUDA device where there is one, else the CPU.
 
     Raises ModelError for a device that is not there.
@@ -19,11 +19,11 @@ def choose_device(wanted: str) -> torch.device:
 
     from study.models import ModelError
 
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if setting == "cuda" and not torch.cuda.is_available():
         raise ModelError(
             "resources.device is cuda, but this machine has no CUDA device: use auto or cpu"
         )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:

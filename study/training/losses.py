@@ -82,9 +82,9 @@ def head_loss(features: Tensor, head: nn.Linear, targets: Tensor, loss: Loss) ->
     least.
     """
     flat, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
-    kept = targets != IGNORED
-    if not kept.all():
-        flat, targets = flat[kept.nonzero().squeeze(1).to(flat.device)], targets[kept]
+    is_sample = targets != IGNORED
+    if not is_sample.all():
+        flat, targets = flat[is_sample.nonzero().squeeze(1).to(flat.device)], targets[is_sample]
     targets = targets.to(flat.device, non_blocking=True)
     total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss)
     return LossSums(total, correct)

@@ -56,9 +56,9 @@ def save_state(folder: Path, state: State, *, identity: str) -> None:
     write_atomically(path.with_suffix(".json"), json.dumps(record, indent=1).encode())
     for record_path in TrainingPaths(folder).state_records()[KEPT:]:
         record_path.unlink()
-    kept = {path.stem for path in TrainingPaths(folder).state_records()}
+    names = {path.stem for path in TrainingPaths(folder).state_records()}
     for tensors_path in TrainingPaths(folder).state_tensors():
-        if tensors_path.stem not in kept:
+        if tensors_path.stem not in names:
             tensors_path.unlink()
 
 
