@@ -7,8 +7,18 @@ import sys
 from pathlib import Path
 
 SECTIONS = (
-    "tuning,association,fixed,grid,axes,checkpoints,training,overfitting,layers,precision,data,"
-    "classes"
+    "tuning",
+    "association",
+    "fixed",
+    "grid",
+    "axes",
+    "checkpoints",
+    "training",
+    "overfitting",
+    "layers",
+    "precision",
+    "data",
+    "classes",
 )
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
@@ -22,50 +32,50 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
-    made = argparse.ArgumentParser(
+    arguments = argparse.ArgumentParser(
         prog="python -m analysis",
         description="Relate collapse metrics to loss, say how sure that is, and write "
         "report.html, tables and figures.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("source", help="run directory, or a csv or parquet table")
-    made.add_argument(
+    arguments.add_argument("source", help="run directory, or a csv or parquet table")
+    arguments.add_argument(
         "--columns", metavar="MAP.yaml", help="what the columns of a foreign table are"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
         help="where to write (default: SOURCE/report, or NAME-report)",
     )
-    made.add_argument(
+    arguments.add_argument(
         "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--permutations", type=_positive, default=10_000, metavar="N", help="of each test (10000)"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--bootstrap", type=_positive, default=2_000, metavar="N", help="replicates (2000)"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)"
     )
-    made.add_argument(
-        "--only", default="", metavar="LIST", help=f"sections to build: {SECTIONS} (all)"
+    arguments.add_argument(
+        "--only", default="", metavar="LIST", help=f"sections to build: {','.join(SECTIONS)} (all)"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--allow-missing",
         action="store_true",
         help="analyse an incomplete grid and list what it lacks",
     )
-    return made
+    return arguments
 
 
 def _positive(value: str) -> int:
@@ -88,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     from analysis.reading.table import AnalysisError
 
     try:
-        made = report(
+        document = report(
             options.source,
             columns=options.columns,
             response=options.response,
@@ -104,11 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(str(error))
     _say("writing")
     try:
-        page = made.write(options.out or _default_folder(Path(options.source)), formats=formats)
+        page = document.write(options.out or _default_folder(Path(options.source)), formats=formats)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for paragraph in made.summary:
+    for paragraph in document.summary:
         print(f"{paragraph.title}: {paragraph.text}")
     print(f"report: {page}")
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from analysis.reading.selection import final_rows, precisions
-from analysis.reading.table import BITS, CONTROL, TUNED, Table
+from analysis.reading.table import BITS, Table
+from study.store.reference import CONTROL, TUNED
 
 
 def has_bits(table: Table) -> bool:
@@ -18,6 +19,9 @@ def at_all_precisions(table: Table) -> pl.DataFrame:
 
     It says whether weights were fine-tuned after the training.
     """
-    tuned = pl.col(str(table.roles.precision)).str.contains(f"^({TUNED.pattern}|{CONTROL}$)")
+    precision = pl.col(str(table.roles.precision))
+    tuned = pl.any_horizontal(
+        precision == CONTROL, *(precision.str.starts_with(prefix) for prefix in TUNED)
+    )
     rows = pl.concat([final_rows(table, name) for name in precisions(table)])
     return rows.drop_nulls(BITS).with_columns(tuned.alias("tuned"))

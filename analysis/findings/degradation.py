@@ -18,9 +18,7 @@ from analysis.reading.table import (
     CDNV_NORM,
     CDNV_SCALE_FREE,
     CDNV_VARIANTS,
-    CONTROL,
     REFMEANS,
-    TUNED,
     Choices,
     Direction,
     Table,
@@ -28,6 +26,7 @@ from analysis.reading.table import (
 from analysis.statistics.decomposition import pooled_deviation
 from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.paired import median_interval, sign_flip_test
+from study.store.reference import CONTROL, TUNED
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def comparisons(table: Table) -> list[tuple[str, str]]:
     qat-* and efqat-* are compared with ft-fp32, all others with fp32.
     """
     names = precisions(table)
-    pairs = [(name, CONTROL if TUNED.match(name) else names[0]) for name in names[1:]]
+    pairs = [(name, CONTROL if name.startswith(TUNED) else names[0]) for name in names[1:]]
     return [(name, baseline) for name, baseline in pairs if baseline in names]
 
 

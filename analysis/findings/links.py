@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from analysis.findings.confounders import axis_covariates
 from analysis.findings.degradation import comparisons, paired
 from analysis.findings.frames import frame_of
-from analysis.reading.table import CONTROL, TUNED, Choices, Roles, Table, with_companions
+from analysis.reading.table import Choices, Roles, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.linear import Floats
+from study.store.reference import CONTROL, TUNED
 
 # Relative error of the weights, which drives the changes of metric and loss alike.
 NOISE = "weight_error"
@@ -101,9 +102,8 @@ def _questions(
 ) -> Iterator[_Question]:
     axes = ["axes"] if axis_covariates(rows, roles)[0] else []
     noise = f"{NOISE}_q" if f"{NOISE}_q" in rows.columns else NOISE
-    tuned = precision == CONTROL or TUNED.match(
-        precision
-    )  # then the error is how far that moved the weights
+    # After fine-tuning the error is how far that moved the weights, not rounding.
+    tuned = precision == CONTROL or precision.startswith(TUNED)
     noisy = not tuned and noise in rows.columns and rows[noise].drop_nulls().n_unique() > 1
     for name, given in with_companions(roles.metrics):
         change = (f"{given}_change",) if given else ()

@@ -225,6 +225,8 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
             f"{source}: column {text[0]!r} must hold numbers, it is {kind} ({value!r})"
         )
     frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
+    if roles.precision is not None:
+        frame = frame.with_columns(pl.col(roles.precision).cast(pl.String))
     frame = frame.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in numbers
     )

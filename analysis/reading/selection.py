@@ -9,23 +9,19 @@ from typing import Any
 
 import polars as pl
 
-from analysis.reading.table import CONTROL, PARTS_OF_SEED, TUNED, Table
-
-REFERENCE = "fp32"
+from analysis.reading.table import PARTS_OF_SEED, Table
+from study.store.reference import reference_precision
 
 
 def precisions(table: Table) -> list[str]:
     """Precisions of the table, the reference first; [] without the role.
 
-    The reference is fp32, else the first without fine-tuning.
+    The others stand in the order of the table.
     """
     if table.roles.precision is None:
         return []
     names: list[str] = table.frame[table.roles.precision].unique(maintain_order=True).to_list()
-    # of names that rank alike the first in the table
-    reference = min(
-        names, key=lambda name: (name != REFERENCE, bool(TUNED.match(str(name))), name == CONTROL)
-    )
+    reference = reference_precision(names)
     return [reference, *(name for name in names if name != reference)]
 
 

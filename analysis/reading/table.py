@@ -6,7 +6,6 @@ Light: it needs polars alone.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,9 +16,7 @@ from analysis.reading.search_record import SearchRecord
 
 Direction = Literal["lower", "higher"]
 
-TUNED = re.compile(r"(qat|efqat)-")
 PARTS_OF_SEED = ("init_seed", "shuffle_seed")
-CONTROL = "ft-fp32"  # the same fine-tuning without quantization: what qat-* is compared with
 CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two companions below
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
 CDNV_SCALE_FREE = "nc1_cdnv_galanti"

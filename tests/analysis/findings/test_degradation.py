@@ -15,6 +15,7 @@ from analysis.findings.degradation import (
     uncompared,
 )
 from analysis.findings.links import change_links
+from analysis.reading.selection import precisions
 from analysis.reading.table import Choices, Metric, Roles, Table
 from analysis.report.page import build_report
 
@@ -79,6 +80,7 @@ def test_a_fine_tuned_precision_is_never_the_reference_where_there_is_another() 
         ("ft-fp32", "int4"),
     ]
     assert comparisons(table(("efqat-int4", "ft-fp32"))) == [("efqat-int4", "ft-fp32")]
+    assert precisions(table(("qat-int4", "int8"))) == ["int8", "qat-int4"]
 
 
 def test_a_training_whose_last_checkpoint_has_no_response_at_a_precision_is_left_out_there() -> (
