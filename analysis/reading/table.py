@@ -101,7 +101,8 @@ class Roles:
 
     `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes`
     the settings that vary (without seed and precision); `architecture` those of them that describe
-    the model; `responses` outcome columns and the direction that is better.
+    the model; `responses` outcome columns and the direction that is better; `margin` the change of
+    a column that counts as none.
     """
 
     response: str
@@ -113,6 +114,7 @@ class Roles:
     order: str | None = None
     seed: str | None = None
     precision: str | None = None
+    margin: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
