@@ -1,4 +1,4 @@
-"""`python -m study`: the commands, a line each, from the first lines of their files."""
+"""`python -m study`: the commands, a line each, as their files begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m study.clean runs/NAME`: delete the kept weights of a run that nobody works on."""
+"""`python -m study.clean runs/NAME`: delete the kept weights of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m study.launch GRID.yaml`: run what the store lacks and nothing else; resume."""
+"""`python -m study.launch GRID.yaml`: run what the store lacks; resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from study.store import StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 all done, 1 something failed or was stopped, 2 the request is wrong."""
+    """Exit code: 0 all done, 1 something failed or was stopped, 2 wrong request."""
     options = _parser().parse_intermixed_args(arguments)
     try:
         if options.dry_run or options.calibrate:

@@ -1,4 +1,4 @@
-"""`python -m study.measure MODEL_DIR --data ...`: the columns of a study for any checkpoint."""
+"""`python -m study.measure MODEL_DIR --data ...`: measure any checkpoint."""
 
 from __future__ import annotations
 

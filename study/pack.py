@@ -1,4 +1,4 @@
-"""`python -m study.pack runs/NAME TARGET`: a copy of a run that is small enough to publish."""
+"""`python -m study.pack runs/NAME TARGET`: a small copy of a run to publish."""
 
 from __future__ import annotations
 

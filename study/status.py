@@ -1,4 +1,4 @@
-"""`python -m study.status runs/NAME`: what is done, running, failed and left in a run."""
+"""`python -m study.status runs/NAME`: what is done, running, failed and left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m study.tune SEARCH.yaml`: look for settings that reach an objective, confirm them."""
+"""`python -m study.tune SEARCH.yaml`: search for the best settings, confirm them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from study.store import StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 search and confirmation are complete, 1 they are not, 2 a wrong request."""
+    """Exit code: 0 search and confirmation complete, 1 incomplete, 2 wrong request."""
     options = _parser().parse_intermixed_args(arguments)
     try:
         search, run_dir = open_search(options.search, Path(options.runs), options.overrides)

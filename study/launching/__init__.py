@@ -1,4 +1,7 @@
-"""A launch of a study: its plan, its progress, its end. `launch` is the whole of it as one call."""
+"""A launch of a study: its plan, its progress, its end.
+
+`launch` is the whole of it as one call.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,10 @@ def launch(
     retry_failed: str | None = None,
     overrides: Iterable[str] = (),
 ) -> Launched:
-    """Train and measure what a study's store lacks: `python -m study.launch` as a Python call.
+    """Train and measure what a study's store lacks.
 
-    For notebooks and tests; Ctrl-C (Interrupt in a notebook) stops it as it stops the command.
+    `python -m study.launch` as a Python call, for notebooks and tests. Ctrl-C (Interrupt in a
+    notebook) stops it as it stops the command.
 
         from study.launching import launch
         from study.store import Store

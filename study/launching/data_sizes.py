@@ -41,7 +41,10 @@ class DataSizes:
 
 
 def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
-    """What is known at once, else the data are built and cached; nothing comes from the hub."""
+    """The size that is known at once, else that of the data, built and cached.
+
+    Nothing is fetched from the hub.
+    """
     if (known := estimate(config, base=folder, cache=cache)) is not None:
         return known
     source = str(getattr(config, "source", ""))

@@ -1,8 +1,8 @@
-"""Works off a backlog: through Ray or in this process, watched, until it is empty or stopped.
+"""Works off a backlog, through Ray or in this process, watched.
 
     prepare(cells)           set damaged files aside, forget failures, delete leftovers
     plan(cells)              what the store lacks, with its cost
-    work(backlog, watch)     hand out trainings until the backlog is finished
+    work(backlog, watch)     hand out trainings until the backlog is empty or stopped
 
 A launch of a study and one of a search each own a launcher, give it backlogs and say by
 themselves what they ask for and how it ended.
@@ -55,7 +55,12 @@ IDLE = 0.2
 
 @dataclass(frozen=True)
 class Description:
-    """What a launch calls itself: in errors `source`, in advice `door` and what it `does`."""
+    """What a launch calls itself.
+
+    source  what is launched, in errors
+    door    the module of its command, in advice
+    does    what that command does: it `resumes`, or `goes on`
+    """
 
     source: str
     door: str
@@ -97,7 +102,11 @@ class Launcher:
         )
 
     def prepare(self, cells: Iterable[Cell]) -> None:
-        """Set damaged files aside, forget failures as asked, delete what killed launches left."""
+        """Make a run ready for a launch of cells.
+
+        Damaged files are set aside, failures forgotten as asked, leftovers of killed launches
+        deleted.
+        """
         cells = tuple(cells)
         for path in self.store.verify():
             self.say(f"damaged file set aside, its cell runs again: {path}")
@@ -133,7 +142,7 @@ class Launcher:
         write_json(self.paths.launch(self.name), self.record)
 
     def work(self, backlog: Backlog, watch: Watch) -> bool:
-        """Hand out trainings until the backlog is finished; False where the user stopped it.
+        """Hand out trainings until the backlog is finished; False if the user stopped it.
 
         Raises StudyError where a Ray cluster cannot be joined, or a training fits no node.
         """
@@ -206,7 +215,10 @@ class Launcher:
             raise StudyError([fault], source="command line") from error
 
     def _check_resources(self, backlog: Backlog, nodes: Mapping[str, Mapping[str, float]]) -> None:
-        """Refuse trainings that fit no node of this computer; a cluster's node may join later."""
+        """Refuse trainings that fit no node of this computer.
+
+        To a cluster a larger node may join: there the user is told, and they wait.
+        """
         lacks = lacking((each.first.resources for each in backlog.upcoming), nodes.values())
         if not lacks:
             return

@@ -1,4 +1,4 @@
-"""What a launch may be told about where and how it runs: as plain values, and as arguments."""
+"""How and where a launch runs: as plain values, and as arguments."""
 
 from __future__ import annotations
 

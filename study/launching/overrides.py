@@ -16,10 +16,11 @@ FLAT = ("grid", "search.space")
 
 
 def overridden(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """The content of a study's or a search's file with other settings; checks come afterwards.
+    """The content of a study's or a search's file with other settings.
 
-    A value is read as YAML, as it would be in the file. `grid.AXIS` sets an axis in each grid of
-    the file, and short names of axes stand for their paths (`epochs=3` is `train.epochs=3`).
+    A value is read as YAML, as it would be in the file, and is checked with the file. `grid.AXIS`
+    sets an axis in each grid of the file, and short names of axes stand for their paths (`epochs=3`
+    is `train.epochs=3`).
 
     Raises StudyError with one fault per override that cannot be read or would have no effect.
     """
@@ -72,7 +73,7 @@ def _set(content: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _mappings(content: dict[str, Any], section: str) -> list[dict[str, Any]]:
-    """The mappings by dotted path that a section holds; one is made where there is none."""
+    """The mappings by dotted path of a section, which is made if it is not there."""
     *parents, leaf = section.split(".")
     for parent in parents:
         content = content.setdefault(parent, {})

@@ -22,13 +22,14 @@ def show_plan(plan: Plan, console: Console, sizes: DataSizes) -> None:
     console.print(
         f"[bold]{plan.cells[0].study}[/]: {len(plan.cells)} cells of {len(groups)} trainings. "
         f"{len(plan.done)} cells done, {len(plan.failed)} failed, {plan.pending_cells} to run: "
-        f"{len(plan.pending) - len(plan.measured_only)} trainings, {len(plan.measured_only)} measured from kept "
-        "checkpoints.",
+        f"{len(plan.pending) - len(plan.measured_only)} trainings, "
+        f"{len(plan.measured_only)} measured from kept checkpoints.",
         soft_wrap=True,
     )
     if plan.retrained:
         console.print(
-            f"[yellow]{len(plan.retrained)} trainings run again[/]: they have finished cells, but their checkpoints are not "
+            f"[yellow]{len(plan.retrained)} trainings run again[/]: "
+            "they have finished cells, but their checkpoints are not "
             f"kept: {', '.join(sorted(key[:8] for key in plan.retrained))}",
             soft_wrap=True,
         )
@@ -109,7 +110,10 @@ def _total_time(plan: Plan, times: dict[str, float | None]) -> str:
     rest = (
         f" and {missing} trainings of unknown time (`--calibrate` measures them)" if missing else ""
     )
-    return f"Time on this computer: about {duration(sum(known))}{rest}; metrics between classes are not counted."
+    return (
+        f"Time on this computer: about {duration(sum(known))}{rest}; "
+        "metrics between classes are not counted."
+    )
 
 
 def _flops(costs: list[Cost]) -> str:

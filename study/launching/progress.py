@@ -1,4 +1,7 @@
-"""How far a run is: counts, who works on what, time left. Read from the run directory alone, so anybody can look."""
+"""How far a run is: counts, who works on what, time left.
+
+Read from the run directory alone, so that anybody can look.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from study.store.leases import Lease, Leases
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Cells of a study by state, and the leases of the trainings that somebody works on."""
+    """Cells of a study by state, and the leases of the trainings that run."""
 
     total: int
     done: int
@@ -35,11 +38,17 @@ class Snapshot:
 
 
 ENOUGH = 0.01
-"""Share of the work from whose time that of the rest is estimated, unless a cell has ended before."""
+"""Share of the work whose time tells that of the rest.
+
+A cell that has ended tells it before.
+"""
 
 
 class Watch:
-    """Looks at a run again and again; from the work done meanwhile follows the time left."""
+    """Looks at a run again and again.
+
+    The time left follows from the work that is done meanwhile.
+    """
 
     def __init__(
         self,
@@ -107,7 +116,7 @@ class Watch:
         )
 
     def seconds_left(self, now: Snapshot) -> float | None:
-        """Estimate from the share of the work done meanwhile; None where that is too little."""
+        """Estimate from the share of the work done so far; None if that is too little."""
         gained = now.share - self.first.share
         ended = now.left < self.first.left
         if gained <= 0 or not (ended or gained >= ENOUGH):
@@ -153,7 +162,10 @@ def headline(now: Snapshot, left: float | None) -> str:
 
 
 def describe_lease(lease: Lease, cell: Cell | None) -> list[str]:
-    """Cells of a table row: which training, what it does, how far it is, its last loss, its speed."""
+    """A row of the table of trainings that run.
+
+    Which training, what it does, how far it is, its last loss, its speed, where.
+    """
     at = lease.progress
     name = lease.training[:8] if cell is None else training_name(cell)
     step = f"{at['step']}/{at['steps']}" if "step" in at else ""
@@ -171,9 +183,8 @@ def training_name(cell: Cell) -> str:
     size = "x".join(
         str(settings[axis]) for axis in ("depth", "width") if settings.get(axis) is not None
     )
-    return f"{settings['model_kind']} {size} {settings['epochs']} epochs seed {settings['seed']}".replace(
-        "  ", " "
-    )
+    parts = [settings["model_kind"], size, f"{settings['epochs']} epochs seed {settings['seed']}"]
+    return " ".join(str(part) for part in parts if part)
 
 
 def running_table(running: Iterable[Lease], cells: Mapping[str, Cell]) -> Table:

@@ -39,7 +39,10 @@ def open_study(
 
 
 def _content_of_run(run: Path) -> tuple[dict[str, Any], Path, str]:
-    """What a run keeps of its study, where relative paths of it start, and the file's name."""
+    """What a run keeps of its study.
+
+    The content, where its relative paths start, and the name of its file.
+    """
     paths = RunPaths(run)
     if not paths.study.exists():
         fix = "Give a YAML file, or a folder below runs/"

@@ -1,6 +1,7 @@
-"""How long trainings take on this computer: FLOP/s measured on a few steps, and kept for later plans.
+"""How long trainings take on this computer: FLOP/s measured on a few steps.
 
-What is measured is training steps; reading data and the metrics between pairs of classes are left out of the estimate.
+Measured speeds are kept for later plans. They are of training steps: reading data and the metrics
+between pairs of classes are left out of the estimate.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Speed:
-    """FLOP/s (by the count of `study.grid.cost`) of trainings of a kind with so many parameters."""
+    """FLOP/s (by `study.grid.cost`) of trainings of a kind and a size."""
 
     kind: str
     parameters: int
@@ -41,10 +42,13 @@ class Speed:
 
 
 def kind_of(cell: Cell) -> str:
-    """What trainings must share, besides this computer, for their speeds to be comparable."""
+    """What trainings must share, and this computer, for speeds to be comparable."""
     config, resources = cell.config, cell.resources
     device = f"{resources.device} {resources.gpus:g} GPUs" if resources.gpus else resources.device
-    return f"{socket.gethostname()}, {config.model.kind}, {config.train.precision}, {resources.cpus} threads, {device}"
+    return (
+        f"{socket.gethostname()}, {config.model.kind}, {config.train.precision}, "
+        f"{resources.cpus} threads, {device}"
+    )
 
 
 class Speeds:
@@ -70,7 +74,10 @@ class Speeds:
         write_json(self.path, [asdict(each) for each in self.known])
 
     def seconds(self, training: Training, cost: Cost) -> float | None:
-        """Time that a training takes alone, between sizes by interpolation; None where none of its kind was measured."""
+        """Time that a training takes alone, interpolated between sizes.
+
+        None where none of its kind was measured.
+        """
         near = sorted(
             (s.parameters, s.flops_per_second)
             for s in self.known
@@ -100,8 +107,8 @@ def to_measure(plan: Plan) -> Iterator[Training]:
             kinds.setdefault(kind_of(training.first), {}).setdefault(cost.parameters, training)
     for by_size in kinds.values():
         sizes = sorted(by_size)
-        for place in sorted({round(place) for place in np.linspace(0, len(sizes) - 1, SIZES)}):
-            yield by_size[sizes[place]]
+        for number in sorted({round(each) for each in np.linspace(0, len(sizes) - 1, SIZES)}):
+            yield by_size[sizes[number]]
 
 
 def calibrate(plan: Plan, cache: Path, say: Callable[[str], None]) -> None:
@@ -113,7 +120,8 @@ def calibrate(plan: Plan, cache: Path, say: Callable[[str], None]) -> None:
         rate = _tokens_per_second(training, cache)
         speed = Speed(kind_of(training.first), parameters, 6.0 * parameters * rate)
         say(
-            f"measured {parameters:,} parameters: {rate:,.0f} tokens/s, {speed.flops_per_second:.2g} FLOP/s"
+            f"measured {parameters:,} parameters: {rate:,.0f} tokens/s, "
+            f"{speed.flops_per_second:.2g} FLOP/s"
         )
         speeds.add(speed)
 

@@ -1,4 +1,4 @@
-"""What `python -m study.status` says of the run of a study: done, running, failed and left."""
+"""The status of a study's run: done, running, failed and left."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class StudyStatus:
         return [record for record in self.watch.store.failures() if record["cell"] in keys]
 
     def by_axis(self) -> dict[str, dict[str, Counter[str]]]:
-        """axis -> value -> number of cells done, failed, left; axes with one value are left out."""
+        """axis -> value -> number of cells done, failed, left.
+
+        Axes with one value are left out.
+        """
         keys = self.watch.store.keys()
         failed = {record["cell"] for record in self.failures()}
         named = dict.fromkeys(axis for grid in self.study.grid for axis in grid)

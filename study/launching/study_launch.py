@@ -1,4 +1,4 @@
-"""A launch of a study: what its store lacks, worked off; then what is there and what failed."""
+"""A launch of a study: what its store lacks is run, then counted."""
 
 from __future__ import annotations
 
@@ -97,7 +97,10 @@ class StudyLaunch:
 
 
 def run_cells(launcher: Launcher, study: StudyConfig, cells: tuple[Cell, ...]) -> str | None:
-    """Run what the store lacks of cells: why it ended early, or ''; None if the user stopped it."""
+    """Run what the store lacks of cells.
+
+    Returns why it ended early, '' where it did not, None where the user stopped it.
+    """
     left = launcher.plan(cells)
     if not left.pending:
         launcher.say(f"{len(left.done)} of {len(cells)} cells are done: nothing to run.")

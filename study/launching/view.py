@@ -1,4 +1,7 @@
-"""How a launch shows what goes on: a live table on a terminal, a line now and then elsewhere."""
+"""How a launch shows what goes on.
+
+A live table on a terminal, a line now and then elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -58,13 +61,13 @@ def _looking(watch: Watch, show: Callable[[Snapshot], None]) -> Iterator[None]:
 
 def _lines(watch: Watch, console: Console) -> Callable[[Snapshot], None]:
     """A line where counts have changed, and one every minute."""
-    said, at = (-1, -1), time.monotonic() - LINE_AT_LEAST
+    counts, at = (-1, -1), time.monotonic() - LINE_AT_LEAST
 
     def show(now: Snapshot) -> None:
-        nonlocal said, at
-        quiet = time.monotonic() - at
-        if ((now.done, now.failed) != said and quiet > LINE_AFTER) or quiet > LINE_AT_LEAST:
+        nonlocal counts, at
+        silence = time.monotonic() - at
+        if ((now.done, now.failed) != counts and silence > LINE_AFTER) or silence > LINE_AT_LEAST:
             console.print(headline(now, watch.seconds_left(now)), highlight=False)
-            said, at = (now.done, now.failed), time.monotonic()
+            counts, at = (now.done, now.failed), time.monotonic()
 
     return show

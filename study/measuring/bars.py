@@ -11,7 +11,10 @@ from rich.progress import Progress, TaskID, TimeRemainingColumn
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Callable[[str, float], None]]:
-    """Within, the function given takes what is being done and the share of it that is done."""
+    """Give the function that moves the bars.
+
+    It takes what is being done and the share of it that is done.
+    """
     tasks: dict[str, TaskID] = {}
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:

@@ -1,4 +1,4 @@
-"""Measuring one checkpoint outside a run: the columns of a study, at any precisions."""
+"""Measuring one checkpoint outside a run, at any precisions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ CONTEXT = 128
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Data to measure on: settings, the folder of their relative paths, the folder for tokens."""
+    """Data to measure on.
+
+    config  their settings
+    base    where relative paths of these start
+    cache   folder of the cached data
+    """
 
     config: DataConfig
     base: Path
@@ -49,7 +54,14 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a checkpoint: rows, and by precision the model and its numbers."""
+    """A measured checkpoint: rows, and what they follow from.
+
+    rows          one per precision and layer
+    data          what the checkpoint was measured on
+    measure       how it was measured
+    models        the model at each precision
+    measurements  its numbers at each precision
+    """
 
     rows: list[dict[str, Any]]
     data: Dataset
@@ -174,7 +186,10 @@ def data_request(
 
 
 def _data_of_run(model: Path) -> DataRequest:
-    """The data that a kept checkpoint was trained on: RUN/checkpoints/TRAINING/epoch-N."""
+    """The data that a kept checkpoint was trained on.
+
+    It lies at RUN/checkpoints/TRAINING/epoch-N.
+    """
     training = model.resolve().parent
     paths = RunPaths(training.parent.parent)
     record = paths.provenance(training.name)

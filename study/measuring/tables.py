@@ -1,4 +1,4 @@
-"""What was measured of one checkpoint, as tables: on a terminal and as parquet files."""
+"""A measured checkpoint as tables: on a terminal and as parquet files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ SHARES = {"agreement": "agreed", "ncc_accuracy": "own", "accuracy": "correct"}
 
 
 def metrics_table(measured: Measured) -> Table:
-    """A line per column that has a value, a column per precision; the head's input alone."""
+    """A line per column that has a value, a column per precision.
+
+    It shows the head's input alone, not the inner layers.
+    """
     from study.metrics.table import METRICS
 
     rows = _of_head_input(measured)
@@ -78,11 +81,11 @@ def write_classes(measured: Measured, path: Path) -> int:
 def class_frame(
     measurement: Measurement, model: FeatureModel, data: Dataset, min_count: int
 ) -> pl.DataFrame:
-    """One row per measured class: `per_class`, its name, its decisions on validation samples.
+    """One row per measured class: `per_class`, its name, its decisions.
 
-    `agreement`, `ncc_accuracy` and `accuracy` are the shares of the class's own validation
-    samples, null where it has none. Raises StudyError where there are no values by class: fewer
-    than two measured classes, or numbers that are not finite.
+    `agreement`, `ncc_accuracy` and `accuracy` are the shares of the class's own validation samples,
+    null where it has none. Raises StudyError where there are no values by class: fewer than two
+    measured classes, or numbers that are not finite.
     """
     import polars as pl
 

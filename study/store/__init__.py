@@ -1,4 +1,4 @@
-"""What lies on disk: paths, rows, leases, provenance. Imports nothing else of the study."""
+"""What lies on disk: paths, rows, leases, provenance. Knows no other room."""
 
 from study.store.cells import SCHEMA_VERSION, VOLATILE, DataRecord, Store, StoreError
 from study.store.paths import RunPaths

@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all: temporary file, fsync, rename, fsync of the folder."""
+"""Files that appear whole or not at all.
+
+A temporary file is written and synchronized, then renamed, and its folder synchronized.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; when the block ends without error it replaces `path`, which readers see old or
-    new, never half.
+    """A temporary path to write to, which replaces `path` in the end.
+
+    If the block raises, `path` stays as it was. Readers see the old file or the new one, never
+    half.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -34,7 +39,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def create(path: Path, content: bytes) -> None:
-    """Write `content` to a `path` that must not exist: of several writers one wins, the others get FileExistsError."""
+    """Write `content` to a `path` that must not exist.
+
+    Of several writers one wins, the others get FileExistsError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:

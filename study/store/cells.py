@@ -1,4 +1,7 @@
-"""The store: one checked parquet file per cell, written once, atomically. It alone decides what is done."""
+"""The store: one checked parquet file per cell, written once, atomically.
+
+It alone decides what is done.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,15 @@ Row = Mapping[str, Any]
 
 
 class StoreError(RuntimeError):
-    """The store refuses: a cell written twice with other numbers, or a run directory that is none."""
+    """The store refuses to take rows, or to read what is no run."""
 
 
 @dataclass(frozen=True)
 class DataRecord:
-    """A data set of a run: the settings and facts that were recorded, and one row per class: class, name, samples.
+    """A data set of a run: recorded settings and facts, and a row per class.
 
-    `classes` is None where a run was begun before they were recorded, or the file is damaged; a relaunch that trains or
-    measures on the data writes it.
+    `classes` has the columns class, name, samples. It is None where a run was begun before they
+    were recorded, or the file is damaged; a relaunch that trains or measures on the data writes it.
     """
 
     settings: Mapping[str, Any]
@@ -52,9 +55,8 @@ def _sealed_table(path: Path) -> pa.Table:
         raise StoreError(
             f"{path} is damaged; a relaunch sets it aside and measures its cells again"
         )
-    return pq.read_table(
-        path
-    )  # not from memory: a thread of pyarrow's then aborts a process that ends at once
+    # From memory, a thread of pyarrow's aborts a process that ends at once.
+    return pq.read_table(path)
 
 
 def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -80,7 +82,10 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 class Store:
-    """Rows and failures of a run directory. Safe for several writers: rows are created once, never replaced."""
+    """Rows and failures of a run directory.
+
+    Several processes may write at a time: rows are created once, never replaced.
+    """
 
     def __init__(self, run_dir: str | Path) -> None:
         self.paths = RunPaths(Path(run_dir))
@@ -145,7 +150,8 @@ class Store:
             return False
         where = self.paths.packed if key in self._packed_keys else path
         raise StoreError(
-            f"cell {key}: other rows are stored already in {where}; they are kept, the new ones refused"
+            f"cell {key}: other rows are stored already in {where}; "
+            "they are kept, the new ones refused"
         )
 
     def rows(self, key: str) -> list[dict[str, Any]]:
@@ -154,11 +160,14 @@ class Store:
             table = self._packed.filter(pc.field("cell") == key)
         else:
             table = pq.read_table(self.paths.cell(key))
-        found: list[dict[str, Any]] = table.to_pylist()
-        return found
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
 
     def verify(self) -> list[Path]:
-        """Set damaged files aside (into `damaged/`); returns where they lie now. Their cells count as not done."""
+        """Set damaged files aside (into `damaged/`); returns where they lie now.
+
+        Their cells count as not done.
+        """
         moved = [
             self._set_aside_if(_damaged_rows, path)
             for path in self.paths.cells.glob("??/[!.]*.parquet")
@@ -171,7 +180,7 @@ class Store:
         return sorted(target for target in moved if target is not None)
 
     def _set_aside_if(self, damaged: Callable[[Path], bool], path: Path) -> Path | None:
-        """Move a damaged file; None where it is whole, or where another launch has moved it just now."""
+        """Move a damaged file; None if it is whole, or another launch has moved it."""
         try:
             if not damaged(path):
                 return None
@@ -183,7 +192,9 @@ class Store:
         return target
 
     def read(self, keys: Iterable[str] | None = None) -> pl.DataFrame:
-        """All rows (or those of `keys`), one per cell and checkpoint, sorted by cell, epoch and layer.
+        """Rows of all cells, or of `keys`, sorted by cell, epoch and layer.
+
+        A row is a cell at a checkpoint (and layer).
 
         Raises StoreError where the run has no rows yet or a file is damaged.
         """
@@ -196,24 +207,30 @@ class Store:
 
     def table(self, keys: Iterable[str] | None = None) -> pa.Table:
         """What `read` returns, unsorted, as an Arrow table."""
-        wanted = self.keys() if keys is None else set(keys) & self.keys()
-        if not wanted:
+        chosen = self.keys() if keys is None else set(keys) & self.keys()
+        if not chosen:
             raise StoreError(
-                f"{self.paths.root}: there are no measured cells yet; run `python -m study.launch` first"
+                f"{self.paths.root}: there are no measured cells yet; "
+                "run `python -m study.launch` first"
             )
-        tables = [_sealed_table(self.paths.cell(key)) for key in sorted(wanted - self._packed_keys)]
+        tables = [_sealed_table(self.paths.cell(key)) for key in sorted(chosen - self._packed_keys)]
         if self._packed is not None:
-            tables.append(self._packed.filter(pc.field("cell").isin(wanted & self._packed_keys)))
+            tables.append(self._packed.filter(pc.field("cell").isin(chosen & self._packed_keys)))
         return pa.concat_tables(
             [each.replace_schema_metadata(None) for each in tables], promote_options="permissive"
         )
 
     def plan(self, cells: Sequence[Row], *, types: Mapping[str, type] | None = None) -> None:
-        """Record what the study asks for as launched last: `cell`, `training` and the settings of each of its cells."""
+        """Record the cells of the study as launched last.
+
+        A row has `cell`, `training` and the settings of the cell.
+        """
         write_atomically(self.paths.planned, seal(cells, types or {}, {}))
 
     def planned(self) -> pl.DataFrame:
-        """Cells of the study as launched last, in its order. A run keeps rows of earlier versions too; reports use these.
+        """Cells of the study as launched last, in its order.
+
+        A run keeps rows of earlier versions of its study too; reports leave them out.
 
         Raises StoreError where the record is missing or damaged; a relaunch writes it.
         """
@@ -225,7 +242,8 @@ class Store:
             ) from None
         if not intact(content):
             raise StoreError(
-                f"{self.paths.planned} is damaged; `python -m study.launch {self.paths.root}` writes it anew"
+                f"{self.paths.planned} is damaged; "
+                f"`python -m study.launch {self.paths.root}` writes it anew"
             )
         import polars as pl
 
@@ -234,8 +252,11 @@ class Store:
         return frame
 
     def data(self) -> list[DataRecord]:
-        """What was recorded of each data set of the run, in a fixed order. Raises StoreError for a damaged record."""
-        found = []
+        """What was recorded of each data set of the run, in a fixed order.
+
+        Raises StoreError for a damaged record.
+        """
+        records = []
         for path in sorted(self.paths.data("*").parent.glob("[!.]*.json")):
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
@@ -244,8 +265,8 @@ class Store:
                 raise StoreError(
                     f"{path} is damaged: delete it; a relaunch writes it when it uses the data"
                 ) from None
-            found.append(DataRecord(settings, facts, self._classes(path.stem)))
-        return found
+            records.append(DataRecord(settings, facts, self._classes(path.stem)))
+        return records
 
     def _classes(self, settings: str) -> pl.DataFrame | None:
         import polars as pl
@@ -255,7 +276,7 @@ class Store:
         return pl.read_parquet(BytesIO(content)) if intact(content) else None
 
     def class_tables(self) -> dict[str, pl.DataFrame]:
-        """Tables of single classes that were measured into the run, by the names of their files."""
+        """Tables of single classes that lie in the run, by the names of their files."""
         import polars as pl
 
         return {
@@ -264,7 +285,10 @@ class Store:
         }
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """Metadata of the metric columns: column -> family, direction, citation and so on, as stored with the rows."""
+        """Metadata of the metric columns, as stored with the rows.
+
+        column -> family, direction, citation and so on.
+        """
         files = [
             *self.paths.cells.glob("??/[!.]*.parquet"),
             *self.paths.root.glob(self.paths.packed.name),
@@ -273,17 +297,23 @@ class Store:
         return {} if newest is None else metrics_of(pq.read_schema(newest))
 
     def fail(self, key: str, record: Mapping[str, Any]) -> None:
-        """Record why a cell has no rows (cause, message, traceback, ...). A success clears it."""
+        """Record why a cell has no rows. A success clears the record."""
         if not self.has(key):
             write_json(self.paths.failure(key), {"cell": key, **record})
 
     def failed(self, *, done: Collection[str] | None = None) -> set[str]:
-        """Cells that have a failure record (by name alone) and no rows (`done`: their keys)."""
+        """Cells that have a failure record (by name alone) and no rows.
+
+        `done`: the cells that have rows, where the caller has listed them already.
+        """
         records = {path.stem for path in self.paths.failures.glob("[!.]*.json")}
         return records.difference(self.keys() if done is None else done)
 
     def failures(self) -> Iterator[dict[str, Any]]:
-        """Records of the cells that failed; a damaged one has the cause `unknown`, and a relaunch runs its cell again."""
+        """Records of the cells that failed.
+
+        A damaged one has the cause `unknown`; a relaunch runs its cell again.
+        """
         for path in sorted(self.paths.failures.glob("[!.]*.json")):
             try:
                 record = _record(path)

@@ -1,9 +1,10 @@
-"""Leases: who works on a training. Files in the run directory, for file systems whose locks are not to be trusted.
+"""Who works on a training: leases, as files in the run directory.
 
-A lease is created exclusively (hard link), renewed by its owner's heartbeat, and taken over when its process is known to
-be dead or its heartbeat has stood still for `STALE` seconds *on the observer's clock*, so that clocks of several machines
-need not agree. Should two owners ever hold one lease, the store still keeps one set of rows: leases save work, the store
-is what keeps results right.
+They need no locks of the file system, which on shared disks are not to be trusted. A lease is
+created exclusively (by a hard link) and renewed by its owner's heartbeat. It is taken over when its
+process is known to be dead, or its heartbeat has stood still for `STALE` seconds *on the observer's
+clock*, so that the clocks of several machines need not agree. Should two owners ever hold one
+lease, the store still keeps one set of rows: leases save work, the store keeps results right.
 """
 
 from __future__ import annotations
@@ -30,15 +31,27 @@ from study.store.atomic import create, write_atomically
 
 BEAT = 2.0
 STALE = 120.0
-"""Longer than an NFS client may believe what it has cached of a folder (60 s unless mounted otherwise)."""
+"""Longer than an NFS client caches a folder, which is 60 s unless mounted otherwise."""
 
 
 @dataclass
 class Lease:
-    """A training that somebody works on. `beats` rises while its process lives; `progress` is what it last reported.
+    """A training that somebody works on.
 
-    `machine` tells computers (and containers, whose process numbers are their own) apart, `node` is Ray's name of one, and
-    `waiting` the number of the process of Ray that waits for this one. `memory`: bytes that it occupied at the last beat.
+    training         key of the training
+    owner            chance name of whoever holds the lease
+    launch           name of the launch that works on it
+    host             name of its computer
+    machine          tells computers apart, and containers, whose process numbers are their own
+    node             Ray's name of the computer
+    pid              number of its process
+    process_started  when that process began, as its computer counts
+    started          when the lease was taken (seconds since 1970)
+    waiting          number of the process of Ray that waits for this one
+    beats            rises while the process lives
+    memory           bytes that it occupied at the last beat
+    progressed       when it last reported progress (seconds since 1970)
+    progress         what it last reported
     """
 
     training: str
@@ -63,7 +76,10 @@ class Lease:
 
 @cache
 def this_machine() -> str:
-    """Same for all processes that see each other's process numbers, until the machine starts anew."""
+    """A name of this machine, until it starts anew.
+
+    It is the same for all processes that see each other's process numbers.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -72,7 +88,10 @@ def this_machine() -> str:
 
 
 def process_start(pid: int) -> float | None:
-    """When a process of this machine began; None where it has ended, even if nobody has taken note of that yet."""
+    """When a process of this machine began; None where it has ended.
+
+    A process counts as ended even if its parent has not taken note of that yet.
+    """
     if not Path("/proc/self/stat").exists():  # no Linux
         try:
             process = psutil.Process(pid)
@@ -84,9 +103,8 @@ def process_start(pid: int) -> float | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, *fields = content.rpartition(")")[2].split()
-    return (
-        None if state in "ZX" else float(fields[18])
-    )  # clock ticks since boot, which no change of the clock moves
+    ticks = float(fields[18])  # since boot, which no change of the clock moves
+    return None if state in "ZX" else ticks
 
 
 class LeaseLost(RuntimeError):
@@ -119,7 +137,10 @@ class Leases:
         return None if lease is None else lease.owner
 
     def busy(self, training: str) -> bool:
-        """Whether somebody alive works on a training. Call it again and again: standing still shows only over time."""
+        """Whether somebody alive works on a training.
+
+        That a heartbeat stands still shows only over time: call it again and again.
+        """
         lease = self.get(training)
         if lease is None or lease.dead():
             return False
@@ -137,9 +158,8 @@ class Leases:
         except FileNotFoundError:
             return
         taken = _read(aside, training)
-        if (
-            taken is not None and taken.owner != owner
-        ):  # somebody else has taken it over in between: give it back
+        if taken is not None and taken.owner != owner:
+            # Somebody else has taken it over in between: give it back.
             with suppress(FileExistsError):  # its owner has renewed it already
                 os.link(aside, self._path(training))
         aside.unlink(missing_ok=True)
@@ -154,9 +174,10 @@ class Leases:
         waiting: int | None = None,
         stale: str | None = None,
     ) -> Iterator[Holding | None]:
-        """Hold the lease of a training, renewing it in the background; gives None if somebody else works on it.
+        """Hold the lease of a training, renewing it in the background.
 
-        `stale` names an owner whom the caller knows to be gone.
+        Gives None if somebody else works on it. `stale` names an owner whom the caller knows to be
+        gone.
         """
         current = self.get(training)
         if current is not None:
@@ -202,7 +223,10 @@ class Holding:
         self._thread.start()
 
     def report(self, **progress: Any) -> None:
-        """Publish progress with the next heartbeat. Raises LeaseLost if another process has taken the lease over."""
+        """Publish progress with the next heartbeat.
+
+        Raises LeaseLost if another process has taken the lease over.
+        """
         if self._lost:
             raise LeaseLost(
                 f"the lease of training {self.lease.training} was taken over by another process"
@@ -225,7 +249,9 @@ class Holding:
                 self.lease.memory = psutil.Process().memory_info().rss
                 write_atomically(self._path, _content(self.lease))
             except OSError:
-                continue  # a full disk or a network hiccup: the next beat tries again, observers wait for STALE seconds
+                # A full disk or a network hiccup: the next beat tries again, and observers wait
+                # for STALE seconds.
+                continue
 
     def release(self) -> None:
         """Stop the heartbeat and free the lease."""
@@ -237,7 +263,11 @@ class Holding:
 
 
 def _read(path: Path, training: str) -> Lease | None:
-    """A lease; a damaged one belongs to nobody known, stands still, and so is taken over or repaired by its owner."""
+    """A lease; None where there is none.
+
+    A damaged one belongs to nobody known and stands still, so it is taken over, or repaired by its
+    owner.
+    """
     while True:
         try:
             content = path.read_bytes()

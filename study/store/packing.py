@@ -40,7 +40,8 @@ def pack(run: Path, target: Path) -> None:
 def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
     """What `shutil.copytree` ignores."""
     of_run = {
-        path.name for path in (paths.cells, paths.packed, paths.kept, paths.damaged, paths.leases)
+        path.name
+        for path in (paths.cells, paths.packed, paths.all_checkpoints, paths.damaged, paths.leases)
     }
 
     def ignore(folder: str, names: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Rows of the checkpoints that an unfinished training has measured, until its cells are complete."""
+"""Rows of measured checkpoints, until the cells of a training are complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ class Partial:
         return self.paths.partial_epochs()
 
     def read(self, epoch: int) -> Rows:
-        """Rows by cell; empty for an epoch not measured, or whose file is damaged (it is then measured again)."""
+        """Rows by cell.
+
+        Empty for an epoch that is not measured, or whose file is damaged: it is then measured
+        again.
+        """
         try:
             content = json.loads(self.paths.partial_rows(epoch).read_text(encoding="utf-8"))
             rows: Rows = content["rows"]

@@ -86,16 +86,16 @@ class RunPaths:
         return TrainingPaths(self.training(key)).loss_log
 
     def stop(self, key: str) -> Path:
-        """Exists once a training was asked to end and its launch was not: its trial is pruned."""
+        """Exists once this training alone was asked to end: its trial is pruned."""
         return TrainingPaths(self.training(key)).stop
 
     @property
-    def kept(self) -> Path:
+    def all_checkpoints(self) -> Path:
         """Kept weights of all trainings."""
         return self.root / "checkpoints"
 
     def checkpoints(self, key: str) -> Path:
-        return self.kept / key
+        return self.all_checkpoints / key
 
     def checkpoint(self, key: str, epoch: int) -> Path:
         return self.checkpoints(key) / epoch_name(epoch)
@@ -146,7 +146,10 @@ class RunPaths:
         return self.search / "journal.log"
 
     def best(self, trial: int | None = None) -> Path:
-        """Settings of a search's best trial; of several objectives, of one trial on the front."""
+        """Settings of a search's best trial.
+
+        With several objectives: of one trial on the front.
+        """
         return self.root / ("best.yaml" if trial is None else f"best-trial-{trial:04d}.yaml")
 
     def all_best(self) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Where numbers come from: code, versions, hardware, command, time. Stored beside every launch and every training."""
+"""Where numbers come from: code, versions, hardware, command, time.
+
+Stored beside every launch and every training.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def now() -> str:
 
 
 def git_state() -> dict[str, str | None]:
-    """Commit of the code, and the difference of the working tree from it. Both None outside a git checkout."""
+    """Commit of the code, and the difference of the working tree from it.
+
+    Both are None outside a git checkout.
+    """
     commit = _git("rev-parse", "HEAD")
     return {"git_sha": commit, "git_diff": _git("diff", "HEAD") if commit else None}
 
@@ -68,18 +74,24 @@ def _git(*arguments: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers depend on; those not installed are left out."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the libraries that numbers depend on.
+
+    Libraries that are not installed are left out.
+    """
+    packages = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            packages[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 def hardware() -> dict[str, Any]:
-    """This machine: name, processor, cores, memory. GPUs are named by whoever uses one."""
+    """This machine: name, processor, cores, memory.
+
+    GPUs are named by whoever uses one.
+    """
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),
@@ -101,7 +113,10 @@ def _processor() -> str:
 
 
 def launch_record() -> dict[str, Any]:
-    """Everything about a launch: who started what, when, with which code and versions, on which machine."""
+    """Everything about a launch.
+
+    Who started what, when, with which code and versions, on which machine.
+    """
     return {
         "started_at": now(),
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),

@@ -1,4 +1,4 @@
-"""Which precision of several stands for a training: the rule of searches and of reports."""
+"""The precision by which searches and reports judge a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files that carry the SHA-256 of their own bytes, so that damage is noticed."""
+"""Parquet files that carry the SHA-256 of their own bytes, to notice damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _SEALED = re.compile(_SEAL + rb"([0-9a-f]{64})")
 def seal(
     rows: Sequence[Mapping[str, Any]], types: Mapping[str, type], metrics: Mapping[str, Any]
 ) -> bytes:
-    """A sealed file of `rows`, with the types of columns where known and the metadata of metrics."""
+    """A sealed file of rows.
+
+    `types` are those of columns where known, `metrics` the metadata of metrics.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     arrow = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     fields = []
@@ -34,7 +37,10 @@ def seal(
 
 
 def seal_table(table: pa.Table, metrics: Mapping[str, Any]) -> bytes:
-    """A sealed file of a table; the digest is taken with its own place zeroed. Raises ValueError if a value holds a seal."""
+    """A sealed file of a table.
+
+    The digest is taken with its own place zeroed. Raises ValueError if a value holds a seal.
+    """
     metadata = {b"metrics": json.dumps(metrics).encode(), b"seal": _SEAL + b"0" * 64}
     buffer = BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
@@ -47,14 +53,15 @@ def seal_table(table: pa.Table, metrics: Mapping[str, Any]) -> bytes:
 
 def intact(content: bytes) -> bool:
     """Whether sealed bytes are those that were written."""
-    found = _SEALED.findall(content)
-    if len(found) != 1:
+    seals = _SEALED.findall(content)
+    if len(seals) != 1:
         return False
-    zeroed = content.replace(_SEAL + found[0], _SEAL + b"0" * 64)
-    return bool(hashlib.sha256(zeroed).hexdigest() == found[0].decode())
+    zeroed = content.replace(_SEAL + seals[0], _SEAL + b"0" * 64)
+    return bool(hashlib.sha256(zeroed).hexdigest() == seals[0].decode())
 
 
 def metrics_of(source: pa.Schema) -> dict[str, dict[str, Any]]:
     """Metadata of the metric columns of a sealed file."""
-    found: dict[str, dict[str, Any]] = json.loads((source.metadata or {}).get(b"metrics", b"{}"))
-    return found
+    metadata = source.metadata or {}
+    metrics: dict[str, dict[str, Any]] = json.loads(metadata.get(b"metrics", b"{}"))
+    return metrics

@@ -40,7 +40,7 @@ def delete_checkpoints(run: Path) -> int:
         raise StoreError(
             "Trainings of this run are running: stop their launch before deleting checkpoints."
         )
-    freed = folder_size(paths.kept)
-    if paths.kept.exists():
-        rmtree(paths.kept)
+    freed = folder_size(paths.all_checkpoints)
+    if paths.all_checkpoints.exists():
+        rmtree(paths.all_checkpoints)
     return freed
