@@ -12,6 +12,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from study.models import (
+    MLP,
     ConvNeXt,
     GPTNeoModel,
     MobileNetV3,
@@ -36,6 +37,8 @@ SMALL_MODELS = [
     MobileNetV3(),
     ConvNeXt(),
     ConvNeXt(width=16, depth=7),
+    MLP(width=24, depth=3),
+    MLP(width=16, depth=1, head="fixed_etf"),
 ]
 
 
@@ -133,7 +136,7 @@ def test_any_channels_sizes_and_classes(settings: Any, shape: tuple[int, ...]) -
     features = model.features(images(2, shape))
     assert features.shape == (2, model.head.in_features)
     assert seen == [f"block{number}" for number in range(1, len(model.layers) + 1)]
-    if isinstance(settings, SimpleCNN):
+    if isinstance(settings, SimpleCNN | MLP):
         assert len(seen) == settings.depth
     if isinstance(settings, ConvNeXt):
         assert len(seen) == sum(settings.stages)
@@ -204,6 +207,32 @@ def test_damaged_and_unfitting_checkpoints_are_refused(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(config.replace(old, new))
         with pytest.raises(ModelError, match="does not fit its own description"):
             load_checkpoint(tmp_path)
+
+
+def test_a_perceptron_is_what_it_says() -> None:
+    """Two layers written out; He et al. 2015: variance 2 / fan-in, biases zero."""
+    settings = MLP(width=400, depth=2)
+    model = build(settings, shape=(3, 5, 7))
+    tensors = dict(model.named_parameters())
+    (w1, b1, w2, b2), x = list(tensors.values())[:4], images(6, (3, 5, 7))
+    expected = torch.relu(torch.relu(x.reshape(6, -1) @ w1.T + b1) @ w2.T + b2)
+    torch.testing.assert_close(model.features(x), expected)
+    torch.testing.assert_close(model(x), expected @ model.head.weight.T + model.head.bias)
+    for weight, bias in ((w1, b1), (w2, b2)):
+        assert float(weight.detach().var()) == pytest.approx(2 / weight.shape[1], rel=0.03)
+        assert not bias.any()
+    by_hand = (105 * 400 + 400) + (400 * 400 + 400) + (400 * 10 + 10)
+    assert parameter_count(settings, classes=10, input_shape=(3, 5, 7)) == by_hand
+    assert settings.build(classes=2, input_shape=(1, 1, 1), seed=0).features(
+        torch.ones(1, 1, 1, 1)
+    ).shape == (1, 400)
+
+
+def test_a_perceptron_takes_images_of_its_own_size_alone(tmp_path: Path) -> None:
+    save_checkpoint(build(MLP(width=8, depth=1), shape=(1, 8, 8)), tmp_path)
+    assert load_pretrained(".", input_shape=(1, 8, 8), base=tmp_path).head.out_features == 10
+    with pytest.raises(ModelError, match=r"takes inputs of shape \(1, 8, 8\), .* \(1, 4, 16\)"):
+        load_pretrained(".", input_shape=(1, 4, 16), base=tmp_path)
 
 
 def test_what_cannot_be_built_is_refused_with_a_remedy() -> None:

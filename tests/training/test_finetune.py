@@ -72,19 +72,11 @@ def trained(settings: dict[str, object], cache: Path) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(SETTINGS, tmp_path_factory.mktemp("tokens"))
-
-
-@pytest.fixture(scope="module")
-def short(checkpoint: Trained) -> Trained:
-    """The same checkpoint with a fine-tuning of a tenth of the data.
-
-    The loss does not matter here.
-    """
-    settings = SETTINGS | {"data": {"kind": "text", "context": 64, "train_tokens": 10_000}}
-    config = CellConfig.model_validate(settings)
-    return Trained(config, _rows(checkpoint.data, 150), checkpoint.model)
+def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A checkpoint of a third of the data, with a fine-tuning on a few rows of them."""
+    settings = SETTINGS | {"data": {"kind": "text", "context": 64, "train_tokens": 30_000}}
+    point = trained(settings, tmp_path_factory.mktemp("tokens"))
+    return Trained(point.config, _rows(point.data, 150), point.model)
 
 
 def _rows(data: Dataset, count: int) -> Dataset:
@@ -101,19 +93,30 @@ def _rows(data: Dataset, count: int) -> Dataset:
     return Dataset(**(values | {"train": First(data.train), "val": First(data.val)}))
 
 
-def test_qat_beats_quantization_of_the_checkpoint_and_of_its_control(checkpoint: Trained) -> None:
-    control = checkpoint.finetuned("ft-fp32")
-    assert checkpoint.val_loss(control) < checkpoint.val_loss(checkpoint.model)
-    for bits in ("int3", "int2"):
-        tuned = checkpoint.val_loss(checkpoint.finetuned(f"qat-{bits}"))
-        of_checkpoint = checkpoint.val_loss(quantize(checkpoint.model, bits))
-        of_control = checkpoint.val_loss(quantize(control, bits))
+def _qat_beats_rounding(point: Trained, precisions: tuple[str, ...]) -> None:
+    control = point.finetuned("ft-fp32")
+    assert point.val_loss(control) < point.val_loss(point.model)
+    for precision in precisions:
+        tuned = point.val_loss(point.finetuned(f"qat-{precision}"))
+        of_checkpoint = point.val_loss(quantize(point.model, precision))
+        of_control = point.val_loss(quantize(control, precision))
         assert tuned < min(of_checkpoint, of_control) - 0.01, (
-            bits,
+            precision,
             tuned,
             of_checkpoint,
             of_control,
         )
+
+
+@pytest.mark.long
+def test_qat_beats_quantization_of_the_checkpoint_and_of_its_control(
+    tmp_path: Path,
+) -> None:
+    _qat_beats_rounding(trained(SETTINGS, tmp_path), ("int3", "int2"))
+
+
+def test_qat_beats_rounding_at_two_bits(short: Trained) -> None:
+    _qat_beats_rounding(short, ("int2",))
 
 
 def test_a_finetuned_model_is_baked_tied_and_deterministic(short: Trained) -> None:

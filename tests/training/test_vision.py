@@ -36,6 +36,7 @@ SMALL: list[dict[str, Any]] = [
     {"kind": "resnet18"},
     {"kind": "mobilenet_v3", "variant": "small"},
     {"kind": "convnext", "variant": "nano"},
+    {"kind": "mlp", "width": 112, "depth": 2},
 ]
 LARGE: list[dict[str, Any]] = [
     {"kind": "mobilenet_v3", "variant": "large"},
@@ -70,7 +71,7 @@ def cell(
 
 
 def trains_and_measures(model: dict[str, Any], classes: int) -> None:
-    config, data = cell(model), image_dataset(classes, each=1, ood=3)
+    config, data = cell(model), image_dataset(classes, each=1, shape=(3, 16, 16), ood=3)
     weights, columns = [], []
     for checkpoint in train(config, data, CPU):
         models = {"fp32": checkpoint.model, "int8": quantize(checkpoint.model, "int8").eval()}
