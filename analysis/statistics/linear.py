@@ -26,6 +26,12 @@ def finite_columns(name: str, values: ArrayLike) -> Floats:
     """`values` (n,) or (n, k) as a float64 array of shape (n, k).
 
     Raises ValueError for nulls, infinities, text.
+
+    >>> finite_columns("x", [1, 2, 3]).shape
+    (3, 1)
+    >>> finite_columns("x", [1, float("nan")])
+    Traceback (most recent call last):
+    ValueError: x has 1 values that are null or not finite (first: row 1, column 0, nan); ...
     """
     try:
         array = np.asarray(values, dtype=np.float64)
@@ -48,6 +54,9 @@ def codes(name: str, labels: ArrayLike, rows: int) -> Codes:
     """Labels (n,) of any type as integers 0 .. groups-1.
 
     Raises ValueError for a wrong length or a null label.
+
+    >>> codes("architecture", ["wide", "deep", "wide"], 3)
+    array([1, 0, 1])
     """
     array = np.asarray(labels)
     if array.shape != (rows,):
@@ -122,7 +131,12 @@ class Nuisance:
 def nuisance(
     rows: int, *, within: ArrayLike | None = None, covariates: ArrayLike | None = None
 ) -> Nuisance:
-    """Blocks and covariates (n,) or (n, c), which may be collinear, as one projection."""
+    """Blocks and covariates (n,) or (n, c), which may be collinear, as one projection.
+
+    >>> removed = nuisance(4, within=["a", "a", "b", "b"])
+    >>> removed.residual(finite_columns("x", [1, 3, 10, 20])).ravel()
+    array([-1.,  1., -5.,  5.])
+    """
     block = np.zeros(rows, dtype=np.intp) if within is None else codes("within", within, rows)
     plain = Nuisance(block, np.zeros((rows, 0)))
     if covariates is None:

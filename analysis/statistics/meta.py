@@ -56,6 +56,10 @@ def meta_analysis(
     variance of Higgins & Thompson 2002, eq. 9. Prediction interval: Higgins, Thompson &
     Spiegelhalter 2009, eq. 12. Raises ValueError for fewer than two studies, for null values and
     for a variance that is not positive.
+
+    >>> pooled = meta_analysis([0.1, 0.3], [0.01, 0.03], method="DL")  # weights 3 and 1
+    >>> round(pooled.estimate, 6), pooled.tau2
+    (0.15, 0.0)
     """
     from scipy.special import chdtrc, ndtri, stdtrit
 
@@ -121,6 +125,10 @@ def meta_of_correlations(
     its interval and the prediction interval are turned back to correlations; `se` and `tau2`
     stay on Fisher's scale. Correlations with n <= 3 + lost, of NaN or of size 1 are left out;
     None where fewer than two remain. Fisher 1921; Hedges & Olkin 1985, chapter 11.
+
+    >>> pooled = meta_of_correlations([0.5, 0.5], [28, 53])
+    >>> round(pooled.estimate, 6), round(pooled.se, 6)  # 1 / sqrt(25 + 50)
+    (0.5, 0.11547)
     """
     values, free = np.asarray(r, dtype=np.float64), np.asarray(n) - 3 - lost
     usable = (free > 0) & (np.abs(values) < 1.0)

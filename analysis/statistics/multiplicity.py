@@ -19,6 +19,9 @@ def holm(p: ArrayLike) -> Floats:
     """Family-wise error under any dependence: p (k,) -> adjusted (k,).
 
     In the order given. Holm 1979.
+
+    >>> holm([0.01, 0.04, 0.03]).round(4)
+    array([0.03, 0.06, 0.06])
     """
     array = _p_values(p)
     order = np.argsort(array, kind="stable")
@@ -33,6 +36,9 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     """False discovery rate of independent or positively dependent tests.
 
     Benjamini & Hochberg 1995.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03]).round(4)
+    array([0.03, 0.04, 0.04])
     """
     return _step_up(_p_values(p), 1.0)
 
@@ -41,6 +47,9 @@ def benjamini_yekutieli(p: ArrayLike) -> Floats:
     """False discovery rate under any dependence.
 
     That of Benjamini & Hochberg times 1 + 1/2 + ... + 1/k. Benjamini & Yekutieli 2001.
+
+    >>> benjamini_yekutieli([0.01, 0.04, 0.03]).round(4)
+    array([0.055 , 0.0733, 0.0733])
     """
     array = _p_values(p)
     return _step_up(array, float((1.0 / np.arange(1, array.size + 1)).sum()))

@@ -53,6 +53,10 @@ def compare_groups(first: ArrayLike, second: ArrayLike, *, level: float = ALPHA)
     searched for.
 
     Raises ValueError for null or infinite values, an empty group, or more than `MOST` partitions.
+
+    >>> result = compare_groups([1, 2, 3], [4, 5, 6])
+    >>> result.difference, result.partitions, result.p  # 2 of 20 are as far from zero
+    (-3.0, 20, 0.1)
     """
     one, two = finite_columns("first", first)[:, 0], finite_columns("second", second)[:, 0]
     a, b = len(one), len(two)
