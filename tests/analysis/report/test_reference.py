@@ -1,14 +1,9 @@
-"""The reference study: every number of its page is in the report's tables, and its rows are those
-of its YAML.
-
-A number of runs/reference/README.md is followed by a comment that says where it comes from, such as
-`0.93<!-- association: metric=nc1_cdnv given=; r2 -->`: table, conditions on its columns, column.
-Tables are those of the report, and `paper.csv`, Table 1 of Wu & Papyan 2024. A percentage stands
-for a hundredth. Numbers in code and in the names of links are names.
-"""
+"""The reference study: its page is filled from the report's tables, its rows are its YAML's."""
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -19,6 +14,7 @@ import yaml
 from places import ROOT
 from polars.testing import assert_frame_equal
 
+from analysis.report.fill import fill
 from study.config import load_study
 from study.grid import expand
 from study.launch import main as launch
@@ -26,40 +22,69 @@ from study.store import VOLATILE, RunPaths, Store
 from study.store.provenance import hardware, versions
 
 RUN = ROOT / "runs" / "reference"
-PAGE = (RUN / "README.md").read_text(encoding="utf-8")
-NUMBER = r"[-\u2212]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?"
-CLAIM = re.compile(
-    rf"(?P<number>{NUMBER})(?P<unit>%?)<!-- (?P<table>\w+): (?P<where>[^;]*); (?P<column>\w+) -->"
+TABLE = pl.DataFrame(
+    {
+        "metric": ["a", "b", "b"],
+        "given": [None, "norm", ""],
+        "n": [1280, 7, 7],
+        "r": [-0.918, 0.2, None],
+    }
 )
-CLAIMS = [match.groupdict() for match in CLAIM.finditer(PAGE)]
+TEMPLATE = (RUN / "README.md.j2").read_text(encoding="utf-8")
 
 
-def test_no_number_is_without_its_source() -> None:
-    prose = re.sub(
-        r"`[^`]*`|```.*?```|\[[^\]]*\]\([^)]*\)", "", CLAIM.sub("", PAGE), flags=re.DOTALL
-    )
+def test_the_page_is_its_template_with_the_numbers_of_the_tables() -> None:
+    spec = importlib.util.spec_from_file_location("write_page", RUN / "write_page.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (RUN / "README.md").read_text(encoding="utf-8") == script.page()
+
+
+def test_no_number_of_the_page_is_written_by_hand() -> None:
+    """Numbers in code and in the names of links are names."""
+    filled = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+    names = re.compile(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", re.DOTALL)
+    prose = names.sub("", filled.sub("", TEMPLATE))
     assert re.findall(r"(?<![A-Za-z\d])\d[\d.,]*\d|(?<![A-Za-z\d.])\d(?![\w])", prose) == []
-    assert len(CLAIMS) > 30
+    assert len(filled.findall(TEMPLATE)) > 30
+
+
+def test_the_numbers_of_a_page_are_found_by_their_row() -> None:
+    """Read here by the csv module, and looked for by hand."""
+    path = RUN / "report" / "tables" / "association.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["given"])
+    where = ", ".join(f'{name}="{row[name]}"' for name in ("metric", "given", "scale"))
+    frames = {"association": pl.read_csv(path, infer_schema_length=None)}
+    text = fill(f'{{{{ value("association", "r", 3, {where}) }}}}', frames)
+    assert float(text.replace("\u2212", "-")) == pytest.approx(float(row["r"]), abs=0.5001e-3)
 
 
 @pytest.mark.parametrize(
-    "claim", CLAIMS, ids=lambda claim: f"{claim['number']}-{claim['table']}-{claim['column']}"
+    ("expression", "text"),
+    [
+        ('value("t", "n", metric="a")', "1,280"),
+        ('value("t", "r", 2, metric="a", given="")', "\u22120.92"),
+        ('value("t", "r", 1, metric="b", given="norm")', "0.2"),
+    ],
 )
-def test_numbers_of_the_page_are_those_of_the_tables(claim: dict[str, str]) -> None:
-    """Equal to the table's as far as the page prints digits."""
-    folder = RUN if claim["table"] == "paper" else RUN / "report" / "tables"
-    frame = pl.read_csv(folder / f"{claim['table']}.csv", infer_schema_length=None)
-    for condition in claim["where"].split():
-        column, _, wanted = condition.partition("=")
-        text = pl.col(column).cast(pl.String).fill_null("")
-        frame = frame.filter(text == wanted)
-    assert len(frame) == 1, claim
-    value = float(frame[claim["column"]][0]) * (100 if claim["unit"] else 1)
-    printed = claim["number"].replace("\u2212", "-").replace(",", "")
-    mantissa, _, exponent = printed.partition("e")
-    digits = len(mantissa.partition(".")[2])
-    step = 10.0 ** (int(exponent or 0) - digits)
-    assert abs(value - float(printed)) <= 0.5001 * step, (value, claim)
+def test_values_are_printed(expression: str, text: str) -> None:
+    assert fill(f"{{{{ {expression} }}}}\n", {"t": TABLE}) == f"{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "error", "message"),
+    [
+        ('value("t", "r", metric="c")', ValueError, "0 rows of 't' have {'metric': 'c'}"),
+        ('value("t", "r", metric="b")', ValueError, "2 rows of 't'"),
+        ('value("t", "r", metric="b", given="")', ValueError, "'r' of 't' is null"),
+        ('value("u", "r")', KeyError, "u"),
+    ],
+)
+def test_what_is_no_value_is_refused(expression: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        fill(f"{{{{ {expression} }}}}", {"t": TABLE})
 
 
 def test_the_rows_are_those_of_the_study() -> None:
@@ -72,8 +97,7 @@ def test_the_rows_are_those_of_the_study() -> None:
 
 @pytest.mark.long
 def test_cells_trained_anew_give_the_same_rows(tmp_path: Path) -> None:
-    """All precisions of the smallest training, bit for bit, on a computer like the one of the
-    study."""
+    """All precisions of the smallest training, on a computer like the one of the study."""
     plays = ROOT / "search_spaces" / "shakespeare.txt"
     if not plays.exists():
         pytest.skip("needs the plays: make shakespeare")
