@@ -1,6 +1,30 @@
 """Neural-collapse metrics of features, their classes and a linear head.
 
 One-pass moments, closed forms, one fused pass over pairs, nearest-centre decisions.
+
+Names of tensors may end in their shape, one letter a dimension and `x` between them, so
+`x_Bxd` is (B, d) and `sizes_K` is (K,):
+
+    B, N   samples of a batch
+    V      classes of the head
+    C      measured classes: those with at least `min_count` samples
+    K      some of the classes: those in a batch, those of the minority, or blocks of classes
+    I, J   classes in the rows and in the columns of a tile of pairs
+    R      rows of a block
+    d      entries of a feature
+
+Example: classes collapsed to the corners of a tetrahedron, with a head that points at them.
+
+    >>> import torch
+    >>> from study.metrics import ClassMoments, NearestCentre, collapse_metrics
+    >>> corners_Cxd = torch.tensor([[1., 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    >>> labels_N = torch.arange(4).repeat(20)
+    >>> moments = ClassMoments(classes=4, dim=3)
+    >>> moments.update(corners_Cxd[labels_N], labels_N)
+    >>> metrics = collapse_metrics(moments, corners_Cxd)
+    >>> names = ("nc1_ratio", "nc2_etf_error", "nc3_cosine_mean")
+    >>> {name: round(metrics[name], 6) for name in names}
+    {'nc1_ratio': 0.0, 'nc2_etf_error': 0.0, 'nc3_cosine_mean': 1.0}
 """
 
 from study.metrics.agreement import Agreement, NearestCentre, linear_decisions

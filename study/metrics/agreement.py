@@ -20,7 +20,7 @@ Engine = Literal["torch", "faiss"]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of decisions by class of the sample.
+    """Counts of decisions by class of the sample (NC4).
 
     Add the agreements of batches with `+`.
 
@@ -124,6 +124,21 @@ class NearestCentre:
 
     The means of `m` are copied; with the means of another precision this gives the `_refmeans`
     columns.
+
+    Example: the head errs on the second sample, which is nearest to its own class.
+
+        >>> moments = ClassMoments(classes=2, dim=2)
+        >>> moments.update(torch.tensor([[2., 0.], [0., 2.]]), torch.tensor([0, 1]))
+        >>> centres = NearestCentre(moments, min_count=1)
+        >>> x_Bxd = torch.tensor([[3., 1.], [1., 2.]])
+        >>> centres.nearest(x_Bxd).tolist()
+        [0, 1]
+        >>> head_Vxd = torch.tensor([[3., 0.], [0., 1.]])
+        >>> linear_decisions(x_Bxd, head_Vxd).tolist()
+        [0, 0]
+        >>> decisions = centres.agreement(x_Bxd, torch.tensor([0, 1]), head_Vxd)
+        >>> decisions.nc4_agreement, decisions.ncc_accuracy, decisions.linear_accuracy
+        (0.5, 1.0, 0.5)
     """
 
     def __init__(self, m: ClassMoments, min_count: int = 10, engine: Engine = "torch") -> None:

@@ -75,6 +75,13 @@ def per_class(
 
     Raises MomentsError if the weight does not fit, fewer than two classes are measured, or a
     feature or weight is not finite.
+
+    Example:
+        >>> moments = ClassMoments(classes=3, dim=1)
+        >>> moments.update(torch.tensor([[-3.], [-1.], [4.], [8.]]), torch.tensor([0, 0, 2, 2]))
+        >>> table = per_class(moments, torch.tensor([[-1.], [0.], [2.]]), min_count=2).columns()
+        >>> table["class"], table["variance_norm"], table["head_cosine"]
+        ([0, 2], [1.0, 4.0], [1.0, 1.0])
     """
     check_head(weight, m.classes, m.dim)
     if reason := nonfinite_reason(m):

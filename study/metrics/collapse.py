@@ -25,6 +25,19 @@ def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) ->
 
     Every column is in the result; those that do not exist for these data are None with a reason.
     Raises MomentsError if the weight does not fit the moments or min_count < 1.
+
+    Example: two classes of two samples each on a line, one of them twice as wide as the other.
+
+        >>> moments = ClassMoments(classes=3, dim=1)
+        >>> x_Bxd = torch.tensor([[-3.], [-1.], [4.], [8.]])
+        >>> moments.update(x_Bxd, torch.tensor([0, 0, 1, 1]))
+        >>> metrics = collapse_metrics(moments, torch.tensor([[-1.], [2.], [9.]]), min_count=2)
+        >>> metrics["classes_measured"], metrics["nc3_cosine_mean"]
+        (2, 1.0)
+        >>> metrics["nc1_cdnv_galanti"]  # (1 + 4) / (2 * 8^2)
+        0.0390625
+        >>> metrics["nc1_pinv"] is None, metrics.reasons["nc1_pinv"]
+        (True, 'needs the scatter: collect with ClassMoments(..., scatter=True)')
     """
     check_head(weight, m.classes, m.dim)
     measured = MeasuredClasses.of(m, min_count)

@@ -2,6 +2,17 @@
 
 Shapes: C measured classes, d feature entries. Notation: w_c head row, m_c = mu_c - mu_G centred
 class mean, u_c = m_c / ||m_c||.
+
+Example: head rows that point at the class means, one of them twice as long as the other.
+
+    >>> from study.metrics import ClassMoments, collapse_metrics
+    >>> moments = ClassMoments(classes=2, dim=2)
+    >>> moments.update(torch.tensor([[4., 1.], [0., 1.]]), torch.tensor([0, 1]))
+    >>> metrics = collapse_metrics(moments, torch.tensor([[1., 0.], [-2., 0.]]), min_count=1)
+    >>> metrics["nc3_cosine_mean"], metrics["nc3_distance"], metrics["unc3_cosine_std"]
+    (1.0, 0.0, 0.0)
+    >>> metrics["nc3_dot_mean"], metrics["nc3_dot_std"]  # of 2 and 4
+    (3.0, 1.0)
 """
 
 from __future__ import annotations

@@ -2,6 +2,22 @@
 
 Shapes: C measured classes, d feature entries. Notation: mu_c class mean, mu_G their unweighted
 mean, m_c = mu_c - mu_G, u_c = m_c / ||m_c||, s2_c variance norm, N_c count.
+
+Example: a tetrahedron of class means of length sqrt 3, each sample 1/2 away from its own.
+
+    >>> from study.metrics import ClassMoments, collapse_metrics
+    >>> corners_Cxd = torch.tensor([[1., 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    >>> labels_N = torch.arange(4).repeat(2)
+    >>> shifts_Nxd = torch.tensor([[.5, 0, 0]] * 4 + [[-.5, 0, 0]] * 4)
+    >>> moments = ClassMoments(classes=4, dim=3, scatter=True)
+    >>> moments.update(corners_Cxd[labels_N] + shifts_Nxd, labels_N)
+    >>> metrics = collapse_metrics(moments, corners_Cxd, min_count=2)
+    >>> round(metrics["nc1_ratio"], 6), round(metrics["nc1_cdnv"], 6)  # (1/4) / 3, (1/4) / 8^2
+    (0.083333, 0.003906)
+    >>> round(metrics["nc2_log_norm_mean"], 6), round(metrics["nc2_interference_mean"], 6)
+    (0.549306, -0.333333)
+    >>> round(metrics["gnc2_log_distance_mean"], 6)  # -log(8 / 3) / 2
+    -0.490415
 """
 
 from __future__ import annotations

@@ -31,6 +31,10 @@ def minority_classes(class_counts: Tensor) -> Tensor:
 
     Args:
         class_counts: (V,) samples of each class in the training split.
+
+    Example:
+        >>> minority_classes(torch.tensor([100, 9, 0, 60, 10])).tolist()
+        [1, 4]
     """
     used = class_counts[class_counts > 0].double()
     if not len(used) or used.max() < IMBALANCED * used.min():
@@ -57,6 +61,16 @@ def minority_collapse(
         weight: (V, d) of the head.
         class_counts: (V,) samples of each class in the training split.
         min_count: least samples of a measured class.
+
+    Example: the two small classes share one mean, their head rows do not.
+
+        >>> moments, means_Vxd = ClassMoments(3, 2), torch.tensor([[1., 0.], [0., 1.], [0., 1.]])
+        >>> moments.update(means_Vxd, torch.tensor([0, 1, 2]))
+        >>> head_Vxd = torch.tensor([[0., 0.], [1., 0.], [-1., 0.]])
+        >>> counts_V = torch.tensor([100, 10, 10])
+        >>> columns = minority_collapse(moments, head_Vxd, counts_V, min_count=1)
+        >>> {name: round(value, 6) for name, value in columns.items()}
+        {'minority_classes': 2, 'minority_means_cos': 1.0, 'minority_head_cos': -1.0}
     """
     check_head(weight, m.classes, m.dim)
     out = CollapseMetrics()

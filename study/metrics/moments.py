@@ -71,6 +71,16 @@ class ClassMoments:
         scatter: (d, d) float64, sum over all samples of (h - mean)(h - mean)^T, or None if it was
             not asked for.
         nonfinite: number of samples left out because they hold an infinity or a NaN.
+
+    Example:
+        >>> moments = ClassMoments(classes=3, dim=2)
+        >>> moments.update(torch.tensor([[2., 0.], [4., 0.], [5., 5.]]), torch.tensor([0, 0, 2]))
+        >>> moments.counts.tolist()
+        [2, 0, 1]
+        >>> moments.means.tolist()
+        [[3.0, 0.0], [0.0, 0.0], [5.0, 5.0]]
+        >>> moments.variance_norms.tolist()
+        [1.0, 0.0, 0.0]
     """
 
     def __init__(
@@ -173,7 +183,16 @@ class ClassMoments:
     def merge(self, other: ClassMoments) -> None:
         """Fold in moments collected elsewhere, as if their samples had been updated here.
 
-        `other` is left as it is.
+        `other` is left as it is. Raises MomentsError unless both are of the same classes and dim,
+        and both or neither have a scatter.
+
+        Example:
+            >>> here, there = ClassMoments(1, 1), ClassMoments(1, 1)
+            >>> here.update(torch.tensor([[1.], [3.]]), torch.tensor([0, 0]))
+            >>> there.update(torch.tensor([[8.]]), torch.tensor([0]))
+            >>> here.merge(there)
+            >>> here.means.item(), here.counts.item()
+            (4.0, 3)
         """
         if (self.classes, self.dim) != (other.classes, other.dim):
             raise MomentsError(

@@ -22,6 +22,14 @@ def ood_orthogonality(
     In [0, 1]; 0 where the other data are orthogonal to every class mean (Ben Ammar et al. 2024,
     NECO, eq. 5). Means are not centred. `other` holds the other data as a single class. Raises
     MomentsError if it has more, or another dim.
+
+    Example: other data that are orthogonal to one class and parallel to the other.
+
+        >>> moments, other = ClassMoments(classes=2, dim=2), ClassMoments(classes=1, dim=2)
+        >>> moments.update(torch.tensor([[2., 0.], [0., 3.]]), torch.tensor([0, 1]))
+        >>> other.update(torch.tensor([[0., 5.]]), torch.tensor([0]))
+        >>> ood_orthogonality(moments, other, min_count=1)["nc5_ood_orthogonality"]
+        0.5
     """
     if (other.classes, other.dim) != (1, m.dim):
         raise MomentsError(

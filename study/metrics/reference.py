@@ -28,6 +28,15 @@ def reference_drift(
     those of `NearestCentre(reference)`.)
 
     Raises MomentsError if the shapes do not fit or the class counts differ.
+
+    Example: the precision moves every mean by 1; the reference's lie 3 from their centre.
+
+        >>> reference, quantized = ClassMoments(2, 1), ClassMoments(2, 1)
+        >>> reference.update(torch.tensor([[-3.], [3.]]), torch.tensor([0, 1]))
+        >>> quantized.update(torch.tensor([[-2.], [4.]]), torch.tensor([0, 1]))
+        >>> drift = reference_drift(quantized, reference, torch.tensor([[-1.], [1.]]), min_count=1)
+        >>> round(drift["mean_drift"], 6), drift["nc3_cosine_mean_refmeans"]
+        (0.111111, 1.0)
     """
     check_head(weight, m.classes, m.dim)
     out = CollapseMetrics()

@@ -17,6 +17,14 @@ class Scores:
     """Cross-entropy and accuracy: sums over samples.
 
     The predicted class is that of the largest logit, the lowest index among equals.
+
+    Example:
+        >>> scores = Scores()
+        >>> scores.update(torch.tensor([[0., 0.], [9., 0.]]), torch.tensor([0, 1]))
+        >>> scores.accuracy
+        0.5
+        >>> round(scores.loss, 4)  # (log 2 + 9 + log(1 + e^-9)) / 2
+        4.8466
     """
 
     def __init__(self, device: str | torch.device = "cpu") -> None:

@@ -54,6 +54,13 @@ def etf_error(eigenvalues_d: Tensor, count: int) -> Tensor:
     From the ascending eigenvalues of X^T X, normalised to unit norm, which does not cancel at
     collapse: sqrt(sum_{i<=r} (l_i - 1/sqrt(C-1))^2 + (C-1-r)/(C-1)), r = min(d, C-1). Range [0,
     sqrt 2]. NaN if all vectors are zero. Kothapalli 2023.
+
+    Example: equal eigenvalues are a frame; a single one is as far from it as any.
+
+        >>> etf_error(torch.tensor([2.0, 2.0]), count=3).item() < 1e-7
+        True
+        >>> round(etf_error(torch.tensor([0.0, 2.0]), count=3).item(), 4)
+        0.7654
     """
     rank = frame_rank(count, len(eigenvalues_d))
     leading = eigenvalues_d[-rank:] / torch.linalg.vector_norm(eigenvalues_d)
@@ -65,6 +72,10 @@ def etf_floor(count: int, dim: int) -> float:
     """Least `etf_error` of any C vectors in d dimensions.
 
     sqrt(2 - 2 sqrt(r / (C-1))), r = min(d, C-1).
+
+    Example:
+        >>> etf_floor(count=3, dim=2), round(etf_floor(count=3, dim=1), 4)
+        (0.0, 0.7654)
     """
     return math.sqrt(2 - 2 * math.sqrt(frame_rank(count, dim) / (count - 1)))
 
