@@ -1,0 +1,35 @@
+"""The examples in docstrings of metrics, store and statistics, run as they stand."""
+
+from __future__ import annotations
+
+import doctest
+from importlib import import_module
+from pkgutil import iter_modules, resolve_name
+
+import pytest
+
+PACKAGES = ("study.metrics", "study.store", "analysis.statistics")
+MODULES = [
+    f"{package}.{module.name}"
+    for package in PACKAGES
+    for module in iter_modules(import_module(package).__path__)
+]
+FACES = (
+    "study.metrics:ClassMoments",
+    "study.metrics:collapse_metrics",
+    "study.metrics:NearestCentre",
+    "analysis.permutation:permutation_test",
+    "analysis.regression:regress",
+)
+
+
+@pytest.mark.parametrize("name", [*PACKAGES, *MODULES])
+def test_examples_give_what_they_say(name: str) -> None:
+    failed, _ = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
+    assert failed == 0
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_what_is_promised_has_an_example(name: str) -> None:
+    promised = resolve_name(name)
+    assert any(test.examples for test in doctest.DocTestFinder().find(promised))
