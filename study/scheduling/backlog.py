@@ -1,7 +1,8 @@
-"""What a launch has left to do: which training comes next, and what becomes of one that ended without rows.
+"""What a launch has left to do, and what becomes of a training without rows.
 
-Knows neither Ray nor training, only outcomes: lost workers get further attempts, later and not for ever; a computer on
-which everything fails is avoided, and what failed there runs elsewhere; when only failures come, the launch ends early.
+It knows neither Ray nor training, only outcomes. A lost worker's training gets further attempts,
+later and not for ever. A computer on which everything fails is avoided, and what failed there runs
+elsewhere. When only failures come, the launch ends early.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ POLL = 2.0
 BACK_OFF = 5.0
 """Seconds before the second attempt of a training; they double with each further one."""
 TOGETHER = 10.0
-"""Seconds within which trainings of a computer that are killed for want of memory are killed for one and the same."""
+"""Seconds after a kill in which another one on the same computer has the same cause.
+
+Ray's memory monitor then kills several workers although one alone took the memory.
+"""
 BAD_NODE = 3
 """Trainings that fail on a computer, one after another and there alone, until it is avoided."""
 GIVE_UP = 10
@@ -50,13 +54,23 @@ class Backlog:
         nodes: Callable[[], Nodes] = dict,
         say: Callable[[str], None] = print,
     ) -> None:
-        """`nodes`: names of the computers that can take work now. `say`: tells the user what was decided."""
+        """Begin with the trainings that are pending.
+
+        Args:
+            run_dir: the run.
+            pending: its trainings, in the order in which they are handed out.
+            launch: name of the launch.
+            git_sha: commit of the code, for rows.
+            parallel: trainings at a time; None: as many as the scheduler can position.
+            nodes: the computers that can take work now.
+            say: tells the user what was decided.
+        """
         self.store = Store(run_dir)
         self.leases = Leases(self.store.paths.leases)
         self.run_dir, self.launch, self.git_sha = run_dir, launch, git_sha
         self.parallel, self.nodes, self.say = parallel, nodes, say
         self.waiting = deque(pending)
-        self.place = {training.key: number for number, training in enumerate(self.waiting)}
+        self.position = {training.key: number for number, training in enumerate(self.waiting)}
         self.postponed: list[tuple[float, Training]] = []
         self.out: dict[str, Training] = {}
         self.ending: str | None = None
@@ -80,7 +94,7 @@ class Backlog:
 
     @property
     def upcoming(self) -> Collection[Training]:
-        """Trainings that will be handed out, to see beforehand whether they fit a computer."""
+        """Trainings to come, to see beforehand whether they fit a computer."""
         return self.waiting
 
     def settle(self) -> bool:
@@ -134,7 +148,10 @@ class Backlog:
             self._failed(training, ended.cause, ended.message, node)
 
     def lost(self, key: str, message: str, *, out_of_memory: bool = False) -> None:
-        """The worker of a training is gone without a word: killed, hung and ended by its watchdog, or its node is down."""
+        """The worker of a training has ended without a word.
+
+        It was killed, or its watchdog ended it as it hung, or its computer is down.
+        """
         training = self.out.pop(key)
         folder = self.store.paths.training(key)
         lease = self.leases.get(key)
@@ -143,7 +160,8 @@ class Backlog:
             self.gone[key] = lease.owner
         if out_of_memory and lease is not None and mine and self._beside_a_larger(lease):
             self.say(
-                f"training {key[:8]}: killed for want of memory beside a larger one; again in {BACK_OFF:.0f} s"
+                f"training {key[:8]}: killed for want of memory beside a larger one; "
+                f"again in {BACK_OFF:.0f} s"
             )
             self._postpone(training, BACK_OFF)
             return
@@ -158,9 +176,10 @@ class Backlog:
         self._failed(training, cause, message, lease.node if lease is not None and mine else "")
 
     def _beside_a_larger(self, lease: Lease) -> bool:
-        """Whether another training on its computer occupies more memory, or did when it was killed just now.
+        """Whether a training was killed for the memory of another one on its computer.
 
-        Ray's memory monitor kills by age, several at once, and does not see what trainings occupy.
+        The other occupies more, or did when it was killed itself just now: Ray's memory monitor
+        kills by age, several at once, and does not see what trainings occupy.
         """
         killed, memory = self.largest.get(lease.node, (0.0, 0))
         others = [
@@ -176,9 +195,10 @@ class Backlog:
         return False
 
     def abandoned(self, message: str, *, killed: Collection[int] = ()) -> None:
-        """The scheduler gave up and took with it all that was handed out.
+        """The scheduler gave up, and with it all that was handed out ended.
 
-        `killed`: process numbers of workers that it says were killed for want of memory; they alone used an attempt.
+        `killed`: numbers of the worker processes that it says were killed for want of memory. These
+        alone used an attempt.
         """
         self.say(
             f"Ray ended the sweep ({message.splitlines()[0]}); what is missing goes to it again"
@@ -199,12 +219,15 @@ class Backlog:
         return self.store.has(cell) or self.store.paths.failure(cell).exists()
 
     def _look_elsewhere(self) -> None:
-        """Bring forward the training farthest from those that failed: failures lie together in a grid."""
+        """Bring forward the training farthest from those that failed.
+
+        Failures lie together in a grid.
+        """
         if self.waiting:
-            places = [self.place[training.key] for training in self.waiting]
+            positions = [self.position[training.key] for training in self.waiting]
             far = max(
-                range(len(places)),
-                key=lambda n: min(abs(places[n] - failed) for failed in self.failed_at),
+                range(len(positions)),
+                key=lambda n: min(abs(positions[n] - failed) for failed in self.failed_at),
             )
             training = self.waiting[far]
             del self.waiting[far]
@@ -227,15 +250,15 @@ class Backlog:
             if used < allowed:
                 pause = BACK_OFF * 2 ** (used - 1)
                 self.say(
-                    f"training {training.key[:8]}: {cause} ({first_line}); attempt {used + 1} of {allowed} "
-                    f"in {pause:.0f} s"
+                    f"training {training.key[:8]}: {cause} ({first_line}); "
+                    f"attempt {used + 1} of {allowed} in {pause:.0f} s"
                 )
                 self._again(training, pause)
                 return
         if cause != "diverged" and self._blame(training, node):
             return
         self.streak[cause] += 1
-        self.failed_at.append(self.place[training.key])
+        self.failed_at.append(self.position[training.key])
         self._give_up_if_hopeless(cause, first_line)
 
     def _again(self, training: Training, pause: float) -> None:
@@ -252,7 +275,7 @@ class Backlog:
                 )
 
     def _blame(self, training: Training, node: str) -> bool:
-        """Whether the failure is put down to the computer, so that the training runs again elsewhere."""
+        """Whether the computer is blamed, so that the training runs again elsewhere."""
         if not node:
             return False
         elsewhere = [
@@ -272,7 +295,8 @@ class Backlog:
             self._again(training, 0.0)
             return True
         self.say(
-            f"node {node[:12]}: {BAD_NODE} trainings in a row failed there: it is avoided, they run elsewhere"
+            f"node {node[:12]}: {BAD_NODE} trainings in a row failed there: "
+            "it is avoided, they run elsewhere"
         )
         self._forget_streak()
         for failed in suspects.values():
@@ -282,6 +306,6 @@ class Backlog:
     def _give_up_if_hopeless(self, cause: Cause, message: str) -> None:
         if self.streak[cause] >= GIVE_UP:
             self.end(
-                f"{GIVE_UP} trainings in a row failed for one cause ({cause}: {message}) and none succeeded: "
-                f"{self.afterwards}"
+                f"{GIVE_UP} trainings in a row failed for one cause ({cause}: {message}) "
+                f"and none succeeded: {self.afterwards}"
             )

@@ -1,4 +1,4 @@
-"""Failures as data: the cause of an error, by its type, and the record that tells why a cell has no rows."""
+"""Failures as data: the cause of an error, and the record of a failed cell."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ HEADER = "--- "
 
 
 def cause_of(error: BaseException) -> Cause:
-    """The kind of an error, by its type, its number or, where a library says it in words alone, by its text."""
+    """The cause of an error: by its type or its number.
+
+    Where a library gives neither, by its text.
+    """
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in _NO_SPACE:
             return "disk_full"
@@ -76,7 +79,10 @@ def record_failure(
     *,
     host: str | None = None,
 ) -> None:
-    """Record why a cell has no rows, with the traceback, the end of the attempt's log and what was measured before."""
+    """Record why a cell has no rows.
+
+    With the traceback, the end of the attempt's log and the rows that were measured before.
+    """
     paths = TrainingPaths(store.paths.training(training))
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     trace = None if isinstance(error, str) else "".join(traceback.format_exception(error))

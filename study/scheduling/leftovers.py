@@ -1,7 +1,8 @@
-"""What a launch leaves on its computer: the folder of its own Ray and of Tune, and processes that outlive it.
+"""What a launch leaves on its computer: folders, and processes that outlive it.
 
-Ray's raylet dies with a launch that is killed; its workers notice after a second or two, its agents after minutes, and
-meanwhile write into folders that Ray itself never deletes.
+The folder of its own Ray and of Tune is for one launch. Ray's raylet dies with a launch that is
+killed. Its workers notice after a second or two and its agents after minutes; meanwhile they write
+into folders that Ray itself never deletes.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ PATIENCE = 10.0
 
 @contextmanager
 def scratch(stop_file: Path) -> Iterator[Path]:
-    """A folder for what a launch throws away in the end, together with all processes that write there.
+    """A folder whose files, and the processes that write there, end with the launch.
 
-    If the launch is killed, the next one on this computer does both, and deletes the launch's `stop_file`. The path of the
-    folder is short: Ray puts sockets there.
+    If the launch is killed, the next one on this computer ends them, and deletes the launch's
+    `stop_file`. The path of the folder is short: Ray puts sockets there.
     """
     folder = Path(tempfile.mkdtemp(prefix=ScratchPaths.PREFIX, dir=_place()))
     pid = os.getpid()
@@ -70,7 +71,10 @@ def forget_dead_launches() -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Kill the processes of a folder and delete it; what belongs to another user is left to him."""
+    """Kill the processes of a folder and delete it.
+
+    What belongs to another user stays.
+    """
     deadline = time.monotonic() + PATIENCE
     while (running := list(_processes(folder))) and time.monotonic() < deadline:
         for process in running:
@@ -81,9 +85,10 @@ def _clear(folder: Path) -> None:
 
 
 def _processes(folder: Path) -> Iterator[psutil.Process]:
-    """What has a file below a folder open for writing, as all processes of a Ray have their logs.
+    """Processes that have a file below a folder open for writing.
 
-    Their environments would not tell: they are overwritten by the titles that Ray gives to its processes.
+    All processes of a Ray have their logs open so. Their environments would not tell: Ray
+    overwrites them by the titles that it gives to its processes.
     """
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):

@@ -1,9 +1,10 @@
-"""A process of its own for each training, at the price of a fork instead of the import of torch.
+"""A process of its own for each training, made by a fork of one that has torch.
 
     Ray's worker ── work ──► nursery, which has imported what trainings need ── fork ──► training
                  ◄─ ended ─                                                  ◄─ exit ──
 
-A training that dies takes nobody along. A worker that dies takes its training along: its nursery sees the end of its input.
+A fork takes less time than the import of torch. A training that dies takes nobody along. A worker
+that dies takes its training along: its nursery sees the end of its input.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ LONGEST = 5_000
 
 
 class Nursery:
-    """The side of the worker. Starts the other side when it is needed first, and again should it have ended."""
+    """The side of the worker.
+
+    Starts the other side when it is first needed, and again if it has ended.
+    """
 
     def __init__(self, module: str = __name__) -> None:
         """`module`: what the other side runs."""
@@ -74,7 +78,10 @@ def _how(code: int) -> str:
 
 
 def serve() -> None:
-    """Run the work that comes on standard input, a line each, one after another; the end of the input ends all."""
+    """Run the work that comes on standard input, a line each, one after another.
+
+    The end of the input ends all.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries may print
     if may_fork_late():
@@ -86,7 +93,10 @@ def serve() -> None:
 
 
 def may_fork_late() -> bool:
-    """Whether a process that has imported torch may be forked: not where that may have touched an accelerator."""
+    """Whether a process that has imported torch may be forked.
+
+    Not where the import may have touched an accelerator.
+    """
     return sys.platform == "linux" and not any(Path(device).exists() for device in ACCELERATORS)
 
 
@@ -120,9 +130,8 @@ def _be_the_training(line: str, writing: int) -> None:
     """Work, answer and end this process."""
     code = 1
     try:
-        if (
-            sys.platform == "linux"
-        ):  # end with the nursery; elsewhere only the lease, once it is taken over, ends this
+        if sys.platform == "linux":
+            # This ends with the nursery; elsewhere it ends once its lease is taken over.
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         try:

@@ -19,15 +19,15 @@ SETTINGS = {
 
 
 def prepare_environment(address: str | None) -> str:
-    """Set what the user has not set; the address to join: `local`, or that of a cluster (argument, else RAY_ADDRESS).
+    """Set what the user has not set; the address of the cluster to join.
 
-    RAY_AUTH_MODE is left to the user: client and cluster must agree, else workers die as soon as they start.
+    That is `address`, else RAY_ADDRESS, else `local`: a Ray of our own. RAY_AUTH_MODE is left to
+    the user: client and cluster must agree, else workers die as soon as they start.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
-        os.environ.setdefault(
-            "RAY_BACKEND_LOG_LEVEL", "error"
-        )  # a cluster that is not there is reported once, by us
+        # A cluster that is not there is reported once, by us.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     return address

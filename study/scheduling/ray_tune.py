@@ -1,7 +1,8 @@
-"""Ray Tune as scheduler: one trial per attempt at a training. The only module that imports Ray.
+"""Ray Tune as scheduler: one Tune trial per attempt at a training.
 
-Tune decides where and when a training runs. What comes next and what is tried again is the backlog's to say, what is done
-is read from the store alone: Tune's own state is thrown away.
+The only module that imports Ray. Tune decides where and when a training runs. What comes next and
+what is tried again is the backlog's to say, and what is done is read from the store alone: Tune's
+own state is thrown away.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ TRIALS = 500
 LOW_ON_MEMORY = "due to the node running low on memory"
 """In the text of Ray's memory monitor; Tune keeps the type of this error to itself."""
 NOT_JOINED = (
-    "cannot join the Ray cluster at {}: {}. If it is up, it asks for its token: copy ~/.ray/auth_token of its head node "
-    "to the same place here and set RAY_AUTH_MODE=token"
+    "cannot join the Ray cluster at {}: {}. If it is up, it asks for its token: "
+    "copy ~/.ray/auth_token of its head node to the same place here and set RAY_AUTH_MODE=token"
 )
 
 
@@ -42,7 +43,10 @@ class ClusterError(RuntimeError):
 
 
 class SweepError(RuntimeError):
-    """Ray ended the sweep before its trials were through; the store has what they finished."""
+    """Ray ended the sweep before its trials were through.
+
+    The store has what they finished.
+    """
 
     @property
     def killed(self) -> set[int]:
@@ -64,8 +68,10 @@ def _trainable(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def connected(address: str, scratch: Path) -> Iterator[None]:
-    """Within the Ray cluster at an address, or for `local` within a Ray of our own on this computer, which puts all that
-    it writes into `scratch`. The environment must have been prepared before this module was imported.
+    """Within the Ray cluster at an address.
+
+    For `local` it is a Ray of our own on this computer, which puts all that it writes into
+    `scratch`. The environment must have been prepared before this module was imported.
 
     Raises ClusterError where the cluster cannot be joined.
     """
@@ -103,7 +109,7 @@ def nodes() -> dict[str, dict[str, float]]:
 
 
 def run(backlog: Backlog, scratch: Path) -> None:
-    """Run what the backlog hands out as Tune trials, until it is finished or `TRIALS` have run.
+    """Run what the backlog hands out, until it is finished or `TRIALS` have run.
 
     Tune writes into `scratch`. Raises SweepError if Ray gave up.
     """
@@ -132,12 +138,12 @@ def run(backlog: Backlog, scratch: Path) -> None:
 
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What a trial needs, and where it must not go."""
-    wanted = Work.from_json(config["task"]).training.first.resources
-    bundle = {"CPU": float(wanted.cpus)}
-    if wanted.gpus:
-        bundle["GPU"] = wanted.gpus
-    if wanted.memory_gib:
-        bundle["memory"] = wanted.memory_gib * 2**30
+    resources = Work.from_json(config["task"]).training.first.resources
+    bundle = {"CPU": float(resources.cpus)}
+    if resources.gpus:
+        bundle["GPU"] = resources.gpus
+    if resources.memory_gib:
+        bundle["memory"] = resources.memory_gib * 2**30
     if not config["avoid"]:
         return tune.PlacementGroupFactory([bundle])
     elsewhere = {"ray.io/node-id": f"!in({config['avoid']})"}
@@ -210,8 +216,9 @@ def _key(trial: Any) -> str:
 def _take_killed_for_lost() -> None:
     """Let Tune take a worker that Ray's memory monitor killed for a lost one.
 
-    Tune (2.60) knows only RayActorError as the end of a worker and aborts all trials on OutOfMemoryError, which is none.
-    Where a later Tune has other modules this does nothing: the launch then starts another run after such an abort.
+    Tune (2.60) knows only RayActorError as the end of a worker and aborts all trials on
+    OutOfMemoryError, which is none. Where a later Tune has other modules this does nothing: the
+    launch then starts another run after such an abort.
     """
     with suppress(ImportError, KeyError):
         from ray.air.execution._internal import actor_manager

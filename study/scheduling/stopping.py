@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: ask what runs to save and free its leases, wait for it, then end."""
+"""Ctrl-C and SIGTERM: trainings are asked to save, then the launch ends."""
 
 from __future__ import annotations
 
@@ -21,16 +21,25 @@ class Stopped(BaseException):
 
 
 class Stopping:
-    """Turns the first signal into a request, and the second, or lost patience, into an end at once."""
+    """Turns the first signal into a request, and the second into an end at once.
+
+    Lost patience ends at once too.
+    """
 
     def __init__(self, ask: Callable[[], None], busy: Callable[[], bool]) -> None:
-        """`ask` passes the request on to the workers; `busy` tells whether any of them still saves."""
+        """Prepare for signals.
+
+        `ask` passes the request on to the workers; `busy` tells whether any of them still saves.
+        """
         self.ask, self.busy = ask, busy
-        self.asked, self.over = threading.Event(), threading.Event()
+        self.requested, self.over = threading.Event(), threading.Event()
 
     @contextmanager
     def waits(self) -> Iterator[None]:
-        """Within, signals are requests. Ends in Stopped if there was one. Nest it where a library sets handlers too."""
+        """Take signals for requests while the block runs.
+
+        Ends in Stopped if there was one. Nest it where a library sets handlers too.
+        """
         before = {
             number: signal.signal(number, self._signalled)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -38,20 +47,20 @@ class Stopping:
         try:
             yield
         except BaseException as error:  # libraries wrap what a handler raises below them
-            if self.asked.is_set():
+            if self.requested.is_set():
                 raise Stopped from error
             raise
         finally:
             self.over.set()
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if self.asked.is_set():
+        if self.requested.is_set():
             raise Stopped
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        if self.asked.is_set():
+        if self.requested.is_set():
             raise Stopped
-        self.asked.set()
+        self.requested.set()
         self.ask()
         threading.Thread(
             target=self._lose_patience, args=(number,), name="patience", daemon=True

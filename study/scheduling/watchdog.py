@@ -31,7 +31,10 @@ class Patience(ABC):
         self._thread = threading.Thread(target=self._listen, name="watchdog", daemon=True)
 
     def moved(self, *, silent: bool = False) -> None:
-        """Progress was made. `silent`: what comes now reports none, so that the use of the processor counts as such."""
+        """Note that progress was made.
+
+        `silent`: what comes now reports none, so that the use of the processor counts as progress.
+        """
         if silent:
             self._working.set()
         else:
@@ -73,9 +76,10 @@ class Patience(ABC):
 
 
 class Watchdog(Patience):
-    """Writes the stacks of all threads to `folder/hang.log` and ends the process.
+    """Writes the stacks of all threads to `hang.log` and ends the process.
 
-    The clock runs in C and needs no interpreter lock: a library that hangs while it holds the lock is caught as well.
+    The clock runs in C and needs no interpreter lock: a library that hangs while it holds the lock
+    is caught as well.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -106,9 +110,10 @@ class Watchdog(Patience):
 
 
 class Interrupter(Patience):
-    """Raises Hung in the main thread, which must be the one that enters; the process goes on.
+    """Raises Hung in the main thread; the process goes on.
 
-    A library that hangs without coming back to the interpreter is not interrupted.
+    The main thread must be the one that enters. A library that hangs without coming back to the
+    interpreter is not interrupted.
     """
 
     def __enter__(self) -> Patience:

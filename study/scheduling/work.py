@@ -1,4 +1,7 @@
-"""One training from lease to stored rows: what a Ray worker and the serial path both call. Knows the disk, not Ray."""
+"""One training from lease to stored rows.
+
+A worker of Ray and a launch without Ray both call it. It knows the disk, not Ray.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,13 @@ class DataChanged(DataError):
 class Work:
     """A training to do in a run directory, for a launch.
 
-    `stale` names an owner of its lease who is known to be gone. `node` is the scheduler's name of the computer where this is
-    done, `waiting` the number of its process that waits for the end.
+    training  the cells to measure
+    run_dir   the run
+    launch    name of the launch
+    git_sha   commit of the code, for rows
+    stale     an owner of the training's lease who is known to be gone
+    node      the scheduler's name of the computer where this is done
+    waiting   number of the scheduler's process that waits for the end
     """
 
     training: Training
@@ -92,8 +100,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Ended:
-    """How work ended: `done` if rows were stored, `busy` where another process does it, `stopped` on request, `lost` where
-    its process ended without a word.
+    """How work ended.
+
+    `done` if rows were stored, `failed` if none could be, `busy` where another process does it,
+    `stopped` on request, `lost` where its process ended without a word.
     """
 
     outcome: Literal["done", "failed", "busy", "stopped", "lost"]
@@ -104,22 +114,23 @@ class Ended:
 def work(task: Work, *, own_process: bool = False) -> Ended:
     """Train and measure what the cells of a training lack, and store their rows.
 
-    An error becomes a failure record of the cells that it kept from their rows, and the outcome `failed`; none is raised.
+    An error becomes a failure record of the cells that lack rows because of it, and the outcome
+    `failed`; none is raised.
 
     Args:
         task: what to do.
-        own_process: this process is there for the task alone: all that it prints, from libraries too, goes to the
-            log of the training, and a watchdog ends it when it hangs. Any other process is interrupted where it
-            hangs, and must call this in its main thread.
+        own_process: this process is there for the task alone. All that it prints, from libraries
+            too, goes to the log of the training, and a watchdog ends it when it hangs. Any other
+            process is interrupted where it hangs, and must call this in its main thread.
     """
     try:
-        return _attempt(task, own_process)
+        return _under_lease(task, own_process)
     except Exception as error:  # where no log could be opened, or not be closed
         trace = "".join(traceback.format_exception(error))
         return Ended("failed", cause_of(error), f"{type(error).__name__}: {error}\n{trace}")
 
 
-def _attempt(task: Work, own_process: bool) -> Ended:
+def _under_lease(task: Work, own_process: bool) -> Ended:
     store = Store(task.run_dir)
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
@@ -143,10 +154,11 @@ def _attempt(task: Work, own_process: bool) -> Ended:
                 Watchdog(folder, seconds) if own_process else Interrupter(seconds)
             )
             print(
-                f"{HEADER}{now()} launch {task.launch} on {socket.gethostname()}, process {os.getpid()}"
+                f"{HEADER}{now()} launch {task.launch} on {socket.gethostname()}, "
+                f"process {os.getpid()}"
             )
             try:
-                return _Trial(task, todo, store, holding, watchdog).run()
+                return _Attempt(task, todo, store, holding, watchdog).run()
             except StopRequested:
                 print(f"{HEADER}{now()} stopped: the launch was asked to end")
                 return Ended("stopped")
@@ -159,8 +171,9 @@ def _attempt(task: Work, own_process: bool) -> Ended:
 
 
 def _failed(store: Store, training: Training, error: Exception) -> Ended:
-    """Record the error for all cells of the training. A disk may be too full for the records: whoever waits for the
-    result writes them then.
+    """Record the error for all cells of the training.
+
+    A disk may be too full for the records: whoever waits for the result writes them then.
     """
     cause = cause_of(error)
     with suppress(OSError):
@@ -171,7 +184,10 @@ def _failed(store: Store, training: Training, error: Exception) -> Ended:
 
 @contextmanager
 def _logging(log: TextIO, *, all_of_process: bool) -> Iterator[None]:
-    """Send what is printed to a log; `all_of_process`: also what libraries print past Python."""
+    """Send what is printed to a log.
+
+    `all_of_process`: also what libraries print past Python.
+    """
     with ExitStack() as stack:
         if all_of_process:
             for number in (1, 2):
@@ -184,7 +200,7 @@ def _logging(log: TextIO, *, all_of_process: bool) -> Iterator[None]:
         yield
 
 
-class _Trial:
+class _Attempt:
     """The steps of `work`, under the lease."""
 
     def __init__(
@@ -216,9 +232,8 @@ class _Trial:
             )
             self.check_content(data)
             self.measure(self.checkpoints(data, device), data, device)
-            if (
-                self.unmeasured()
-            ):  # a cell joined a training under way, or rows or states were damaged
+            if self.unmeasured():
+                # A cell joined a training under way, or rows or states were damaged.
                 self.delete_states()
                 self.measure(self.checkpoints(data, device), data, device)
         self.write_provenance(started, device, data)
@@ -233,14 +248,20 @@ class _Trial:
         return Ended("done")
 
     def report(self, doing: str, *, silent: bool = False, **progress: Any) -> None:
-        """Publish progress; raises StopRequested once the launch, or this training alone, was asked to end."""
+        """Publish progress.
+
+        Raises StopRequested once the launch, or this training alone, was asked to end.
+        """
         self.watchdog.moved(silent=silent)
         self.holding.report(doing=doing, **progress)
         if self.task.stop_file.exists() or self.store.paths.stop(self.training.key).exists():
             raise StopRequested
 
     def check_content(self, data: Dataset) -> None:
-        """Refuse a corpus whose content changed since the run was begun; else print and record what is known of it."""
+        """Refuse a corpus whose content changed since the run was begun.
+
+        Otherwise print and record what is known of it.
+        """
         source = self.first.config.data.model_dump_json()
         settings = hashlib.sha256(source.encode()).hexdigest()[:16]
         path, classes = self.store.paths.data(settings), self.store.paths.data_classes(settings)
@@ -259,8 +280,9 @@ class _Trial:
             write_json(path, now_there | {"sha256": _digest(now_there)})
         elif known["fingerprint"] != data.fingerprint:
             raise DataChanged(
-                f"the content of data.source changed since this run was begun (fingerprint {known['fingerprint'][:12]} "
-                f"then, {data.fingerprint[:12]} now): restore the corpus, or launch under another `name`"
+                "the content of data.source changed since this run was begun "
+                f"(fingerprint {known['fingerprint'][:12]} then, {data.fingerprint[:12]} now): "
+                "restore the corpus, or launch under another `name`"
             )
         if not (classes.exists() and intact(classes.read_bytes())):
             counted = enumerate(zip(data.class_names, data.class_counts.tolist(), strict=True))
@@ -272,13 +294,13 @@ class _Trial:
         print("data: " + ", ".join(f"{name} {value}" for name, value in data.facts.items()))
 
     def checkpoints(self, data: Dataset, device: torch.device) -> Iterator[Checkpoint]:
-        """Kept checkpoints where all that is needed lies there, else those of the training itself."""
+        """Kept checkpoints where all that are needed are whole, else those of training."""
         from study.training.checkpoints import kept_checkpoints
         from study.training.train import train
 
-        kept = kept_checkpoints(self.store.paths, self.training, self.unmeasured(), device)
-        if kept is not None:
-            yield from kept
+        earlier = kept_checkpoints(self.store.paths, self.training, self.unmeasured(), device)
+        if earlier is not None:
+            yield from earlier
             return
         measure = self.first.config.measure.model_copy(update={"at": list(self.training.epochs)})
         config = self.first.config.model_copy(update={"measure": measure})
@@ -297,7 +319,10 @@ class _Trial:
         return [epoch for epoch in self.training.epochs if not self.has_rows(epoch)]
 
     def has_rows(self, epoch: int) -> bool:
-        """Whether every cell that asks for an epoch, and could be measured so far, has its rows."""
+        """Whether every cell that asks for an epoch has its rows.
+
+        Cells that could not be measured do not count.
+        """
         rows = self.partial.read(epoch)
         sound = [cell for cell in self.training.cells if cell.key not in self.broken]
         return all(cell.key in rows for cell in sound if epoch in Training("", (cell,)).epochs)
@@ -305,7 +330,10 @@ class _Trial:
     def measure(
         self, checkpoints: Iterable[Checkpoint], data: Dataset, device: torch.device
     ) -> None:
-        """Measure each checkpoint, keep its rows (and its weights, if asked) before training goes on."""
+        """Measure each checkpoint and write its rows before training goes on.
+
+        Its weights are kept where the study says so.
+        """
         from study.measuring.checkpoint import run_training
         from study.training.checkpoints import keep_checkpoint
 
@@ -321,10 +349,10 @@ class _Trial:
             if self.first.keep == "all" or (self.first.keep == "last" and checkpoint.last):
                 keep_checkpoint(self.store.paths, self.training.key, checkpoint)
             rows = {
-                key: found for key, found in by_cell.items() if not isinstance(found, Exception)
+                key: result for key, result in by_cell.items() if not isinstance(result, Exception)
             }
             self.broken |= {
-                key: found for key, found in by_cell.items() if isinstance(found, Exception)
+                key: result for key, result in by_cell.items() if isinstance(result, Exception)
             }
             if rows:
                 self.partial.write(checkpoint.epoch, rows)
@@ -361,7 +389,10 @@ class _Trial:
         self.report(f"measuring: {doing}", **self.steps, share=share)
 
     def write_provenance(self, started: str, device: torch.device, data: Dataset) -> None:
-        """Where this training's numbers come from, pass by pass; a launch's own record holds its command and code."""
+        """Record where this training's numbers come from, pass by pass.
+
+        A launch's own record holds its command and code.
+        """
         path = self.store.paths.provenance(self.training.key)
         try:
             passes = json.loads(path.read_text(encoding="utf-8"))["passes"]

@@ -1,7 +1,7 @@
-"""The backlog of a search: what comes next is asked for, and what a training gave is told.
+"""The backlog of a search: suggested trials are trained, their values told.
 
-A trial is an ordinary training. Whether it has ended, and with what, is read from the store, so that a suggestion that was
-made before, in whatever launch, is answered without training.
+A trial is an ordinary training. Whether it has ended, and with what, is read from the store, so
+that a suggestion that was made before, in whatever launch, is answered without training.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from study.store.partial import Partial
 from study.store.provenance import now
 
 LOOK = 0.5
-"""Seconds between two looks at the checkpoints of running trials, where pruning is asked for."""
+"""Seconds between two looks at the checkpoints of running trials, for pruning."""
 
 
 @dataclass(frozen=True)
 class Open:
-    """A trial that is asked for and not yet told."""
+    """A trial whose value is not told yet, and its training."""
 
     trial: Trial
     training: Training
@@ -112,7 +112,10 @@ class Trials(Backlog):
 
     @property
     def upcoming(self) -> Collection[Training]:
-        """Trainings like those to come: resources are no part of a space, unless rules make them so."""
+        """Trainings like those to come.
+
+        Resources are no part of a space, unless rules make them so.
+        """
         return [self.search.default]
 
     def _left(self) -> int:
@@ -138,7 +141,7 @@ class Trials(Backlog):
 
     def _wait_for(self, training: Training) -> None:
         self.store.paths.stop(training.key).unlink(missing_ok=True)
-        self.place.setdefault(training.key, len(self.place))
+        self.position.setdefault(training.key, len(self.position))
         self.waiting.append(training)
 
     def _unsettled(self) -> set[str]:
@@ -150,7 +153,7 @@ class Trials(Backlog):
         return all(self._settled(cell.key) for cell in training.cells)
 
     def _settle(self) -> None:
-        """Tell what has ended, in the order in which it was asked for.
+        """Tell what has ended, in the order of the trials.
 
         A training that was pruned for one trial runs again for another that waits for it.
         """
@@ -165,18 +168,21 @@ class Trials(Backlog):
                 unsettled.add(opened.training.key)
 
     def _tell(self, opened: Open) -> bool:
-        """Whether the trial has ended; not so where the launch was stopped: then the next one takes it up."""
+        """Tell the end of a trial; whether it has ended.
+
+        It has not where the launch was stopped: then the next one takes it up.
+        """
         trial, cell = opened.trial, opened.cell
         if self.store.has(cell.key):
             rows = self.store.rows(cell.key)
             self._report_checkpoints(opened, rows)
             row = last_row(rows)
-            missing = [column for column in self.search.wanted_columns if row.get(column) is None]
+            missing = [column for column in self.search.required_columns if row.get(column) is None]
             if missing:
                 self._failed_trial(trial, f"{missing[0]} has no value: {row.get('undefined')}")
             else:
                 self.searcher.complete(
-                    trial, {column: row[column] for column in self.search.wanted_columns}
+                    trial, {column: row[column] for column in self.search.required_columns}
                 )
                 self.failures = 0
                 self._report(trial.number, row)
@@ -203,19 +209,23 @@ class Trials(Backlog):
             )
 
     def _report(self, number: int, row: dict[str, Any]) -> None:
-        values = ", ".join(f"{column} {row[column]:.4g}" for column in self.search.wanted_columns)
+        values = ", ".join(f"{column} {row[column]:.4g}" for column in self.search.required_columns)
         broken = [str(c) for c in self.search.constraints if c.violation(row[c.column]) > 0]
         best = self.searcher.best()
         tail = f"; breaks {', '.join(broken)}" if broken else ""
         if len(self.search.columns) == 1 and best:
             tail += f"; best: trial {best[0].number}, {best[0].value:.4g}"
         self.say(
-            f"trial {number} ({self.searcher.finished} of {self.search.config.trials}): {values}{tail}"
+            f"trial {number} ({self.searcher.finished} of {self.search.config.trials}): "
+            f"{values}{tail}"
         )
 
     @contextmanager
     def pruning(self) -> Iterator[None]:
-        """Within, running trials report their checkpoints, and those that the pruner gives up are stopped."""
+        """Let running trials report their checkpoints while the block runs.
+
+        Those that the pruner gives up are stopped.
+        """
         if self.search.config.pruning is None:
             yield
             return
@@ -235,17 +245,21 @@ class Trials(Backlog):
             thread.join()
 
     def look(self) -> None:
-        """Report what running trials have measured since the last look; ask trainings to stop that the pruner gives up."""
+        """Report what running trials have measured since the last look.
+
+        Trainings of trials that the pruner gives up are asked to stop.
+        """
         for number, opened in self.open.items():
             partial = Partial(self.store.paths.training(opened.training.key))
-            found = [partial.read(epoch).get(opened.cell.key, []) for epoch in partial.epochs()]
-            self._report_checkpoints(opened, [row for rows in found for row in rows])
+            key = opened.cell.key
+            rows = [row for epoch in partial.epochs() for row in partial.read(epoch).get(key, [])]
+            self._report_checkpoints(opened, rows)
             if number not in self.pruned and opened.trial.should_prune():
                 self.pruned.add(number)
                 write_atomically(self.store.paths.stop(opened.training.key), now().encode())
 
     def _report_checkpoints(self, opened: Open, rows: list[dict[str, Any]]) -> None:
-        """Report the objective at checkpoints not yet reported, for a pruner to compare trials by."""
+        """Report the objective at new checkpoints, for a pruner to compare trials by."""
         if self.search.config.pruning is None:
             return
         (column,) = self.search.columns

@@ -1,4 +1,7 @@
-"""A search file: a study, and under `search` what to look for, where, under which constraints, and how long."""
+"""A search file: a study, and under `search` what to look for.
+
+With the space, the constraints, and how long.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,18 @@ from study.settings.yaml_files import read_extended
 from study.store.reference import reference_precision
 
 LEAST_SEEDS, MOST_SEEDS = 4, 10
-"""Of a confirmation: with three a side no p of an exact test is below .1; with ten 184,756 partitions are enumerated."""
+"""Seeds of a confirmation.
+
+With three a side no p of an exact test is below .1; with ten it enumerates 184,756 partitions.
+"""
 _CONSTRAINT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")
 
 
 class SearchConfig(Settings):
-    """What is looked for and how. `confirm`: fresh seeds on which the winner and the study as it is are compared."""
+    """What is looked for and how.
+
+    `confirm`: number of fresh seeds on which the winner and the study as it is are compared.
+    """
 
     objective: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
     constraints: list[str] = []
@@ -51,13 +60,19 @@ class Constraint:
         return f"{self.column} {self.relation} {self.bound:.15g}"
 
     def violation(self, value: float) -> float:
-        """How far a value is on the wrong side: at most 0 where the constraint holds, as Optuna wants it."""
+        """How far a value is on the wrong side.
+
+        At most 0 where the constraint holds, as Optuna takes it.
+        """
         return self.bound - value if self.relation == ">=" else value - self.bound
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search file that can be used. `content` is the study's part of it, before anything is suggested."""
+    """A search file that can be used.
+
+    `content` is the study's part of it, before anything is suggested.
+    """
 
     config: SearchConfig
     constraints: tuple[Constraint, ...]
@@ -77,7 +92,7 @@ class Search:
         return tuple(self.config.objective)
 
     @property
-    def wanted_columns(self) -> tuple[str, ...]:
+    def required_columns(self) -> tuple[str, ...]:
         """Columns that every trial must have a value of."""
         return tuple(
             dict.fromkeys([*self.columns, *(constraint.column for constraint in self.constraints)])
@@ -104,12 +119,18 @@ class Search:
         return content
 
     def cells(self, values: Assignment, *, seeds: list[int] | None = None) -> tuple[Cell, ...]:
-        """Cells of the study with other settings. Raises StudyError where these do not go together."""
+        """Cells of the study with other settings.
+
+        Raises StudyError where these do not go together.
+        """
         content = self.with_settings(values, seeds=seeds)
         return expand(study_from(content, folder=self.study.folder, source=self.source))
 
     def training(self, values: Assignment) -> Training:
-        """The one training of the study with other settings. Raises StudyError where these do not go together."""
+        """The one training of the study with other settings.
+
+        Raises StudyError where these do not go together.
+        """
         (training,) = trainings(self.cells(values))
         return training
 
@@ -130,13 +151,19 @@ def reference(training: Training) -> Cell:
 
 
 def load_search(path: str | Path) -> Search:
-    """The search of a YAML file. Raises StudyError with all faults of the file, each with its path and its fix."""
+    """The search of a YAML file.
+
+    Raises StudyError with all faults of the file, each with its path and its fix.
+    """
     path = Path(path)
     return search_from(read_extended(path), folder=path.resolve().parent, source=str(path))
 
 
 def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search:
-    """As `load_search`, from the mapping itself; relative paths in it resolve against `folder`."""
+    """As `load_search`, from the mapping itself.
+
+    Relative paths in it resolve against `folder`.
+    """
     section = content.get("search")
     content = {key: value for key, value in content.items() if key != "search"}
     faults: list[Fault] = []
@@ -147,7 +174,10 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
         faults += error.faults
     if not isinstance(section, dict):
         message = "is missing" if section is None else f"is {section!r}, not settings by name"
-        fix = "Write `search: {objective: {nc1_ratio: minimize}, trials: 30, space: {train.lr: {log: [1e-4, 1]}}}`"
+        fix = (
+            "Write `search: {objective: {nc1_ratio: minimize}, trials: 30, "
+            "space: {train.lr: {log: [1e-4, 1]}}}`"
+        )
         raise StudyError([*faults, Fault("search", message, fix)], source=source)
     shape = list(validation_faults(SearchConfig, section, prefix="search"))
     faults += shape
@@ -166,19 +196,19 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
 
 def _read_constraints(given: Any, faults: list[Fault]) -> Iterator[Constraint]:
     for number, text in enumerate(given if isinstance(given, list) else []):
-        place, fix = (
+        location, fix = (
             f"search.constraints[{number}]",
             "Write `train_accuracy >= 0.99` or `val_loss <= 2`",
         )
-        found = _CONSTRAINT.fullmatch(text) if isinstance(text, str) else None
+        match = _CONSTRAINT.fullmatch(text) if isinstance(text, str) else None
         try:
-            bound = float(found[3]) if found else float("nan")
+            bound = float(match[3]) if match else float("nan")
         except ValueError:
             bound = float("nan")
-        if found is None or not abs(bound) < float("inf"):
-            faults.append(Fault(place, f"is {text!r}", fix))
+        if match is None or not abs(bound) < float("inf"):
+            faults.append(Fault(location, f"is {text!r}", fix))
         else:
-            yield Constraint(found[1], found[2], bound)
+            yield Constraint(match[1], match[2], bound)
 
 
 def _column_faults(section: dict[str, Any], constraints: tuple[Constraint, ...]) -> Iterator[Fault]:
@@ -193,15 +223,15 @@ def _column_faults(section: dict[str, Any], constraints: tuple[Constraint, ...])
     named += [
         (f"search.constraints[{n}]", constraint.column) for n, constraint in enumerate(constraints)
     ]
-    for place, name in named:
+    for location, name in named:
         if name not in METRICS:
-            yield Fault(place, f"unknown column {name!r}", nearest(name, METRICS))
+            yield Fault(location, f"unknown column {name!r}", nearest(name, METRICS))
 
 
 def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
     """A trial is one training; what is searched must be what the study leaves alone."""
-    found = trainings(expand(study))
-    if len(found) != 1:
+    groups = trainings(expand(study))
+    if len(groups) != 1:
         axes = [
             f"{axis}: {values}"
             for axes in study.grid
@@ -211,11 +241,14 @@ def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
         listed = f" ({', '.join(axes)})" if axes else ""
         yield Fault(
             "grid",
-            f"gives {len(found)} trainings{listed}",
+            f"gives {len(groups)} trainings{listed}",
             "A trial is one training: list one value an axis",
         )
-    elif len({cell.config.precision for cell in found[0].cells}) < len(found[0].cells):
-        fix = "Of axes other than `precision`, list one value each: a trial has one row to be judged by"
+    elif len({cell.config.precision for cell in groups[0].cells}) < len(groups[0].cells):
+        fix = (
+            "Of axes other than `precision`, list one value each: "
+            "a trial has one row to be judged by"
+        )
         yield Fault("grid", "measures a training more than once at one precision", fix)
     searched = [*space.settings, *(["train.schedule"] if space.families else [])]
     for path in searched:
@@ -250,7 +283,10 @@ def _edge_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
 
 def _plan_faults(config: SearchConfig, study: StudyConfig) -> Iterator[Fault]:
     if config.confirm and not LEAST_SEEDS <= config.confirm <= MOST_SEEDS:
-        fix = f"Use 0 (none) or {LEAST_SEEDS} to {MOST_SEEDS}: the test enumerates all partitions of the seeds"
+        fix = (
+            f"Use 0 (none) or {LEAST_SEEDS} to {MOST_SEEDS}: "
+            "the test enumerates all partitions of the seeds"
+        )
         yield Fault("search.confirm", f"is {config.confirm}", fix)
     settings = next(study.points()).settings  # with the values of the grid and what rules set
     train = settings.get("train", {})

@@ -1,4 +1,7 @@
-"""What a search leaves: the settings that it found as a file, and the cells that put them to the test on fresh seeds."""
+"""What a search leaves: the settings of its best trials, and their confirmation.
+
+The settings are files that a grid may extend; the confirmation is of cells on fresh seeds.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ from study.store.atomic import write_atomically
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The winner and the study as it is, each on the same fresh seeds; cells at the reference precision by seed."""
+    """The winner and the study as it is, each on the same fresh seeds.
+
+    `tuned` and `default` are cells at the reference precision, by seed.
+    """
 
     trial: int
     seeds: tuple[int, ...]
@@ -42,7 +48,10 @@ class Confirmation:
 
 
 def fresh_seeds(search: Search) -> list[int]:
-    """The seeds that follow the one that a search tunes on, without those of a search that this one extends."""
+    """The seeds that follow the one that a search tunes on.
+
+    Those of a search that this one extends are left out.
+    """
     following = itertools.count(search.default.first.config.seed + 1)
     used = tuning_seeds(search)
     return list(
@@ -51,7 +60,10 @@ def fresh_seeds(search: Search) -> list[int]:
 
 
 def tuning_seeds(search: Search) -> set[int]:
-    """Seeds on which settings of this study were chosen: those of a search, and of searches whose best it extends."""
+    """Seeds on which settings of this study were chosen.
+
+    Those of this search, and of the searches whose best it extends.
+    """
     earlier = search.study.tuned.seeds if search.study.tuned is not None else []
     return {cell.config.seed for cell in search.default.cells} | set(earlier)
 
@@ -71,8 +83,11 @@ def _settings(trial: FrozenTrial) -> Assignment:
 
 
 def write_best(search: Search, trials: list[FrozenTrial], paths: RunPaths) -> list[Path]:
-    """Write the settings of each best trial as a file that a grid may extend; files of earlier launches go."""
-    for path in (paths.best(), *paths.root.glob("best-trial-*.yaml")):
+    """Write the settings of each best trial as a file that a grid may extend.
+
+    Files of earlier launches go.
+    """
+    for path in paths.all_best():
         path.unlink(missing_ok=True)
     written = []
     for trial in trials:
@@ -83,12 +98,12 @@ def write_best(search: Search, trials: list[FrozenTrial], paths: RunPaths) -> li
 
 
 def _text(search: Search, trial: FrozenTrial) -> str:
-    content = search.with_settings(_settings(trial))
-    point = next(study_from(content, folder=search.study.folder, source=search.source).points())
+    study = search.with_settings(_settings(trial))
+    point = next(study_from(study, folder=search.study.folder, source=search.source).points())
     settings = {
         name: value for name, value in point.settings.items() if name not in ("precision", "seed")
     }
-    found = {
+    content = {
         "name": f"{search.study.name}_best",
         **settings,
         "resources": point.resources,
@@ -104,7 +119,9 @@ def _text(search: Search, trial: FrozenTrial) -> str:
     )
     head = (
         f"# Found by {search.source}: trial {trial.number}, {values}.\n"
-        "# Extend it: `extends: this-file.yaml`, a `name`, and `grid: {seed: [...]}` with seeds that are not in `tuned`.\n"
-        f"# Relative paths of data start from the file that extends it; here they started from {search.study.folder}.\n"
+        "# Extend it: `extends: this-file.yaml`, a `name`, and `grid: {seed: [...]}` "
+        "with seeds that are not in `tuned`.\n"
+        "# Relative paths of data start from the file that extends it; "
+        f"here they started from {search.study.folder}.\n"
     )
-    return head + yaml.safe_dump(found, sort_keys=False)
+    return head + yaml.safe_dump(content, sort_keys=False)

@@ -45,7 +45,10 @@ def read_journal(journal: Path) -> optuna.Study:
 
 
 def storage(journal: Path) -> JournalStorage:
-    """Optuna's storage of a journal. Raises JournalError where a line of it is damaged."""
+    """Optuna's storage of a journal.
+
+    Raises JournalError where a line of it is damaged.
+    """
     try:
         backend = _Backend(journal)
         backend.check_last_line()
@@ -95,7 +98,9 @@ class _Backend(JournalFileBackend):
 
 
 def definition(study: optuna.Study, journal: Path) -> dict[str, Any]:
-    """What a search was begun with: `search.objective`, `search.constraints`, `search.space`.
+    """What a search was begun with.
+
+    `search.objective`, `search.constraints`, `search.space`, and the key of its study.
 
     Raises JournalError where the journal does not say so, or says it of other objectives.
     """
@@ -120,7 +125,7 @@ def holds(trial: FrozenTrial) -> bool:
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Best trials that hold the constraints: one, or with several objectives the front.
+    """Best trials that hold the constraints: one, or several objectives' front.
 
     The front comes with the best of the first objective first. Of trials that were answered by the
     same training the first stands for all.

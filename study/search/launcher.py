@@ -1,4 +1,4 @@
-"""A launch of a search: trials until there are enough, then the cells that confirm the best."""
+"""A launch of a search: its trials, then the cells that confirm the best."""
 
 from __future__ import annotations
 
@@ -123,7 +123,10 @@ class _Session:
         return tuple(cells.values())
 
     def _search(self, cells: tuple[Cell, ...]) -> str | None:
-        """Ask for trials until there are enough: why it ended early, or ''; None if stopped."""
+        """Ask for trials until there are enough.
+
+        Returns why it ended early, '' where it did not, None where the user stopped it.
+        """
         launcher, searcher = self.launcher, self.searcher
         study, trials = self.search.study, self.search.config.trials
         if searcher.finished >= trials:
@@ -165,7 +168,10 @@ class _Session:
         return 1 if ending is None else self._summary(ending, confirmed.cells)
 
     def _describe(self) -> None:
-        """Record the cells that a report uses: of trials and of the confirmation, with rows."""
+        """Record the cells that a report uses.
+
+        Those of trials and of the confirmation that have rows.
+        """
         stored = self.launcher.store.keys()
         confirmed = () if self.confirmation is None else self.confirmation.cells
         cells = {

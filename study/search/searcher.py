@@ -1,7 +1,8 @@
-"""Ask and tell: an Optuna study whose only state is a journal file. Knows neither Ray nor training.
+"""Ask and tell: an Optuna study whose only state is a journal file.
 
-One process at a time may hold a journal (a lease beside it sees to that), so what it finds half done belongs to a process
-that is gone: a last line without its end, a lock, trials that were running.
+It knows neither Ray nor training. One process at a time may hold a journal, for which a lease lies
+beside it. So what is half done there belongs to a process that is gone: a last line without its
+end, a lock, trials that were running.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Searcher:
-    """Trials of a search, asked for and told."""
+    """Suggests the trials of a search, and takes their values."""
 
     def __init__(
         self,
@@ -36,9 +37,10 @@ class Searcher:
         definition: Mapping[str, Any] | None = None,
         epochs: int = 1,
     ) -> None:
-        """Open the journal, or begin it. `epochs`: the last step at which a trial may report.
+        """Open the journal, or begin it.
 
-        Raises StudyError where the journal belongs to a search with another definition.
+        `epochs`: the last step at which a trial may report. Raises StudyError where the journal
+        belongs to a search with another definition.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +82,7 @@ class Searcher:
         self.study.tell(trial, state=TrialState.PRUNED)
 
     def best(self) -> list[FrozenTrial]:
-        """Best trials that hold the constraints, as `study.search.journal.best_trials` orders them."""
+        """Best trials, as `study.search.journal.best_trials` orders them."""
         return best_trials(self.study)
 
     def _check(self, definition: dict[str, Any], journal: Path) -> None:
@@ -101,7 +103,10 @@ class Searcher:
             raise StudyError(faults, source=str(journal))
 
     def _take_up_orphans(self) -> None:
-        """Ask again for what a process that is gone was running; they fail without a reason of their own."""
+        """Ask again for trials of a process that is gone.
+
+        The old ones fail, without a reason of their own.
+        """
         trials = self.study.get_trials(deepcopy=False)
         known = {
             trial.user_attrs.get("again") for trial in trials
@@ -115,13 +120,17 @@ class Searcher:
 
 
 def _in_order(part: Any) -> Any:
-    """A part of a definition such that the order of its names counts: values of objectives are told in that order."""
+    """A part of a definition, compared with the order of its names.
+
+    Values of objectives are told in that order.
+    """
     return list(part.items()) if isinstance(part, dict) else part
 
 
 def _sampler(config: SearchConfig, trials: int) -> BaseSampler:
-    """The sampler of a launch that finds so many trials. Another seed for each launch, as a rebuilt sampler would repeat
-    its first suggestions.
+    """The sampler of a launch that begins with this number of trials.
+
+    Each launch has another seed, as a rebuilt sampler would repeat its first suggestions.
     """
     seed = config.seed + trials
     if config.sampler == "random":
@@ -132,7 +141,8 @@ def _sampler(config: SearchConfig, trials: int) -> BaseSampler:
         )  # else one generation
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # Groups: parameters of one schedule family are sampled jointly though trials of other families lack them.
+        # Groups: parameters of one schedule family are sampled jointly
+        # though trials of other families lack them.
         return TPESampler(seed=seed, multivariate=True, group=True)
 
 
@@ -145,7 +155,10 @@ def _pruner(config: SearchConfig, epochs: int) -> optuna.pruners.BasePruner:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that a kill left without its end, and remove the lock of whoever wrote it."""
+    """Cut off a last line that a kill left without its end.
+
+    The lock of the process that wrote it is removed too.
+    """
     Path(f"{journal}.lock").unlink(missing_ok=True)
     if journal.exists():
         content = journal.read_bytes()

@@ -1,7 +1,8 @@
-"""The space of a search: dotted paths and families of schedules, each with the range or the choices of its values.
+"""The space of a search: settings and schedule families with their values.
 
-A value is written `{float: [low, high]}`, `{log: [low, high]}` (a float on a logarithmic scale), `{int: [low, high]}` or
-`{choice: [a, b, c]}`. The parameters of a schedule family exist only in trials of that family.
+A value is written `{float: [low, high]}`, `{log: [low, high]}` (a float on a logarithmic scale),
+`{int: [low, high]}` or `{choice: [a, b, c]}`. The parameters of a schedule family exist only in
+trials of that family.
 """
 
 from __future__ import annotations
@@ -55,16 +56,22 @@ Node = Dimension | list[Any] | str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched: settings by their dotted path, and families of schedules with settings of their own."""
+    """What is searched.
+
+    settings  their dimensions by dotted path
+    families  families of schedules, each with settings of its own
+    """
 
     settings: Mapping[str, Dimension]
     families: Mapping[str, Mapping[str, Node]] = field(default_factory=dict)
 
     def suggest(self, trial: BaseTrial) -> Assignment:
-        """Settings for an Optuna trial, whose parameters are named by path: `train.lr`, `train.schedule` (the family),
+        """Settings for an Optuna trial.
+
+        Its parameters are named by path: `train.lr`, `train.schedule` (the family),
         `train.schedule.cosine.floor`, `train.schedule.multistep.milestones[0]`.
         """
-        found: Assignment = {
+        settings: Assignment = {
             path: dimension.suggest(trial, path) for path, dimension in self.settings.items()
         }
         if self.families:
@@ -74,13 +81,15 @@ class Space:
                 name: _suggest(node, trial, f"{SCHEDULE}.{family}.{name}")
                 for name, node in nodes.items()
             }
-            found[SCHEDULE] = {"kind": family, **own}
-        return found
+            settings[SCHEDULE] = {"kind": family, **own}
+        return settings
 
     def probes(self) -> Iterator[tuple[Assignment, dict[str, str]]]:
-        """Points at the edges: every dimension at each of its ends (a choice at each value), the others at their first.
+        """Points at the edges of the space.
 
-        With each point comes where in the search file its values stand, by dotted path.
+        Every dimension is once at each of its ends (a choice at each value), with the others at
+        their first. With each point comes where in the search file its values stand, by dotted
+        path.
         """
         for family in self.families or [None]:
             ends = {path: [dimension] for path, dimension in self.settings.items()}
@@ -109,10 +118,10 @@ class Space:
         origins = {path: f"search.space.{path}" for path in self.settings}
         if family is not None:
             nodes = self.families[family]
-            place = f"search.space.{SCHEDULE}.{family}"
+            location = f"search.space.{SCHEDULE}.{family}"
             point[SCHEDULE] = {"kind": family, **{name: at(node) for name, node in nodes.items()}}
-            origins |= {SCHEDULE: place} | {
-                f"{SCHEDULE}.{name}": f"{place}.{name}" for name in nodes
+            origins |= {SCHEDULE: location} | {
+                f"{SCHEDULE}.{name}": f"{location}.{name}" for name in nodes
             }
         return point, origins
 
@@ -146,24 +155,24 @@ def read_space(content: Any, faults: list[Fault]) -> Space:
         return Space(settings, families)
     known = known_paths(execution=False)
     for name, value in content.items():
-        path, place = full_path(str(name)), f"search.space.{name}"
+        path, location = full_path(str(name)), f"search.space.{name}"
         if path == SCHEDULE:
-            families = _read_families(value, place, faults)
+            families = _read_families(value, location, faults)
         elif path not in known:
             faults.append(
-                Fault(place, "unknown setting", nearest(str(name), [*SHORT_NAMES, *known]))
+                Fault(location, "unknown setting", nearest(str(name), [*SHORT_NAMES, *known]))
             )
         elif (fix := _why_not(path)) is not None:
-            faults.append(Fault(place, "cannot be searched", fix))
+            faults.append(Fault(location, "cannot be searched", fix))
         elif path in settings:
             faults.append(
                 Fault(
-                    place,
+                    location,
                     f"is {path}, which is searched under another name already",
                     "Keep one of the two",
                 )
             )
-        elif (dimension := _read_dimension(value, place, faults)) is not None:
+        elif (dimension := _read_dimension(value, location, faults)) is not None:
             settings[path] = dimension
     return Space(settings, families)
 
@@ -175,80 +184,84 @@ def _why_not(path: str) -> str | None:
     if path.startswith(f"{SCHEDULE}."):
         return f"Write it below `{SCHEDULE}:`"
     if path.partition(".")[0] in ("measure", "precision", "precision_options"):
-        return "A trial is a training, and this is how one is measured: set it in the study, precisions in its grid"
+        return (
+            "A trial is a training, and this is how one is measured: "
+            "set it in the study, precisions in its grid"
+        )
     return None
 
 
-def _read_families(value: Any, place: str, faults: list[Fault]) -> dict[str, dict[str, Node]]:
+def _read_families(value: Any, location: str, faults: list[Fault]) -> dict[str, dict[str, Node]]:
     if not isinstance(value, dict) or not value:
         fix = "Write `{constant: {}, cosine: {warmup: {float: [0, 0.2]}}}`"
-        faults.append(Fault(place, f"is {value!r}, not families by name", fix))
+        faults.append(Fault(location, f"is {value!r}, not families by name", fix))
         return {}
     families: dict[str, dict[str, Node]] = {}
     for family, nodes in value.items():
         if family not in FAMILIES:
             faults.append(
-                Fault(f"{place}.{family}", "unknown schedule", nearest(str(family), FAMILIES))
+                Fault(f"{location}.{family}", "unknown schedule", nearest(str(family), FAMILIES))
             )
         elif not isinstance(nodes, dict | None):
             fix = f"Write `{family}: {{warmup: {{float: [0, 0.2]}}}}`, or `{family}: {{}}`"
-            faults.append(Fault(f"{place}.{family}", f"is {nodes!r}, not settings by name", fix))
+            faults.append(Fault(f"{location}.{family}", f"is {nodes!r}, not settings by name", fix))
         else:
             if "kind" in (nodes or {}):
                 faults.append(
-                    Fault(f"{place}.{family}.kind", "is the family's own name", "Leave it out")
+                    Fault(f"{location}.{family}.kind", "is the family's own name", "Leave it out")
                 )
             read = {
-                name: _read_node(node, f"{place}.{family}.{name}", faults)
+                name: _read_node(node, f"{location}.{family}.{name}", faults)
                 for name, node in (nodes or {}).items()
             }
             families[family] = {name: node for name, node in read.items() if node is not None}
     return families
 
 
-def _read_node(value: Any, place: str, faults: list[Fault]) -> Node:
+def _read_node(value: Any, location: str, faults: list[Fault]) -> Node:
     if isinstance(value, list):
-        return [_read_node(item, f"{place}[{number}]", faults) for number, item in enumerate(value)]
-    return _read_dimension(value, place, faults) if isinstance(value, dict) else value
+        return [
+            _read_node(item, f"{location}[{number}]", faults) for number, item in enumerate(value)
+        ]
+    return _read_dimension(value, location, faults) if isinstance(value, dict) else value
 
 
-def _read_dimension(value: Any, place: str, faults: list[Fault]) -> Dimension | None:
+def _read_dimension(value: Any, location: str, faults: list[Fault]) -> Dimension | None:
     """A dimension, or None and a fault."""
     if not isinstance(value, dict) or len(value) != 1:
-        faults.append(Fault(place, f"is {value!r}", WRITTEN))
+        faults.append(Fault(location, f"is {value!r}", WRITTEN))
         return None
     ((kind, given),) = value.items()
     if kind not in KINDS:
-        faults.append(Fault(place, f"is `{kind}`", nearest(str(kind), KINDS)))
+        faults.append(Fault(location, f"is `{kind}`", nearest(str(kind), KINDS)))
         return None
     problem = _choice_problem(given) if kind == "choice" else _range_problem(kind, given)
     if problem is not None:
-        faults.append(Fault(f"{place}.{kind}", f"is {given!r}", problem))
+        faults.append(Fault(f"{location}.{kind}", f"is {given!r}", problem))
         return None
     return Dimension(
         kind, tuple(_FLOATS.validate_python(given) if kind in ("float", "log") else given)
     )
 
 
-def _choice_problem(given: Any) -> str | None:
-    if not isinstance(given, list) or not given:
+def _choice_problem(values: Any) -> str | None:
+    if not isinstance(values, list) or not values:
         return "List the values: `{choice: [a, b]}`"
-    if not all(item is None or isinstance(item, str | int | float | bool) for item in given):
+    if not all(item is None or isinstance(item, str | int | float | bool) for item in values):
         return "Each value must be a number, a text, true, false or null"
-    return (
-        "A value stands there twice" if len({repr(item) for item in given}) < len(given) else None
-    )
+    twice = len({repr(item) for item in values}) < len(values)
+    return "A value stands there twice" if twice else None
 
 
-def _range_problem(kind: str, given: Any) -> str | None:
-    if not isinstance(given, list) or len(given) != 2:
+def _range_problem(kind: str, ends: Any) -> str | None:
+    if not isinstance(ends, list) or len(ends) != 2:
         return f"Give two ends: `{{{kind}: [low, high]}}`"
     if kind == "int" and not all(
-        isinstance(end, int) and not isinstance(end, bool) for end in given
+        isinstance(end, int) and not isinstance(end, bool) for end in ends
     ):
         return "Both ends must be whole numbers"
     try:
-        low, high = _FLOATS.validate_python(given)
+        low, high = _FLOATS.validate_python(ends)
     except ValidationError:
         return "Both ends must be numbers"
     if not low < high:  # also where one of them is NaN

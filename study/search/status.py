@@ -1,4 +1,4 @@
-"""What `python -m study.status` says of a search: its trials by state, the best so far, what runs, how it was confirmed."""
+"""The status of a search: its trials by state, the best, its confirmation."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ class SearchStatus:
         self.store = Store(run_dir)
         self.leases = Leases(self.store.paths.leases)
         self.holders = Leases(self.store.paths.search)
-        self.study = read_journal(
-            self.store.paths.journal
-        )  # reads on by itself whenever it is asked
+        self.study = read_journal(self.store.paths.journal)  # goes on reading by itself
 
     @property
     def goes_on(self) -> bool:
@@ -59,11 +57,13 @@ class SearchStatus:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All trials, without those that a later launch asked for again because theirs had been stopped."""
-        found = self.study.get_trials(deepcopy=False)
+        """All trials, without those that a later launch asked for again.
+
+        It did so because they had been stopped.
+        """
         return [
             trial
-            for trial in found
+            for trial in self.study.get_trials(deepcopy=False)
             if trial.state != TrialState.FAIL or "reason" in trial.user_attrs
         ]
 
@@ -73,14 +73,14 @@ class SearchStatus:
 
     def reasons(self) -> dict[str, list[int]]:
         """reason -> the failed trials that it was the reason of."""
-        found: dict[str, list[int]] = {}
+        reasons: dict[str, list[int]] = {}
         for trial in self.trials:
             if trial.state == TrialState.FAIL:
-                found.setdefault(str(trial.user_attrs["reason"]), []).append(trial.number)
-        return found
+                reasons.setdefault(str(trial.user_attrs["reason"]), []).append(trial.number)
+        return reasons
 
     def cells(self, running: Iterable[Lease]) -> dict[str, Cell]:
-        """A cell of each of these trainings by the training's key, where a trial asked for it."""
+        """A cell of each of these trainings by the training's key, if a trial has it."""
         keys = {lease.training for lease in running}
         settings = {
             trial.user_attrs["training"]: trial.user_attrs["settings"]
@@ -90,16 +90,19 @@ class SearchStatus:
         return {key: self.search.training(values).first for key, values in settings.items()}
 
     def confirmation(self) -> dict[str, Any] | None:
-        """Of the cells that put the winner to the test: total, done, failed; None where none is begun."""
-        told = self.study.user_attrs.get("confirmation")
-        if told is None:
+        """How far the confirmation is: its cells in total, done, failed.
+
+        None where it is not begun.
+        """
+        record = self.study.user_attrs.get("confirmation")
+        if record is None:
             return None
-        keys = {*told["tuned"], *told["default"]}
+        keys = {*record["tuned"], *record["default"]}
         done = keys & self.store.keys()
         failed = {record["cell"] for record in self.store.failures()} & (keys - done)
         return {
-            "trial": told["trial"],
-            "seeds": told["seeds"],
+            "trial": record["trial"],
+            "seeds": record["seeds"],
             "total": len(keys),
             "done": len(done),
             "failed": len(failed),
@@ -134,7 +137,7 @@ class SearchStatus:
 
     def live(self) -> Group:
         """The state for a display that is drawn again and again."""
-        asked, states = self.search.config.trials, self.states()
+        trials, states = self.search.config.trials, self.states()
         works = self.goes_on
         words = {
             "pruned": "pruned",
@@ -142,11 +145,11 @@ class SearchStatus:
             "running": "running" if works else "interrupted",
         }
         others = [f"{states[name]} {word}" for name, word in words.items() if states[name]]
-        head = f"{counted(self.study)}/{asked} trials done" + (
+        head = f"{counted(self.study)}/{trials} trials done" + (
             f" ({', '.join(others)})" if others else ""
         )
         head += "" if works else "; no launch works on it"
-        parts: list[Any] = [Text(head), *bar(counted(self.study) / asked)]
+        parts: list[Any] = [Text(head), *bar(counted(self.study) / trials)]
         if running := self.running:
             parts.append(running_table(running, self.cells(running)))
         parts += [Text(line) for line in self._best()]
@@ -155,11 +158,12 @@ class SearchStatus:
             parts.append(
                 Text(f"\n{len(numbers)} trials failed: {reason}\n  trial {listed}", style="red")
             )
-        if (told := self.confirmation()) is not None:
-            failed = f", {told['failed']} failed" if told["failed"] else ""
+        if (confirmed := self.confirmation()) is not None:
+            failed = f", {confirmed['failed']} failed" if confirmed["failed"] else ""
             parts.append(
                 Text(
-                    f"\nconfirmation of trial {told['trial']}: {told['done']}/{told['total']} cells done{failed}"
+                    f"\nconfirmation of trial {confirmed['trial']}: "
+                    f"{confirmed['done']}/{confirmed['total']} cells done{failed}"
                 )
             )
         return Group(*parts)
@@ -172,22 +176,22 @@ class SearchStatus:
                 f"{c} {v:.4g}" for c, v in zip(self.search.columns, trial.values, strict=True)
             )
             settings = ", ".join(
-                f"{name} {_told(value)}"
+                f"{name} {_setting_text(value)}"
                 for name, value in trial.user_attrs.get("settings", trial.params).items()
             )
             lines.append(f"best: trial {trial.number}, {values} ({settings})")
         return lines
 
 
-def _told(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     """A setting: numbers to four digits, a family with its parameters behind it."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return f"[{', '.join(_told(each) for each in value)}]"
+        return f"[{', '.join(_setting_text(each) for each in value)}]"
     if isinstance(value, dict):
         parameters = ", ".join(
-            f"{name} {_told(each)}" for name, each in value.items() if name != "kind"
+            f"{name} {_setting_text(each)}" for name, each in value.items() if name != "kind"
         )
         return (
             f"{value.get('kind', '')} ({parameters})" if parameters else str(value.get("kind", ""))

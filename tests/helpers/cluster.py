@@ -1,6 +1,7 @@
-"""A Ray cluster of two nodes on this machine, told by lines on its standard input to kill a node or to add one.
+"""A Ray cluster of two nodes on this machine.
 
-Prints `address ADDRESS`, then a line for each command that it has carried out.
+Lines on its standard input tell it to kill a node or to add one. Prints `address ADDRESS`, then a
+line for each command that it has carried out.
 """
 
 from __future__ import annotations

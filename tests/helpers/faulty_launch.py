@@ -14,7 +14,10 @@ from study.launch import main
 
 
 def faulty(config: dict[str, Any]) -> dict[str, Any]:
-    """Take the other nursery. The function that is no longer to be found where it was travels with its globals."""
+    """Take the other nursery.
+
+    A function that is no longer to be found where it was travels with its globals.
+    """
     original.__globals__["NURSERY"].module = "faulty_nursery"
     return original(config)
 

@@ -1,4 +1,7 @@
-"""A nursery whose trainings fail on purpose: `FAULTS` maps a seed to a fault, once per marker in `MARKERS` where it says so."""
+"""A nursery whose trainings fail on purpose.
+
+`FAULTS` maps a seed to a fault, which comes once per marker in `MARKERS` where it says so.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A nursery whose trainings do nothing but what the name of their launch says; it starts at once."""
+"""A nursery whose trainings do what the name of their launch says.
+
+It starts at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launches in processes of their own, with a Ray of their own, of which nothing is left after the test."""
+"""Launches in processes of their own, with a Ray of their own, and their end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from tiny_study import write_study
 
 
 class RayHome:
-    """A folder for Ray's sessions (its path must be short) and the processes that were started in it."""
+    """A folder for Ray's sessions and the processes that were started in it.
+
+    Its path must be short.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -38,7 +41,7 @@ class RayHome:
     def run(
         self, *command: str, stdin: int | None = None, **variables: str
     ) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own; its output can be read with `output`."""
+        """Start a command in a process group of its own; `finish` gives its output."""
         process = subprocess.Popen(
             command,
             stdin=stdin,
@@ -69,9 +72,10 @@ class RayHome:
         return self.run(*command, **variables)
 
     def processes(self) -> Iterator[psutil.Process]:
-        """Everything that runs in this home: what has its folder in the environment, or one of its files open.
+        """Everything that runs in this home.
 
-        Titles overwrite environments.
+        It has the folder in its environment, or one of its files open: titles overwrite
+        environments.
         """
         here = f"RAY_TMPDIR={self.folder}".encode()
         for process in psutil.process_iter():
@@ -85,7 +89,7 @@ class RayHome:
                     yield process
 
     def workers(self) -> list[psutil.Process]:
-        """Processes of trials: Ray's workers, their nurseries and the trainings themselves."""
+        """Processes of Tune's trials: Ray's workers, their nurseries and the trainings."""
         found = []
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
@@ -127,7 +131,10 @@ def ray_home() -> Iterator[RayHome]:
 
 
 class Nodes:
-    """A cluster of two nodes in a process of its own. It cannot import the project: its code must come with a launch."""
+    """A cluster of two nodes in a process of its own.
+
+    It cannot import the project: its code must come with a launch.
+    """
 
     def __init__(self, home: RayHome, folder: Path) -> None:
         broken = folder / "study"

@@ -1,4 +1,4 @@
-"""A search whose trials train in a moment, and one whose trials do not train at all."""
+"""A search whose trials train in a moment, and one whose trials do not train."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ def trials_of(search: Search, run: Path) -> Trials:
 
 
 def answer(trials: Trials, limit: int = 10_000) -> int:
-    """Do the backlog's work by the analytic objective in place of training, so often at most; how often it was asked."""
+    """Do the backlog's work by the analytic objective in place of training.
+
+    At most `limit` times; how often it was done.
+    """
     done = 0
     while done < limit and (task := trials.next()) is not None:
         cell = reference(task.training)

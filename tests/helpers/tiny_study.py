@@ -1,4 +1,4 @@
-"""A study small enough to run in seconds, and what tests of the sweep compare of its run."""
+"""A study that runs in seconds, and what tests of sweeps compare of its run."""
 
 from __future__ import annotations
 
@@ -54,13 +54,19 @@ def write_study(folder: Path, study: dict[str, Any]) -> Path:
 
 
 def launch(folder: Path, study: dict[str, Any], *options: str) -> int:
-    """Launch a study in this process, without Ray unless asked otherwise; its exit code."""
+    """Launch a study in this process; the exit code.
+
+    Without Ray unless `options` say otherwise.
+    """
     path = write_study(folder, study)
     return main([str(path), "--runs", str(folder / "runs"), "--serial", *options])
 
 
 def rows(run: Path) -> pl.DataFrame:
-    """All rows of a run without the volatile columns and the name of the study, ready to be compared."""
+    """All rows of a run, ready to be compared.
+
+    Without the volatile columns and the name of the study.
+    """
     frame = Store(run).read()
     return frame.drop([c for c in (*VOLATILE, "study") if c in frame.columns]).select(
         sorted(set(frame.columns) - set(VOLATILE) - {"study"})

@@ -1,4 +1,4 @@
-"""Launching without Ray: what runs, what does not run again, and what is said about it."""
+"""Launching without Ray: what runs, what does not run again, what is said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings in place of those of a file, on the command line and in the Python call."""
+"""Settings in place of those of a file, by the command and by the call."""
 
 from __future__ import annotations
 

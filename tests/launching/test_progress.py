@@ -50,7 +50,10 @@ def watch(run: Path, groups: tuple[Training, ...]) -> Watch:
 def test_time_is_counted_from_the_first_training_and_by_weight(
     tmp_path: Path, groups: tuple[Training, ...], clock: Clock
 ) -> None:
-    """Ten minutes pass before a training runs; a quarter of the work then takes 20 s, so the rest takes 60 s."""
+    """The time before a training runs does not count.
+
+    Ten minutes pass; a quarter of the work then takes 20 s, so the rest takes 60 s.
+    """
     run = tmp_path / "run"
     watching = watch(run, groups)
     clock.now += 600
@@ -79,7 +82,10 @@ def publish(watching: Watch, holding: Holding, step: int) -> None:
 def test_steps_of_running_trainings_count_once_they_are_enough(
     tmp_path: Path, groups: tuple[Training, ...], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second training is 3/4 of the work: 1 of 100 of its steps is less than a hundredth, 20 are 15 hundredths."""
+    """The second training is 3/4 of the work.
+
+    1 of 100 of its steps is less than a hundredth, 20 are 15 hundredths.
+    """
     monkeypatch.setattr("study.store.leases.BEAT", 0.02)
     run = tmp_path / "run"
     watching = watch(run, groups)
@@ -110,7 +116,7 @@ def test_failed_cells_are_work_that_is_done(
 
 
 def test_measurements_are_cells_times_checkpoints(tmp_path: Path) -> None:
-    """Epochs 0, 3 and 4 (the first and the last always are measured), at two precisions."""
+    """Epochs 0, 3 and 4 (the first and the last always), at two precisions."""
     grid = {"epochs": [4], "precision": ["fp32", "int8"], "seed": [0], "width": [16], "depth": [1]}
     study = tiny(grid=grid, measure={"at": [3]})
     (training,) = trainings(cells_of(load_study(write_study(tmp_path, study))))

@@ -58,7 +58,7 @@ def test_tables_group_failures_by_cause_with_an_example_and_its_log(
 def test_different_messages_of_a_cause_are_all_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two precisions that a width of 16 cannot take, for two reasons, each on two seeds."""
+    """Two precisions that a width of 16 cannot take, each on two seeds."""
     monkeypatch.setenv("COLUMNS", "300")
     grid = {
         "epochs": [1],

@@ -83,7 +83,10 @@ def test_rows_and_classes_of_a_checkpoint(folder: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_checkpoints_of_others_are_measured_and_quantized(folder: Path, kind: str) -> None:
-    """GPT-2 stores its linear layers transposed and ties the head, Llama does neither; both against their own forward."""
+    """Both are compared with their own forward.
+
+    GPT-2 stores its linear layers transposed and ties the head, Llama does neither.
+    """
     data = load_data(
         TextData(context=32, train_tokens=4000, val_tokens=2000),
         base=folder,
@@ -146,7 +149,7 @@ def moments(model: FeatureModel, split: Split) -> ClassMoments:
 
 
 def agreed_elsewhere(model: FeatureModel, data: Dataset, m: ClassMoments) -> int:
-    """Validation samples of unmeasured classes on which both decisions agree, counted by hand."""
+    """Validation samples of unmeasured classes with equal decisions, by hand."""
     inputs, targets = batch(data.val)
     with torch.no_grad():
         h = model.features(inputs).reshape(len(targets), -1)

@@ -44,7 +44,10 @@ def finish(backlog: Backlog, task: Work, node: str = "a") -> None:
 
 
 def drain(backlog: Backlog, node_of: dict[str, str], bad: set[str]) -> list[tuple[str, str]]:
-    """Run everything: trainings go to the nodes in turn, apart from avoided ones; on bad nodes all fail."""
+    """Run everything; the trainings go to the nodes in turn.
+
+    Avoided nodes get none; on bad ones all fail.
+    """
     turns, ran = itertools.cycle(sorted(node_of)), []
     while (task := backlog.next()) is not None:
         node = next(n for n in turns if n not in backlog.avoided)
@@ -154,7 +157,7 @@ def test_a_kill_for_memory_is_told_from_a_lost_node(tmp_path: Path) -> None:
 def test_of_trainings_killed_together_the_largest_used_an_attempt(
     tmp_path: Path, first: str
 ) -> None:
-    """A third one on another computer is larger than both, and has nothing to do with it."""
+    """A third one on another computer is larger, and has nothing to do with it."""
     large, small, far = pending(3)
     backlog = Backlog(tmp_path, [large, small, far], "launch")
     for _ in range(large.first.resources.retries + 1):
@@ -300,7 +303,10 @@ def test_a_success_in_between_lets_the_launch_go_on(tmp_path: Path) -> None:
 
 
 def test_a_corner_of_failures_does_not_hide_the_rest(tmp_path: Path) -> None:
-    """The first half of the grid fails: after a few failures the backlog looks elsewhere, finds success and goes on."""
+    """The first half of the grid fails.
+
+    After a few failures the backlog looks elsewhere, finds success and goes on.
+    """
     groups = pending(4 * GIVE_UP)
     corner = {group.key for group in groups[: 2 * GIVE_UP]}
     backlog = Backlog(tmp_path, groups, "launch")

@@ -1,4 +1,4 @@
-"""Chaos: a worker, the launcher or a node is killed, or a file damaged; the rows stay the same."""
+"""Chaos: workers, launchers, nodes are killed, files damaged; rows stay the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The SLURM script with stand-ins for SLURM, Ray and Python that write down how they are called."""
+"""The SLURM script with stand-ins for SLURM, Ray and Python.
+
+They write down how they are called.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,13 @@ from ray_home import wait_for
 SCRIPT = ROOT / "search_spaces" / "cluster" / "slurm.sh"
 STAND_INS = {
     "scontrol": "printf 'n1\\nn2\\nn3\\n'",
-    "srun": 'while [[ $1 == --* ]]; do [[ $1 == --nodelist ]] && node=$2; shift 2; done; NODE=$node "$@"',
-    "ray": 'echo "$NODE ray $* $RAY_AUTH_MODE" >> "$LOG"; [[ $1 == status ]] && exit 0; exec sleep 60',
+    "srun": (
+        "while [[ $1 == --* ]]; do [[ $1 == --nodelist ]] && node=$2; shift 2; done; "
+        'NODE=$node "$@"'
+    ),
+    "ray": (
+        'echo "$NODE ray $* $RAY_AUTH_MODE" >> "$LOG"; [[ $1 == status ]] && exit 0; exec sleep 60'
+    ),
     "python": """echo "python $*" >> "$LOG"; trap 'echo asked >> "$LOG"; exit 1' TERM
         [[ -n $WAITS ]] && { sleep 60 & wait $!; }; exit 3""",
 }

@@ -1,4 +1,7 @@
-"""Faults injected into sweeps on Ray: each with its cause recorded, the other cells finished, exit code 1."""
+"""Faults injected into sweeps on Ray.
+
+Each has its cause recorded, the other cells are finished, the exit code is 1.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,10 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
 
 
 def test_a_full_disk_fails_what_does_not_fit(tmp_path: Path) -> None:
-    """A run directory of 3 MiB: the small model fits, the checkpoints of the large one do not."""
+    """A run directory of 3 MiB.
+
+    The small model fits, the checkpoints of the large one do not.
+    """
     mount = tmp_path / "small"
     mount.mkdir()
     study = ONE | {"grid": ONE["grid"] | {"width": [16, 256], "seed": [0, 1]}}
@@ -116,7 +122,10 @@ def memory_used() -> float:
 def test_a_kill_by_the_memory_monitor_does_not_end_the_sweep(
     home: RayHome, tmp_path: Path, tune: str
 ) -> None:
-    """The monitor's threshold is 3 GiB above what is used now; one training takes 6. Others may be hit, but not for ever."""
+    """The monitor's threshold is 3 GiB above what is used now; one training takes 6.
+
+    Others may be hit, but not for ever.
+    """
     total = psutil.virtual_memory().total
     threshold = memory_used() + 3 * 2**30 / total
     if threshold > 0.7:
@@ -146,7 +155,7 @@ def test_a_kill_by_the_memory_monitor_does_not_end_the_sweep(
 
 @pytest.mark.long
 def test_a_node_on_which_everything_fails_is_avoided(home: RayHome, tmp_path: Path) -> None:
-    """Two nodes of one processor each, of which the one that is asked first fails whatever comes."""
+    """Two nodes of one processor; whatever comes to the first one fails."""
     seeds = list(range(8))
     study = ONE | {"grid": ONE["grid"] | {"seed": seeds}}
     (tmp_path / "nodes").mkdir()

@@ -1,4 +1,7 @@
-"""What a launch leaves behind is ended and deleted, by itself or, if it was killed, by the next one."""
+"""What a launch leaves behind is ended and deleted.
+
+By itself or, if it was killed, by the next one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ SCRIPT = """
     from pathlib import Path
     from study.scheduling.leftovers import scratch
     with scratch(Path(sys.argv[1])) as folder:
-        busy = "import os, sys, time; log = open(f'{sys.argv[1]}/log', 'a'); os.chdir(sys.argv[1])\\n"
+        busy = "import os, sys, time; log = open(f'{sys.argv[1]}/log', 'a'); "
+        busy += "os.chdir(sys.argv[1])\\n"
         busy += "for n in range(10**6): open(str(n), 'w').close(); time.sleep(0.01)"
         child = subprocess.Popen([sys.executable, "-c", busy, folder], start_new_session=True)
         print(folder, child.pid, flush=True)

@@ -1,4 +1,7 @@
-"""Trainings in processes of their own: each is fresh, its death is noticed, and it dies with whoever waits for it."""
+"""Trainings in processes of their own.
+
+Each is fresh, its death is noticed, and it dies with whoever waits for it.
+"""
 
 from __future__ import annotations
 

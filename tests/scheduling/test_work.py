@@ -1,4 +1,7 @@
-"""Causes of errors, the watchdog, rows of unfinished trainings, and what a worker does in awkward places."""
+"""Causes of errors, the watchdog, rows of unfinished trainings.
+
+And what a worker does in awkward places.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,8 @@ def hang(tmp_path: Path, body: str, seconds: float = 1.0) -> subprocess.Complete
     "body",
     [
         "threading.Event().wait()",
-        "ctypes.PyDLL(None).sleep(60)",  # sleeps with the interpreter's lock held: no other thread can run
+        # It sleeps with the interpreter's lock held: no other thread can run.
+        "ctypes.PyDLL(None).sleep(60)",
         "while True: pass",
     ],
 )
@@ -116,7 +120,8 @@ def test_a_hang_ends_the_process_and_leaves_its_stacks(tmp_path: Path, body: str
     "body",
     [
         "[(dog.moved(), time.sleep(0.25)) for _ in range(12)]",
-        "dog.moved(silent=True); end = time.monotonic() + 3\n            while time.monotonic() < end: pass",
+        "dog.moved(silent=True); end = time.monotonic() + 3\n"
+        "            while time.monotonic() < end: pass",
     ],
 )
 def test_progress_and_work_that_reports_none_are_no_hang(tmp_path: Path, body: str) -> None:
@@ -375,4 +380,4 @@ def test_a_disk_too_full_for_the_lease_is_a_failure_as_well(
     monkeypatch.setattr("study.store.leases.create", full)
     ended = work(task(tmp_path))
     assert (ended.outcome, ended.cause) == ("failed", "disk_full")
-    assert "in _attempt" in ended.message
+    assert "in _under_lease" in ended.message

@@ -1,4 +1,7 @@
-"""Search files: every fault at once, each with its path, the offending value and a remedy; what a space suggests."""
+"""Search files: every fault at once, and what a space suggests.
+
+A fault has its path, the offending value and a remedy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Asking and telling without training: equal to plain Optuna, and whole again after a kill at any point."""
+"""Asking and telling without training.
+
+A search is equal to plain Optuna, and whole again after a kill at any point.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def told(study: optuna.Study) -> list[tuple[Any, ...]]:
 def test_an_unbroken_search_is_plain_optuna_trial_for_trial(
     tmp_path: Path, bound: float | None
 ) -> None:
-    """Reference: optuna.Study.optimize with the same sampler. Conditional space, with and without a constraint."""
+    """Reference: optuna.Study.optimize with the same sampler.
+
+    The space is conditional; with and without a constraint.
+    """
     constraints = [] if bound is None else [f"train_accuracy >= {bound}"]
     search = search_of(hunt(trials=30, seed=3, constraints=constraints))
     trials = trials_of(search, tmp_path)
@@ -167,7 +173,10 @@ def test_an_objective_without_a_value_fails_its_trial_with_the_reason(tmp_path: 
 
 
 def test_a_pruned_trial_is_told_what_it_reported_last(tmp_path: Path) -> None:
-    """Reference: a median pruner ends what is worse than half of five complete trials at the same step."""
+    """Reference: what a median pruner does.
+
+    It ends what is worse than half of five complete trials at the same step.
+    """
     search = search_of(hunt(trials=7, pruning="median", sampler="random"))
     trials = trials_of(search, tmp_path)
     answer(trials, 5)
@@ -298,7 +307,10 @@ def test_an_upper_bound_is_held(tmp_path: Path, bound: float) -> None:
 
 
 def test_a_front_under_a_constraint_holds_it_and_has_no_copies(tmp_path: Path) -> None:
-    """Reference: domination by definition, among the trials that hold the constraint, each training once."""
+    """Reference: domination by definition.
+
+    Among the trials that hold the constraint, each training once.
+    """
     objective = {"nc1_ratio": "minimize", "train_accuracy": "maximize"}
     space = {"train.lr": {"choice": [0.1, 0.3, 1.0, 2.0, 3.0]}}
     changes = {

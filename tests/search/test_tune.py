@@ -140,7 +140,10 @@ def test_status_tells_the_settings_of_the_best_trial(
 def test_status_of_a_search_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A launch was killed with one trial running; another holds the search and trains for it; looking changes nothing."""
+    """Looking changes nothing.
+
+    A launch was killed with one trial running; another holds the search and trains for it.
+    """
     monkeypatch.setenv("COLUMNS", "200")
     run = tmp_path / "runs" / "hunt"
     space = {"train.lr": {"choice": [0.1, 1e30]}, "train.weight_decay": {"log": [1e-4, 1e-2]}}
@@ -168,7 +171,7 @@ def test_status_of_a_search_that_goes_on(
 
 
 def test_one_look_at_a_search_follows_it(tmp_path: Path) -> None:
-    """The journal is read on, not anew, as the trial that another process runs comes to its end."""
+    """The journal is read on, not anew, as a trial of another process ends."""
     search, run = search_of(hunt(trials=3)), tmp_path / "hunt"
     trials = trials_of(search, run)
     assert trials.next() is not None
@@ -204,7 +207,10 @@ def test_a_grid_may_extend_what_was_found_and_is_warned_of_its_seed(
 
 
 def test_a_search_that_extends_what_was_found_remembers_its_seeds(finished: Path) -> None:
-    """A third file would else be told of the last search alone, and be confirmed on seeds of the first."""
+    """A third file must be told of both searches.
+
+    Else it would be confirmed on seeds of the first.
+    """
     content = hunt(confirm=4) | {
         "name": "second",
         "extends": "runs/hunt/best.yaml",
