@@ -1,4 +1,4 @@
-"""What figures draw, read back from their artists, against medians taken here one by one."""
+"""What figures draw, read back from their artists, against medians taken here."""
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ LAYERS = ("block 1", "block 2", "block 10")
 
 
 def made() -> Table:
-    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds, two checkpoints, six precisions,
-    three inner layers."""
+    """2 widths x 2 planned epochs x 2 weight decays x 3 seeds.
+
+    Two checkpoints, six precisions, three inner layers.
+    """
     rng = np.random.default_rng(8)
     rows, layers = [], []
     for width in (32, 128):
@@ -125,8 +127,7 @@ def points(parts: list[Line2D]) -> list[tuple[float, float]]:
 def medians(
     rows: list[dict[str, Any]], settings: tuple[str, ...], along: str, name: str
 ) -> list[list[tuple[float, float]]]:
-    """The lines that a panel should have: medians over whatever is neither a setting nor
-    `along`."""
+    """The lines of a panel: medians over what is neither a setting nor `along`."""
     points: dict[tuple[Any, ...], dict[float, list[float]]] = {}
     for row in rows:
         points.setdefault(tuple(row[key] for key in settings), {}).setdefault(
@@ -221,8 +222,10 @@ def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Tab
 def by_precision(
     table: Table, precisions: tuple[str, ...], settings: tuple[str, ...], name: str
 ) -> list[list[tuple[float, float]]]:
-    """The lines of a panel against bits: a median for each precision, also where two take as many
-    bits."""
+    """The lines of a panel against bits: a median for each precision.
+
+    Also where two precisions take as many bits.
+    """
     values: dict[tuple[Any, ...], dict[tuple[float, str], list[float]]] = {}
     for precision in precisions:
         for row in last(table, precision):
@@ -289,8 +292,7 @@ def scatter_of(rows: pl.DataFrame) -> Any:
 
 
 def test_a_metric_with_a_column_of_its_log_is_drawn_on_a_logarithmic_axis() -> None:
-    """r against numpy's, of the values and of their logarithms, in the title of the one panel asked
-    for."""
+    """r against numpy's, of values and logarithms, in the title of the one panel."""
     rng = np.random.default_rng(3)
     logs, loss = rng.normal(size=40), rng.random(40)
     rows = pl.DataFrame(

@@ -1,5 +1,6 @@
-"""Type-I errors over 2,000 simulated data sets each, seeds fixed beforehand: rejection at 5% must
-lie within [.03, .07].
+"""Type-I errors over 2,000 simulated data sets each, seeds fixed beforehand.
+
+Rejection at 5% must lie within [.03, .07].
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Controls for the grid, against statsmodels, published power figures and explicit linear
-algebra."""
+"""Controls for the grid, against explicit linear algebra."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ ROLES = Roles(
 
 
 def simpson_rows() -> pl.DataFrame:
-    """Six architectures: their means rise together, inside each the metric rises while the loss
-    falls."""
+    """Six architectures: means rise together, inside each the loss falls."""
     rng = np.random.default_rng(5)
     group = np.repeat(np.arange(6), 8)
     inside = np.tile(np.linspace(-1, 1, 8), 6)

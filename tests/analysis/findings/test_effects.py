@@ -1,5 +1,4 @@
-"""What each axis does to each metric, against statsmodels, and the paragraph of the summary that is
-made of it."""
+"""What each axis does to each metric, against statsmodels."""
 
 from __future__ import annotations
 
@@ -35,8 +34,10 @@ CHOICES = Choices(permutations=400, bootstrap=50, seed=3)
 
 @pytest.fixture(scope="module")
 def rows() -> pl.DataFrame:
-    """2 x 3 x 2 settings, four seeds; the width doubles nc1_ratio, zipf moves nc2_etf_error, kind
-    nothing."""
+    """2 x 3 x 2 settings, four seeds.
+
+    The width doubles nc1_ratio, zipf moves nc2_etf_error, kind nothing.
+    """
     rng = np.random.default_rng(4)
     found = []
     for width in (16, 64):

@@ -1,5 +1,6 @@
-"""The published measurements of 230 language models: R^2 and p against independent figures for the
-same file.
+"""The published measurements of 230 language models, against independent figures.
+
+R^2 and p for the same file.
 
 The references are R^2 to six digits and p from 6,000,000 permutations. Skipped where the file is
 missing.

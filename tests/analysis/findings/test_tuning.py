@@ -38,7 +38,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_p_is_that_of_scipy(first: np.ndarray, second: np.ndarray) -> None:
-    """Reference: scipy.stats.permutation_test, all partitions, statistic |difference of means|."""
+    """scipy.stats.permutation_test, all partitions, |difference of means|."""
     reference = scipy.stats.permutation_test(
         (first, second),
         lambda x, y: abs(np.mean(x) - np.mean(y)),
@@ -80,8 +80,7 @@ def test_the_interval_holds_the_shifts_that_the_test_does_not_reject(
 
 
 def test_separate_groups_of_eight_have_the_least_p_there_is() -> None:
-    """Closed form: only the partition observed and its mirror image are as far apart, of C(16,
-    8)."""
+    """Only the observed partition and its mirror, of C(16, 8), are as far apart."""
     found = compare_groups(np.arange(8), np.arange(8) + 100)
     assert found.partitions == 12_870
     assert found.p == 2 / 12_870
@@ -101,8 +100,10 @@ def test_equal_values_differ_in_nothing() -> None:
 
 
 def test_the_interval_covers_the_true_shift() -> None:
-    """Reference: by construction an exact 95% interval misses a true shift in at most 5% of
-    samples; 200 samples."""
+    """An exact 95% interval misses a true shift in at most 5% of samples.
+
+    By construction; 200 samples.
+    """
     rng = np.random.default_rng(1)
     found = [compare_groups(rng.exponential(1, 5) + 2, rng.exponential(1, 5)) for _ in range(200)]
     missed = sum(not each.low <= 2 <= each.high for each in found)
@@ -119,7 +120,7 @@ def test_what_cannot_be_compared_is_refused(first: list[float], said: str) -> No
 
 
 def record(tuned: int, default: int, *, lower: bool = True) -> SearchRecord:
-    """A search with so many confirmed seeds a side, whose cells are t0, t1, ... and d0, d1, ..."""
+    """A search with some confirmed seeds a side: cells t0, t1, ... and d0, d1, ..."""
     arms = tuple(f"t{n}" for n in range(tuned)), tuple(f"d{n}" for n in range(default))
     return SearchRecord(
         paths=RunPaths(Path("none")),
@@ -269,7 +270,7 @@ def test_the_page_compares_what_the_store_holds(run: Path) -> None:
 
 
 def test_importances_are_optunas(run: Path) -> None:
-    """Reference: optuna.importance on a study of only those trials that hold the constraint."""
+    """optuna.importance on a study of only the trials that hold the constraint."""
     usable = [
         trial for trial in journal(run).trials if all(v <= 0 for v in trial.constraints.values())
     ]

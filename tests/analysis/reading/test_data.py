@@ -1,5 +1,7 @@
-"""What a run records of its data, from training to report: class frequencies, the entropy floor,
-tables of classes."""
+"""What a run records of its data, from training to report.
+
+Class frequencies, the entropy floor, tables of classes.
+"""
 
 from __future__ import annotations
 

@@ -109,8 +109,7 @@ def test_one_row_per_training_is_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_replicates_keep_to_one_source_of_chance_where_there_are_enough(tmp_path: Path) -> None:
-    """Seeds that start anew, and orders of the data from one start, at the same point: the latter
-    alone."""
+    """Of new starts, and orders of the data from one start, the latter alone."""
     point = {"width": [8], "precision": ["fp32"]}
     anew = [
         own_rows({**point, "seed": [seed], "init_seed": [seed], "shuffle_seed": [seed]})

@@ -1,5 +1,6 @@
-"""The page in a real browser: it sorts and unfolds tables, has no error on its console and asks the
-network for nothing.
+"""The page in a real browser sorts and unfolds tables.
+
+It has no error on its console and asks the network for nothing.
 
 The browser is driven over a pipe (Chrome DevTools protocol), so that nothing but Debian's chromium
 is needed.
@@ -37,8 +38,10 @@ PATIENCE = 90.0  # seconds, on a machine that is busy with other things
 
 
 class Browser:
-    """One page: commands out on file 3 of the browser, answers and events back from its file 4,
-    each ended by a null."""
+    """One page, driven over two files of the browser.
+
+    Commands go out on file 3, answers and events come back from file 4, each ended by a null.
+    """
 
     def __init__(self, folder: Path) -> None:
         assert CHROMIUM is not None

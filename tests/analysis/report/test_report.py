@@ -1,5 +1,4 @@
-"""Tables of associations, and the whole path from a table to report.html, through the command
-line."""
+"""Tables of associations, and the path from a table to report.html."""
 
 from __future__ import annotations
 
@@ -195,7 +194,7 @@ def test_every_caption_says_rows_trainings_and_seed() -> None:
 
 
 class Page(HTMLParser):
-    """Collects ids, and every attribute by which a page could ask for something outside itself."""
+    """Collects ids, and attributes by which a page could ask for things outside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -352,7 +351,7 @@ def test_a_folder_that_cannot_be_written_ends_with_1(
 
 
 def test_the_name_report_is_the_function_whatever_was_imported() -> None:
-    """The room `analysis.report` must not take the name of the function that is promised."""
+    """The room `analysis.report` must not take the name of the function."""
     code = (
         "import analysis.report.page, analysis; from analysis import report; print(report.__name__)"
     )

@@ -1,5 +1,7 @@
-"""The generated summary: every number of it computed again from the tables that the report wrote,
-by numpy and scipy."""
+"""Every number of the generated summary, computed again from its tables.
+
+By numpy and scipy, from the files that the report wrote.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def text_of(report: Report, title: str) -> str:
 
 
 def numbers(text: str) -> list[str]:
-    """The numbers of a text, in order, without those inside names such as nc1_cdnv and int8."""
+    """The numbers of a text in order, without those in names such as nc1_cdnv."""
     return NUMBER.findall(re.sub(r"\b[A-Za-z]\w*", " ", text).replace("R²", " "))
 
 
@@ -63,8 +65,10 @@ def r_of(line: Line) -> list[str]:
 
 
 def family(table: list[Line]) -> tuple[list[Line], list[Line]]:
-    """The lines tested together, and those of them with an adjusted p of at most .05, closest
-    first."""
+    """The lines tested together, and the associated ones, closest first.
+
+    Associated means an adjusted p of at most .05.
+    """
     tested = [line for line in table if line["p_maxt"] is not None]
     return tested, sorted(
         (line for line in tested if line["p_maxt"] <= 0.05), key=lambda line: -abs(line["r"])
@@ -248,7 +252,7 @@ def test_precision(made: Made) -> None:
 
 
 def power_r2(n: int, covariates: int) -> float:
-    """Least R^2 with power .8 at 5%, by bisection on the noncentral F distribution of scipy."""
+    """Least R^2 with power .8 at 5%, by bisection on scipy's noncentral F."""
     left, low, high = n - covariates - 2, 0.0, 1.0 - 1e-9
     for _ in range(60):
         r2 = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Regression measures against statsmodels, scipy, published data sets and closed forms."""
+"""Regression measures against statsmodels, scipy, data sets and closed forms."""
 
 from __future__ import annotations
 
