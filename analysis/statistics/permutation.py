@@ -128,14 +128,15 @@ def permutation_test(
     no more than `permutations`.
 
     `studentized`: the statistic is t = sum x~ y~ / sqrt(sum (x~ y~)^2), x~ and y~ being what
-    blocks and covariates leave of x and (permuted) y; with `units` the products are summed in
-    each unit before they are squared. Its level holds also where the spread of y depends on x
-    (DiCiccio & Romano 2017), which that of r does not. With covariates, unless there are units,
-    (x~ y~)^2 is divided by (1 - h)^2, h the leverage of the row in blocks and covariates (HC3;
-    MacKinnon & White 1985). y~ and not the residual of the full model stands in the variance,
-    as in a score test: with a spread that grows tenfold along an axis and ten parameters, a
-    test at 5% then rejects in 5 to 6.5% of studies, and in up to 10% with the latter; and a
-    permutation costs two products and no regression.
+    blocks and covariates leave of x and (permuted) y. Its level holds also where the spread of y
+    depends on x (DiCiccio & Romano 2017), which that of r does not. With covariates (x~ y~)^2 is
+    divided by (1 - h)^2, h the leverage of the row in blocks and covariates (HC3; MacKinnon &
+    White 1985). y~ and not the residual of the full model stands in the variance, as in a score
+    test: with a spread that grows tenfold along an axis and ten parameters, a test at 5% then
+    rejects in 5 to 6.5% of studies, and in up to 10% with the latter; and a permutation costs two
+    products and no regression. With `units`, of which there are few and whose exchange is exact,
+    that residual is taken, since it finds strong associations more often: its products with x~
+    are summed in each unit before they are squared (Liang & Zeger 1986).
 
     Raises ValueError for null, infinite or constant input, for a metric that is a linear function
     of covariates and blocks, for too few rows and for a design under which nothing can move.
@@ -361,14 +362,15 @@ def _ratio(sums_CxK: Floats, squares_CxK: Floats) -> Floats:
 
 
 def _by_units(permuted_CxN: Floats, columns_NxK: Floats, unit_N: Codes) -> Floats:
-    """|t| (c, k) from the sums of products in each unit."""
-    sums = np.zeros((len(permuted_CxN), columns_NxK.shape[1]))
-    squares = np.zeros_like(sums)
+    """|t| (c, k) of slopes, from sums in each unit of a column times the full model's residual."""
+    slopes = np.asarray(permuted_CxN @ columns_NxK)  # columns have unit length
+    squares = np.zeros_like(slopes)
     for rows in _rows_of(unit_N):
-        products = permuted_CxN[:, rows] @ columns_NxK[rows]
-        sums += products
-        squares += np.square(products, out=products)
-    return _ratio(np.abs(sums, out=sums), squares)
+        sums = permuted_CxN[:, rows] @ columns_NxK[rows]
+        sums -= slopes * np.square(columns_NxK[rows]).sum(axis=0)
+        squares += np.square(sums, out=sums)
+    np.sqrt(np.maximum(squares, EMPTY, out=squares), out=squares)
+    return np.asarray(np.abs(slopes, out=slopes) / squares)
 
 
 def _rows_of(label: Codes) -> list[Codes]:

@@ -416,9 +416,11 @@ def test_studentized_units_sum_their_products_first() -> None:
     x, y = draw(39, 10), draw(40, 10)
 
     def t(a: Floats, b: Floats) -> float:
-        products = (a - a.mean()) * (b - b.mean())
-        sums = [products[unit == label].sum() for label in range(5)]
-        return float(np.sum(sums) / np.sqrt(np.square(sums).sum()))
+        a, b = a - a.mean(), b - b.mean()
+        slope = a @ b / (a @ a)
+        scores = a * (b - slope * a)
+        sums = [scores[unit == label].sum() for label in range(5)]
+        return float(slope * (a @ a) / np.sqrt(np.square(sums).sum()))
 
     orders = [
         tuple(row for source in moved for row in (2 * source, 2 * source + 1))

@@ -1,0 +1,153 @@
+"""Association over training: what time does to all is taken out, whole trainings are exchanged.
+
+Shapes: n rows, one a checkpoint, k columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.statistics.decide import MOST, Decided, settle
+from analysis.statistics.linear import Codes, Floats, codes, finite_columns
+from analysis.statistics.permutation import prepare
+from analysis.statistics.within import bootstrap_within
+
+
+@dataclass(frozen=True)
+class OverTraining:
+    """Association of `n` rows of `trainings` trainings that share their design cell.
+
+    `test` studentized by trainings, its r (k,) of columns centred by cell and epoch; `low`,
+    `high` (k,) 95% interval of that r by drawing trainings inside cells, NaN where there is none.
+    """
+
+    n: int
+    trainings: int
+    test: Decided
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Lead:
+    """`forward`: a change of x and the change of y that follows it; `reverse`: y, then x.
+
+    Both stand side by side, so that neither can be read as a cause alone.
+    """
+
+    forward: OverTraining
+    reverse: OverTraining
+
+
+def over_training(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    cells: ArrayLike,
+    units: ArrayLike,
+    epochs: ArrayLike,
+    permutations: int = 10_000,
+    most: int = MOST,
+    bootstrap: int = 2_000,
+    seed: int = 0,
+) -> OverTraining:
+    """Association of x (n,) or (n, k) with y (n,) over the checkpoints of all trainings.
+
+    Columns are centred by design cell (n,) and epoch (n,), which takes out the course that the
+    trainings of a cell share; then whole trainings (`units`, n) with the same epochs are
+    exchanged inside their cell. Cells of one training are left out. Raises ValueError as `decide`
+    does, also for two rows of one training at one epoch.
+    """
+    columns, response = finite_columns("x", x), finite_columns("y", y)[:, 0]
+    n = len(columns)
+    cell, unit = codes("cells", cells, n), codes("units", units, n)
+    epoch = codes("epochs", epochs, n)
+    if len(np.unique(np.column_stack([unit, epoch]), axis=0)) < n:
+        raise ValueError("a training has two rows at one epoch")
+    trainings = np.bincount(np.unique(np.column_stack([cell, unit]), axis=0)[:, 0])
+    rows = np.flatnonzero(trainings[cell] > 1)
+    if not rows.size:
+        raise ValueError("no design cell has two trainings: there are no replicates")
+    rows = rows[np.argsort(epoch[rows], kind="stable")]  # a unit's rows move in this order
+    columns, response = columns[rows], response[rows]
+    cell, unit, epoch = cell[rows], unit[rows], epoch[rows]
+    block = _joint(cell, epoch)
+    test = prepare(
+        columns if np.ndim(x) == 2 else columns[:, 0],
+        response,
+        within=_joint(cell, _course(unit, epoch)),
+        units=unit,
+        centred_in=block,
+        studentized=True,
+    )
+    low, high = bootstrap_within(
+        columns, response, cell, units=unit, blocks=block, bootstrap=bootstrap, seed=seed
+    )
+    shape = np.shape(x)[1:]
+    return OverTraining(
+        n=len(rows),
+        trainings=len(np.unique(unit)),
+        test=settle(test, permutations=permutations, most=most, seed=seed),
+        low=low.reshape(shape),
+        high=high.reshape(shape),
+    )
+
+
+def _joint(*labels: Codes) -> Codes:
+    """One code (n,) for each combination of labels."""
+    joint = np.unique(np.column_stack(labels), axis=0, return_inverse=True)[1]
+    return joint.ravel().astype(np.intp)
+
+
+def _course(unit: Codes, epoch: Codes) -> Codes:
+    """A code (n,) for the set of epochs at which the training of a row was measured."""
+    sets = {int(u): tuple(np.sort(epoch[unit == u]).tolist()) for u in np.unique(unit)}
+    number = {course: at for at, course in enumerate(sorted(set(sets.values())))}
+    return np.array([number[sets[int(u)]] for u in unit], dtype=np.intp)
+
+
+def lead(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    cells: ArrayLike,
+    units: ArrayLike,
+    epochs: ArrayLike,
+    permutations: int = 10_000,
+    most: int = MOST,
+    bootstrap: int = 2_000,
+    seed: int = 0,
+) -> Lead:
+    """Change of x from one checkpoint to the next against the change of y that follows.
+
+    x: (n,) or (n, k). y: (n,). With three checkpoints a, b, c in a row of one training:
+    x_b - x_a with y_c - y_b, and for the reverse y_b - y_a with x_c - x_b; related as in
+    `over_training`, the epochs of a, b and c in place of the epoch. Raises ValueError as that
+    does, and where no training has three checkpoints.
+    """
+    columns, response = finite_columns("x", x), finite_columns("y", y)
+    n = len(columns)
+    unit, cell = codes("units", units, n), codes("cells", cells, n)
+    epoch = codes("epochs", epochs, n)  # in the order of the epochs themselves
+    order = np.lexsort((epoch, unit))
+    a, b, c = order[:-2], order[1:-1], order[2:]
+    same = unit[a] == unit[c]
+    if not same.any():
+        raise ValueError("no training has three checkpoints: nothing can follow a change")
+    a, b, c = a[same], b[same], c[same]
+    shared: dict[str, Any] = {
+        "cells": cell[a],
+        "units": unit[a],
+        "epochs": _joint(epoch[a], epoch[b], epoch[c]),
+    }
+    shared |= {"permutations": permutations, "most": most, "bootstrap": bootstrap, "seed": seed}
+    shape = (len(a), *np.shape(x)[1:])
+    first, later = columns[b] - columns[a], columns[c] - columns[b]
+    return Lead(
+        over_training(first.reshape(shape), (response[c] - response[b])[:, 0], **shared),
+        over_training(later.reshape(shape), (response[b] - response[a])[:, 0], **shared),
+    )
