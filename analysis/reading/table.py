@@ -35,7 +35,20 @@ CORE = (
     "nc4_agreement",
 )
 HEADLINE = (*CORE, "nc1_ratio", "nc2_etf_error", "nc3_dual_error", "nc4_agreement_train")
+# What a study asks about unless it names other metrics before it is run: one a property.
+PRIMARY = (
+    "nc1_ratio",
+    "nc2_log_norm_std",
+    "nc2_interference_std",
+    "gnc2_log_distance_std",
+    "nc3_cosine_mean",
+    "unc3_cosine_std",
+    "nc4_agreement",
+)
 SHORT = 15  # metrics of a table that is shown whole
+ROW = "row of the file"  # column that says where a row stands, until the table is checked
+LONGEST = 500  # characters of a message
+VALUE_SHOWN = 60  # characters of a value in a message
 BITS = "bits_per_weight"
 FLOOR = "entropy_floor"  # least expected loss of any model, where it is known
 ZERO_ERROR = "zero_error_epoch"  # first epoch after which the training split had no error
@@ -63,8 +76,22 @@ CLASS_VALUES = (
 class AnalysisError(ValueError):
     """The request or the table is wrong; the message says what, where, what to do.
 
-    No traceback is shown for it.
+    No traceback is shown for it. Of a message of more than `LONGEST` characters the middle is left
+    out.
     """
+
+    def __init__(self, message: str) -> None:
+        """Keep the beginning, which says where, and the end, which says what to do."""
+        if len(message) > LONGEST:
+            end = LONGEST // 3
+            message = f"{message[: LONGEST - end - 5]} ... {message[-end:]}"
+        super().__init__(message)
+
+
+def shown(value: object) -> str:
+    """A value of a table as messages quote it, a long one in part."""
+    text = repr(value)
+    return text if len(text) <= VALUE_SHOWN else f"{text[:VALUE_SHOWN]}..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -102,7 +129,8 @@ class Roles:
     `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes`
     the settings that vary (without seed and precision); `architecture` those of them that describe
     the model; `responses` outcome columns and the direction that is better; `margin` the change of
-    a column that counts as none.
+    a column that counts as none; `primary` the metrics that the study is to decide about, of which
+    those stay that the table has.
     """
 
     response: str
@@ -115,6 +143,12 @@ class Roles:
     seed: str | None = None
     precision: str | None = None
     margin: Mapping[str, float] = field(default_factory=dict)
+    primary: tuple[str, ...] = PRIMARY
+
+    def __post_init__(self) -> None:
+        """Leave out primary metrics that the table lacks."""
+        known = tuple(name for name in self.primary if name in self.metrics)
+        object.__setattr__(self, "primary", known)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,364 @@
+"""What every table of association says of a metric, and the rules by which it says so.
+
+A table has one estimand a line. Its metrics form two families that are never mixed: the primary
+ones, named before the study was run, are adjusted by step-down max-T over the rows that they
+share (Holm for those with fewer rows); all others are exploratory and adjusted by Benjamini and
+Hochberg. Shapes: n rows, k metrics, m of the rows where a metric has a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analysis.reading.table import Choices, Roles
+from analysis.statistics.decide import (
+    ASSOCIATED,
+    CANNOT_REJECT,
+    MOST,
+    NOT_FOUND,
+    STEP,
+    UNDECIDED,
+    Decided,
+    Repeatable,
+    settle,
+)
+from analysis.statistics.levels import ALPHA, LEAST_ROWS
+from analysis.statistics.linear import Codes, Floats
+from analysis.statistics.multiplicity import benjamini_hochberg, holm
+
+INADEQUATE = "control inadequate"
+VERDICTS = (ASSOCIATED, NOT_FOUND, UNDECIDED, INADEQUATE, CANNOT_REJECT)
+PRIMARY, EXPLORATORY, NO_FAMILY = "primary", "exploratory", "none"
+FLAT = 1e-10  # relative spread in design cells below which a metric is a function of the axes
+FUNCTION_OF_AXES = "a function of the axes alone: nothing to test"
+
+# The test of columns (m, k) over the rows (m,) named by number, before any permutation. It raises
+# ValueError where the design does not allow one.
+Preparation = Callable[[Floats, Codes], Repeatable]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The first columns of every table of association; each table adds its own.
+
+    `estimate` with its 95% interval `low` to `high` and its two-sided `p`; `p_maxt` adjusted
+    over the primary `family`, `q` over the exploratory one; `verdict` one of `VERDICTS`, null
+    where nothing is tested; `note` what a reader must know; `permutations` behind p, all of them
+    if `exact`.
+    """
+
+    metric: str
+    n: int
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_maxt: float | None = None
+    q: float | None = None
+    verdict: str | None = None
+    note: str = ""
+    family: str = EXPLORATORY
+    permutations: int | None = None
+    exact: bool | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the tests of a table say of one metric: the fields of `Tested` but the interval.
+
+    `estimate` is the (partial) r that the test has; `rows` (m,) are those it used.
+    """
+
+    rows: Codes
+    estimate: float | None = None
+    p: float | None = None
+    p_maxt: float | None = None
+    q: float | None = None
+    verdict: str | None = None
+    note: str = ""
+    family: str = EXPLORATORY
+    permutations: int | None = None
+    exact: bool | None = None
+
+    def fill(self, line: Line) -> Line:
+        """The line with these columns."""
+        return replace(
+            line,
+            n=len(self.rows),
+            estimate=self.estimate,
+            p=self.p,
+            p_maxt=self.p_maxt,
+            q=self.q,
+            verdict=self.verdict,
+            note=joined(line.note, self.note),
+            family=self.family,
+            permutations=self.permutations,
+            exact=self.exact,
+        )
+
+
+Line = TypeVar("Line", bound=Tested)
+
+
+def joined(*notes: str) -> str:
+    """Notes as one, without the empty ones."""
+    return "; ".join(note for note in notes if note)
+
+
+def inadequate(lines: Iterable[Line], reason: str) -> list[Line]:
+    """Lines of a table whose control does not hold: none of their tests is a verdict."""
+    return [
+        line
+        if line.verdict is None
+        else replace(line, verdict=INADEQUATE, note=joined(line.note, reason))
+        for line in lines
+    ]
+
+
+def design_cells(rows: pl.DataFrame, roles: Roles) -> Codes:
+    """Design cell (n,) of each row: rows of one agree in all axes, and differ in their seed."""
+    if not roles.axes or rows.is_empty():
+        return np.zeros(len(rows), dtype=np.intp)
+    return (
+        rows.select(pl.struct(roles.axes).rank("dense") - 1).to_series().to_numpy().astype(np.intp)
+    )
+
+
+def axis_functions(values: Mapping[str, Floats], cells: Codes) -> frozenset[str]:
+    """Metrics that do not vary in any of the cells (n,) with replicates, but between cells."""
+    several = np.bincount(cells)[cells] > 1
+    if not several.any():
+        return frozenset()
+    names = []
+    for name, column in values.items():
+        known = several & np.isfinite(column)
+        x, cell = column[known], cells[known]
+        if not len(x) or np.ptp(x) == 0:
+            continue
+        sizes = np.maximum(np.bincount(cell), 1)
+        left = x - (np.bincount(cell, weights=x) / sizes)[cell]
+        if np.abs(left).max() <= FLAT * np.abs(x).max():
+            names.append(name)
+    return frozenset(names)
+
+
+def metric_values(rows: pl.DataFrame, roles: Roles) -> dict[str, Floats]:
+    """Each metric of the table as numbers (n,), NaN for null."""
+    return {
+        name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        for name in roles.metrics
+        if name in rows.columns
+    }
+
+
+def verdicts(
+    values: Mapping[str, Floats],
+    prepare: Preparation,
+    roles: Roles,
+    choices: Choices,
+    *,
+    cells: Codes | None = None,
+) -> dict[str, Verdict]:
+    """A verdict for each metric of `values` (n,), whose NaN are missing.
+
+    `prepare` makes the test of columns over some of the rows. Metrics that are functions of the
+    design `cells` (n,) are tested in no family. The permutations go on until the 99% interval of
+    what decides a line is clear of the level: p and p max-T of primary metrics, the adjusted p of
+    the others.
+    """
+    functions = frozenset() if cells is None else axis_functions(values, cells)
+    lines: dict[str, Verdict] = {}
+    testable: dict[str, Verdict] = {}
+    for name, column in values.items():
+        family = NO_FAMILY if name in functions else _family(name, roles)
+        line = Verdict(np.flatnonzero(np.isfinite(column)), family=family)
+        line = replace(line, note=_missing(column, line, prepare, choices))
+        lines[name] = line = _screened(name, column, line, prepare)
+        if line.verdict is None and line.family != NO_FAMILY:
+            testable[name] = line
+    tests = _Tests(values, testable, prepare, choices)
+    primary = [name for name, line in testable.items() if line.family == PRIMARY]
+    others = [name for name, line in testable.items() if line.family == EXPLORATORY]
+    lines |= _primary(primary, len(next(iter(values.values()), ())), tests)
+    lines |= _adjusted(others, [], benjamini_hochberg, "q", tests)
+    return lines
+
+
+def _family(name: str, roles: Roles) -> str:
+    return PRIMARY if name in roles.primary else EXPLORATORY
+
+
+def _missing(column: Floats, line: Verdict, prepare: Preparation, choices: Choices) -> str:
+    """How many rows lack a value, and whether that goes with the response."""
+    absent = len(column) - len(line.rows)
+    if not absent or not len(line.rows):
+        return ""
+    text = f"{absent} of {len(column)} rows have no value"
+    try:
+        test = prepare(np.isnan(column)[:, None].astype(float), np.arange(len(column)))
+        p = float(_once(test, choices.permutations, choices).p[0])
+    except ValueError:
+        return f"{text}; whether that goes with the response cannot be tested"
+    goes = "goes" if p <= ALPHA else "does not go"
+    return f"{text}, which {goes} with the response (p {p:.2g})"
+
+
+def _screened(name: str, column: Floats, line: Verdict, prepare: Preparation) -> Verdict:
+    """The line as it is if its metric can be tested, else with the reason why it cannot."""
+    if line.family == NO_FAMILY:
+        return replace(line, note=joined(line.note, FUNCTION_OF_AXES))
+    n = len(line.rows)
+    if n < LEAST_ROWS:
+        reason = f"cannot reject with n = {n}: {LEAST_ROWS} are needed"
+        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, reason))
+    x = column[line.rows]
+    if np.ptp(x) == 0:
+        return replace(line, family=NO_FAMILY, note=joined(line.note, f"{name} is constant"))
+    try:
+        test = prepare(x[:, None], line.rows)
+    except ValueError as error:
+        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, str(error)))
+    if test.least_p > ALPHA:
+        reason = f"cannot reject with n = {n}: no p below {test.least_p:.2g} is possible"
+        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, reason))
+    return line
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """The tests of the metrics of one table, by name."""
+
+    values: Mapping[str, Floats]
+    lines: Mapping[str, Verdict]
+    prepare: Preparation
+    choices: Choices
+
+    def joint(self, names: list[str]) -> Repeatable:
+        """One test of metrics that have their values in the same rows."""
+        rows = self.lines[names[0]].rows
+        return self.prepare(np.column_stack([self.values[name][rows] for name in names]), rows)
+
+    def alone(self, names: list[str], permutations: int) -> dict[str, _Alone]:
+        """p of each metric by that many permutations; those of the same rows share them."""
+        batches: dict[bytes, list[str]] = {}
+        for name in names:
+            batches.setdefault(self.lines[name].rows.tobytes(), []).append(name)
+        outcomes = {}
+        for batch in batches.values():
+            test = _once(self.joint(batch), permutations, self.choices)
+            for at, name in enumerate(batch):
+                outcomes[name] = _Alone(test, at)
+        return outcomes
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """One of the metrics of a test."""
+
+    test: Decided
+    at: int
+
+    @property
+    def p(self) -> float:
+        return float(self.test.p[self.at])
+
+    @property
+    def low(self) -> float:
+        return float(self.test.p_low[self.at])
+
+    @property
+    def high(self) -> float:
+        return float(self.test.p_high[self.at])
+
+    def filled(self, line: Verdict) -> Verdict:
+        return replace(
+            line,
+            estimate=float(self.test.r[self.at]),
+            p=self.p,
+            permutations=self.test.permutations,
+            exact=self.test.exact,
+        )
+
+
+def _once(test: Repeatable, permutations: int, choices: Choices) -> Decided:
+    """The test by a fixed number of permutations, or all of them."""
+    return settle(test, permutations=permutations, most=permutations, seed=choices.seed)
+
+
+def _primary(names: list[str], n: int, tests: _Tests) -> dict[str, Verdict]:
+    """Primary metrics: max-T over those with a value in all n rows, Holm for the others."""
+    complete = [name for name in names if len(tests.lines[name].rows) == n]
+    lines: dict[str, Verdict] = {}
+    beside: list[_Alone] = []
+    if complete:
+        start = tests.choices.permutations
+        joint = settle(
+            tests.joint(complete),
+            permutations=start,
+            most=max(MOST, start),
+            seed=tests.choices.seed,
+        )
+        for at, name in enumerate(complete):
+            beside.append(_Alone(joint, at))
+            lines[name] = replace(
+                beside[-1].filled(tests.lines[name]),
+                p_maxt=float(joint.p_maxt[at]),
+                verdict=str(joint.verdict_maxt[at]),
+            )
+    fewer = [name for name in names if name not in complete]
+    return lines | _adjusted(fewer, beside, holm, "p_maxt", tests)
+
+
+def _adjusted(
+    names: list[str],
+    beside: list[_Alone],
+    adjust: Callable[[list[float]], Floats],
+    column: str,
+    tests: _Tests,
+) -> dict[str, Verdict]:
+    """Metrics whose p is adjusted by a formula, over `beside` and themselves."""
+    if not names:
+        return {}
+    permutations = tests.choices.permutations
+    outcomes = tests.alone(names, permutations)
+    while True:
+        every = [*beside, *(outcomes[name] for name in names)]
+        p, low, high = (
+            adjust([getattr(each, part) for each in every])[len(beside) :]
+            for part in ("p", "low", "high")
+        )
+        covers = [
+            low[at] <= ALPHA < high[at] and not outcomes[name].test.exact
+            for at, name in enumerate(names)
+        ]
+        unclear = [name for name, still in zip(names, covers, strict=True) if still]
+        if not unclear or permutations >= MOST:
+            break
+        permutations = min(STEP * permutations, MOST)
+        outcomes |= tests.alone(unclear, permutations)
+    lines = {}
+    for at, name in enumerate(names):
+        word = UNDECIDED if covers[at] else ASSOCIATED if p[at] <= ALPHA else NOT_FOUND
+        line = outcomes[name].filled(tests.lines[name])
+        line = replace(line, verdict=word)
+        lines[name] = (
+            replace(line, q=float(p[at])) if column == "q" else replace(line, p_maxt=float(p[at]))
+        )
+    return lines
+
+
+def associated(lines: Iterable[Line], family: str) -> list[Line]:
+    """Lines of a family that are associated."""
+    return [line for line in lines if line.family == family and line.verdict == ASSOCIATED]
+
+
+def counted(lines: Iterable[Tested], family: str) -> NDArray[np.object_]:
+    """The verdicts of a family, without those of metrics that cannot be tested."""
+    words = [line.verdict for line in lines if line.family == family and line.verdict]
+    return np.array(words, dtype=object)
