@@ -206,15 +206,15 @@ def rows_of(names: list[str], *, wide: float, below: float) -> tuple[Figure, Axe
 
 
 def columns_of_rows(
-    names: list[str], columns: int, *, wide: float, above: float, below: float
+    names: list[str], columns: int, *, wide: float, above: float, below: float, high: float = 0.3
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a labelled, banded row for each name, in axes side by side.
 
-    Each of the `columns` axes is `wide` inches across.
+    Each of the `columns` axes is `wide` inches across, each row `high`.
 
     `above` and `below` are the inches over and under the rows.
     """
-    left, gap, high = 2.3, 0.15, 0.3 * len(names)
+    left, gap, high = 2.3, 0.15, high * len(names)
     width, height = left + columns * (wide + gap) + 0.05, above + high + below
     figure = Figure(figsize=(width, height))
     axes = []

@@ -12,16 +12,17 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
 from analysis.figures.drawing import (
     RASTER_ABOVE,
     STYLE,
     Lines,
+    columns_of_rows,
     finish,
     label,
     panels,
-    rows_of,
     share_y,
 )
 from analysis.figures.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
@@ -30,29 +31,54 @@ from analysis.reading.table import BITS, Roles
 
 
 def by_precision(lines: pl.DataFrame, response: str) -> Figure:
-    """Median change of the response at each precision with its bootstrap interval."""
-    shown = lines.filter((pl.col("column") == response) & pl.col("median").is_not_null())
-    names = [
-        f"{precision} − {baseline}"
-        for precision, baseline in shown.select("precision", "baseline").rows()
-    ]
+    """The change of the response at each precision with its interval: over all, and by level.
+
+    `lines` are those of the table of changes. The margin within which a change counts as none is
+    shaded; a filled point has the verdict `changed`.
+    """
+    shown = lines.filter((pl.col("column") == response) & pl.col("estimate").is_not_null())
+    pairs = shown.select("precision", "baseline").unique(maintain_order=True).rows()
+    levels = shown["level"].unique(maintain_order=True).to_list()
+    heights = dict(zip(levels, np.linspace(-0.3, 0.3, len(levels) + 1)[1:] - 0.15, strict=True))
+    heights = heights if len(levels) > 1 else dict.fromkeys(levels, 0.0)
+    colours = {level: OKABE_ITO[place] for place, level in enumerate(levels)}
     with mpl.rc_context(STYLE):
-        figure, axis = rows_of(names, wide=5.2, below=0.6)
-        for row, line in enumerate(shown.to_dicts()):
+        figure, (axis,) = columns_of_rows(
+            [f"{precision} − {baseline}" for precision, baseline in pairs],
+            1,
+            wide=5.2,
+            above=KEY_HEIGHT if len(levels) > 1 else 0.15,
+            below=0.75,
+            high=0.3 if len(levels) == 1 else 0.14 * (len(levels) + 1),
+        )
+        for line in shown.to_dicts():
+            colour = colours[line["level"]]
+            height = pairs.index((line["precision"], line["baseline"])) + heights[line["level"]]
             if line["low"] is not None:
-                axis.plot(
-                    [line["low"], line["high"]], [row, row], color=OKABE_ITO[0], linewidth=1.6
-                )
-            axis.plot(line["median"], row, marker="o", color=OKABE_ITO[0], markersize=5)
-        axis.axvline(0, color="#333333", linewidth=0.8)
-        axis.set_xlabel(f"change of {label(response)}: median, 95% interval")
-        sizes = np.abs(shown["median"].to_numpy())
-        if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
-            _both_signs(
-                axis,
-                [value for name in ("median", "low", "high") for value in shown[name].drop_nulls()],
-                sizes.min(),
+                axis.plot([line["low"], line["high"]], [height] * 2, color=colour, linewidth=1.4)
+            axis.plot(
+                line["estimate"],
+                height,
+                marker="o",
+                color=colour,
+                markerfacecolor=colour if line["verdict"] == "changed" else "white",
+                markersize=5 if line["level"] == "" else 4,
             )
+        axis.axvline(0, color="#333333", linewidth=0.8)
+        margins = shown["margin"].drop_nulls().unique().to_list()
+        if len(margins) == 1:
+            axis.axvspan(-margins[0], margins[0], color="#000000", alpha=0.08, linewidth=0)
+        axis.set_xlabel(f"change of {label(response)}: pseudo-median, 95% interval")
+        sizes = np.abs(shown["estimate"].to_numpy())
+        if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
+            values = [v for name in ("estimate", "low", "high") for v in shown[name].drop_nulls()]
+            _both_signs(axis, values, margins[0] if len(margins) == 1 else sizes.min())
+        if len(levels) > 1:
+            handles = [
+                Line2D([], [], color=colours[level], marker="o", label=level or "all trainings")
+                for level in levels
+            ]
+            figure.legend(handles=handles, loc="upper left", ncol=6, frameon=False)
     return figure
 
 

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis.findings.confounders import axis_covariates
-from analysis.findings.degradation import comparisons, paired
 from analysis.findings.frames import frame_of
+from analysis.findings.pairs import comparisons, paired
 from analysis.reading.table import Choices, Roles, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS

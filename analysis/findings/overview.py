@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from analysis.findings.degradation import comparisons, paired
+from analysis.findings.changes import TOTAL
 from analysis.findings.frames import frame_of
+from analysis.findings.pairs import comparisons, paired
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Table
 
@@ -26,8 +27,8 @@ class Overview:
     them.
 
     `before` and `after` medians of the response at the baseline and here over the `n` trainings
-    measured at both, `change` the median of the differences, with its interval and p from the table
-    of changes.
+    measured at both, `change` the pseudo-median of the differences, with its interval, p, verdict
+    and note from the table of changes.
     """
 
     precision: str
@@ -45,7 +46,10 @@ class Overview:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    p_maxt: float | None = None
+    verdict: str = ""
     worse: int | None = None
+    note: str = ""
 
 
 FACTS = {"bits": "bits_per_weight", "mib": "model_bytes", "share": "quantized_share"} | {
@@ -60,7 +64,7 @@ def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
     lines = [_facts(table, Overview(reference, "", len(final_rows(table, reference))))]
     lines[0] = replace(lines[0], after=_median(final_rows(table, reference), response))
     by_precision = {
-        line["precision"]: line for line in changes.filter(pl.col("column") == response).to_dicts()
+        line["precision"]: line for line in changes.filter(column=response, level=TOTAL).to_dicts()
     }
     for precision, baseline in comparisons(table):
         rows, change = paired(table, precision, baseline), by_precision[precision]
@@ -70,11 +74,10 @@ def overview(table: Table, changes: pl.DataFrame) -> pl.DataFrame:
             len(rows),
             before=_median(rows, response),
             after=_median(rows, f"{response}_q"),
-            change=change["median"],
-            low=change["low"],
-            high=change["high"],
-            p=change["p"],
-            worse=change["worse"],
+            change=change["estimate"],
+            **{name: change[name] for name in ("low", "high", "p", "p_maxt", "worse")},
+            verdict=change["verdict"],
+            note=change["note"],
         )
         lines.append(_facts(table, line))
     first, rest = lines[0], sorted(lines[1:], key=lambda line: -(line.bits or 0.0))

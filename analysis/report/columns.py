@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from analysis.findings.association import Association
+from analysis.findings.changes import Change
 from analysis.findings.confounders import Confounding
 from analysis.findings.curves import Course
-from analysis.findings.degradation import Change
 from analysis.findings.effects import Effect
 from analysis.findings.links import ChangeLink
 from analysis.findings.overview import Overview
@@ -165,12 +165,17 @@ CHANGES = columns_of(
     Column("precision", "precision"),
     Column("against", "baseline"),
     Column("column", "column"),
+    Column("trainings with", "level"),
     Column("trainings", "n", whole),
-    Column("median change", "median", number),
-    Column("95% CI", "low", number, "high"),
-    Column("p (sign flips)", "p", p_value),
+    Column("change", "estimate", signed_number, hint="Hodges-Lehmann pseudo-median"),
+    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("p", "p", p_value, hint="signed ranks, two-sided"),
+    Column("p maxT", "p_maxt", p_value, hint="over the precisions, by joint sign flips"),
+    Column("verdict", "verdict"),
+    Column("margin", "margin", number, hint="a change that counts as none"),
+    Column("p within margin", "p_margin", p_value, hint="two one-sided tests"),
     Column("got worse", "worse", whole),
-    Column("SD between seeds", "seed_sd", number),
+    Column("SD between seeds", "seed_sd", number, hint="within design cells"),
     Column("change / that SD", "in_seed_sd", number),
     *NOTE,
 )
@@ -202,10 +207,13 @@ OVERVIEW = columns_of(
     Column("mean drift", "mean_drift", number, hint="of the class means, in units of tr Sigma_B"),
     Column("baseline", "before", number, hint="median of the response at the baseline"),
     Column("here", "after", number, hint="median of the response at this precision"),
-    Column("median change", "change", signed_number),
-    Column("95% CI", "low", signed_number, "high", hint="bootstrap over trainings"),
-    Column("p (sign flips)", "p", p_value),
+    Column("change", "change", signed_number, hint="Hodges-Lehmann pseudo-median"),
+    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("p", "p", p_value, hint="signed ranks, two-sided"),
+    Column("p maxT", "p_maxt", p_value, hint="over the precisions, by joint sign flips"),
+    Column("verdict", "verdict"),
     Column("got worse", "worse", whole, hint="trainings"),
+    *NOTE,
 )
 COURSE = columns_of(
     Course,
@@ -299,6 +307,7 @@ CONFIRMATION = columns_of(
     Column("still the best", "stands", yes_no),
     Column("metric", "metric"),
     Column("scale", "scale"),
+    Column("pairs", "n", whole, hint="seeds that are sound in both arms"),
     Column("seeds tuned", "tuned_n", whole),
     Column("seeds default", "default_n", whole),
     Column("mean tuned", "tuned_mean", number, hint="geometric on the log scale"),
@@ -309,12 +318,12 @@ CONFIRMATION = columns_of(
         "low",
         signed_number,
         "high",
-        hint="shifts that the exact test does not reject",
+        hint="shifts that the exact test of the pairs does not reject",
     ),
     Column("ratio", "ratio", number, hint="tuned / default"),
     Column("95% interval ", "ratio_low", number, "ratio_high"),
     Column("p", "p", p_value, hint="two-sided, exact"),
-    Column("partitions", "partitions", whole),
+    Column("patterns of signs", "patterns", whole),
     Column(
         "default is beaten",
         "beats",

@@ -1,4 +1,4 @@
-"""The section about precisions: degradation tables and curves."""
+"""The section about precisions: what they change, and whether collapse predicts it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from analysis.figures.precision import (
     loss_against_bits,
 )
 from analysis.findings.bits import at_all_precisions, has_bits
+from analysis.findings.changes import changes
 from analysis.findings.confounders import axis_covariates
-from analysis.findings.degradation import changes, comparisons, paired, uncompared
 from analysis.findings.links import change_links
 from analysis.findings.overview import overview
+from analysis.findings.pairs import comparisons, paired, uncompared
 from analysis.reading.groups import colour_of
 from analysis.reading.table import core
 from analysis.report.columns import CHANGES, LINKS, OVERVIEW

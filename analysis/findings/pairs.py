@@ -1,0 +1,50 @@
+"""Trainings measured at two precisions: which are compared, and one row a training."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analysis.reading.selection import final_rows, precisions
+from analysis.reading.table import REFMEANS, Table
+from study.store.reference import CONTROL, TUNED
+
+
+def comparisons(table: Table) -> list[tuple[str, str]]:
+    """Pairs (precision, baseline) in the order of the table.
+
+    qat-* and efqat-* are compared with ft-fp32, all others with fp32.
+    """
+    names = precisions(table)
+    pairs = [(name, CONTROL if name.startswith(TUNED) else names[0]) for name in names[1:]]
+    return [(name, baseline) for name, baseline in pairs if baseline in names]
+
+
+def uncompared(table: Table) -> list[str]:
+    """Precisions of the table that have no baseline in it (qat-* without ft-fp32)."""
+    compared = {pair[0] for pair in comparisons(table)}
+    return [name for name in precisions(table)[1:] if name not in compared]
+
+
+def fine_tuned(precision: str) -> bool:
+    """Whether weights were trained on before they were measured at this precision."""
+    return precision == CONTROL or precision.startswith(TUNED)
+
+
+def paired(table: Table, precision: str, baseline: str) -> pl.DataFrame:
+    """One row per training measured at both precisions.
+
+    Columns of the baseline have their names, those at `precision` the suffix `_q`.
+    """
+    key, before = table.roles.unit, final_rows(table, baseline)
+    if baseline == precisions(table)[0]:
+        # At the reference precision a metric with that precision's class means is the metric
+        # itself.
+        own_means = [
+            name
+            for name in before.columns
+            if name.endswith(REFMEANS) and name.removesuffix(REFMEANS) in before
+        ]
+        before = before.with_columns(
+            pl.coalesce(name, name.removesuffix(REFMEANS)).alias(name) for name in own_means
+        )
+    return before.join(final_rows(table, precision), on=key, how="inner", suffix="_q").sort(key)
