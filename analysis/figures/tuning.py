@@ -246,19 +246,29 @@ def schedules(
 def arms(
     tuned: Arm, default: Arm, names: tuple[str, str], column: str, *, geometric: bool
 ) -> Figure:
-    """The value of each seed of both arms, their means (geometric or not) as bars."""
+    """The value of each seed of both arms; a line joins a pair, a bar is a mean of pairs."""
+    places = sorted(tuned.values.keys() | default.values.keys())
+    spread = dict(zip(places, np.linspace(-0.18, 0.18, len(places)), strict=True))
+    pairs = [place for place in places if place in tuned.values and place in default.values]
     with mpl.rc_context(STYLE):
         figure, axis = rows_of(list(names), wide=5.6, below=0.6)
+        for place in pairs:
+            axis.plot(
+                [tuned.values[place], default.values[place]],
+                [spread[place], 1 + spread[place]],
+                color=GREY,
+                linewidth=0.6,
+                zorder=1,
+            )
         for row, side in enumerate((tuned, default)):
-            if len(side.values):
-                colour = OKABE_ITO[row]
-                spread = np.linspace(-0.18, 0.18, len(side.values))
-                axis.scatter(
-                    side.values, row + spread, s=26, color=colour, alpha=0.85, linewidths=0
-                )
-                mean = np.exp(np.log(side.values).mean()) if geometric else side.values.mean()
+            colour = OKABE_ITO[row]
+            heights = [row + spread[place] for place in side.values]
+            axis.scatter(list(side.values.values()), heights, s=26, color=colour, linewidths=0)
+            if pairs:
+                values = np.array([side.values[place] for place in pairs])
+                mean = np.exp(np.log(values).mean()) if geometric else values.mean()
                 axis.plot([mean, mean], [row - 0.32, row + 0.32], color=colour, linewidth=2)
-        if spans_decades(np.concatenate([tuned.values, default.values]), 5):
+        if spans_decades(np.array([*tuned.values.values(), *default.values.values()]), 5):
             axis.set_xscale("log")
         axis.set_xlabel(label(column))
     return figure

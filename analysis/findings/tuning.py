@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,41 +11,44 @@ import polars as pl
 from analysis.findings.frames import frame_of
 from analysis.reading.search_record import SearchRecord
 from analysis.reading.table import Metric
-from analysis.statistics.linear import Floats
-from analysis.statistics.two_groups import compare_groups
+from analysis.statistics.paired import mean_difference
 
-LEAST = 2  # seeds an arm must keep for a test
+LEAST = 2  # pairs for a difference with an interval or a p
 
 
 @dataclass(frozen=True)
 class Arm:
     """One side of a confirmation: its seeds by what became of them.
 
-    `values` are those of the seeds that hold the constraints.
+    `values`, by the place of the seed, are those of the seeds that hold the constraints.
     """
 
     cells: tuple[str, ...]
-    values: Floats
+    values: Mapping[int, float]
     broke: int
     failed: int
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The winner against the default.
+    """The winner against the default, seed by seed.
 
-    `scale` is `log` (natural logarithm) or `raw`; means are back on the raw scale.
+    `n` seeds are sound in both arms and make the pairs. `scale` is `log` (natural logarithm) or
+    `raw`; the means are those of the pairs, back on the raw scale. `difference` mean of tuned less
+    default; `p` of all `patterns` of its signs, `low` and `high` the shifts that this test does not
+    reject, null where it can reject none; `ratio` and its interval are their exponentials.
 
     `stands`: whether the trial is still the best one (of several objectives: on the front), not one
-    that later trials surpassed. `tuned_n`, `default_n`: seeds compared. `*_broke`: seeds that broke
-    a constraint, `*_failed`: without rows; both are left out. `beats` is true where the interval of
-    the difference lies on the better side of 0 and no seed of the winner was left out.
+    that later trials surpassed. `tuned_n`, `default_n`: sound seeds of an arm. `*_broke`: seeds
+    that broke a constraint, `*_failed`: without rows; they and their pair are left out. `beats` is
+    true where the interval lies on the better side of 0 and no seed of the winner was left out.
     """
 
     metric: str
     scale: str
     trial: int
     stands: bool
+    n: int
     tuned_n: int
     default_n: int
     tuned_broke: int
@@ -61,7 +64,7 @@ class Comparison:
     ratio_low: float | None = None
     ratio_high: float | None = None
     p: float | None = None
-    partitions: int | None = None
+    patterns: int | None = None
     beats: bool | None = None
     note: str = ""
 
@@ -96,9 +99,10 @@ def broken(rows: pl.DataFrame, cells: Sequence[str], constraints: Sequence[str])
 def arm(rows: pl.DataFrame, cells: tuple[str, ...], column: str, constraints: Sequence[str]) -> Arm:
     """What became of the seeds of an arm."""
     values, breaks = last_values(rows, cells, column), broken(rows, cells, constraints)
-    there = [cell for cell in cells if values.get(cell) is not None]
-    sound = np.array([values[cell] for cell in there if cell not in breaks], dtype=np.float64)
-    return Arm(cells, sound, len(breaks & set(there)), len(cells) - len(there))
+    known = {place: values.get(cell) for place, cell in enumerate(cells)}
+    there = {place: value for place, value in known.items() if value is not None}
+    sound = {place: value for place, value in there.items() if cells[place] not in breaks}
+    return Arm(cells, sound, len(there) - len(sound), len(cells) - len(there))
 
 
 def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -> Comparison | None:
@@ -111,13 +115,15 @@ def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -
     objective = search.objectives[0]
     sides = search.confirmation.tuned, search.confirmation.default
     tuned, default = (arm(rows, cells, objective.column, search.constraints) for cells in sides)
-    pooled = np.concatenate([tuned.values, default.values])
-    log = metric is not None and metric.heavy_tailed and bool((pooled > 0).all())
+    places = sorted(tuned.values.keys() & default.values.keys())
+    pairs = np.array([[side.values[place] for side in (tuned, default)] for place in places])
+    log = metric is not None and metric.heavy_tailed and bool((pairs > 0).all())
     line = Comparison(
         metric=objective.column,
         scale="log" if log else "raw",
         trial=search.confirmation.trial,
         stands=search.confirmation.trial in search.best,
+        n=len(places),
         tuned_n=len(tuned.values),
         default_n=len(default.values),
         tuned_broke=tuned.broke,
@@ -126,32 +132,39 @@ def confirmed(search: SearchRecord, rows: pl.DataFrame, metric: Metric | None) -
         default_failed=default.failed,
         note="; ".join(_left_out(tuned, "tuned") + _left_out(default, "default")),
     )
-    scaled = [np.log(side.values) if log else side.values for side in (tuned, default)]
-    means = [float(values.mean()) if len(values) else None for values in scaled]
-    line = replace(line, tuned_mean=_back(means[0], log), default_mean=_back(means[1], log))
-    if min(line.tuned_n, line.default_n) < LEAST:
-        return replace(
-            line,
-            note="; ".join(filter(None, [line.note, f"fewer than {LEAST} seeds left: no test"])),
-        )
-    test = compare_groups(*scaled)
+    if line.n < LEAST:
+        return _noted(line, f"{line.n} seeds are sound in both arms: no test")
+    scaled = np.log(pairs) if log else pairs
+    means, test = scaled.mean(axis=0), mean_difference(scaled[:, 0] - scaled[:, 1])
+    line = replace(
+        line,
+        tuned_mean=_back(float(means[0]), log),
+        default_mean=_back(float(means[1]), log),
+        difference=test.mean,
+        ratio=_back(test.mean, True) if log else None,
+        p=test.p,
+        patterns=test.patterns,
+        beats=False,
+    )
+    if test.cannot_reject:
+        return _noted(line, f"cannot reject with n = {line.n}")
     better = test.high < 0 if objective.lower else test.low > 0
     return replace(
         line,
-        difference=test.difference,
         low=test.low,
         high=test.high,
-        ratio=_back(test.difference, log) if log else None,
-        ratio_low=_back(test.low, log) if log else None,
-        ratio_high=_back(test.high, log) if log else None,
-        p=test.p,
-        partitions=test.partitions,
+        ratio_low=_back(test.low, True) if log else None,
+        ratio_high=_back(test.high, True) if log else None,
         beats=better and not tuned.broke and not tuned.failed,
     )
 
 
-def _back(value: float | None, log: bool) -> float | None:
-    return value if value is None or not log else float(np.exp(value))
+def _noted(line: Comparison, reason: str) -> Comparison:
+    return replace(line, note="; ".join(filter(None, [line.note, reason])))
+
+
+def _back(value: float, log: bool) -> float:
+    return float(np.exp(value)) if log else value
 
 
 def _left_out(side: Arm, name: str) -> list[str]:

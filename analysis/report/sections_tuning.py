@@ -77,12 +77,14 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
         if line.scale == "log"
         else "raw"
     )
-    how = f"Scale: {scale}. Seeds that break a constraint or have no value are left out."
-    if line.partitions is not None:
+    how = (
+        f"Scale: {scale}. Both arms are paired by their seed; a seed that breaks a constraint or "
+        "has no value in one of them is left out."
+    )
+    if line.patterns is not None:
         how += (
-            " p: two-sided exact permutation test of the difference of means over all "
-            f"{line.partitions:,} partitions of the seeds into two groups; interval: 95%, the "
-            "shifts that this test does not reject."
+            f" p: two-sided, the mean of the {line.n} differences under all {line.patterns:,} "
+            "patterns of their signs; interval: 95%, the shifts that this test does not reject."
         )
     exhibits: list[Exhibit] = [
         TableExhibit(
@@ -102,7 +104,10 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
         names = (f"trial {line.trial}", "untuned default")
         figure = arms(sides[0], sides[1], names, column, geometric=geometric)
         mean = "geometric" if geometric else "arithmetic"
-        caption = f"{used}A point is a seed that holds the constraints, a bar their {mean} mean."
+        caption = (
+            f"{used}A point is a seed that holds the constraints, a line joins a pair, "
+            f"a bar is the {mean} mean of the pairs."
+        )
         exhibits.append(
             FigureExhibit("confirmation_seeds", f"{column} on fresh seeds", caption, figure)
         )

@@ -86,12 +86,10 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
         )
         return
     (line,) = lines_of(Comparison, frames["confirmation"])
-    sizes = (
-        f"{line.tuned_n} fresh seeds of trial {line.trial} and {line.default_n} of the untuned "
-        "default"
-    )
     if line.p is None:
-        yield Paragraph("Not confirmed", f"{sizes} are left, too few to compare. {line.note}.")
+        yield Paragraph(
+            "Not confirmed", f"Trial {line.trial} cannot be compared with the default: {line.note}."
+        )
         return
     if line.scale == "log":
         change = f"{line.metric} is {number(line.ratio)} times that of the default"
@@ -99,9 +97,10 @@ def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     else:
         change = f"{line.metric} differs by {signed_number(line.difference)} from the default"
         interval = f"{signed_number(line.low)} to {signed_number(line.high)}"
+    bounds = f"95% interval {interval}; " if line.low is not None else ""
     text = (
-        f"Over {sizes}, {change} (95% interval {interval}; exact permutation test, p "
-        f"{p_value(line.p)})."
+        f"Over {line.n} fresh seeds, each with trial {line.trial} and with the untuned default, "
+        f"{change} ({bounds}exact sign flips, p {p_value(line.p)})."
     )
     if not line.beats:
         text += " The default is not shown to be beaten."

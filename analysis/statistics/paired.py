@@ -1,101 +1,74 @@
-"""One difference per training: whether they lie about zero, and their median.
+"""Mean of paired differences: exact sign flips, and the interval that inverts them.
 
-Shapes: n differences.
+Shapes: n differences, N = 2^n patterns of signs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from analysis.statistics.levels import CONFIDENCE, LEAST_ROWS
+from analysis.statistics.levels import ALPHA
 from analysis.statistics.linear import finite_columns
-from analysis.statistics.permutation import CHUNK_DOUBLES, TIE
+
+MOST = 20  # differences whose patterns, about a million, are enumerated
+TIE = 1e-12  # relative: closer statistics are sums of the same numbers in another order
 
 
 @dataclass(frozen=True)
-class SignFlip:
-    """The mean difference, its two-sided p, patterns used, whether these were all."""
+class MeanDifference:
+    """Mean of `n` differences, and what their `patterns` of signs say.
 
+    `p` is two-sided, the share of patterns whose mean is at least as far from zero; the observed
+    one is among them. `low` and `high` bound the shifts that the same test does not reject;
+    infinite where there are so few differences that it can reject none (`cannot_reject`).
+    """
+
+    n: int
     mean: float
     p: float
-    n_patterns: int
-    exact: bool
+    low: float
+    high: float
+    patterns: int
+    cannot_reject: bool
 
 
-def sign_flip_test(
-    differences: ArrayLike, *, permutations: int = 10_000, seed: int = 0
-) -> SignFlip:
-    """Two-sided test that independent differences (n,) are symmetric about zero.
+def mean_difference(differences: ArrayLike, *, level: float = ALPHA) -> MeanDifference:
+    """Exact test that differences (n,) are symmetric about zero, and its 1 - level interval.
 
-    Their signs are flipped; the statistic is the mean. All 2^n patterns are enumerated when
-    there are no more than `permutations`, else p = (b+1)/(permutations+1). Fisher 1935,
-    section 21. Raises ValueError for null input or if all differences are zero.
-    """
-    values = finite_columns("differences", differences)
-    if values.shape[1] != 1:
-        raise ValueError(f"differences must have shape (n,), not {np.shape(differences)}")
-    d = values[:, 0]
-    scale = np.abs(d).sum()
-    if scale == 0:
-        raise ValueError("all differences are zero: there is nothing to test")
-    n, d = len(d), d / scale
-    threshold = abs(float(d.sum())) - TIE
-    exact = 2**n <= permutations
-    total = 2**n if exact else permutations
-    signs = _flips(n, permutations, seed)
-    rows = max(1, CHUNK_DOUBLES // n)
-    count = sum(
-        int(
-            np.count_nonzero(
-                np.abs(signs[start : start + rows].astype(np.float64) @ d) >= threshold
-            )
-        )
-        for start in range(0, total, rows)
-    )
-    extra = 0 if exact else 1
-    return SignFlip(float(values.mean()), (count + extra) / (total + extra), total, exact)
-
-
-@lru_cache(maxsize=4)
-def _flips(n: int, permutations: int, seed: int) -> NDArray[np.float32]:
-    """Signs (patterns, n): all when there are no more than `permutations`, else drawn."""
-    if 2**n <= permutations:
-        return (1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)).astype(np.float32)
-    rng = np.random.default_rng(seed)
-    return (1 - 2 * rng.integers(0, 2, size=(permutations, n), dtype=np.int8)).astype(np.float32)
-
-
-def median_interval(
-    differences: ArrayLike, *, replicates: int = 2_000, seed: int = 0
-) -> tuple[float, float] | None:
-    """95% bootstrap interval of the median of differences (n,); None for n < 5.
-
-    By percentiles.
+    The statistic is the mean (Fisher 1935, section 21). The interval holds every shift m for
+    which the test of d - m has p > level. A pattern that flips a part of the differences is at
+    least as far from zero as the observed one exactly for the m between the mean of that part and
+    the mean of the rest, so the ends of the interval are order statistics of such means (Hartigan
+    1969) and nothing is searched for. Raises ValueError for null or infinite values, none at all,
+    or more than `MOST`.
     """
     d = finite_columns("differences", differences)[:, 0]
-    if len(d) < LEAST_ROWS:
-        return None
-    medians = np.sort(d)[_middle_places(len(d), replicates, seed)].mean(axis=1)
-    low, high = np.quantile(medians, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    return float(low), float(high)
-
-
-@lru_cache(maxsize=8)
-def _middle_places(n: int, replicates: int, seed: int) -> NDArray[np.intp]:
-    """Places (replicates, 2), among n sorted values, of each draw's middle ones.
-
-    The draws with replacement are places in the sorted values, so that columns of the same
-    length share them.
-    """
-    rng = np.random.default_rng(seed)
-    middle = [(n - 1) // 2, n // 2]
-    rows = max(1, CHUNK_DOUBLES // n)
-    parts = []
-    for start in range(0, replicates, rows):
-        drawn = rng.integers(0, n, size=(min(rows, replicates - start), n))
-        parts.append(np.partition(drawn, middle, axis=1)[:, middle])
-    return np.concatenate(parts)
+    n = len(d)
+    if n > MOST:
+        raise ValueError(f"{n} differences have 2^{n} patterns of signs; at most 2^{MOST} are done")
+    centre = float(d.mean())
+    flipped, count = np.zeros(1), np.zeros(1)
+    for value in d - centre:  # no digits lost to a common offset
+        flipped = np.concatenate([flipped, flipped + value])
+        count = np.concatenate([count, count + 1])
+    patterns = len(flipped)
+    means = centre * (1 - 2 * count / n) - 2 * flipped / n
+    tie = TIE * max(float(np.abs(d).max()), np.finfo(float).tiny)
+    part, size = flipped[1:-1], count[1:-1]  # the first flips nothing, the last everything
+    one, other = part / size, -part / (n - size)
+    # Those two are never nearer to zero than the observed one, whatever the shift.
+    rank = math.floor(level * patterns) - 2
+    bounded = rank >= 0
+    return MeanDifference(
+        n=n,
+        mean=centre,
+        p=float(np.count_nonzero(np.abs(means) >= abs(centre) - tie) / patterns),
+        low=centre + float(np.sort(np.minimum(one, other))[rank]) if bounded else -math.inf,
+        high=centre + float(-np.sort(-np.maximum(one, other))[rank]) if bounded else math.inf,
+        patterns=patterns,
+        cannot_reject=2 / patterns > level,
+    )

@@ -1,10 +1,10 @@
-"""The exact test of two groups and its interval; what a report says of a search."""
+"""What a report says of a search: its winner against the default, seed by seed."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,100 +23,8 @@ from analysis.reading.search_record import Confirmation, Objective, SearchRecord
 from analysis.reading.table import AnalysisError, Choices, Metric
 from analysis.report.page import build_report
 from analysis.report.summary import summarise
-from analysis.statistics.two_groups import compare_groups
+from analysis.statistics.paired import mean_difference
 from study.store import RunPaths, Store
-
-RNG = np.random.default_rng(5)
-PAIRS = [
-    (RNG.normal(0, 1, 8), RNG.normal(1, 1, 8)),
-    (RNG.normal(0, 1, 5), RNG.normal(0.2, 2, 7)),
-    (RNG.normal(3, 1, 7), RNG.normal(0, 1, 4)),
-    (np.array([1.0, 2.0, 2.0, 3.0, 3.0]), np.array([2.0, 2.0, 3.0, 5.0])),
-    (RNG.normal(1e6, 1e-3, 6), RNG.normal(1e6, 1e-3, 6)),
-]
-
-
-@pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_p_is_that_of_scipy(first: np.ndarray, second: np.ndarray) -> None:
-    """scipy.stats.permutation_test, all partitions, |difference of means|."""
-    reference = scipy.stats.permutation_test(
-        (first, second),
-        lambda x, y: abs(np.mean(x) - np.mean(y)),
-        permutation_type="independent",
-        n_resamples=np.inf,
-        alternative="greater",
-        vectorized=False,
-    )
-    found = compare_groups(first, second)
-    assert found.p == pytest.approx(reference.pvalue, abs=1e-12)
-    assert found.difference == pytest.approx(first.mean() - second.mean(), rel=1e-6, abs=1e-12)
-    assert found.partitions == math.comb(len(first) + len(second), len(first))
-
-
-def brute_p(first: np.ndarray, second: np.ndarray) -> float:
-    """Reference: the definition, one partition at a time."""
-    pooled = [*first, *second]
-    observed = abs(np.mean(first) - np.mean(second))
-    count = total = 0
-    for chosen in itertools.combinations(range(len(pooled)), len(first)):
-        one = [pooled[i] for i in chosen]
-        two = [value for i, value in enumerate(pooled) if i not in chosen]
-        count += abs(np.mean(one) - np.mean(two)) >= observed - 1e-9
-        total += 1
-    return count / total
-
-
-@pytest.mark.parametrize(("first", "second"), PAIRS[1:4])
-@pytest.mark.parametrize("level", [0.05, 0.2])
-def test_the_interval_holds_the_shifts_that_the_test_does_not_reject(
-    first: np.ndarray, second: np.ndarray, level: float
-) -> None:
-    found = compare_groups(first, second, level=level)
-    step = 1e-6
-    for end, inward in ((found.low, step), (found.high, -step)):
-        assert brute_p(first - end - inward, second) > level
-        assert brute_p(first - end + inward, second) <= level
-    assert found.low <= found.difference <= found.high
-
-
-def test_separate_groups_of_eight_have_the_least_p_there_is() -> None:
-    """Only the observed partition and its mirror, of C(16, 8), are as far apart."""
-    found = compare_groups(np.arange(8), np.arange(8) + 100)
-    assert found.partitions == 12_870
-    assert found.p == 2 / 12_870
-    assert found.high < -90 < 0
-
-
-def test_tiny_groups_have_no_finite_interval() -> None:
-    found = compare_groups([1.0, 2.0, 3.0], [7.0, 8.0, 9.0])
-    assert found.p == pytest.approx(0.1)
-    assert (found.low, found.high) == (-math.inf, math.inf)
-
-
-def test_equal_values_differ_in_nothing() -> None:
-    found = compare_groups([2.0] * 4, [2.0] * 4)
-    assert (found.difference, found.p) == (0.0, 1.0)
-    assert found.low <= 0 <= found.high
-
-
-def test_the_interval_covers_the_true_shift() -> None:
-    """An exact 95% interval misses a true shift in at most 5% of samples.
-
-    By construction; 200 samples.
-    """
-    rng = np.random.default_rng(1)
-    found = [compare_groups(rng.exponential(1, 5) + 2, rng.exponential(1, 5)) for _ in range(200)]
-    missed = sum(not each.low <= 2 <= each.high for each in found)
-    assert missed <= scipy.stats.binom.ppf(0.999, 200, 0.05)
-
-
-@pytest.mark.parametrize(
-    ("first", "said"),
-    [([], "n > 0"), ([1.0, math.nan], "not finite"), (np.arange(12), "at most 200,000")],
-)
-def test_what_cannot_be_compared_is_refused(first: list[float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        compare_groups(first, np.arange(12))
 
 
 def record(tuned: int, default: int, *, lower: bool = True) -> SearchRecord:
@@ -132,7 +40,9 @@ def record(tuned: int, default: int, *, lower: bool = True) -> SearchRecord:
     )
 
 
-def rows(values: dict[str, float | None], accuracy: dict[str, float] | None = None) -> pl.DataFrame:
+def rows(
+    values: Mapping[str, float | None], accuracy: dict[str, float] | None = None
+) -> pl.DataFrame:
     """Two checkpoints of each cell; the first must not count."""
     return pl.DataFrame(
         [
@@ -160,59 +70,101 @@ TRIALS = pl.DataFrame(
     {"trial": [3], "state": ["complete"], "nc1_ratio": [0.1], "holds": [True], "settings": ["lr 1"]}
 )
 VALUES = {
-    f"{arm}{n}": base * (1 + 0.1 * n) for arm, base in (("t", 0.02), ("d", 0.1)) for n in range(5)
+    f"{arm}{n}": base * (1 + 0.1 * n) for arm, base in (("t", 0.02), ("d", 0.1)) for n in range(6)
 }
 
 
 def test_the_comparison_is_of_logarithms_at_the_last_checkpoint() -> None:
-    told = confirmed(record(5, 5), rows(VALUES), HEAVY)
-    tuned, default = (np.log([VALUES[f"{arm}{n}"] for n in range(5)]) for arm in "td")
-    reference = compare_groups(tuned, default)
-    assert told is not None and told.scale == "log"
-    assert (told.p, told.difference, told.low, told.high) == (
+    line = confirmed(record(6, 6), rows(VALUES), HEAVY)
+    tuned, default = (np.log([VALUES[f"{arm}{n}"] for n in range(6)]) for arm in "td")
+    reference = mean_difference(tuned - default)
+    assert line is not None and line.scale == "log" and line.n == 6
+    assert (line.p, line.difference, line.low, line.high, line.patterns) == (
         reference.p,
-        reference.difference,
+        reference.mean,
         reference.low,
         reference.high,
+        64,
     )
-    assert told.ratio == pytest.approx(0.2)
-    assert told.tuned_mean == pytest.approx(scipy.stats.gmean(np.exp(tuned)))
-    assert told.beats is True
-    raw = confirmed(record(5, 5), rows(VALUES), None)
+    assert line.ratio == pytest.approx(0.2)
+    assert line.tuned_mean == pytest.approx(scipy.stats.gmean(np.exp(tuned)))
+    assert line.beats is True
+    raw = confirmed(record(6, 6), rows(VALUES), None)
     assert raw is not None and raw.scale == "raw" and raw.ratio is None
 
 
+def test_a_winner_that_is_no_better_is_seldom_confirmed() -> None:
+    """200 searches whose arms differ by chance: at most 5% are said to beat the default."""
+    rng, wrong = np.random.default_rng(3), 0
+    for _ in range(200):
+        common = rng.normal(0, 3, 8)
+        drawn = {
+            f"{arm}{n}": float(np.exp(common[n] + rng.standard_t(2)))
+            for arm in "td"
+            for n in range(8)
+        }
+        line = confirmed(record(8, 8), rows(drawn), HEAVY)
+        assert line is not None
+        wrong += bool(line.beats)
+    assert wrong <= scipy.stats.binom.ppf(0.999, 200, 0.025)
+
+
+def test_what_all_seeds_share_is_not_in_the_way_of_a_small_gain() -> None:
+    """Seeds differ by thousands, the arms by .1 in each of them: only pairs can tell."""
+    values = {
+        f"{arm}{n}": 1000.0 * n + (0.0 if arm == "t" else 0.1 + 0.001 * n)
+        for arm in "td"
+        for n in range(6)
+    }
+    line = confirmed(record(6, 6), rows(values), None)
+    assert line is not None and line.beats is True and line.p == 2 / 64
+    assert line.difference == pytest.approx(-0.1025)
+
+
+def test_five_pairs_cannot_confirm() -> None:
+    line = confirmed(record(5, 5), rows(VALUES), HEAVY)
+    assert line is not None and line.p == 2 / 32 and line.beats is False
+    assert line.low is line.high is line.ratio_low is None
+    assert line.note == "cannot reject with n = 5"
+
+
 def test_a_winner_that_later_trials_surpassed_is_not_called_confirmed() -> None:
-    told = confirmed(replace(record(5, 5), best=(7,)), rows(VALUES), HEAVY)
-    assert told is not None and told.beats is True and told.stands is False
-    frames = {"trials": TRIALS, "confirmation": comparison_table(told)}
+    line = confirmed(replace(record(6, 6), best=(7,)), rows(VALUES), HEAVY)
+    assert line is not None and line.beats is True and line.stands is False
+    frames = {"trials": TRIALS, "confirmation": comparison_table(line)}
     (_, paragraph) = summarise(frames, "val_loss", [])
     assert (
         paragraph.title == "Not confirmed" and "Later trials surpassed this one" in paragraph.text
     )
-    frames["confirmation"] = comparison_table(replace(told, stands=True))
+    frames["confirmation"] = comparison_table(replace(line, stands=True))
     assert summarise(frames, "val_loss", [])[1].title == "Confirmed"
 
 
 def test_a_worse_winner_does_not_beat_the_default() -> None:
     swapped = {cell.translate(str.maketrans("td", "dt")): value for cell, value in VALUES.items()}
-    told = confirmed(record(5, 5), rows(swapped), HEAVY)
-    assert told is not None and told.beats is False and told.p is not None and told.p < 0.05
-    higher = confirmed(record(5, 5, lower=False), rows(swapped), HEAVY)
+    line = confirmed(record(6, 6), rows(swapped), HEAVY)
+    assert line is not None and line.beats is False and line.p is not None and line.p < 0.05
+    higher = confirmed(record(6, 6, lower=False), rows(swapped), HEAVY)
     assert higher is not None and higher.beats is True
 
 
 def test_seeds_that_break_a_constraint_or_failed_are_left_out_and_said_so() -> None:
-    values = {cell: value for cell, value in VALUES.items() if cell != "d4"} | {"t4": 1e-9}
-    told = confirmed(record(5, 5), rows(values, {"t4": 0.5}), HEAVY)
-    assert told is not None
-    assert (told.tuned_n, told.default_n, told.tuned_broke, told.default_failed) == (4, 4, 1, 1)
-    assert told.tuned_mean is not None and told.tuned_mean > 0.01, (
+    values = {cell: value for cell, value in VALUES.items() if cell != "d5"} | {
+        "t5": 1e-9,
+        "t6": 0.02,
+        "d6": 0.1,
+    }
+    line = confirmed(record(7, 7), rows(values, {"t5": 0.5}), HEAVY)
+    assert line is not None
+    assert (line.tuned_n, line.default_n, line.tuned_broke, line.default_failed) == (6, 6, 1, 1)
+    assert line.tuned_mean is not None and line.tuned_mean > 0.01, (
         "a collapse of a model that does not fit is none"
     )
-    assert told.beats is False, "the winner does not hold the constraint on all seeds"
-    assert "1 of 5 seeds of tuned broke a constraint" in told.note
-    few = confirmed(record(5, 5), rows(VALUES, dict.fromkeys(["d0", "d1", "d2", "d3"], 0.1)), HEAVY)
+    assert line.beats is False, "the winner does not hold the constraint on all seeds"
+    assert "1 of 7 seeds of tuned broke a constraint" in line.note
+    few = confirmed(
+        record(6, 6), rows(VALUES, dict.fromkeys(["d0", "d1", "d2", "d3", "d4"], 0.1)), HEAVY
+    )
     assert few is not None and few.p is None and few.beats is None
     assert "no test" in few.note
 
@@ -249,22 +201,23 @@ def test_the_page_shows_the_search(run: Path, capsys: pytest.CaptureFixture[str]
 
 def test_the_page_compares_what_the_store_holds(run: Path) -> None:
     report = build_report(load(run), Choices())
-    (told,) = report.frames["confirmation"].to_dicts()
+    (line,) = report.frames["confirmation"].to_dicts()
     arms = journal(run).user_attrs["confirmation"]
     last = Store(run).read().filter(pl.col("epoch") == 4)
-    values = {
-        name: last.filter(pl.col("cell").is_in(arms[name]))["nc1_ratio"].to_numpy()
-        for name in ("tuned", "default")
-    }
-    held = {
-        name: last.filter(pl.col("cell").is_in(arms[name]))["train_accuracy"].to_numpy()
-        for name in values
-    }
-    reference = compare_groups(
-        *(np.log(values[name][held[name] >= 0.3]) for name in ("tuned", "default"))
+    values, sound = (
+        {
+            name: [last.filter(cell=cell)[column].item() for cell in arms[name]]
+            for name in ("tuned", "default")
+        }
+        for column in ("nc1_ratio", "train_accuracy")
     )
-    assert told["p"] == reference.p
-    assert told["difference"] == pytest.approx(reference.difference, rel=1e-12)
+    places = [n for n in range(4) if min(sound["tuned"][n], sound["default"][n]) >= 0.3]
+    assert line["n"] == len(places) >= 2
+    reference = mean_difference(
+        [math.log(values["tuned"][n]) - math.log(values["default"][n]) for n in places]
+    )
+    assert line["p"] == reference.p
+    assert line["difference"] == pytest.approx(reference.mean, rel=1e-12)
     trials = report.frames["trials"].sort("trial")
     assert trials["nc1_ratio"].to_list() == [trial.value for trial in journal(run).trials]
 
@@ -277,12 +230,14 @@ def test_importances_are_optunas(run: Path) -> None:
     sound = optuna.create_study()
     sound.add_trials(usable)
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=5 / len(usable))
-    found = build_report(load(run), Choices(), only=("tuning",)).frames["importances"]
+    frame = build_report(load(run), Choices(), only=("tuning",)).frames["importances"]
     shared = ["train.lr", "train.schedule"]
     reference = optuna.importance.get_param_importances(sound, evaluator=evaluator, params=shared)
-    told = found.drop_nulls("importance")
-    assert dict(zip(told["parameter"], told["importance"], strict=True)) == pytest.approx(reference)
-    (few,) = found.filter(pl.col("importance").is_null()).to_dicts()
+    known = frame.drop_nulls("importance")
+    assert dict(zip(known["parameter"], known["importance"], strict=True)) == pytest.approx(
+        reference
+    )
+    (few,) = frame.filter(pl.col("importance").is_null()).to_dicts()
     assert few["parameter"] == "train.schedule.cosine.warmup" and few["n"] < 10
 
 

@@ -39,7 +39,9 @@ def test_p_is_that_of_scipy(d: np.ndarray) -> None:
 
 def brute_p(d: np.ndarray) -> float:
     """Reference: the definition, one pattern of signs at a time."""
-    means = [abs(np.mean(d * np.array(signs))) for signs in itertools.product((1, -1), repeat=len(d))]
+    means = [
+        abs(np.mean(d * np.array(signs))) for signs in itertools.product((1, -1), repeat=len(d))
+    ]
     return float(np.mean([mean >= abs(d.mean()) - 1e-9 for mean in means]))
 
 
@@ -72,7 +74,7 @@ def test_no_difference_is_no_difference() -> None:
 
 
 def test_the_interval_covers_the_true_shift() -> None:
-    """Reference: an exact 95% interval misses a true shift in at most 5% of samples; 300 samples."""
+    """An exact 95% interval misses a true shift in at most 5% of samples; 300 samples."""
     rng = np.random.default_rng(1)
     tests = [mean_difference(rng.standard_t(3, 8) + 2) for _ in range(300)]
     missed = sum(not each.low <= 2 <= each.high for each in tests)
