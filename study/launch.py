@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -21,18 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 all done, 1 something failed or was stopped, 2 wrong request."""
     options = _parser().parse_intermixed_args(arguments)
     try:
+        how = LaunchOptions(options.serial, options.address, options.retry_failed)
         if options.dry_run or options.calibrate:
             study, run_dir = open_study(options.study, Path(options.runs), options.overrides)
             console = Console(file=sys.stdout)
-            planned = StudyLaunch(study, run_dir, LaunchOptions(), console, source=options.study)
+            planned = StudyLaunch(study, run_dir, how, console, source=options.study)
             planned.show(calibrated=options.calibrate)
             return 0
         return launch(
             options.study,
             runs=options.runs,
-            serial=options.serial,
-            address=options.address,
-            retry_failed=options.retry_failed,
+            **asdict(how),
             overrides=options.overrides,
         ).code
     except (StudyError, StoreError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from study.scheduling.failure import Cause
+from study.settings.faults import Fault, StudyError, nearest
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,20 @@ class LaunchOptions:
     serial        in this process, one after another, without Ray
     address       address of a Ray cluster; None: RAY_ADDRESS, else this computer alone
     retry_failed  cause of failed cells that run again, or `all`; None: they are left alone
+
+    Raises StudyError for a cause that does not exist.
     """
 
     serial: bool = False
     address: str | None = None
     retry_failed: str | None = None
+
+    def __post_init__(self) -> None:
+        causes = ("all", *get_args(Cause))
+        if self.retry_failed is not None and self.retry_failed not in causes:
+            message = f"{self.retry_failed!r} is no cause of failures"
+            fault = Fault("--retry-failed", message, nearest(self.retry_failed, causes))
+            raise StudyError([fault], source="command line")
 
     def arguments(self) -> list[str]:
         """Arguments of a command that goes on in the same way."""
@@ -55,7 +65,6 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         "--retry-failed",
         nargs="?",
         const="all",
-        choices=("all", *get_args(Cause)),
         metavar="CAUSE",
         help="run failed cells again: all, or those of one cause (see python -m study.status); "
         "in a search, those of the confirmation (failed trials are replaced by others)",

@@ -11,6 +11,8 @@ import pytest
 from places import ROOT
 from tiny_search import answer, hunt, journal, search_of, trials_of, tune, write_search
 
+from study.precision import REFERENCE
+from study.precision.names import known_precisions
 from study.search.config import reference
 from study.search.journal import (
     JournalError,
@@ -22,7 +24,8 @@ from study.search.journal import (
 )
 from study.status import main as status
 from study.store import RunPaths
-from study.store.reference import reference_precision
+from study.store.reference import CONTROL, TUNED, reference_precision
+from study.store.reference import REFERENCE as REFERENCE_OF_ROWS
 from study.tune import main
 
 
@@ -163,6 +166,13 @@ def test_a_search_judges_by_the_precision_that_a_report_takes(
     assert reference_precision(names) == expected
     content = {**hunt(), "grid": {"precision": names, "seed": [0]}}
     assert reference(search_of(content).default).config.precision == expected
+
+
+def test_the_rule_knows_every_precision() -> None:
+    assert REFERENCE == REFERENCE_OF_ROWS
+    for name, precision in known_precisions().items():
+        by_name = name == CONTROL or name.startswith(TUNED)
+        assert by_name == (precision.tuning is not None), name
 
 
 def test_the_journal_is_read_without_torch_and_ray(tmp_path: Path) -> None:

@@ -196,6 +196,37 @@ def test_a_pruned_trial_is_told_what_it_reported_last(tmp_path: Path) -> None:
     assert trials.finished
 
 
+@pytest.mark.parametrize(
+    ("nodes", "parallel", "expected"),
+    [
+        ({}, None, 1),
+        ({"a": {"cpus": 2.0, "gpus": 0.0}, "b": {"cpus": 1.0, "gpus": 0.0}}, None, 3),
+        ({"a": {"cpus": 2.0, "gpus": 0.0}}, 4, 4),
+    ],
+)
+def test_as_many_trials_run_at_a_time_as_fit_the_nodes(
+    tmp_path: Path, nodes: dict[str, dict[str, float]], parallel: int | None, expected: int
+) -> None:
+    trials = trials_of(search_of(hunt(trials=9, sampler="random")), tmp_path)
+    trials.nodes, trials.parallel = lambda: nodes, parallel
+    tasks = [trials.next() for _ in range(6)]
+    assert [task is not None for task in tasks] == [True] * expected + [False] * (6 - expected)
+
+
+def test_reading_whether_a_search_is_finished_writes_nothing(tmp_path: Path) -> None:
+    trials = trials_of(search_of(hunt(trials=1)), tmp_path)
+    task = trials.next()
+    assert task is not None
+    row = {"cell": task.training.first.key, "epoch": 4, "layer": None, "nc1_ratio": 1.0}
+    trials.store.write(task.training.first.key, [row])
+    trials.ended(task.training.key, Ended("done"))
+    before = RunPaths(tmp_path).journal.read_bytes()
+    assert not trials.finished, "its trial is not told yet"
+    assert RunPaths(tmp_path).journal.read_bytes() == before
+    assert trials.settle() and trials.finished
+    assert states(tmp_path) == ["COMPLETE"]
+
+
 def test_a_search_where_all_fails_ends(tmp_path: Path) -> None:
     trials = trials_of(search_of(hunt(trials=30)), tmp_path)
     while (task := trials.next()) is not None:
