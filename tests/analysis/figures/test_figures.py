@@ -105,13 +105,13 @@ def last(table: Table, precision: str = "fp32") -> list[dict[str, Any]]:
 
 def lines(axis: Axes) -> list[list[tuple[float, float]]]:
     """The lines of a panel, each as its points, in a fixed order."""
-    found = [
+    segments = [
         segment
         for part in axis.collections
         if isinstance(part, LineCollection)
         for segment in part.get_segments()
     ]
-    return sorted([(float(x), float(y)) for x, y in segment] for segment in found)
+    return sorted([(float(x), float(y)) for x, y in segment] for segment in segments)
 
 
 def dots(axis: Axes) -> list[Line2D]:
@@ -121,7 +121,7 @@ def dots(axis: Axes) -> list[Line2D]:
 
 def points(parts: list[Line2D]) -> list[tuple[float, float]]:
     """Where the points of some artists are, sorted."""
-    return sorted((float(x), float(y)) for part in parts for x, y in part.get_xydata())  # type: ignore[union-attr]
+    return sorted((float(x), float(y)) for part in parts for x, y in np.asarray(part.get_xydata()))
 
 
 def medians(
@@ -140,9 +140,9 @@ def medians(
 
 
 def panel(figure: Any, title: str) -> Axes:
-    found = [axis for axis in figure.axes if axis.get_title(loc="left") == title]
-    assert len(found) == 1, [axis.get_title(loc="left") for axis in figure.axes]
-    axis: Axes = found[0]
+    axes = [axis for axis in figure.axes if axis.get_title(loc="left") == title]
+    assert len(axes) == 1, [axis.get_title(loc="left") for axis in figure.axes]
+    axis: Axes = axes[0]
     return axis
 
 
@@ -203,13 +203,13 @@ def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
 def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Table) -> None:
     rows = layer_rows(table)
     assert len(rows) == 24 * 4
-    told = layer_table(rows, ("nc1_ratio",))
-    assert told["layer"].to_list() == [*LAYERS, "head input"]
-    assert told["place"].to_list() == [1, 2, 3, 4]
-    assert told["trainings"].to_list() == [24] * 4
+    medians_of_layers = layer_table(rows, ("nc1_ratio",))
+    assert medians_of_layers["layer"].to_list() == [*LAYERS, "head input"]
+    assert medians_of_layers["place"].to_list() == [1, 2, 3, 4]
+    assert medians_of_layers["trainings"].to_list() == [24] * 4
     assert table.layers is not None
     inner = [row for row in table.layers.to_dicts() if row["epoch"] == row["epochs"]]
-    for layer, median in zip(LAYERS, told["nc1_ratio"], strict=False):
+    for layer, median in zip(LAYERS, medians_of_layers["nc1_ratio"], strict=False):
         assert median == np.median([row["nc1_ratio"] for row in inner if row["layer"] == layer])
     figure = depth_profile(rows, ROLES, ("nc1_ratio",), colour=colour_of(table))
     every = [{**row, "place": LAYERS.index(row["layer"]) + 1} for row in inner]
@@ -258,8 +258,8 @@ def test_loss_against_bits_has_a_line_per_training_by_its_collapse(table: Table)
     (part,) = [part for part in axis.collections if isinstance(part, LineCollection)]
     shade = {
         tuple(segment[0]): to_hex(colour)
-        for segment, colour in zip(part.get_segments(), part.get_colors(), strict=True)
-    }  # type: ignore[call-overload,arg-type]
+        for segment, colour in zip(part.get_segments(), np.asarray(part.get_colors()), strict=True)
+    }
     low = min(last(table), key=lambda row: row["nc1_ratio"])
     high = max(last(table), key=lambda row: row["nc1_ratio"])
     first = {
@@ -287,8 +287,8 @@ def scatter_of(rows: pl.DataFrame) -> Any:
     roles = Roles(
         "val_loss", {"val_loss": "lower"}, {"nc1_ratio": METRICS["nc1_ratio"]}, (), (), "training"
     )
-    told = associations(rows, roles, Choices(permutations=10, bootstrap=10))
-    return scatter(rows, roles, told, ["nc1_ratio"], colour=None)
+    table = associations(rows, roles, Choices(permutations=10, bootstrap=10))
+    return scatter(rows, roles, table, ["nc1_ratio"], colour=None)
 
 
 def test_a_metric_with_a_column_of_its_log_is_drawn_on_a_logarithmic_axis() -> None:
@@ -306,8 +306,8 @@ def test_a_metric_with_a_column_of_its_log_is_drawn_on_a_logarithmic_axis() -> N
     )
     metrics = {name: Metric(name, "NC1", "lower") for name in ("nc1_cdnv", "nc1_cdnv_log10")}
     roles = Roles("val_loss", {"val_loss": "lower"}, metrics, (), (), "training")
-    told = associations(rows, roles, Choices(permutations=10, bootstrap=10))
-    (axis,) = scatter(rows, roles, told, ["nc1_cdnv"], colour=None).axes
+    table = associations(rows, roles, Choices(permutations=10, bootstrap=10))
+    (axis,) = scatter(rows, roles, table, ["nc1_cdnv"], colour=None).axes
     assert axis.get_xscale() == "log"
     raw, log = (np.corrcoef(values, loss)[0, 1] for values in (10**logs, logs))
     title = axis.get_title().replace("−", "-")

@@ -19,11 +19,9 @@ def test_free_test_under_independence() -> None:
     rng = np.random.default_rng(20_241_024)
     rejected = 0
     for _ in range(SETS):
-        x, y = (
-            np.exp(rng.standard_normal(25)),
-            rng.standard_t(3, size=25),
-        )  # heavy tails: nothing normal is assumed
-        rejected += (
+        # The tails are heavy: nothing normal is assumed.
+        x, y = np.exp(rng.standard_normal(25)), rng.standard_t(3, size=25)
+        rejected += bool(
             permutation_test(x, y, permutations=PERMUTATIONS, seed=int(rng.integers(2**31))).p
             <= LEVEL
         )
@@ -37,10 +35,10 @@ def test_freedman_lane_under_a_confounder_that_misleads_the_naive_test() -> None
         z = rng.standard_normal(30)
         x, y = z + 0.7 * rng.standard_normal(30), 2.0 * z + rng.standard_normal(30)
         seed = int(rng.integers(2**31))
-        rejected += (
+        rejected += bool(
             permutation_test(x, y, covariates=z, permutations=PERMUTATIONS, seed=seed).p <= LEVEL
         )
-        naive += permutation_test(x, y, permutations=PERMUTATIONS, seed=seed).p <= LEVEL
+        naive += bool(permutation_test(x, y, permutations=PERMUTATIONS, seed=seed).p <= LEVEL)
     assert LOW <= rejected / SETS <= HIGH
     assert naive / SETS > 0.9
 
@@ -53,10 +51,10 @@ def test_block_permutation_under_a_cluster_effect() -> None:
         effect = 2.0 * rng.standard_normal(8)[block]
         x, y = effect + rng.standard_normal(32), effect + rng.standard_normal(32)
         seed = int(rng.integers(2**31))
-        rejected += (
+        rejected += bool(
             permutation_test(x, y, within=block, permutations=PERMUTATIONS, seed=seed).p <= LEVEL
         )
-        naive += permutation_test(x, y, permutations=PERMUTATIONS, seed=seed).p <= LEVEL
+        naive += bool(permutation_test(x, y, permutations=PERMUTATIONS, seed=seed).p <= LEVEL)
     assert LOW <= rejected / SETS <= HIGH
     assert naive / SETS > 0.5
 
@@ -69,10 +67,10 @@ def test_whole_units_under_dependence_of_the_rows_of_a_unit() -> None:
         x = rng.standard_normal(12)[unit] + 0.2 * rng.standard_normal(48)
         y = rng.standard_normal(12)[unit] + 0.2 * rng.standard_normal(48)
         seed = int(rng.integers(2**31))
-        rejected += (
+        rejected += bool(
             permutation_test(x, y, units=unit, permutations=PERMUTATIONS, seed=seed).p <= LEVEL
         )
-        naive += permutation_test(x, y, permutations=PERMUTATIONS, seed=seed).p <= LEVEL
+        naive += bool(permutation_test(x, y, permutations=PERMUTATIONS, seed=seed).p <= LEVEL)
     assert LOW <= rejected / SETS <= HIGH
     assert naive / SETS > 0.2
 

@@ -48,8 +48,8 @@ def test_partial_within_between_and_simpson() -> None:
     means = [np.array([v[group == g].mean() for g in range(6)]) for v in (x, y)]
     centred = [v - m[group] for v, m in zip((x, y), means, strict=True)]
     assert line["r"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
-    assert line["within_r"] == pytest.approx(np.corrcoef(*centred)[0, 1], abs=1e-12)
-    assert line["between_r"] == pytest.approx(np.corrcoef(*means)[0, 1], abs=1e-12)
+    assert line["within_r"] == pytest.approx(np.corrcoef(centred[0], centred[1])[0, 1], abs=1e-12)
+    assert line["between_r"] == pytest.approx(np.corrcoef(means[0], means[1])[0, 1], abs=1e-12)
     assert line["r"] > 0.9
     assert line["within_r"] < -0.9
     assert line["within_p"] < 0.001

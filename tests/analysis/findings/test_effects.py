@@ -136,11 +136,11 @@ def test_the_figure_fills_what_is_sure(lines: pl.DataFrame) -> None:
     drawn = {}
     for axis in figure.axes:
         for dot in (line for line in axis.lines if line.get_marker() == "o"):
-            name = names[int(dot.get_ydata()[0])]  # type: ignore[arg-type,index]
+            name = names[int(np.asarray(dot.get_ydata())[0])]
             drawn[axis.get_title(), name] = (
-                dot.get_xdata()[0],
+                np.asarray(dot.get_xdata())[0],
                 to_hex(dot.get_markerfacecolor(), keep_alpha=True) != "#00000000",
-            )  # type: ignore[index]
+            )
     assert drawn == {
         (line["axis"], line["metric"]): (
             line["effect"],

@@ -125,7 +125,8 @@ def test_of_many_data_sets_none_is_named() -> None:
     (axis,) = frequencies([DataSet(str(number), {}, {}, classes) for number in range(9)]).axes
     assert axis.get_legend() is None
     (axis,) = frequencies([DataSet(str(number), {}, {}, classes) for number in range(8)]).axes
-    assert len(axis.get_legend().get_texts()) == 8
+    legend = axis.get_legend()
+    assert legend is not None and len(legend.get_texts()) == 8
 
 
 def test_rows_carry_the_floor_and_the_report_the_distance(report: Report) -> None:
@@ -166,15 +167,19 @@ def test_the_distance_can_be_the_response(run: Path) -> None:
 
 
 def test_one_floor_is_a_line_in_the_curves(run: Path, report: Report, tmp_path: Path) -> None:
-    def dashes(made: Report) -> dict[str, list[float]]:
+    def dashes(page: Report) -> dict[str, list[float]]:
         panels = {
-            axis.get_title(loc="left").split(" ")[0]: axis for axis in made.figures["curves"].axes
+            axis.get_title(loc="left").split(" ")[0]: axis for axis in page.figures["curves"].axes
         }
-        found = {
-            name: [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"]
+        heights = {
+            name: [
+                float(np.asarray(line.get_ydata())[0])
+                for line in axis.lines
+                if line.get_linestyle() == "--"
+            ]
             for name, axis in panels.items()
         }
-        return {name: lines for name, lines in found.items() if lines}
+        return {name: lines for name, lines in heights.items() if lines}
 
     assert dashes(report) == {}  # there are two floors
     one = Store(run).read().filter(pl.col("ambiguity") == 0.3)

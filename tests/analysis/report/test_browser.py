@@ -212,9 +212,9 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         if method == "Log.entryAdded" and params["entry"]["level"] == "error"
     ]
     assert not [params for method, params in seen if method == "Runtime.consoleAPICalled"]
-    asked = [
+    requests = [
         params["request"]["url"] for method, params in seen if method == "Network.requestWillBeSent"
     ]
-    assert asked[0] == page.as_uri()  # so requests are seen at all
-    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
-    assert {url for url in asked if url.startswith("file:")} == {page.as_uri()}
+    assert requests[0] == page.as_uri()  # so requests are seen at all
+    assert not [url for url in requests if not url.startswith(("file:", "data:"))]
+    assert {url for url in requests if url.startswith("file:")} == {page.as_uri()}

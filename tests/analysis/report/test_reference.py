@@ -117,8 +117,10 @@ def test_cells_trained_anew_give_the_same_rows(tmp_path: Path) -> None:
     if here != there:
         pytest.skip(f"rows are equal bit for bit on {there} alone, this is {here}")
     assert launch([str(file), "--runs", str(tmp_path), "--serial"]) == 0
-    found, kept = (Store(run).read([c.key for c in cells]) for run in (tmp_path / "reference", RUN))
-    kept = kept.select(found.columns).sort("cell", "epoch").drop(VOLATILE)
+    anew, stored = (
+        Store(run).read([c.key for c in cells]) for run in (tmp_path / "reference", RUN)
+    )
+    stored = stored.select(anew.columns).sort("cell", "epoch").drop(VOLATILE)
     assert_frame_equal(
-        found.sort("cell", "epoch").drop(VOLATILE), kept, check_exact=True, check_dtypes=False
+        anew.sort("cell", "epoch").drop(VOLATILE), stored, check_exact=True, check_dtypes=False
     )

@@ -215,7 +215,7 @@ def test_over_training(made: Made) -> None:
         if metric.direction:
             towards = np.count_nonzero(change < 0 if metric.direction == "lower" else change > 0)
             assert line["towards"] == towards
-            most += towards > 12
+            most += int(towards > 12)
     factor = np.median(last["nc1_cdnv_galanti"].to_numpy() / first["nc1_cdnv_galanti"].to_numpy())
     assert numbers(text_of(report, "Over training")) == [str(most), "5", f"{factor:.3g}"]
 

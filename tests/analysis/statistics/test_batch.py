@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def test_a_test_in_a_batch_equals_the_test_alone() -> None:
     x, y, z = rng.standard_normal((30, 4)), rng.standard_normal((30, 2)), rng.standard_normal(30)
     block, unit = np.repeat(np.arange(3), 10), np.repeat(np.arange(15), 2)
     batch = Batch(permutations=400, seed=3)
-    designs = {
+    designs: dict[str, dict[str, Any]] = {
         "free": {},
         "within": {"within": block},
         "units": {"units": unit},

@@ -22,9 +22,9 @@ def test_detectable_effect_by_published_sample_sizes() -> None:
 
 
 def test_detectable_effect_by_statsmodels() -> None:
-    found = minimum_detectable_r2(40, 3)
-    assert found is not None
-    f = math.sqrt(found / (1 - found))
+    least = minimum_detectable_r2(40, 3)
+    assert least is not None
+    f = math.sqrt(least / (1 - least))
     # FTestPower's nobs is df_denom + df_num + ncc; its noncentrality f^2 nobs
     power = FTestPower().power(effect_size=f, df_denom=1, df_num=35, alpha=0.05, ncc=4)
     assert power == pytest.approx(0.8, abs=1e-6)
