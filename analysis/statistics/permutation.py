@@ -413,6 +413,27 @@ def _orbits(block: Codes, units: ArrayLike | None) -> list[Codes]:
     return [np.array(members, dtype=np.intp) for members in orbits.values()]
 
 
+def permuted_rows(
+    within: ArrayLike, permutations: int, seed: int, rows: int
+) -> tuple[bool, int, Iterator[Codes]]:
+    """Orders of n rows, each moved inside its block of `within` (n,), for other statistics.
+
+    Whether they are all orders, how many, and chunks (c, n) of at most `rows` of them. Raises
+    ValueError where no block has two rows.
+    """
+    labels = np.asarray(within)
+    n = len(labels)
+    orbits = _orbits(codes("within", labels, n), None)
+    total = math.prod(math.factorial(o.shape[1]) ** len(o) for o in orbits)
+    places = np.arange(n, dtype=np.float64)
+    exact = total <= permutations
+    if exact:
+        chunks = _enumerated(places, orbits, total)
+    else:
+        chunks = _random(places, orbits, permutations, seed, rows)
+    return exact, total if exact else permutations, (chunk.astype(np.intp) for chunk in chunks)
+
+
 def _chunk_rows(doubles_per_permutation: int) -> int:
     return max(1, CHUNK_DOUBLES // doubles_per_permutation)
 
