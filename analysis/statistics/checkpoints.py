@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from analysis.statistics.decide import MOST, Decided, settle
 from analysis.statistics.linear import Codes, Floats, codes, finite_columns
-from analysis.statistics.permutation import prepare
+from analysis.statistics.permutation import Prepared, prepare
 from analysis.statistics.within import bootstrap_within
 
 
@@ -62,8 +62,40 @@ def over_training(
     exchanged inside their cell. Cells of one training are left out. Raises ValueError as `decide`
     does, also for two rows of one training at one epoch.
     """
-    columns, response = finite_columns("x", x), finite_columns("y", y)[:, 0]
-    n = len(columns)
+    columns, response = finite_columns("x", x), finite_columns("y", y)
+    shared = shared_courses(cells, units, epochs)
+    metrics = columns if np.ndim(x) == 2 else columns[:, 0]
+    test = prepare_courses(metrics, response, shared)
+    low, high = bootstrap_courses(columns, response, shared, bootstrap=bootstrap, seed=seed)
+    shape = np.shape(x)[1:]
+    return OverTraining(
+        n=len(shared.rows),
+        trainings=len(np.unique(shared.unit)),
+        test=settle(test, permutations=permutations, most=most, seed=seed),
+        low=low.reshape(shape),
+        high=high.reshape(shape),
+    )
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Places `rows` (m,) of the checkpoints of trainings that share their design cell.
+
+    They stand in the order of epochs. For each of them `cell`, `unit` (its training), `block`
+    (cell and epoch: columns are centred there) and `exchange` (cell and epochs of its training:
+    trainings are exchanged there), all (m,).
+    """
+
+    rows: Codes
+    cell: Codes
+    unit: Codes
+    block: Codes
+    exchange: Codes
+
+
+def shared_courses(cells: ArrayLike, units: ArrayLike, epochs: ArrayLike) -> Courses:
+    """Which of n checkpoints are compared with which; raises ValueError as `over_training`."""
+    n = len(np.asarray(units))
     cell, unit = codes("cells", cells, n), codes("units", units, n)
     epoch = codes("epochs", epochs, n)
     if len(np.unique(np.column_stack([unit, epoch]), axis=0)) < n:
@@ -73,27 +105,34 @@ def over_training(
     if not rows.size:
         raise ValueError("no design cell has two trainings: there are no replicates")
     rows = rows[np.argsort(epoch[rows], kind="stable")]  # a unit's rows move in this order
-    columns, response = columns[rows], response[rows]
     cell, unit, epoch = cell[rows], unit[rows], epoch[rows]
-    block = _joint(cell, epoch)
-    test = prepare(
-        columns if np.ndim(x) == 2 else columns[:, 0],
-        response,
-        within=_joint(cell, _course(unit, epoch)),
-        units=unit,
-        centred_in=block,
+    return Courses(rows, cell, unit, _joint(cell, epoch), _joint(cell, _course(unit, epoch)))
+
+
+def prepare_courses(x: ArrayLike, y: ArrayLike, shared: Courses) -> Prepared:
+    """The test of x (n,) or (n, k) and y (n,) over shared courses, before any exchange."""
+    return prepare(
+        np.asarray(x)[shared.rows],
+        np.asarray(y)[shared.rows],
+        within=shared.exchange,
+        units=shared.unit,
+        centred_in=shared.block,
         studentized=True,
     )
-    low, high = bootstrap_within(
-        columns, response, cell, units=unit, blocks=block, bootstrap=bootstrap, seed=seed
-    )
-    shape = np.shape(x)[1:]
-    return OverTraining(
-        n=len(rows),
-        trainings=len(np.unique(unit)),
-        test=settle(test, permutations=permutations, most=most, seed=seed),
-        low=low.reshape(shape),
-        high=high.reshape(shape),
+
+
+def bootstrap_courses(
+    x: ArrayLike, y: ArrayLike, shared: Courses, *, bootstrap: int = 2_000, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """95% interval (low (k,), high (k,)) of the same r, by drawing trainings inside cells."""
+    return bootstrap_within(
+        np.asarray(x)[shared.rows],
+        np.asarray(y)[shared.rows],
+        shared.cell,
+        units=shared.unit,
+        blocks=shared.block,
+        bootstrap=bootstrap,
+        seed=seed,
     )
 
 
@@ -133,12 +172,7 @@ def lead(
     n = len(columns)
     unit, cell = codes("units", units, n), codes("cells", cells, n)
     epoch = codes("epochs", epochs, n)  # in the order of the epochs themselves
-    order = np.lexsort((epoch, unit))
-    a, b, c = order[:-2], order[1:-1], order[2:]
-    same = unit[a] == unit[c]
-    if not same.any():
-        raise ValueError("no training has three checkpoints: nothing can follow a change")
-    a, b, c = a[same], b[same], c[same]
+    a, b, c = successive(unit, epoch)
     shared: dict[str, Any] = {
         "cells": cell[a],
         "units": unit[a],
@@ -151,3 +185,17 @@ def lead(
         over_training(first.reshape(shape), (response[c] - response[b])[:, 0], **shared),
         over_training(later.reshape(shape), (response[b] - response[a])[:, 0], **shared),
     )
+
+
+def successive(units: ArrayLike, epochs: ArrayLike) -> tuple[Codes, Codes, Codes]:
+    """Places (m,) of three checkpoints of one training in a row, among n in any order.
+
+    Raises ValueError where no training has three.
+    """
+    unit = codes("units", units, len(np.asarray(units)))
+    order = np.lexsort((np.asarray(epochs), unit))
+    a, b, c = order[:-2], order[1:-1], order[2:]
+    same = unit[a] == unit[c]
+    if not same.any():
+        raise ValueError("no training has three checkpoints: nothing can follow a change")
+    return a[same], b[same], c[same]
