@@ -91,7 +91,7 @@ def within_cells(
     low, high = bootstrap_within(
         metrics, response, cell, covariates=given, bootstrap=bootstrap, seed=seed
     )
-    by_cell = _by_cell(metrics, response, cell, labels, given)
+    by_cell = correlations_by_cell(metrics, response, labels, covariates=given)
     sizes = [one.n for one in by_cell]
     meta = tuple(
         meta_of_correlations([one.r[column] for one in by_cell], sizes)
@@ -110,11 +110,18 @@ def within_cells(
     )
 
 
-def _by_cell(
-    x: Floats, y: Floats, cell: Codes, labels: ArrayLike, covariates: Floats | None
+def correlations_by_cell(
+    x: ArrayLike, y: ArrayLike, cells: ArrayLike, *, covariates: ArrayLike | None = None
 ) -> tuple[CellCorrelation, ...]:
-    removed = nuisance(len(y), within=cell, covariates=covariates)
-    left_x, left_y = removed.residual(x), removed.residual(y[:, None])[:, 0]
+    """r of x (n,) or (n, k) and y (n,) in each cell (n,), of residuals where covariates are given.
+
+    Raises ValueError for null input.
+    """
+    metrics, response = finite_columns("x", x), finite_columns("y", y)
+    labels = np.asarray(cells)
+    cell = codes("cells", labels, len(metrics))
+    removed = nuisance(len(response), within=cell, covariates=covariates)
+    left_x, left_y = removed.residual(metrics), removed.residual(response)[:, 0]
     flat_x, flat_y = FLAT * np.linalg.norm(left_x, axis=0), FLAT * np.linalg.norm(left_y)
     lines = []
     for label in np.unique(cell):
@@ -124,7 +131,7 @@ def _by_cell(
         varies = (size_a > flat_x) & (size_b > flat_y)
         size = np.where(varies, size_a * size_b, 1.0)
         r = np.where(varies, np.clip(b @ a / size, -1.0, 1.0), np.nan)
-        lines.append(CellCorrelation(np.asarray(labels)[rows[0]], len(rows), r))
+        lines.append(CellCorrelation(labels[rows[0]], len(rows), r))
     return tuple(lines)
 
 
