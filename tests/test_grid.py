@@ -33,9 +33,11 @@ def cells(**changes: Any) -> tuple[Cell, ...]:
 
 
 def test_grid_is_the_product_of_its_axes_in_order() -> None:
-    found = cells(grid={"width": [32, 64], "epochs": [1, 2, 3], "seed": [0, 1]})
-    assert len(found) == 12
-    assert [(c.config.model.width, c.config.train.epochs, c.config.seed) for c in found][:3] == [
+    grid_cells = cells(grid={"width": [32, 64], "epochs": [1, 2, 3], "seed": [0, 1]})
+    assert len(grid_cells) == 12
+    assert [(c.config.model.width, c.config.train.epochs, c.config.seed) for c in grid_cells][
+        :3
+    ] == [
         (32, 1, 0),
         (32, 1, 1),
         (32, 2, 0),
@@ -43,13 +45,13 @@ def test_grid_is_the_product_of_its_axes_in_order() -> None:
 
 
 def test_grids_unite_without_duplicates() -> None:
-    found = cells(
+    grid_cells = cells(
         grid=[
             {"width": [32, 64], "depth": [1], "epochs": [1]},
             {"width": [64], "depth": [1, 2], "epochs": [1]},
         ]
     )
-    assert sorted((c.config.model.width, c.config.model.depth) for c in found) == [
+    assert sorted((c.config.model.width, c.config.model.depth) for c in grid_cells) == [
         (32, 1),
         (64, 1),
         (64, 2),
@@ -57,16 +59,16 @@ def test_grids_unite_without_duplicates() -> None:
 
 
 def test_precisions_share_one_training_and_seeds_do_not() -> None:
-    found = cells(grid={"precision": ["fp32", "int8", "int4-g32"], "seed": [0, 1]})
-    groups = trainings(found)
+    grid_cells = cells(grid={"precision": ["fp32", "int8", "int4-g32"], "seed": [0, 1]})
+    groups = trainings(grid_cells)
     assert [len(group.cells) for group in groups] == [3, 3]
-    assert len({cell.key for cell in found}) == 6
+    assert len({cell.key for cell in grid_cells}) == 6
 
 
 def test_measuring_differently_is_another_cell_of_the_same_training() -> None:
-    found = cells(grid={"measure.min_count": [1, 10]})
-    assert len({cell.key for cell in found}) == 2
-    assert len({cell.training_key for cell in found}) == 1
+    grid_cells = cells(grid={"measure.min_count": [1, 10]})
+    assert len({cell.key for cell in grid_cells}) == 2
+    assert len({cell.training_key for cell in grid_cells}) == 1
 
 
 def test_where_it_runs_is_no_part_of_the_key() -> None:
@@ -81,10 +83,10 @@ def test_a_default_written_out_changes_no_key() -> None:
 
 
 def test_seeds_follow_the_seed_unless_given() -> None:
-    found = cells(grid={"seed": [3]})[0].config.train
-    assert (found.init_seed, found.shuffle_seed) == (3, 3)
-    found = cells(grid={"seed": [3]}, train={"init_seed": 7})[0].config.train
-    assert (found.init_seed, found.shuffle_seed) == (7, 3)
+    train_config = cells(grid={"seed": [3]})[0].config.train
+    assert (train_config.init_seed, train_config.shuffle_seed) == (3, 3)
+    train_config = cells(grid={"seed": [3]}, train={"init_seed": 7})[0].config.train
+    assert (train_config.init_seed, train_config.shuffle_seed) == (7, 3)
 
 
 def test_a_cell_takes_only_the_options_its_precision_uses() -> None:
@@ -112,8 +114,8 @@ def test_a_field_added_later_changes_no_key_while_neutral() -> None:
 
 def test_rules_change_settings_of_some_cells() -> None:
     rules = [{"when": {"depth": [8, 12]}, "set": {"train.batch_size": 4, "resources.gpus": 1}}]
-    found = cells(grid={"depth": [1, 8, 12]}, rules=rules)
-    assert [(c.config.train.batch_size, c.resources.gpus) for c in found] == [
+    grid_cells = cells(grid={"depth": [1, 8, 12]}, rules=rules)
+    assert [(c.config.train.batch_size, c.resources.gpus) for c in grid_cells] == [
         (16, 0.0),
         (4, 1.0),
         (4, 1.0),
@@ -152,18 +154,20 @@ SIZE = Estimate(
 
 
 def test_plan_leaves_out_what_is_done_or_failed() -> None:
-    found = cells(grid={"precision": ["fp32", "int8"], "seed": [0, 1, 2]})
-    done = {found[0].key, found[2].key, found[3].key}
-    seen = plan(found, done=done, failed={found[4].key}, size=lambda cell: SIZE)
+    grid_cells = cells(grid={"precision": ["fp32", "int8"], "seed": [0, 1, 2]})
+    done = {grid_cells[0].key, grid_cells[2].key, grid_cells[3].key}
+    seen = plan(grid_cells, done=done, failed={grid_cells[4].key}, size=lambda cell: SIZE)
     assert [[cell.key for cell in t.cells] for t in seen.pending] == [
-        [found[1].key],
-        [found[5].key],
+        [grid_cells[1].key],
+        [grid_cells[5].key],
     ]
-    assert seen.retrained == {found[5].training_key}
+    assert seen.retrained == {grid_cells[5].training_key}
     assert seen.measured_only == set()
-    kept = plan(found, done=done, kept=lambda training: True, size=lambda cell: SIZE)
-    assert kept.retrained == set()
-    assert all(kept.costs[key].tokens == 0 for key in kept.measured_only)
+    measured_plan = plan(
+        grid_cells, done=done, kept=lambda training: True, size=lambda cell: SIZE
+    )
+    assert measured_plan.retrained == set()
+    assert all(measured_plan.costs[key].tokens == 0 for key in measured_plan.measured_only)
 
 
 @pytest.mark.parametrize(
@@ -177,14 +181,14 @@ def test_cost_counts_the_parameters_that_the_paper_states(
     width: int, depth: int, millions: float
 ) -> None:
     cell = cells(model={"heads": 16}, grid={"width": [width], "depth": [depth], "epochs": [2]})[0]
-    found = cost(trainings([cell])[0], SIZE)
-    assert found.parameters is not None
-    assert found.parameters / 1e6 == pytest.approx(millions, rel=0.01)
-    assert found.tokens == 2 * 10 * 127  # two epochs of ten rows of 127 tokens, 100 of them samples
+    price = cost(trainings([cell])[0], SIZE)
+    assert price.parameters is not None
+    assert price.parameters / 1e6 == pytest.approx(millions, rel=0.01)
+    assert price.tokens == 2 * 10 * 127  # two epochs of ten rows of 127 tokens, 100 of them samples
     # at each epoch 0, 1, 2: samples of the training subset 1,000, agreement 1,000, validation 100;
     # 1.27 tokens each
-    assert found.flops == pytest.approx(found.parameters * (6 * 2_540 + 2 * 3 * 2_100 * 1.27))
-    assert found.disk == 4 * found.parameters * 3
+    assert price.flops == pytest.approx(price.parameters * (6 * 2_540 + 2 * 3 * 2_100 * 1.27))
+    assert price.disk == 4 * price.parameters * 3
 
 
 def test_cost_counts_the_fine_tuning_of_every_measured_checkpoint() -> None:

@@ -56,7 +56,7 @@ DATA: dict[str, dict[str, Any]] = {
     "text": {"context": 16, "train_tokens": 1600, "val_tokens": 800},
     "balanced": {"context": 16, "quota": 20, "min_class_count": 200},
     "stories": {"words_per_list": 2, "context": 16, "train_tokens": 1600, "val_tokens": 800},
-    "images": {"quota": 12},
+    "images": {"quota": 12, "val_fraction": 0.05},
     "free": {"classes": 3, "quota": 12},
 }
 READ = {"tokens": "stories", "images": "images", "samples": "free"}

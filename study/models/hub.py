@@ -21,7 +21,7 @@ from study.models.base import FeatureModel
 from study.models.config import ModelError
 from study.models.hub_config import PretrainedModel
 from study.models.kinds import kind_names
-from study.models.own import FAMILY, OwnModel
+from study.models.native import FAMILY, NativeModel
 from study.models.transformer import Architecture, Transformer
 from study.settings.notices import without_notices_of_torchao
 from study.store.atomic import replacing, write_atomically
@@ -144,7 +144,7 @@ def load_pretrained(
 
 def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> None:
     """Raise ModelError unless `model` takes inputs of this shape."""
-    if isinstance(model, OwnModel):
+    if isinstance(model, NativeModel):
         if not model.takes(input_shape):
             raise ModelError(
                 f"{path} takes inputs of shape {model.input_shape}, the data have {input_shape}"
@@ -188,7 +188,7 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
         tensors: dict[str, Tensor] = dict(model.named_parameters())
         if model.architecture.family == "gpt_neo":
             tensors = _to_hugging_face(tensors)
-    elif isinstance(model, OwnModel):
+    elif isinstance(model, NativeModel):
         config, tensors = model.description(), model.state_dict()
     elif isinstance(model, HubModel):
         tensors = {
@@ -234,7 +234,7 @@ def _through_transformers(name: str, revision: str | None) -> FeatureModel:
 
 
 def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureModel:
-    """The model that `OwnModel.description` described, with its weights.
+    """The model that `NativeModel.description` described, with its weights.
 
     Raises ModelError where the two do not fit each other.
     """

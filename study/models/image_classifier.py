@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 from torch import Tensor, nn
 
 from study.models.config import ModelError
-from study.models.own import OwnModel, make_head
+from study.models.native import NativeModel, make_head
 from study.models.vision_config import ImageModel
 
 
@@ -23,7 +23,7 @@ class Body:
     width: int
 
 
-class ImageClassifier(OwnModel):
+class ImageClassifier(NativeModel):
     """`head(neck(blocks(stem(x))))` for images (B, channels, height, width)."""
 
     settings: ImageModel

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from study.models.config import ModelError
-from study.models.own import OwnModel, make_head
+from study.models.native import NativeModel, make_head
 from study.models.vision_config import UnconstrainedFeatures
 
 
-class FreeFeatures(OwnModel):
+class FreeFeatures(NativeModel):
     """Features are a table with one row for every training sample.
 
     The input of a sample is its number. Rows start normal(0, 1 / width), so of length about 1.

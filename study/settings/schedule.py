@@ -8,7 +8,7 @@ s = (progress - warmup) / (1 - warmup).
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, assert_never
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -115,3 +115,5 @@ def learning_rate(schedule: Schedule, progress: float) -> float:
             return math.pow(gamma, sum(milestone <= s for milestone in milestones))
         case WSD(decay=decay, floor=floor):
             return 1.0 if s <= 1 - decay else 1 - (1 - floor) * (s - (1 - decay)) / decay
+        case _:
+            assert_never(schedule)

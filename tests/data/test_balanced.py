@@ -52,13 +52,13 @@ def test_every_class_has_its_quota_and_every_window_is_of_its_split(
 ) -> None:
     data = load(tmp_path, quota=40, val_quota=5, context=12, vocabulary=vocabulary)
     cut = round(0.9 * len(TEXT))
-    found = windows(data, "train")
-    assert all(len(window) == 12 and window in TEXT[:cut] for window in found)
-    counts = collections.Counter(window[-1] for window in found)
+    texts = windows(data, "train")
+    assert all(len(window) == 12 and window in TEXT[:cut] for window in texts)
+    counts = collections.Counter(window[-1] for window in texts)
     frequent = {letter for letter, n in collections.Counter(TEXT[11:cut]).items() if n >= 40}
     assert counts == dict.fromkeys(frequent, 40)
     assert {data.class_names[c]: int(n) for c, n in enumerate(data.class_counts) if n} == counts
-    assert len(found) == len(data.train) == data.train.samples == data.facts["samples"]
+    assert len(texts) == len(data.train) == data.train.samples == data.facts["samples"]
     val = windows(data, "val")
     assert all(window in TEXT[cut:] for window in val)
     in_val = collections.Counter(TEXT[cut + 11 :])
@@ -80,10 +80,10 @@ def test_without_a_quota_the_rarest_class_sets_it(tmp_path: Path) -> None:
 def test_target_classes_are_the_most_frequent(tmp_path: Path) -> None:
     data = load(tmp_path, quota=10, target_classes=5, context=8)
     counts = collections.Counter(TEXT[7 : round(0.9 * len(TEXT))])
-    chosen = {window[-1] for window in windows(data, "train")}
-    assert len(chosen) == 5
-    assert min(counts[letter] for letter in chosen) >= max(
-        n for letter, n in counts.items() if letter not in chosen
+    targets = {window[-1] for window in windows(data, "train")}
+    assert len(targets) == 5
+    assert min(counts[letter] for letter in targets) >= max(
+        n for letter, n in counts.items() if letter not in targets
     )
     assert data.classes == len(set(TEXT))  # the others are still inputs
 
@@ -121,15 +121,15 @@ def test_places_are_chosen_uniformly(block: int, monkeypatch: pytest.MonkeyPatch
 
 def test_duplicates_against_a_count_by_hand() -> None:
     rows = ["abx", "abx", "aby", "cdx", "cdx", "efz", "ghy", "abx"]
-    found = duplicate_facts(np.array([[ord(letter) for letter in row] for row in rows]))
+    facts = duplicate_facts(np.array([[ord(letter) for letter in row] for row in rows]))
     by_context: dict[str, list[str]] = collections.defaultdict(list)
     for row in rows:
         by_context[row[:2]].append(row[2])
-    assert found["duplicate_contexts"] == 6  # ab four times, cd twice
-    assert found["conflicting_contexts"] == 4  # ab alone
-    assert found["train_accuracy_bound"] == pytest.approx(7 / 8)
+    assert facts["duplicate_contexts"] == 6  # ab four times, cd twice
+    assert facts["conflicting_contexts"] == 4  # ab alone
+    assert facts["train_accuracy_bound"] == pytest.approx(7 / 8)
     # ab: x three times of four, y once; the other contexts leave no doubt.
-    assert found["train_loss_bound"] == pytest.approx(-(3 * math.log(3 / 4) + math.log(1 / 4)) / 8)
+    assert facts["train_loss_bound"] == pytest.approx(-(3 * math.log(3 / 4) + math.log(1 / 4)) / 8)
 
 
 def test_duplicate_facts_reach_the_data_set(tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_imbalance_reaches_training_but_not_validation(tmp_path: Path) -> None:
 def test_estimate_of_balanced_windows(tmp_path: Path) -> None:
     settings = {"quota": 30, "context": 8, "imbalance_ratio": 3}
     data = load(tmp_path, **settings)
-    found = estimate(
+    size = estimate(
         BalancedData(source="text.txt", **settings), base=tmp_path, cache=tmp_path / "cache"
     )
-    assert found is not None
-    assert (found.train_rows, found.train_samples, found.classes) == (
+    assert size is not None
+    assert (size.train_rows, size.train_samples, size.classes) == (
         len(data.train),
         data.train.samples,
         data.classes,

@@ -162,10 +162,10 @@ def test_digits_are_split_by_seed_and_standardised(tmp_path: Path) -> None:
     flat = np.concatenate([inputs, val_inputs]).reshape(1797, 64)
     scale = 16 / (flat.max() - flat.min())
     pixels = np.rint((flat - flat.min()) * scale)
-    found = collections.Counter(
+    counts = collections.Counter(
         zip(map(bytes, pixels.astype(np.uint8)), [*targets, *val_targets], strict=True)
     )
-    assert found == collections.Counter(
+    assert counts == collections.Counter(
         zip(map(bytes, digits.data.astype(np.uint8)), digits.target, strict=True)
     )
     other = load(tmp_path, seed=1)
@@ -322,15 +322,15 @@ def test_known_names_are_fetched_from_the_hub(
     )
     rows = {"img": [Image.fromarray(p) for p in pixels], "label": labels.tolist()}
     table = datasets.Dataset.from_dict(rows, features=features)
-    asked = []
+    requests = []
 
     def load_dataset(name: str, **options: Any) -> datasets.DatasetDict:
-        asked.append((name, options["revision"]))
+        requests.append((name, options["revision"]))
         return datasets.DatasetDict({"train": table, "test": table})
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     data = load(tmp_path, source="cifar10")
-    assert asked == [("uoft-cs/cifar10", None)]
+    assert requests == [("uoft-cs/cifar10", None)]
     inputs, targets = everything(data.val)
     expected = pixels.transpose(0, 3, 1, 2)
     np.testing.assert_allclose(inputs, standardised(expected, expected), atol=1e-5)
@@ -348,9 +348,9 @@ def test_imbalance_and_quota_act_on_training_images_alone(tmp_path: Path) -> Non
     assert slope.class_counts.tolist() == [round(smallest * 100 ** (-k / 9)) for k in range(10)]
     assert slope.facts["samples"] == len(slope.train) == slope.train.samples
     whole = {image.tobytes() for image in undone(plain)}
-    chosen = [image.tobytes() for image in undone(step)]
-    assert len(set(chosen)) == len(chosen)
-    assert set(chosen) <= whole
+    images_used = [image.tobytes() for image in undone(step)]
+    assert len(set(images_used)) == len(images_used)
+    assert set(images_used) <= whole
     with pytest.raises(
         DataError, match=r"data.quota: class \d has \d+ training images, 170 are asked for"
     ):
@@ -380,15 +380,15 @@ def test_label_noise_changes_the_share_asked_for_and_no_image(tmp_path: Path) ->
 
 def test_estimate_of_images(tmp_path: Path) -> None:
     settings = {"quota": 50, "imbalance_ratio": 5}
-    found = estimate(ImagesData(**settings), base=tmp_path, cache=tmp_path)
+    size = estimate(ImagesData(**settings), base=tmp_path, cache=tmp_path)
     data = load(tmp_path, **settings)
-    assert found is not None
-    assert (found.train_rows, found.val_samples, found.classes) == (
+    assert size is not None
+    assert (size.train_rows, size.val_samples, size.classes) == (
         len(data.train),
         len(data.val),
         data.classes,
     )
-    assert found.input_shape == data.input_shape
+    assert size.input_shape == data.input_shape
 
 
 def damage_idx(folder: Path, case: str) -> None:

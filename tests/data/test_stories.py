@@ -105,7 +105,7 @@ class Filter:
         slots = max(story_words.MEMORY.values()) + 1
         memories = list(itertools.product(range(self.size), repeat=slots))
         states = {(0, 0, memory): 1 / len(memories) for memory in memories}
-        found = []
+        values = []
         for word in words[1:]:
             after: dict[tuple[int, int, tuple[int, ...]], float] = collections.defaultdict(float)
             for (sentence, place, memory), probability in states.items():
@@ -121,9 +121,9 @@ class Filter:
                         if emitted == word and likelihood > 0:
                             after[s, i, told] += probability * chance * likelihood
             total = sum(after.values())
-            found.append(-math.log(total))
+            values.append(-math.log(total))
             states = {state: probability / total for state, probability in after.items()}
-        return found
+        return values
 
 
 def test_entropy_and_surprise_agree_with_a_hidden_markov_filter() -> None:
@@ -182,8 +182,10 @@ def test_words_and_sentences_keep_what_the_entropy_rests_on() -> None:
     assert len(set(words)) == len(words) == 8 * 40
     assert not fixed & set(words)
     assert {len(words) for words in story_words.WORDS.values()} == {40}
-    told = {story_words.MEMORY[part.strip("{*}")] for part in sentences[0] if part.endswith("*}")}
-    assert told == set(story_words.MEMORY.values())
+    memories = {
+        story_words.MEMORY[part.strip("{*}")] for part in sentences[0] if part.endswith("*}")
+    }
+    assert memories == set(story_words.MEMORY.values())
     recalled = collections.Counter(
         part.strip("{}") for s in sentences[1:] for part in s if part.startswith("{")
     )
@@ -253,11 +255,11 @@ def test_data_set_of_stories(tmp_path: Path) -> None:
     val_rows = {row.tobytes() for row in data.val.batch(np.arange(50))[0].numpy()}
     assert len(train_rows & val_rows) < 5
     assert data.facts["val_ideal_loss"] == pytest.approx(data.facts["entropy_floor"], rel=0.1)
-    found = estimate(
+    size = estimate(
         StoriesData(train_tokens=64 * 300, words_per_list=5), base=tmp_path, cache=tmp_path
     )
-    assert found is not None
-    assert (found.train_rows, found.train_samples, found.classes) == (
+    assert size is not None
+    assert (size.train_rows, size.train_samples, size.classes) == (
         300,
         data.train.samples,
         data.classes,
@@ -266,9 +268,9 @@ def test_data_set_of_stories(tmp_path: Path) -> None:
 
 def test_estimate_of_determined_samples_is_the_expectation(tmp_path: Path) -> None:
     settings = {"train_tokens": 64 * 3000, "predict": "determined"}
-    found = estimate(StoriesData(**settings), base=tmp_path, cache=tmp_path)
-    assert found is not None
-    assert found.train_samples == pytest.approx(load(tmp_path, **settings).train.samples, rel=0.02)
+    size = estimate(StoriesData(**settings), base=tmp_path, cache=tmp_path)
+    assert size is not None
+    assert size.train_samples == pytest.approx(load(tmp_path, **settings).train.samples, rel=0.02)
 
 
 @pytest.mark.parametrize(

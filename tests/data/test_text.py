@@ -279,14 +279,14 @@ def test_estimate_knows_what_was_built(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert estimate(settings, base=tmp_path, cache=cache) is None
     data = load_data(settings, base=tmp_path, cache=cache)
-    found = estimate(settings, base=tmp_path, cache=cache)
-    assert found is not None
-    assert (found.train_rows, found.train_samples, found.val_samples) == (
+    size = estimate(settings, base=tmp_path, cache=cache)
+    assert size is not None
+    assert (size.train_rows, size.train_samples, size.val_samples) == (
         len(data.train),
         data.train.samples,
         data.val.samples,
     )
-    assert found.classes == data.classes
+    assert size.classes == data.classes
     assert (
         estimate(TextData(source="text.txt", val_fraction=0.3), base=tmp_path, cache=cache) is None
     )
@@ -333,12 +333,12 @@ except DataError as fault:
 """
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert "cannot load" in found.stdout
-    assert "owner/" in found.stdout
-    assert "give a" in found.stdout
+    assert "cannot load" in process.stdout
+    assert "owner/" in process.stdout
+    assert "give a" in process.stdout
 
 
 @shared_files

@@ -75,9 +75,9 @@ def pinv_trace(within: Array, means: Array) -> float:
                 m[c, k] = mu[c, k] - centre[k]
         values, vectors = mpmath.eigsy(m.T * m / classes)
         order = sorted(range(dim), key=lambda i: values[i], reverse=True)[: min(classes - 1, dim)]
-        kept = [i for i in order if values[i] > dim * np.finfo(float).eps * values[order[0]]]
+        large = [i for i in order if values[i] > dim * np.finfo(float).eps * values[order[0]]]
         return float(
-            sum((vectors[:, i].T * sigma * vectors[:, i])[0] / values[i] for i in kept) / classes
+            sum((vectors[:, i].T * sigma * vectors[:, i])[0] / values[i] for i in large) / classes
         )
 
 

@@ -43,11 +43,11 @@ class TokenRows:
         if self.before is not None:
             self.before(self.batches)
         self.batches += 1
-        chosen = self.tokens[torch.from_numpy(np.asarray(rows))]
-        targets = chosen[:, 1:].clone()
+        chunks = self.tokens[torch.from_numpy(np.asarray(rows))]
+        targets = chunks[:, 1:].clone()
         if self.last_only:
             targets[:, :-1] = IGNORE
-        return chosen[:, :-1], targets
+        return chunks[:, :-1], targets
 
 
 def dataset(

@@ -38,10 +38,10 @@ class Tokens:
         return len(self) * T * 2 // 3
 
     def batch(self, rows: Ints) -> tuple[Tensor, Tensor]:
-        chosen = self.tokens[torch.from_numpy(rows)]
-        targets = chosen[:, 1:].clone()
+        chunks = self.tokens[torch.from_numpy(rows)]
+        targets = chunks[:, 1:].clone()
         targets[:, ::3] = IGNORE
-        return chosen[:, :-1], targets
+        return chunks[:, :-1], targets
 
 
 class Model(FeatureModel):
@@ -76,9 +76,9 @@ def dataset(rows: int = 40) -> Dataset:
 
 def samples(model: Model, split: Tokens, rows: Ints | None = None) -> tuple[Tensor, Tensor]:
     inputs, targets = split.batch(np.arange(len(split)) if rows is None else rows)
-    wanted = targets.reshape(-1) != IGNORE
+    positions = targets.reshape(-1) != IGNORE
     with torch.no_grad():
-        return model.features(inputs).reshape(-1, D)[wanted], targets.reshape(-1)[wanted]
+        return model.features(inputs).reshape(-1, D)[positions], targets.reshape(-1)[positions]
 
 
 def moments(model: Model, split: Tokens, rows: Ints | None = None) -> ClassMoments:
@@ -90,49 +90,51 @@ def moments(model: Model, split: Tokens, rows: Ints | None = None) -> ClassMomen
 def test_columns_equal_direct_computation() -> None:
     data, model, other = dataset(), Model(0), Model(3)
     measure = MeasureConfig(min_count=10)
-    found = collect(
+    measurement = collect(
         {"ref": model, "other": other}, data, measure, seed=0, device=CPU, reference="ref"
     )["other"]
     expected = collapse_metrics(moments(other, data.train), other.head.weight, min_count=10)
     for column, value in expected.items():
-        assert found.values[column] == (
+        assert measurement.values[column] == (
             value if value is None else pytest.approx(value, rel=1e-12)
         ), column
     h, y = samples(other, data.val)
     logits = F.linear(h.double(), other.head.weight.double(), other.head.bias.double())
     decided = logits.argmax(1)
-    assert found.values["val_loss"] == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
-    assert found.values["perplexity"] == pytest.approx(
+    assert measurement.values["val_loss"] == pytest.approx(
+        F.cross_entropy(logits, y).item(), rel=1e-6
+    )
+    assert measurement.values["perplexity"] == pytest.approx(
         F.cross_entropy(logits, y).exp().item(), rel=1e-6
     )
-    assert found.values["val_accuracy"] == pytest.approx(accuracy_score(y, decided))
-    assert found.values["val_top5_accuracy"] == pytest.approx(
+    assert measurement.values["val_accuracy"] == pytest.approx(accuracy_score(y, decided))
+    assert measurement.values["val_top5_accuracy"] == pytest.approx(
         top_k_accuracy_score(y, logits.detach().numpy(), k=5, labels=range(V))
     )
     h_train, y_train = samples(other, data.train)
     train_logits = F.linear(h_train.double(), other.head.weight.double(), other.head.bias.double())
     train_loss = F.cross_entropy(train_logits, y_train).item()
-    assert found.values["train_loss"] == pytest.approx(train_loss, rel=1e-6)
-    assert found.values["generalization_gap"] == pytest.approx(
-        found.values["val_loss"] - train_loss, abs=1e-6
+    assert measurement.values["train_loss"] == pytest.approx(train_loss, rel=1e-6)
+    assert measurement.values["generalization_gap"] == pytest.approx(
+        measurement.values["val_loss"] - train_loss, abs=1e-6
     )
     means = torch.stack([h_train[y_train == c].double().mean(0) for c in range(V)])
     nearest = torch.cdist(h.double(), means).argmin(1)
-    assert found.values["nc4_agreement"] == pytest.approx(accuracy_score(decided, nearest))
-    assert found.values["ncc_accuracy"] == pytest.approx(accuracy_score(y, nearest))
-    assert found.values["nc4_unmeasured_share"] == 0
+    assert measurement.values["nc4_agreement"] == pytest.approx(accuracy_score(decided, nearest))
+    assert measurement.values["ncc_accuracy"] == pytest.approx(accuracy_score(y, nearest))
+    assert measurement.values["nc4_unmeasured_share"] == 0
 
 
 def test_reference_means_columns_equal_direct_computation() -> None:
     data, model, other = dataset(), Model(0), Model(3)
-    found = collect(
+    measurement = collect(
         {"ref": model, "other": other}, data, MeasureConfig(), seed=0, device=CPU, reference="ref"
     )
     reference, own = moments(model, data.train), moments(other, data.train)
     drift = reference_drift(own, reference, other.head.weight)
     h, y = samples(other, data.val)
     agreement = NearestCentre(reference).agreement(h, y, other.head.weight, other.head.bias)
-    values = found["other"].values
+    values = measurement["other"].values
     assert values["mean_drift"] == pytest.approx(drift["mean_drift"], rel=1e-12)
     assert values["nc3_cosine_mean_refmeans"] == pytest.approx(
         drift["nc3_cosine_mean_refmeans"], rel=1e-12
@@ -143,7 +145,7 @@ def test_reference_means_columns_equal_direct_computation() -> None:
     assert values["logits_error"] == pytest.approx(
         ((z - z_ref).norm() / z_ref.norm()).item(), rel=1e-5
     )
-    assert "mean_drift" not in found["ref"].values
+    assert "mean_drift" not in measurement["ref"].values
 
 
 def test_a_model_measures_the_same_alone_and_in_company() -> None:
@@ -220,18 +222,19 @@ def test_images_are_shown_by_their_size() -> None:
 
 def test_inner_layers_have_rows_of_their_own() -> None:
     data, model = dataset(), Model(0)
-    found = collect({"a": model}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    measurement = collect({"a": model}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
     assert (
-        found.values == collect({"a": model}, data, MeasureConfig(), seed=0, device=CPU)["a"].values
+        measurement.values
+        == collect({"a": model}, data, MeasureConfig(), seed=0, device=CPU)["a"].values
     )
     m = ClassMoments(V, D, scatter=True)
     inputs, targets = data.train.batch(np.arange(len(data.train)))
-    wanted = targets.reshape(-1) != IGNORE
+    positions = targets.reshape(-1) != IGNORE
     with torch.no_grad():
-        h = model.block(model.embedding(inputs)).reshape(-1, D)[wanted]
-    m.update(h, targets.reshape(-1)[wanted])
+        h = model.block(model.embedding(inputs)).reshape(-1, D)[positions]
+    m.update(h, targets.reshape(-1)[positions])
     expected = collapse_metrics(m, model.head.weight)
-    layer = found.layers["block1"]
+    layer = measurement.layers["block1"]
     for column in ("nc1_ratio", "nc1_pinv", "nc2_etf_error", "gnc2_log_distance_std"):
         assert layer.values[column] == pytest.approx(expected[column], rel=1e-12)
     assert layer.values["nc3_cosine_mean"] is None
@@ -251,9 +254,9 @@ def test_a_measured_subset_is_seeded_nested_and_no_larger_than_asked() -> None:
 def test_training_subset_is_what_moments_see() -> None:
     data, model = dataset(), Model(0)
     measure = MeasureConfig(train_tokens=100, min_count=1)
-    found = collect({"a": model}, data, measure, seed=5, device=CPU)["a"]
+    measurement = collect({"a": model}, data, measure, seed=5, device=CPU)["a"]
     expected = moments(model, data.train, measured_rows(data.train, 100, 5))
-    assert found.values["samples_measured"] == int(expected.counts.sum()) <= 100
+    assert measurement.values["samples_measured"] == int(expected.counts.sum()) <= 100
 
 
 def test_a_model_in_training_mode_is_refused() -> None:
@@ -306,7 +309,7 @@ def test_logits_that_overflow_leave_no_score_behind() -> None:
     model = Model(0)
     with torch.no_grad():
         model.head.weight.mul_(3e38)
-    found = collect({"model": model}, dataset(), MeasureConfig(), seed=0, device=CPU)["model"]
+    measurement = collect({"model": model}, dataset(), MeasureConfig(), seed=0, device=CPU)["model"]
     for column in (
         "val_loss",
         "val_accuracy",
@@ -314,5 +317,5 @@ def test_logits_that_overflow_leave_no_score_behind() -> None:
         "val_calibration_error",
         "train_accuracy",
     ):
-        assert found.values[column] is None
-        assert "not finite" in found.reasons[column]
+        assert measurement.values[column] is None
+        assert "not finite" in measurement.reasons[column]

@@ -61,18 +61,18 @@ def test_decisions_and_shares_equal_loops(engine: Engine, dtype: torch.dtype, bi
     y, measured = labels.numpy(), (counts >= 10).numpy()
 
     centre = NearestCentre(moments_with(means, counts), engine=engine)
-    found = centre.agreement(features, labels, weight, bias)
+    agreement = centre.agreement(features, labels, weight, bias)
 
     np.testing.assert_array_equal(centre.nearest(features).numpy(), nearest)
-    assert found.nc4_agreement == pytest.approx(np.mean(linear == nearest))
-    assert found.ncc_accuracy == pytest.approx(np.mean(nearest == y))
-    assert found.linear_accuracy == pytest.approx(np.mean(linear == y))
-    assert found.unmeasured_share == pytest.approx(np.mean(~measured[y] | ~measured[linear]))
-    assert 0 < found.nc4_agreement < 1
-    assert 0 < found.unmeasured_share < 1
+    assert agreement.nc4_agreement == pytest.approx(np.mean(linear == nearest))
+    assert agreement.ncc_accuracy == pytest.approx(np.mean(nearest == y))
+    assert agreement.linear_accuracy == pytest.approx(np.mean(linear == y))
+    assert agreement.unmeasured_share == pytest.approx(np.mean(~measured[y] | ~measured[linear]))
+    assert 0 < agreement.nc4_agreement < 1
+    assert 0 < agreement.unmeasured_share < 1
     for c in range(classes):
-        assert found.samples[c] == (y == c).sum()
-        assert found.agreed[c] == ((linear == nearest) & (y == c)).sum()
+        assert agreement.samples[c] == (y == c).sum()
+        assert agreement.agreed[c] == ((linear == nearest) & (y == c)).sum()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -248,7 +248,7 @@ def test_reference_means_of_a_quantized_model() -> None:
     reference.update(features, labels)
     moved.update(quantized, labels)
 
-    found = reference_drift(moved, reference, weight)
+    columns = reference_drift(moved, reference, weight)
 
     _, mu, _, _ = brute.class_moments(features.numpy(), labels.numpy(), 12)
     _, mu_q, _, _ = brute.class_moments(quantized.numpy(), labels.numpy(), 12)
@@ -259,9 +259,9 @@ def test_reference_means_of_a_quantized_model() -> None:
     cosines = [
         m[c] @ weight[c].numpy() / np.linalg.norm(m[c]) / weight[c].norm() for c in range(12)
     ]
-    assert found["mean_drift"] == pytest.approx(drift, rel=1e-9)
-    assert found["nc3_cosine_mean_refmeans"] == pytest.approx(np.mean(cosines), rel=1e-9)
-    assert found.reasons == {}
+    assert columns["mean_drift"] == pytest.approx(drift, rel=1e-9)
+    assert columns["nc3_cosine_mean_refmeans"] == pytest.approx(np.mean(cosines), rel=1e-9)
+    assert columns.reasons == {}
     itself = reference_drift(reference, reference, weight)
     assert itself["mean_drift"] == 0
     assert itself["nc3_cosine_mean_refmeans"] == pytest.approx(
@@ -274,9 +274,11 @@ def test_reference_columns_that_do_not_exist() -> None:
     moments, reference = moments_with(means), moments_with(means)
 
     def reasons(weight: Tensor = means, min_count: int = 10) -> dict[str, str]:
-        found = reference_drift(moments, reference, weight, min_count=min_count)
-        assert {column for column, value in found.items() if value is None} == found.reasons.keys()
-        return found.reasons
+        columns = reference_drift(moments, reference, weight, min_count=min_count)
+        assert {
+            column for column, value in columns.items() if value is None
+        } == columns.reasons.keys()
+        return columns.reasons
 
     assert reasons() == {}
     assert "two are needed" in reasons(min_count=11)["mean_drift"]

@@ -64,7 +64,7 @@ def test_exact_simplex_frame(classes: int, dim: int, offset: float) -> None:
     frame = simplex(classes, dim, seed=classes)
     features, labels = 3 * frame.repeat(4, 1) + offset, torch.arange(classes).repeat(4)
     moments = moments_of(features, labels, classes)
-    found = collapse_metrics(moments, 2 * frame, min_count=1)
+    metrics = collapse_metrics(moments, 2 * frame, min_count=1)
     for column in (
         "nc2_etf_error",
         "nc2_w_etf_error",
@@ -72,19 +72,19 @@ def test_exact_simplex_frame(classes: int, dim: int, offset: float) -> None:
         "nc3_dual_error",
         "nc3_frobenius",
     ):
-        assert found[column] < (1e-13 if offset == 0 else 1e-7), column
+        assert metrics[column] < (1e-13 if offset == 0 else 1e-7), column
     tolerance = 1e-9 if offset == 0 else 1e-7  # an offset of 1e3 leaves 1e-13 of the features
     for column in (
         "nc1_cdnv", "nc1_ratio", "nc2_equinorm", "nc2_log_norm_std", "nc2_interference_std",
         "nc2_coherence", "nc2_w_equinorm", "nc2_w_interference_std", "gnc2_log_distance_std",
         "unc3_cosine_std", "nc3_centred_error", "unc3_centred_variance", "nc2_etf_floor",
     ):  # fmt: skip
-        assert found[column] == pytest.approx(0, abs=tolerance), column
-    assert found["nc2_interference_mean"] == pytest.approx(-1 / (classes - 1), abs=tolerance)
-    assert found["gnc2_log_distance_mean"] == pytest.approx(
+        assert metrics[column] == pytest.approx(0, abs=tolerance), column
+    assert metrics["nc2_interference_mean"] == pytest.approx(-1 / (classes - 1), abs=tolerance)
+    assert metrics["gnc2_log_distance_mean"] == pytest.approx(
         -0.5 * math.log(2 * classes / (classes - 1)), abs=tolerance
     )
-    assert found["nc3_cosine_mean"] == pytest.approx(1, abs=tolerance)
+    assert metrics["nc3_cosine_mean"] == pytest.approx(1, abs=tolerance)
     bias = (
         -2 * frame @ torch.full((dim,), offset, dtype=torch.float64)
     )  # the head sees the offset, too
@@ -102,35 +102,35 @@ def test_the_floor_is_the_error_of_the_best_frame_that_fits(dim: int) -> None:
     frame = simplex(20, 25, seed=dim)
     projected = torch.linalg.svd(frame).U[:, :dim]
     moments = moments_of(projected, torch.arange(20), 20)
-    found = collapse_metrics(moments, projected, min_count=1)
-    assert found["nc2_etf_error"] == pytest.approx(found["nc2_etf_floor"], rel=1e-12)
+    metrics = collapse_metrics(moments, projected, min_count=1)
+    assert metrics["nc2_etf_error"] == pytest.approx(metrics["nc2_etf_floor"], rel=1e-12)
 
 
 def test_zero_spread_leaves_the_logarithms_undefined() -> None:
     features, labels = torch.eye(4, dtype=torch.float64).repeat(3, 1), torch.arange(4).repeat(3)
-    found = collapse_metrics(moments_of(features, labels, 4), torch.eye(4), min_count=1)
-    assert found["nc1_cdnv"] == found["nc1_ratio"] == found["nc1_pinv"] == 0
-    assert_undefined(found, "nc1_cdnv_log10", "nc1_cdnv_log", reason="spread")
+    metrics = collapse_metrics(moments_of(features, labels, 4), torch.eye(4), min_count=1)
+    assert metrics["nc1_cdnv"] == metrics["nc1_ratio"] == metrics["nc1_pinv"] == 0
+    assert_undefined(metrics, "nc1_cdnv_log10", "nc1_cdnv_log", reason="spread")
 
 
 def test_two_classes_without_spread_leave_only_the_mean_logarithm_undefined() -> None:
     moments, weight = gaussian_moments()
     moments.deviations[:2] = 0
-    found = collapse_metrics(moments, weight)
-    assert_undefined(found, "nc1_cdnv_log", reason="without any spread: 2;")
-    assert found["nc1_cdnv_log10"] is not None
+    metrics = collapse_metrics(moments, weight)
+    assert_undefined(metrics, "nc1_cdnv_log", reason="without any spread: 2;")
+    assert metrics["nc1_cdnv_log10"] is not None
 
 
 @pytest.mark.parametrize("classes_with_samples", [0, 1])
 def test_fewer_than_two_measured_classes(classes_with_samples: int) -> None:
     moments, weight = gaussian_moments()
     moments.counts[classes_with_samples:] = 0
-    found = collapse_metrics(moments, weight)
+    metrics = collapse_metrics(moments, weight)
     assert_undefined(
-        found, *FEATURE_COLUMNS, *DUALITY_COLUMNS, *HEAD_COLUMNS, reason="two are needed"
+        metrics, *FEATURE_COLUMNS, *DUALITY_COLUMNS, *HEAD_COLUMNS, reason="two are needed"
     )
-    assert found["classes_measured"] == classes_with_samples
-    assert found["samples_measured"] == 10 * classes_with_samples
+    assert metrics["classes_measured"] == classes_with_samples
+    assert metrics["samples_measured"] == 10 * classes_with_samples
 
 
 def test_coincident_means() -> None:
@@ -139,35 +139,35 @@ def test_coincident_means() -> None:
         torch.arange(3).repeat(10),
     )
     features[labels == 2] = features[labels == 0]
-    found = collapse_metrics(moments_of(features, labels, 3), torch.eye(5)[:3])
-    assert found["coincident_pairs"] == 1
+    metrics = collapse_metrics(moments_of(features, labels, 3), torch.eye(5)[:3])
+    assert metrics["coincident_pairs"] == 1
     assert_undefined(
-        found,
+        metrics,
         "nc1_cdnv",
         "nc1_cdnv_galanti",
         "nc1_cdnv_log10",
         "nc1_cdnv_log",
         reason="pairs of classes with the same mean: 1;",
     )
-    assert_undefined(found, *LOG_DISTANCE, reason="same direction")
-    assert found["nc1_ratio"] is not None
-    assert found["nc2_interference_mean"] is not None
+    assert_undefined(metrics, *LOG_DISTANCE, reason="same direction")
+    assert metrics["nc1_ratio"] is not None
+    assert metrics["nc2_interference_mean"] is not None
 
 
 def test_parallel_means_of_different_norm_leave_the_log_distance_undefined() -> None:
     means = torch.tensor([[1.0, 0], [3, 0], [-2, 5], [-2, -5]], dtype=torch.float64)
-    found = collapse_metrics(moments_of(means, torch.arange(4), 4), torch.ones(4, 2), min_count=1)
-    assert_undefined(found, *LOG_DISTANCE, reason="with the same direction: 1;")
-    assert found["coincident_pairs"] == 0
-    assert found["nc1_cdnv_galanti"] is not None
+    metrics = collapse_metrics(moments_of(means, torch.arange(4), 4), torch.ones(4, 2), min_count=1)
+    assert_undefined(metrics, *LOG_DISTANCE, reason="with the same direction: 1;")
+    assert metrics["coincident_pairs"] == 0
+    assert metrics["nc1_cdnv_galanti"] is not None
 
 
 def test_equal_means_have_no_geometry() -> None:
     features, labels = torch.full((30, 4), 0.1), torch.arange(3).repeat(10)
-    found = collapse_metrics(moments_of(features, labels, 3), torch.eye(4)[:3])
-    assert found["coincident_pairs"] == 3
+    metrics = collapse_metrics(moments_of(features, labels, 3), torch.eye(4)[:3])
+    assert metrics["coincident_pairs"] == 3
     assert_undefined(
-        found,
+        metrics,
         "nc1_ratio",
         "nc1_ratio_debiased",
         "nc1_pinv",
@@ -175,27 +175,27 @@ def test_equal_means_have_no_geometry() -> None:
         "nc2_etf_error",
         reason="equal",
     )
-    assert_undefined(found, "nc3_frobenius", "nc3_dual_error", reason="equal")
+    assert_undefined(metrics, "nc3_frobenius", "nc3_dual_error", reason="equal")
     assert_undefined(
-        found, "nc2_coherence", "nc2_log_norm_std", "nc3_cosine_mean", reason="global mean"
+        metrics, "nc2_coherence", "nc2_log_norm_std", "nc3_cosine_mean", reason="global mean"
     )
-    assert found["nc2_uncentred_cos_mean"] == pytest.approx(1)
+    assert metrics["nc2_uncentred_cos_mean"] == pytest.approx(1)
 
 
 def test_a_class_at_the_global_mean_has_no_direction() -> None:
     means = torch.tensor([[1.0, 0], [-1, 0], [0, 0]], dtype=torch.float64)
-    found = collapse_metrics(
+    metrics = collapse_metrics(
         moments_of(means + 0.1, torch.arange(3), 3), torch.ones(3, 2), min_count=1
     )
     assert_undefined(
-        found,
+        metrics,
         "nc2_interference_std",
         "nc2_coherence",
         *LOG_DISTANCE,
         reason="equal the global mean: 1;",
     )
     assert_undefined(
-        found,
+        metrics,
         "nc2_log_norm_mean",
         "nc3_cosine_mean",
         "nc3_centred_error",
@@ -203,37 +203,39 @@ def test_a_class_at_the_global_mean_has_no_direction() -> None:
         reason="global mean",
     )
     # distances 2, 1, 1 are still distances: no spread, but defined
-    assert found["nc1_cdnv_galanti"] == 0
+    assert metrics["nc1_cdnv_galanti"] == 0
 
 
 def test_a_zero_mean_has_no_uncentred_cosine() -> None:
     means = torch.tensor([[1.0, 0], [2, 1], [0, 0]], dtype=torch.float64)
-    found = collapse_metrics(moments_of(means, torch.arange(3), 3), torch.ones(3, 2), min_count=1)
-    assert_undefined(found, "nc2_uncentred_cos_mean", "nc2_uncentred_cos_std", reason="zero vector")
-    assert found["nc2_interference_mean"] is not None
+    metrics = collapse_metrics(moments_of(means, torch.arange(3), 3), torch.ones(3, 2), min_count=1)
+    assert_undefined(
+        metrics, "nc2_uncentred_cos_mean", "nc2_uncentred_cos_std", reason="zero vector"
+    )
+    assert metrics["nc2_interference_mean"] is not None
 
 
 def test_a_zero_head_row_has_no_cosine() -> None:
     moments, weight = gaussian_moments()
     weight[3] = 0
-    found = collapse_metrics(moments, weight)
+    metrics = collapse_metrics(moments, weight)
     assert_undefined(
-        found,
+        metrics,
         "nc3_cosine_mean",
         "unc3_cosine_std",
         "nc3_distance",
         reason="zero head rows of measured classes: 1;",
     )
-    assert found["nc3_centred_error"] is not None
-    assert found["nc3_dual_error"] is not None
+    assert metrics["nc3_centred_error"] is not None
+    assert metrics["nc3_dual_error"] is not None
 
 
 def test_a_head_of_equal_rows_has_no_geometry() -> None:
     moments, weight = gaussian_moments()
-    found = collapse_metrics(moments, weight[:1].expand(12, 6))
-    assert_undefined(found, *HEAD_COLUMNS, reason="equal")
+    metrics = collapse_metrics(moments, weight[:1].expand(12, 6))
+    assert_undefined(metrics, *HEAD_COLUMNS, reason="equal")
     assert_undefined(
-        found, "nc3_centred_error", "unc3_centred_variance", reason="equal the mean row"
+        metrics, "nc3_centred_error", "unc3_centred_variance", reason="equal the mean row"
     )
     zero = collapse_metrics(moments, torch.zeros(12, 6))
     assert_undefined(zero, "nc3_frobenius", "nc3_dual_error", reason="zero")
@@ -242,9 +244,9 @@ def test_a_head_of_equal_rows_has_no_geometry() -> None:
 def test_a_head_row_at_the_mean_row_has_no_centred_direction() -> None:
     moments, weight = gaussian_moments()
     weight[2] = (weight.sum(dim=0) - weight[2]) / 11
-    found = collapse_metrics(moments, weight)
-    assert_undefined(found, "nc2_w_interference_std", "nc3_centred_error", reason="mean row")
-    assert found["nc2_w_equinorm"] is not None
+    metrics = collapse_metrics(moments, weight)
+    assert_undefined(metrics, "nc2_w_interference_std", "nc3_centred_error", reason="mean row")
+    assert metrics["nc2_w_equinorm"] is not None
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -257,14 +259,14 @@ def test_non_finite_features_leave_all_feature_columns_undefined(
     broken = torch.ones(3, 6, dtype=dtype)
     broken[:2, 4] = value
     moments.update(broken, torch.tensor([0, 1, 2]))
-    found = collapse_metrics(moments, weight)
+    metrics = collapse_metrics(moments, weight)
     assert_undefined(
-        found,
+        metrics,
         *FEATURE_COLUMNS,
         *DUALITY_COLUMNS,
         reason="2 of 123 samples have an infinite or NaN feature",
     )
-    assert all(found[column] is not None for column in HEAD_COLUMNS)
+    assert all(metrics[column] is not None for column in HEAD_COLUMNS)
     assert torch.equal(before[:2], moments.means[:2])
     assert moments.counts[:3].tolist() == [10, 10, 11]
     with pytest.raises(MomentsError, match="finite features"):
@@ -274,18 +276,20 @@ def test_non_finite_features_leave_all_feature_columns_undefined(
 def test_a_non_finite_head_leaves_the_head_columns_undefined() -> None:
     moments, weight = gaussian_moments()
     weight[0, 0] = math.inf
-    found = collapse_metrics(moments, weight)
-    assert_undefined(found, *HEAD_COLUMNS, *DUALITY_COLUMNS, reason="the head has an infinite, NaN")
-    assert all(found[column] is not None for column in FEATURE_COLUMNS)
+    metrics = collapse_metrics(moments, weight)
+    assert_undefined(
+        metrics, *HEAD_COLUMNS, *DUALITY_COLUMNS, reason="the head has an infinite, NaN"
+    )
+    assert all(metrics[column] is not None for column in FEATURE_COLUMNS)
 
 
 def test_values_beyond_float64_are_undefined_not_infinite() -> None:
     moments, weight = gaussian_moments()
     moments.means.mul_(1e-100)
-    found = collapse_metrics(moments, weight)
-    assert_undefined(found, "nc1_cdnv", reason="beyond the range of float64")
-    assert found["nc2_equinorm"] is not None
-    assert all(value is None or math.isfinite(value) for value in found.values())
+    metrics = collapse_metrics(moments, weight)
+    assert_undefined(metrics, "nc1_cdnv", reason="beyond the range of float64")
+    assert metrics["nc2_equinorm"] is not None
+    assert all(value is None or math.isfinite(value) for value in metrics.values())
     features = torch.full((4, 2), 1e200, dtype=torch.float64) * torch.tensor([[1.0], [2], [3], [5]])
     huge = collapse_metrics(
         moments_of(features, torch.tensor([0, 1, 0, 1]), 2), torch.eye(2), min_count=1

@@ -56,18 +56,18 @@ def test_cosines_are_those_of_a_loop_over_pairs() -> None:
     counts = [50, 40, 12, 11, 3, 13, 0, 45]
     m, means = moments(counts)
     weight = np.random.default_rng(1).normal(size=(8, D))
-    found = minority_collapse(m, torch.from_numpy(weight), torch.tensor(counts), min_count=10)
+    columns = minority_collapse(m, torch.from_numpy(weight), torch.tensor(counts), min_count=10)
     minority = [c for c, n in enumerate(counts) if 0 < n < (50 * 3) ** 0.5]
-    assert found["minority_classes"] == len(minority) == 3
+    assert columns["minority_classes"] == len(minority) == 3
     measured = [c for c, n in enumerate(counts) if n >= 10]
     centre = means[measured].mean(0)
     pairs = list(itertools.combinations([c for c in minority if c in measured], 2))
     expected = np.mean([cosine(means[a] - centre, means[b] - centre) for a, b in pairs])
-    assert found["minority_means_cos"] == pytest.approx(expected, rel=1e-9)
+    assert columns["minority_means_cos"] == pytest.approx(expected, rel=1e-9)
     middle = weight[[c for c, n in enumerate(counts) if n]].mean(0)
     pairs = list(itertools.combinations(minority, 2))
     expected = np.mean([cosine(weight[a] - middle, weight[b] - middle) for a, b in pairs])
-    assert found["minority_head_cos"] == pytest.approx(expected, rel=1e-9)
+    assert columns["minority_head_cos"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_merged_rows_have_cosine_one_and_a_frame_the_negative_reciprocal() -> None:
@@ -85,10 +85,10 @@ def test_merged_rows_have_cosine_one_and_a_frame_the_negative_reciprocal() -> No
 def test_what_does_not_exist_has_a_reason() -> None:
     counts = [50, 50, 4, 40]
     m, _ = moments(counts)
-    found = minority_collapse(m, torch.randn(4, D), torch.tensor(counts), min_count=10)
-    assert found["minority_means_cos"] is None
-    assert "0 classes of the minority have at least 10" in found.reasons["minority_means_cos"]
-    assert "1 classes of the minority" in found.reasons["minority_head_cos"]
+    columns = minority_collapse(m, torch.randn(4, D), torch.tensor(counts), min_count=10)
+    assert columns["minority_means_cos"] is None
+    assert "0 classes of the minority have at least 10" in columns.reasons["minority_means_cos"]
+    assert "1 classes of the minority" in columns.reasons["minority_head_cos"]
     same = minority_collapse(m, torch.ones(4, D), torch.tensor([50, 50, 4, 4]), min_count=1)
     assert "no direction" in same.reasons["minority_head_cos"]
     infinite = minority_collapse(
@@ -108,9 +108,9 @@ def test_orthogonality_is_that_of_a_loop() -> None:
     counts = [20, 3, 15]
     m, means = moments(counts, shift=0.5)
     features = np.random.default_rng(4).normal(size=(40, D)) - 0.3
-    found = ood_orthogonality(m, one_class(features), min_count=10)
+    columns = ood_orthogonality(m, one_class(features), min_count=10)
     expected = np.mean([abs(cosine(means[c], features.mean(0))) for c in (0, 2)])
-    assert found["nc5_ood_orthogonality"] == pytest.approx(expected, rel=1e-9)
+    assert columns["nc5_ood_orthogonality"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_orthogonality_of_known_directions() -> None:

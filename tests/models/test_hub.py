@@ -93,7 +93,7 @@ def test_the_published_architecture_is_written_as_in_table_2(tmp_path: Path) -> 
     save_checkpoint(
         build_model(GPTNeoModel(width=64, depth=2), classes=50257, context=2048, seed=0), tmp_path
     )
-    found = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text())
     table = {
         "activation_function": "gelu_new", "architectures": ["GPTNeoForCausalLM"],
         "attention_dropout": 0, "attention_layers": ["global", "local"], "attention_types":
@@ -103,7 +103,7 @@ def test_the_published_architecture_is_written_as_in_table_2(tmp_path: Path) -> 
         "num_heads": 16, "num_layers": 2, "resid_dropout": 0, "torch_dtype": "float32", "use_cache":
         True, "vocab_size": 50257, "window_size": 256,
     }  # fmt: skip
-    assert {name: found.get(name) for name in table} == table
+    assert {name: config.get(name) for name in table} == table
 
 
 @pytest.mark.parametrize("make", [gpt2, llama])

@@ -36,13 +36,13 @@ def test_every_grid_expands_to_cells_under_its_own_name(path: Path) -> None:
 
 
 def test_the_grid_of_quantization_measures_every_training_at_all_families_and_the_control() -> None:
-    found = trainings(expand(load_study(SEARCH_SPACES / "quantization.yaml")))
-    assert len(found) == 2 * 2 * 5  # widths, depths, seeds
-    precisions = [parse_precision(cell.config.precision) for cell in found[0].cells]
+    groups = trainings(expand(load_study(SEARCH_SPACES / "quantization.yaml")))
+    assert len(groups) == 2 * 2 * 5  # widths, depths, seeds
+    precisions = [parse_precision(cell.config.precision) for cell in groups[0].cells]
     assert len(precisions) >= 8
     assert {p.family for p in precisions} == {"cast", "int", "float"}
     assert {p.tuning for p in precisions} == {None, "qat", "ft"}
-    assert all(len(training.cells) == len(precisions) for training in found)
+    assert all(len(training.cells) == len(precisions) for training in groups)
 
 
 def test_the_grid_of_linguistic_collapse() -> None:

@@ -22,7 +22,7 @@ from study.data.config import FreeData
 from study.measuring.collect import Measurement, collect
 from study.models import ModelError, build_model
 from study.models.base import FeatureModel
-from study.models.own import simplex_frame
+from study.models.native import simplex_frame
 from study.training.train import train
 
 CPU = torch.device("cpu")
@@ -70,8 +70,8 @@ def descend(
 def test_collapse_is_reached(
     tmp_path: Any, loss: str, model: dict[str, Any], cosine: float
 ) -> None:
-    _, found = descend(tmp_path, BALANCED, model, loss)
-    values = found.values
+    _, reached = descend(tmp_path, BALANCED, model, loss)
+    values = reached.values
     assert values["nc1_ratio"] < 1e-4
     assert values["nc2_etf_error"] < 1e-2
     assert values["nc3_dual_error"] < 1e-2
@@ -115,23 +115,23 @@ def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
 
     It is zero, so merged, where n_c <= (N decay)^2 (Dang et al. 2023, theorem 4). 2023, theorem 4).
     """
-    model, found = descend(
+    model, reached = descend(
         tmp_path, imbalanced(ratio), {"bias": False}, "mse", decay=1e-2, epochs=700
     )
     sizes = np.repeat([100, 100 // ratio], 3)
     expected = np.maximum(0, np.sqrt(sizes) - sizes.sum() * 1e-2)
     assert bool(expected[-1] == 0) is merged
     np.testing.assert_allclose(model.head.weight.square().sum(1).detach(), expected, atol=1e-3)
-    assert found.values["minority_classes"] == 3
+    assert reached.values["minority_classes"] == 3
     if merged:
-        assert found.values["minority_head_cos"] > 0.999
-        assert found.values["minority_means_cos"] > 0.999
+        assert reached.values["minority_head_cos"] > 0.999
+        assert reached.values["minority_means_cos"] > 0.999
     else:
         # orthogonal rows of squared length a (majority), b: closed form of the centred cosine among
         # the minority
         a, b = expected[0], expected[-1]
         centre = 3 * (a + b) / 36
-        assert found.values["minority_head_cos"] == pytest.approx(
+        assert reached.values["minority_head_cos"] == pytest.approx(
             (centre - b / 3) / (b + centre - b / 3), abs=1e-3
         )
 

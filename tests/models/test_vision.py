@@ -180,10 +180,10 @@ def test_checkpoints_come_back_as_they_were(settings: Any, tmp_path: Path) -> No
     model.eval()
     save_checkpoint(model, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
-    kept = load_checkpoint(tmp_path).eval()
-    assert torch.equal(kept(x), model(x))
-    assert kept.settings == model.settings
-    assert [p.requires_grad for p in kept.parameters()] == [
+    loaded = load_checkpoint(tmp_path).eval()
+    assert torch.equal(loaded(x), model(x))
+    assert loaded.settings == model.settings
+    assert [p.requires_grad for p in loaded.parameters()] == [
         p.requires_grad for p in model.parameters()
     ]
     assert parameter_count(

@@ -21,9 +21,9 @@ from study.training.train import train
     ("name", "cells", "trained"), [("digits", 36, 6), ("vision", 528, 66), ("imbalance", 126, 42)]
 )
 def test_sizes_and_the_precision_axis(name: str, cells: int, trained: int) -> None:
-    found = expand(load_study(SEARCH_SPACES / f"{name}.yaml"))
-    assert (len(found), len(trainings(found))) == (cells, trained)
-    assert {"fp32", "int8", "int4"} <= {cell.config.precision for cell in found}
+    grid_cells = expand(load_study(SEARCH_SPACES / f"{name}.yaml"))
+    assert (len(grid_cells), len(trainings(grid_cells))) == (cells, trained)
+    assert {"fp32", "int8", "int4"} <= {cell.config.precision for cell in grid_cells}
 
 
 def test_the_grid_of_cifar_has_every_architecture() -> None:
@@ -69,14 +69,14 @@ def test_digits_collapse_in_the_terminal_phase(seed: int, tmp_path: Path) -> Non
     )
     data = load_data(config.data, base=tmp_path, cache=tmp_path)
     measure, cpu = config.measure.model_copy(update={"layers": "last"}), torch.device("cpu")
-    found, zero = [], None
+    results, zero = [], None
     for each in train(config, data, cpu):
         zero = each.zero_error_epoch
         measured = collect({"fp32": each.model}, data, measure, seed=0, device=cpu)
-        found.append((each.epoch, measured["fp32"].values))
+        results.append((each.epoch, measured["fp32"].values))
     assert zero is not None
-    first, last = found[0][1], found[-1][1]
-    start = next(values for epoch, values in found if epoch >= zero)
+    first, last = results[0][1], results[-1][1]
+    start = next(values for epoch, values in results if epoch >= zero)
     assert last["train_accuracy"] == last["nc4_agreement_train"] == 1
     assert last["nc1_ratio"] < first["nc1_ratio"] / 100
     for column in ("nc1_ratio", "nc2_equinorm", "nc2_coherence"):

@@ -299,18 +299,18 @@ def test_layers_of_a_cast_round_the_exact_result_once(
     half = quantize(nn.Sequential(make(bias)), name)
     assert isinstance(half[0], (*HALF.values(), HalfTransposed))
     x = torch.randn(shape).to(half[0].weight.dtype)
-    found = half(x)
+    output = half(x)
     exact_layer = make(bias).double()
     exact_layer.load_state_dict(half[0].state_dict())
     exact = exact_layer(x.double())
     for parameter in exact_layer.parameters():
         parameter.data.abs_()
     sums = 257 * 2**-24 * exact_layer(x.double().abs())
-    assert found.dtype == x.dtype
+    assert output.dtype == x.dtype
     assert bool(
-        ((found.double() - exact).abs() <= unit * exact.abs() + 1.01 * sums + 2**-25).all()
+        ((output.double() - exact).abs() <= unit * exact.abs() + 1.01 * sums + 2**-25).all()
     )  # subnormals
-    assert float((found == exact.to(x.dtype)).float().mean()) > 0.99
+    assert float((output == exact.to(x.dtype)).float().mean()) > 0.99
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
@@ -338,8 +338,8 @@ def test_rotary_angles_are_not_rounded(name: str) -> None:
         )
     exact.double()
     late = slice(500, 600)
-    found, expected = half.features(tokens)[:, late].double(), exact.features(tokens)[:, late]
-    assert float((found - expected).norm() / expected.norm()) < {"bf16": 0.03, "fp16": 0.004}[name]
+    values, expected = half.features(tokens)[:, late].double(), exact.features(tokens)[:, late]
+    assert float((values - expected).norm() / expected.norm()) < {"bf16": 0.03, "fp16": 0.004}[name]
     frequencies = [buffer for path, buffer in half.named_buffers() if path.endswith("inv_freq")]
     assert frequencies and all(buffer.dtype == torch.float32 for buffer in frequencies)
 

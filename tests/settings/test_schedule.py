@@ -28,12 +28,12 @@ def factors(config: object) -> list[float]:
 def reference(make) -> list[float]:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
-    found = []
+    values = []
     for _ in range(STEPS):
-        found.append(optimizer.param_groups[0]["lr"])
+        values.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return values
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ def test_good_file_loads_and_reads_floats_without_a_dot(tmp_path: Path) -> None:
 def test_each_fault_names_its_place_and_what_to_do(
     tmp_path: Path, change: dict[str, Any], place: str, said: str
 ) -> None:
-    found = faults(tmp_path, changed(**change))
-    assert any(fault.startswith(place) and said in fault for fault in found), found
+    file_faults = faults(tmp_path, changed(**change))
+    assert any(fault.startswith(place) and said in fault for fault in file_faults), file_faults
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 def test_missing_settings_are_named_with_where_to_give_them(tmp_path: Path) -> None:
     content = yaml.safe_load(GOOD)
     content["grid"] = {"depth": [1]}
-    found = faults(tmp_path, yaml.safe_dump(content))
-    assert any("model.width: is missing" in fault and "grid" in fault for fault in found)
-    assert any("train.epochs: is missing" in fault for fault in found)
+    file_faults = faults(tmp_path, yaml.safe_dump(content))
+    assert any("model.width: is missing" in fault and "grid" in fault for fault in file_faults)
+    assert any("train.epochs: is missing" in fault for fault in file_faults)
 
 
 @pytest.mark.parametrize(

@@ -298,14 +298,14 @@ def test_tuned_cells_are_measured_beside_the_others(short: Trained) -> None:
     """
     names = ["fp32", "int3", "ft-fp32", "qat-int3", "efqat-int3"]
     before = {name: tensor.clone() for name, tensor in short.model.state_dict().items()}
-    found = measured(short, names)
+    results = measured(short, names)
     assert all(
         torch.equal(short.model.state_dict()[name], tensor) for name, tensor in before.items()
     )
     for name, bits in zip(
         names, (32, 4, 32, 4, 4), strict=True
     ):  # 3, and a scale of 32 bits for each 32 weights or more
-        (row,) = found[name]
+        (row,) = results[name]
         precision = parse_precision(name)
         model = short.finetuned(name) if precision.tuning else quantize(short.model, name)
         record = quantization_record(short.model, model, precision)
@@ -318,7 +318,7 @@ def test_tuned_cells_are_measured_beside_the_others(short: Trained) -> None:
         assert (
             (row.get("mean_drift") is None) == (row.get("logits_error") is None) == (name == "fp32")
         )
-    assert found["ft-fp32"][0]["weight_error"] > 0 == found["fp32"][0]["weight_error"]
+    assert results["ft-fp32"][0]["weight_error"] > 0 == results["fp32"][0]["weight_error"]
 
 
 def measured(short: Trained, names: list[str], **train: object) -> dict[str, object]:
@@ -331,14 +331,14 @@ def measured(short: Trained, names: list[str], **train: object) -> dict[str, obj
     )
     cells = expand(study)
     checkpoint = Checkpoint(epoch=3, step=1, tokens=1, model=short.model.eval(), **LAST)
-    found = measure_checkpoint(checkpoint, cells, short.data, CPU)
-    return {cell.config.precision: found[cell.key] for cell in cells}
+    results = measure_checkpoint(checkpoint, cells, short.data, CPU)
+    return {cell.config.precision: results[cell.key] for cell in cells}
 
 
 def test_a_precision_that_cannot_be_trained_takes_no_other_along(short: Trained) -> None:
-    found = measured(short, ["fp32", "int8", "qat-int3"], precision="fp16")
-    assert isinstance(found["qat-int3"], TrainingError)
-    assert len(found["fp32"]) == len(found["int8"]) == 1  # type: ignore[arg-type]
+    results = measured(short, ["fp32", "int8", "qat-int3"], precision="fp16")
+    assert isinstance(results["qat-int3"], TrainingError)
+    assert len(results["fp32"]) == len(results["int8"]) == 1  # type: ignore[arg-type]
 
 
 def test_a_fine_tuning_that_diverges_names_its_own_learning_rate(short: Trained) -> None:

@@ -48,7 +48,7 @@ def plain_step_losses(model, config, data, *, decayed, vectors) -> list[float]:
     )
     steps = -(-len(data.train) // settings.batch_size) * settings.epochs
     schedule = get_linear_schedule_with_warmup(optimizer, 0, steps)
-    found = []
+    losses = []
     for epoch in range(settings.epochs):
         order = order_of(config, epoch, len(data.train))
         for start in range(0, len(order), settings.batch_size):
@@ -60,8 +60,8 @@ def plain_step_losses(model, config, data, *, decayed, vectors) -> list[float]:
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            found.append(loss.item())
-    return found
+            losses.append(loss.item())
+    return losses
 
 
 def test_follows_a_plain_hugging_face_loop_for_twenty_steps(tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ def test_follows_a_plain_hugging_face_loop_for_twenty_steps(tmp_path: Path) -> N
 
 def test_checkpoints_come_at_the_measured_epochs_with_their_counts(tmp_path: Path) -> None:
     config = cell(epochs=4, measure={"at": [2]})
-    found = []
+    values = []
     for checkpoint in train(config, dataset(rows=11, context=17), CPU):
         assert not checkpoint.model.training
-        found.append((checkpoint.epoch, checkpoint.step, checkpoint.tokens, checkpoint.last))
-    assert found == [(0, 0, 0, False), (2, 6, 2 * 11 * 16, False), (4, 12, 4 * 11 * 16, True)]
+        values.append((checkpoint.epoch, checkpoint.step, checkpoint.tokens, checkpoint.last))
+    assert values == [(0, 0, 0, False), (2, 6, 2 * 11 * 16, False), (4, 12, 4 * 11 * 16, True)]
 
 
 def test_epoch_zero_is_the_model_as_initialised() -> None:
@@ -220,7 +220,7 @@ def test_sgd_with_momentum_follows_its_formula(tmp_path: Path) -> None:
     ours = losses_of(config, data, tmp_path)
     model = build_model(config.model, classes=23, context=17, seed=5)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
-    found = []
+    values = []
     for _ in range(2):
         inputs, targets = data.train.batch(np.arange(11))
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
@@ -229,14 +229,14 @@ def test_sgd_with_momentum_follows_its_formula(tmp_path: Path) -> None:
             for parameter, v, gradient in zip(model.parameters(), velocity, grads, strict=True):
                 v.mul_(0.8).add_(gradient)
                 parameter.sub_(0.5 * v)
-        found.append(loss.item())
-    np.testing.assert_allclose(ours, found, rtol=1e-5)
+        values.append(loss.item())
+    np.testing.assert_allclose(ours, values, rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["label_smoothing", "focal", "mse"])
 def test_other_losses_train(loss: str, tmp_path: Path) -> None:
-    found = losses_of(cell(epochs=15, loss=loss), dataset(), tmp_path)
-    assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+    losses = losses_of(cell(epochs=15, loss=loss), dataset(), tmp_path)
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
 
 
 def test_bf16_follows_fp32_and_keeps_fp32_weights(tmp_path: Path) -> None:
@@ -317,9 +317,9 @@ def test_a_pretrained_model_is_fine_tuned_from_its_weights(tmp_path: Path) -> No
     config = cell(model={"kind": "pretrained", "path": "kept"}, epochs=1)
     first, last = train(config, dataset(), CPU, base=tmp_path)
     assert first.epoch == 0
-    kept = load_checkpoint(tmp_path / "kept")
+    loaded = load_checkpoint(tmp_path / "kept")
     assert last.train_loss_running < trained.train_loss_running
-    assert not torch.equal(last.model.head.weight, kept.head.weight)
+    assert not torch.equal(last.model.head.weight, loaded.head.weight)
 
 
 @pytest.mark.long

@@ -62,15 +62,18 @@ def test_value_and_gradients_equal_the_plain_formula(
         targets[torch.rand(samples, generator=generator) < ignored] = -100
         loss = Loss(name, smoothing=0.2, gamma=gamma)
         sums = head_loss(features, head, targets, loss)
-        kept = targets != -100
-        reference = plain(head(features)[kept], targets[kept], loss)
+        is_sample = targets != -100
+        reference = plain(head(features)[is_sample], targets[is_sample], loss)
     torch.testing.assert_close(sums.loss, reference, rtol=1e-12, atol=1e-12)
-    wanted = (features, head.weight, *([head.bias] if bias else []))
+    leaves = (features, head.weight, *([head.bias] if bias else []))
     for ours, theirs in zip(
-        gradients(3.5 * sums.loss, *wanted), gradients(3.5 * reference, *wanted), strict=True
+        gradients(3.5 * sums.loss, *leaves), gradients(3.5 * reference, *leaves), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
-    assert sums.correct.item() == (head(features)[kept].argmax(-1) == targets[kept]).sum().item()
+    assert (
+        sums.correct.item()
+        == (head(features)[is_sample].argmax(-1) == targets[is_sample]).sum().item()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -60,17 +60,17 @@ def run(
         if batches == kill_before:
             raise Killed
 
-    data, found = dataset(before=before), []
+    data, values = dataset(before=before), []
     try:
         for checkpoint in train(
             config, data, CPU, folder=folder, checkpoint_minutes=minutes, base=base
         ):
-            found.append(
+            values.append(
                 (checkpoint.epoch, checkpoint.train_loss_running, checkpoint.train_accuracy_running)
             )
     except Killed:
         assert kill_before is not None
-    return found
+    return values
 
 
 def final(folder: Path) -> dict[str, torch.Tensor]:

@@ -148,10 +148,10 @@ def test_casts_of_images_and_groups_that_do_not_fit() -> None:
 
     data = image_dataset(10, each=2)
     model = built(SMALL[0], data).eval()
-    found = collect(
+    measurement = collect(
         {"bf16": quantize(model, "bf16").eval()}, data, cell(SMALL[0]).measure, seed=0, device=CPU
     )
-    assert found["bf16"].values["train_loss"] > 0
+    assert measurement["bf16"].values["train_loss"] > 0
     with pytest.raises(PrecisionError, match=r"blocks.0.0.weight.*27 weights per output channel"):
         quantize(model, "int4-g32")
 
@@ -237,7 +237,7 @@ def test_other_data_are_measured_by_their_mean_feature() -> None:
     data = image_dataset(10, each=3, ood=7)
     config = cell(SMALL[0])
     model = built(SMALL[0], data).eval()
-    found = collect({"a": model}, data, config.measure, seed=0, device=CPU)["a"].values
+    measurement = collect({"a": model}, data, config.measure, seed=0, device=CPU)["a"].values
     inputs, labels = data.train.batch(np.arange(30))
     m, other = ClassMoments(10, 112), ClassMoments(1, 112)
     with torch.no_grad():
@@ -247,7 +247,7 @@ def test_other_data_are_measured_by_their_mean_feature() -> None:
             torch.zeros(7, dtype=torch.int64),
         )
     expected = ood_orthogonality(m, other, min_count=1)["nc5_ood_orthogonality"]
-    assert found["nc5_ood_orthogonality"] == pytest.approx(expected, rel=1e-9)
+    assert measurement["nc5_ood_orthogonality"] == pytest.approx(expected, rel=1e-9)
     without = collect({"a": model}, image_dataset(10, each=3), config.measure, seed=0, device=CPU)[
         "a"
     ].values
@@ -268,13 +268,13 @@ def test_photographs_stand_beside_digits(tmp_path: Path) -> None:
     """
     from sklearn.datasets import load_sample_images
 
-    found = ood_images(tmp_path, ood="photos")
-    assert found.shape == (2 * (427 // 8) * (640 // 8), 1, 8, 8)
+    patches = ood_images(tmp_path, ood="photos")
+    assert patches.shape == (2 * (427 // 8) * (640 // 8), 1, 8, 8)
     data = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
     photo = load_sample_images().images[0][8:16, 16:24].astype(np.float64).mean(axis=2) * 16 / 255
     standard = (np.rint(photo) - float(data.train.mean)) / float(data.train.deviation)
     assert (
-        np.abs(found[80 + 2, 0].numpy() - standard).max() < 1 / float(data.train.deviation) + 1e-5
+        np.abs(patches[80 + 2, 0].numpy() - standard).max() < 1 / float(data.train.deviation) + 1e-5
     )  # a grey level
     plain = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
     assert (
@@ -286,10 +286,10 @@ def test_photographs_stand_beside_digits(tmp_path: Path) -> None:
 def test_other_images_are_brought_to_shape(tmp_path: Path) -> None:
     """Digits as other data of themselves are the same images, whatever way they take."""
     digits = load_digits().images
-    found = ood_images(tmp_path, ood="digits")
+    patches = ood_images(tmp_path, ood="digits")
     data = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
     standard = (digits - float(data.train.mean)) / float(data.train.deviation)
-    np.testing.assert_allclose(found[:, 0].numpy(), standard, atol=1e-5)
+    np.testing.assert_allclose(patches[:, 0].numpy(), standard, atol=1e-5)
     with pytest.raises(ValidationError, match="known source"):
         ImagesData(ood="nothing")
 
@@ -348,9 +348,9 @@ def test_a_study_of_free_features_runs(tmp_path: Path) -> None:
         "grid": {"train.loss": ["cross_entropy", "mse"], "precision": ["fp32", "int4/head"]},
     }
     assert launch(tmp_path, study) == 0
-    found = rows(tmp_path / "runs" / "free")
-    ends = found.filter((pl.col("epoch") == 30) & (pl.col("precision") == "fp32"))
-    assert (ends["nc1_ratio"] < found.filter(pl.col("epoch") == 0)["nc1_ratio"].min()).all()
+    frame = rows(tmp_path / "runs" / "free")
+    ends = frame.filter((pl.col("epoch") == 30) & (pl.col("precision") == "fp32"))
+    assert (ends["nc1_ratio"] < frame.filter(pl.col("epoch") == 0)["nc1_ratio"].min()).all()
 
 
 def test_plans_of_images_count_what_is_there(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from study.models.config import ModelError
 from study.models.vision_config import HeadSettings
 
 FAMILY = "collapse_study"
-"""`model_type` of a `config.json` that `OwnModel.description` wrote."""
+"""`model_type` of a `config.json` that `NativeModel.description` wrote."""
 
 
-class OwnModel(FeatureModel):
+class NativeModel(FeatureModel):
     """A model that its settings, its classes and the shape of an input describe."""
 
     def __init__(self, settings: HeadSettings, classes: int, input_shape: tuple[int, ...]) -> None:
@@ -44,7 +44,7 @@ class OwnModel(FeatureModel):
         Raises ModelError when an input is too small for the model, or a fixed head has more
         classes than the features can hold.
         """
-        with _own_randomness(seed):
+        with _randomness_of(seed):
             return cls(settings, classes, input_shape)
 
     def takes(self, input_shape: tuple[int, ...]) -> bool:
@@ -95,7 +95,7 @@ def simplex_frame(classes: int, width: int) -> Tensor:
 
 
 @contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
+def _randomness_of(seed: int) -> Iterator[None]:
     """Within, torch's CPU generator starts from `seed`; afterwards it is as before."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
