@@ -6,10 +6,10 @@ In a notebook: `report = analysis.report("runs/quickstart")`, then `report.summa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from analysis.report.page import Report
@@ -25,7 +25,17 @@ def report(
     source: str | Path,
     *,
     columns: str | Path | None = None,
+    unit: Sequence[str] | None = None,
     response: str | None = None,
+    metrics: Sequence[str] | None = None,
+    axes: Sequence[str] | None = None,
+    architecture: Sequence[str] | None = None,
+    order: str | None = None,
+    seed_column: str | None = None,
+    precision_column: str | None = None,
+    decimal: Literal[".", ","] | None = None,
+    primary: Sequence[str] | None = None,
+    margin: Mapping[str, float] | None = None,
     permutations: int = 10_000,
     bootstrap: int = 2_000,
     seed: int = 0,
@@ -40,10 +50,20 @@ def report(
     `python -m analysis`. Raises analysis.reading.table.AnalysisError for a wrong request or table.
     """
     from analysis.reading.load import load
+    from analysis.reading.naming import ColumnNames
     from analysis.reading.table import Choices
     from analysis.report.page import build_report
 
-    table = load(source, columns=columns, response=response, allow_missing=allow_missing)
+    table = load(
+        source,
+        columns=columns,
+        names=ColumnNames(unit, metrics, axes, architecture, order, seed_column, precision_column),
+        response=response,
+        primary=primary,
+        margin=margin,
+        decimal=decimal,
+        allow_missing=allow_missing,
+    )
     return build_report(
         table, Choices(permutations, bootstrap, seed, tuple(classes)), only=only, say=say
     )

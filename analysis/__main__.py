@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 SECTIONS = (
@@ -27,6 +28,7 @@ examples:
   python -m analysis runs/quickstart
   python -m analysis lc-2024_10_24.csv \\
       --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
+  python -m analysis results.tsv --unit run --response loss --metrics nc1,nc4 --axes width,lr
 """
 
 
@@ -39,9 +41,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments.add_argument("source", help="run directory, or a csv or parquet table")
     arguments.add_argument(
-        "--columns", metavar="MAP.yaml", help="what the columns of a foreign table are"
+        "source", help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet"
     )
     arguments.add_argument(
         "--out",
@@ -51,6 +52,19 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument(
         "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"
+    )
+    arguments.add_argument(
+        "--primary",
+        type=_names,
+        metavar="LIST",
+        help="metrics to decide about (default: those the study or the map declares, else one a "
+        "property); all others are exploratory",
+    )
+    arguments.add_argument(
+        "--margin",
+        type=_changes,
+        metavar="LIST",
+        help="changes that count as none, such as val_loss=0.01",
     )
     arguments.add_argument(
         "--permutations", type=_positive, default=10_000, metavar="N", help="of each test (10000)"
@@ -75,7 +89,61 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="analyse an incomplete grid and list what it lacks",
     )
+    _add_columns(arguments.add_argument_group("columns of a foreign table"))
     return arguments
+
+
+def _add_columns(group: argparse._ArgumentGroup) -> None:
+    """What its columns are, by a map or one by one."""
+    group.add_argument("--columns", metavar="MAP.yaml", help="a file that says what they are")
+    group.add_argument(
+        "--unit",
+        type=_names,
+        metavar="LIST",
+        help="what names the training of a row; several columns do it together",
+    )
+    group.add_argument("--metrics", type=_names, metavar="LIST", help="metrics (nc1..., nc2...)")
+    group.add_argument(
+        "--axes",
+        type=_names,
+        metavar="LIST",
+        help="settings that differ between trainings, apart from seed and precision; or `none`",
+    )
+    group.add_argument(
+        "--architecture", type=_names, metavar="LIST", help="axes that describe the model"
+    )
+    group.add_argument("--order", metavar="COLUMN", help="epoch or step of a checkpoint")
+    group.add_argument("--seed-column", metavar="COLUMN", help="seed of the training")
+    group.add_argument("--precision-column", metavar="COLUMN", help="precision of a row")
+    group.add_argument(
+        "--decimal", choices=(".", ","), help="mark of decimals, where the file does not tell it"
+    )
+    group.add_argument(
+        "--write-map",
+        type=Path,
+        metavar="FILE",
+        help="write the map that these options amount to, and no report",
+    )
+
+
+def _names(value: str) -> tuple[str, ...]:
+    """Names between commas; none for `none`."""
+    names = tuple(part.strip() for part in value.split(",") if part.strip())
+    return () if names == ("none",) else names
+
+
+def _changes(value: str) -> dict[str, float]:
+    """`column=number` between commas."""
+    changes = {}
+    for part in _names(value):
+        name, _, change = part.partition("=")
+        try:
+            changes[name.strip()] = float(change)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is no change of a column, such as val_loss=0.01"
+            ) from None
+    return changes
 
 
 def _positive(value: str) -> int:
@@ -97,11 +165,26 @@ def main(arguments: list[str] | None = None) -> int:
     from analysis import report
     from analysis.reading.table import AnalysisError
 
+    if options.write_map is not None:
+        return _write_map(options)
+    folder = options.out or _default_folder(Path(options.source))
+    if obstacle := _obstacle(folder):
+        return _refuse(f"{folder}: cannot write the report there ({obstacle}); pass --out DIR")
     try:
         document = report(
             options.source,
             columns=options.columns,
+            unit=options.unit,
             response=options.response,
+            metrics=options.metrics,
+            axes=options.axes,
+            architecture=options.architecture,
+            order=options.order,
+            seed_column=options.seed_column,
+            precision_column=options.precision_column,
+            decimal=options.decimal,
+            primary=options.primary,
+            margin=options.margin,
             permutations=options.permutations,
             bootstrap=options.bootstrap,
             seed=options.seed,
@@ -114,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(str(error))
     _say("writing")
     try:
-        page = document.write(options.out or _default_folder(Path(options.source)), formats=formats)
+        page = document.write(folder, formats=formats)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -131,6 +214,51 @@ def _say(text: str) -> None:
 
 def _default_folder(source: Path) -> Path:
     return source / "report" if source.is_dir() else source.with_name(f"{source.stem}-report")
+
+
+def _obstacle(folder: Path) -> str:
+    """Why nothing can be written in a folder, which need not exist; '' where it can."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _write_map(options: argparse.Namespace) -> int:
+    """Write the map that the options amount to; returns the exit code."""
+    from analysis.reading.load import written_map
+    from analysis.reading.naming import ColumnNames
+    from analysis.reading.table import AnalysisError
+
+    names = ColumnNames(
+        options.unit,
+        options.metrics,
+        options.axes,
+        options.architecture,
+        options.order,
+        options.seed_column,
+        options.precision_column,
+    )
+    try:
+        text = written_map(
+            options.source,
+            columns=options.columns,
+            names=names,
+            response=options.response,
+            primary=options.primary,
+            margin=options.margin,
+            decimal=options.decimal,
+        )
+        with options.write_map.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except AnalysisError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{options.write_map}: cannot be written ({error.strerror})")
+    print(f"map: {options.write_map}")
+    return 0
 
 
 def _refuse(message: str) -> int:

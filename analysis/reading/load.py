@@ -1,54 +1,55 @@
-"""Run directory, csv or parquet -> a tidy table with roles, complete or refused."""
+"""Run directory or file -> a tidy table with roles, complete or refused."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
+import yaml
 
-from analysis.reading.mapping import ColumnMap, KnownMissing, apply_map, read_map
+from analysis.reading.mapping import (
+    ColumnMap,
+    Declared,
+    KnownMissing,
+    apply_map,
+    read_declared,
+    read_map,
+)
+from analysis.reading.naming import (
+    FAMILIES,
+    KNOWN_AXES,
+    RESPONSES,
+    UNIT,
+    ColumnNames,
+    is_architecture,
+    map_of,
+)
+from analysis.reading.numbers import Mark, first, is_number, matches
 from analysis.reading.search_record import SearchRecord
-from analysis.reading.sources import read_data, read_file, read_run
+from analysis.reading.sources import read_data, read_file, read_run, with_places
 from analysis.reading.table import (
     ABOVE_FLOOR,
     FLOOR,
     HEADLINE,
     PARTS_OF_SEED,
     REFMEANS,
+    ROW,
     AnalysisError,
-    Direction,
     Metric,
     Missing,
     Roles,
     Table,
     nearest,
+    shown,
 )
 from study.store import RunPaths
 
-RESPONSES: dict[str, Direction] = {
-    "val_loss": "lower",
-    "train_loss": "lower",
-    "perplexity": "lower",
-    "generalization_gap": "lower",
-    "val_accuracy": "higher",
-    "train_accuracy": "higher",
-}
-FAMILIES = ("NC", "GNC", "UNC")
 NO_AXES = ("precision", "seed", *PARTS_OF_SEED, "data_seed")  # these have roles of their own
-KNOWN_AXES = (
-    "width",
-    "depth",
-    "epochs",
-    "lr",
-    "weight_decay",
-    "batch_size",
-    "train_precision",
-    "data_train_tokens",
-)
 KEYS = ("cell", "training")
 MISSING_SHOWN = 20
 
@@ -57,45 +58,53 @@ def load(
     source: str | Path,
     *,
     columns: str | Path | None = None,
+    names: ColumnNames | None = None,
     response: str | None = None,
+    primary: Sequence[str] | None = None,
+    margin: Mapping[str, float] | None = None,
+    decimal: Mark | None = None,
     allow_missing: bool = False,
 ) -> Table:
-    """The table at `source`: a run directory, or a csv or parquet file.
+    """The table at `source`: a run directory, or the file of a table.
 
-    A foreign file needs a map of its columns.
+    A foreign file needs a map of its columns, or their `names`.
 
-    A file without a map must have the columns of a run's rows (`training`, `epoch`, the metrics by
-    their names). Raises AnalysisError for what cannot be read, for two rows of one training,
-    checkpoint and precision, and for an incomplete grid unless `allow_missing`; points that a map
-    declares as missing are not held against it.
+    A file without either must have the columns of a run's rows (`training`, `epoch`, the metrics by
+    their names). `primary` and `margin` stand in place of those that the run or the map declares.
+    Raises AnalysisError for what cannot be read, for two rows of one training, checkpoint and
+    precision, for a column of numbers that holds text, and for an incomplete grid unless
+    `allow_missing`; points that a map declares as missing are not held against it.
     """
     path = Path(source)
     known: list[KnownMissing] = []
     planned: pl.DataFrame | None = None
     about = ""
+    declared = Declared()
     trainings: dict[str, str] = {}
     if path.is_dir():
-        if columns is not None:
-            raise AnalysisError(
-                f"{path} is a run directory, whose columns are known: leave --columns out"
-            )
+        for option, given in (("--columns", columns), ("names of columns", names)):
+            if given:
+                raise AnalysisError(
+                    f"{path} is a run directory, whose columns are known: leave {option} out"
+                )
         frame, metrics, planned = read_run(path)
         trainings = dict(frame.select("cell", "training").rows())
-        frame = _above_floor(frame)
+        frame = with_places(_above_floor(frame))
         roles = _own_roles(frame, metrics, response, str(path), axes=_varied(planned))
+        declared = read_declared(RunPaths(path).study)
+    elif columns is None and not names:
+        frame, metrics = read_file(path, decimal)
+        frame = _above_floor(frame)
+        roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
     else:
-        frame, metrics = read_file(path)
-        if columns is None:
-            frame = _above_floor(frame)
-            roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
-        else:
-            mapping: ColumnMap = read_map(Path(columns))
-            frame, roles = apply_map(frame, mapping, response, str(path))
-            known, about = mapping.known_missing, mapping.about
+        frame, declared = _read_mapped(path, columns, names, response, decimal)
+        frame, roles = apply_map(frame, declared, response, str(path))
+        known, about = declared.known_missing, declared.about
+    roles = _with_declared(roles, _replaced(declared, primary, margin))
     layers = None
     if "layer" in frame.columns:
         single = frame.filter(pl.col("layer").is_not_null())
-        layers = None if single.is_empty() else single
+        layers = None if single.is_empty() else single.drop(ROW)
         frame = frame.filter(pl.col("layer").is_null())
     frame, left_out = _checked(frame, roles, str(path))
     missing = _missing(frame, roles, planned, known)
@@ -120,6 +129,92 @@ def load(
         classes=classes,
         search=search,
     )
+
+
+def written_map(
+    source: str | Path,
+    *,
+    columns: str | Path | None = None,
+    names: ColumnNames | None = None,
+    response: str | None = None,
+    primary: Sequence[str] | None = None,
+    margin: Mapping[str, float] | None = None,
+    decimal: Mark | None = None,
+) -> str:
+    """The map that these arguments of `load` amount to, as YAML.
+
+    Raises AnalysisError as `load`, which reads the table with it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        raise AnalysisError(f"{path} is a run directory, whose columns are known: it needs no map")
+    frame, mapping = _read_mapped(path, columns, names, response, decimal)
+    mapping = _replaced(mapping, primary, margin)
+    _, roles = apply_map(frame, mapping, response, str(path))
+    _with_declared(roles, mapping)
+    mapping = mapping.model_copy(update={"response": roles.response})
+    content = mapping.model_dump(exclude_defaults=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return f"# Columns of {path.name}, for python -m analysis {path.name} --columns.\n{text}"
+
+
+def _read_mapped(
+    path: Path,
+    columns: str | Path | None,
+    names: ColumnNames | None,
+    response: str | None,
+    decimal: Mark | None,
+) -> tuple[pl.DataFrame, ColumnMap]:
+    """The rows of a file as it has them, and the map of its columns."""
+    if columns is None:
+        frame, _ = read_file(path, decimal)
+        mapping = map_of(frame, names or ColumnNames(), response, str(path))
+        return frame, mapping.model_copy(update={"decimal": decimal})
+    if names:
+        raise AnalysisError(
+            f"{columns} says what the columns are: leave it out, or the options that name columns"
+        )
+    mapping = read_map(Path(columns))
+    frame, _ = read_file(path, decimal or mapping.decimal)
+    return frame, mapping
+
+
+DeclaredT = TypeVar("DeclaredT", bound=Declared)
+
+
+def _replaced(
+    declared: DeclaredT, primary: Sequence[str] | None, margin: Mapping[str, float] | None
+) -> DeclaredT:
+    """What is declared, with what a reader says in its place."""
+    for name, change in (margin or {}).items():
+        if not 0 < change < math.inf:
+            raise AnalysisError(f"margin: {name}={change} is no positive number")
+    changes = {
+        "primary": declared.primary if primary is None else list(primary),
+        "margin": declared.margin if margin is None else dict(margin),
+    }
+    return declared.model_copy(update=changes)
+
+
+def _with_declared(roles: Roles, declared: Declared) -> Roles:
+    """Roles with the primary metrics and the margins that are declared.
+
+    Raises AnalysisError for a name that is no column of the table.
+    """
+    numbers = {*roles.metrics, *roles.responses, roles.response}
+    for what, listed, known in (
+        ("primary", declared.primary or (), roles.metrics),
+        ("margin", declared.margin, numbers),
+    ):
+        for name in listed:
+            if name not in known:
+                kind = "metric" if what == "primary" else "metric or response"
+                raise AnalysisError(
+                    f"{what}: {name!r} is no {kind} of the table.{nearest(name, known)} "
+                    f"Name others with --{what}."
+                )
+    primary = roles.primary if declared.primary is None else tuple(declared.primary)
+    return replace(roles, primary=primary, margin=declared.margin)
 
 
 def _search(path: Path, training_of: Mapping[str, str]) -> SearchRecord | None:
@@ -155,10 +250,11 @@ def _own_roles(
     axes: tuple[str, ...],
 ) -> Roles:
     """Roles of a table with the project's own column names."""
-    if "training" not in frame.columns:
+    if UNIT not in frame.columns:
         raise AnalysisError(
-            f"{source}: has no column `training`, so it is no table of this project; describe it "
-            "with --columns MAP.yaml (examples in search_spaces/columns/)"
+            f"{source}: has no column `{UNIT}`, so it is no table of this project; name the column "
+            "of the training of a row with --unit COLUMN (and --response, --metrics, --axes), or "
+            "describe the table with --columns MAP.yaml (examples in search_spaces/columns/)"
         )
     chosen = response or "val_loss"
     responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
@@ -199,10 +295,8 @@ def _own_roles(
         responses=responses,
         metrics=metrics,
         axes=chosen_axes,
-        architecture=tuple(
-            name for name in chosen_axes if name in ("width", "depth") or name.startswith("model_")
-        ),
-        unit="training",
+        architecture=tuple(name for name in chosen_axes if is_architecture(name)),
+        unit=UNIT,
         order="epoch" if "epoch" in frame.columns else None,
         seed="seed" if "seed" in frame.columns else None,
         precision="precision" if "precision" in frame.columns else None,
@@ -214,16 +308,12 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
     left_out: dict[str, int] = {}
     kept_means = [name for name in frame.columns if name.endswith(REFMEANS)]
     numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response, *kept_means]))
-    text = [
-        name
-        for name in numbers
-        if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null
-    ]
-    if text:
-        kind, value = frame[text[0]].dtype, frame[text[0]].drop_nulls()[0]
-        raise AnalysisError(
-            f"{source}: column {text[0]!r} must hold numbers, it is {kind} ({value!r})"
-        )
+    for column in (*numbers, roles.order):
+        if column is not None:
+            _check_numbers(frame, column, source)
+    for column in (*roles.axes, roles.seed):
+        if column is not None:
+            _check_one_kind(frame, column, source)
     frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
     if roles.precision is not None:
         frame = frame.with_columns(pl.col(roles.precision).cast(pl.String))
@@ -238,15 +328,18 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
         raise AnalysisError(f"{source}: no row is left with a value of {roles.response!r}")
     for name in (roles.unit, roles.order, roles.precision, *roles.axes):
         if name is not None and frame[name].null_count():
+            empty = frame.filter(pl.col(name).is_null())
             raise AnalysisError(
-                f"{source}: column {name!r} is null in {frame[name].null_count()} rows"
+                f"{source}: column {name!r} is null in {len(empty)} rows, "
+                f"the first: {empty[ROW][0]}"
             )
     key = [name for name in (roles.unit, roles.order, roles.precision) if name is not None]
     twice = frame.filter(frame.select(key).is_duplicated())
     if not twice.is_empty():
-        where = ", ".join(f"{name} {twice[name][0]!r}" for name in key)
+        where = ", ".join(f"{name} {shown(twice[name][0])}" for name in key)
         raise AnalysisError(
-            f"{source}: {len(twice)} rows share their {' and '.join(key)}, the first: {where}"
+            f"{source}: {len(twice)} rows share their {' and '.join(key)}, the first: {where} "
+            f"({twice[ROW][0]})"
         )
     per_unit = frame.group_by(roles.unit).agg(pl.col(name).n_unique() for name in roles.axes)
     for name in roles.axes:
@@ -256,7 +349,38 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
                 f"{source}: rows of one training ({mixed[roles.unit][0]!r}) differ in {name!r}, "
                 "an axis"
             )
-    return frame, left_out
+    return frame.drop(ROW), left_out
+
+
+def _check_numbers(frame: pl.DataFrame, name: str, source: str) -> None:
+    """Refuse a column of numbers that holds something else, naming the value and its row."""
+    column = frame[name]
+    if column.dtype.is_numeric() or not column.count():
+        return
+    row = first(~is_number(column.cast(pl.String)))
+    row = first(column.is_not_null()) if row is None else row
+    assert row is not None
+    raise AnalysisError(
+        f"{source}: column {name!r} must hold numbers, but {frame[ROW][row]} has "
+        f"{shown(column[row])}; write a number there, or NA where there is none"
+    )
+
+
+def _check_one_kind(frame: pl.DataFrame, name: str, source: str) -> None:
+    """Refuse a setting of which some values are numbers and others are not.
+
+    As texts they would be levels without an order, and no one would notice.
+    """
+    column = frame[name]
+    if column.dtype != pl.String:
+        return
+    text, number = first(~matches(column, ".")), first(is_number(column))
+    if text is not None and number is not None:
+        raise AnalysisError(
+            f"{source}: column {name!r} mixes numbers and text: {shown(column[text])} "
+            f"({frame[ROW][text]}) beside {shown(column[number])} ({frame[ROW][number]}); write "
+            "all of them as numbers, or none"
+        )
 
 
 def _missing(

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.constructor import ConstructorError
 
-from analysis.reading.table import AnalysisError, Direction, Metric, Roles, nearest
+from analysis.reading.numbers import Mark, first, is_number
+from analysis.reading.table import (
+    ROW,
+    AnalysisError,
+    Direction,
+    Metric,
+    Roles,
+    nearest,
+    shown,
+)
 
 
 class _Part(BaseModel):
@@ -19,9 +28,12 @@ class _Part(BaseModel):
 
 
 class MetricMap(_Part):
-    """A metric: an SQL expression over the file's columns, and what is known of it."""
+    """A metric: an SQL expression over the file's columns, and what is known of it.
 
-    sql: str
+    Without an expression it is the column of its own name.
+    """
+
+    sql: str | None = None
     family: str = ""
     direction: Direction | None = None
     heavy_tailed: bool = False
@@ -46,14 +58,29 @@ class KnownMissing(_Part):
     reason: str
 
 
-class ColumnMap(_Part):
+class Declared(_Part):
+    """What a study declares of its analysis before it runs.
+
+    The metrics that it is to decide about, and the change of a column that counts as none.
+    """
+
+    primary: list[str] | None = None
+    margin: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
+
+
+class ColumnMap(Declared):
     """The map of a table.
 
     Order of work: `extract`, then `columns` (each may use those before it), then `where`, then the
-    metrics.
+    metrics. `decimal` is the mark that numbers are written with, where the file does not tell it;
+    `primary` the metrics that the study is to decide about, `margin` the change of a column that
+    counts as none.
     """
 
     about: str = ""
+    decimal: Mark | None = None
     extract: Extract | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     where: str | None = None
@@ -64,7 +91,7 @@ class ColumnMap(_Part):
     seed: str | None = None
     precision: str | None = None
     response: str
-    responses: dict[str, Direction]
+    responses: dict[str, Direction] = Field(default_factory=dict)
     metrics: dict[str, MetricMap] = Field(min_length=1)
     known_missing: list[KnownMissing] = Field(default_factory=list)
 
@@ -101,20 +128,40 @@ def read_map(path: Path) -> ColumnMap:
         raise AnalysisError(
             f"{path}: a column map is a mapping with the keys {', '.join(ColumnMap.model_fields)}"
         )
+    return _validated(ColumnMap, content, path)
+
+
+PartT = TypeVar("PartT", bound=_Part)
+
+
+def _validated(kind: type[PartT], content: Any, path: Path) -> PartT:
     try:
-        return ColumnMap.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise AnalysisError("\n".join(_fault(path, each) for each in error.errors())) from None
+        faults = [_fault(path, each, kind) for each in error.errors()]
+        raise AnalysisError("\n".join(faults)) from None
 
 
-def _fault(path: Path, fault: Any) -> str:
+def _fault(path: Path, fault: Any, kind: type[_Part]) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        known = MetricMap.model_fields if len(fault["loc"]) > 1 else ColumnMap.model_fields
+        known = MetricMap.model_fields if len(fault["loc"]) > 1 else kind.model_fields
         return f"{path}: {place}: unknown key.{nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
         return f"{path}: {place}: is missing"
-    return f"{path}: {place}: {fault['msg']}, not {fault['input']!r}"
+    return f"{path}: {place}: {fault['msg']}, not {shown(fault['input'])}"
+
+
+def read_declared(path: Path) -> Declared:
+    """What the YAML of a study declares under `analysis`; nothing where there is no such file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # of a search, whose trials are no study
+        return Declared()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise AnalysisError(f"{path}: cannot be read: {error}") from None
+    section = content.get("analysis") if isinstance(content, dict) else None
+    return Declared() if section is None else _validated(Declared, section, path)
 
 
 def apply_map(
@@ -155,11 +202,11 @@ def apply_map(
             f"the map's `architecture` lists {sorted(stray)}, which `axes` does not"
         )
     metrics = [
-        _evaluate(frame, name, entry.sql, f"metrics.{name}")
+        _evaluate(frame, name, entry.sql or quoted(name), f"metrics.{name}")
         for name, entry in mapping.metrics.items()
     ]
     names = dict.fromkeys(name for listed in named.values() for name in listed if name is not None)
-    tidy = frame.select(*names).with_columns(metrics)
+    tidy = frame.select(*names, ROW).with_columns(metrics)
     return tidy, Roles(
         response=chosen,
         responses=mapping.responses,
@@ -174,6 +221,11 @@ def apply_map(
         seed=mapping.seed,
         precision=mapping.precision,
     )
+
+
+def quoted(name: str) -> str:
+    """The name of a column in SQL."""
+    return '"{}"'.format(name.replace('"', '""'))
 
 
 def _extract(frame: pl.DataFrame, extract: Extract, source: str) -> pl.DataFrame:
@@ -228,8 +280,22 @@ def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series
     except pl.exceptions.PolarsError as error:
         first = str(error).split("\n", maxsplit=1)[0]
         raise AnalysisError(
-            f"{place}: cannot evaluate the SQL expression {sql!r}: {first}"
+            f"{place}: cannot evaluate the SQL expression {sql!r}: {first}{_texts(frame, sql)}"
         ) from None
     # Decimal is what SQL makes of a literal such as 0.1; a constant has one row.
     column = column.cast(pl.Float64) if column.dtype.is_decimal() else column
     return column.new_from_index(0, len(frame)) if len(column) == 1 else column
+
+
+def _texts(frame: pl.DataFrame, sql: str) -> str:
+    """Values that are no numbers in the columns of an expression, as the end of a message."""
+    try:
+        names = pl.sql_expr(sql).meta.root_names()
+    except pl.exceptions.PolarsError:
+        return ""
+    for name in names:
+        if name in frame.columns and frame[name].dtype == pl.String:
+            row = first(~is_number(frame[name]))
+            if row is not None:
+                return f"; {shown(name)} holds text: {shown(frame[name][row])} ({frame[ROW][row]})"
+    return ""

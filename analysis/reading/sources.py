@@ -1,4 +1,4 @@
-"""What lies on disk: a run directory as its store has it, or a csv or parquet."""
+"""What lies on disk: a run directory as its store has it, or the file of a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from analysis.reading.table import CLASS_VALUES, AnalysisError, DataSet
+from analysis.reading.foreign import WORKBOOK, is_text, read_text, read_workbook
+from analysis.reading.numbers import Mark
+from analysis.reading.table import CLASS_VALUES, ROW, AnalysisError, DataSet
 
 if TYPE_CHECKING:
     from study.store import Store
@@ -86,16 +88,34 @@ def _order(value: object) -> tuple[float, str]:
     return (float(value), "") if isinstance(value, int | float) else (math.inf, str(value))
 
 
-def read_file(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """A csv or parquet file and the metric metadata that the latter may carry."""
+def read_file(
+    path: Path, decimal: Mark | None = None
+) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+    """The table of a file and the metric metadata that a parquet file may carry.
+
+    Its column `ROW` says where each row stands in the file. `decimal` is the mark of its numbers,
+    where it does not tell it.
+    """
     if not path.exists():
         raise AnalysisError(f"{path}: no such file or run directory")
+    if is_text(path):
+        return read_text(path, decimal), {}
+    if path.suffix.lower() == WORKBOOK:
+        return read_workbook(path, decimal), {}
+    if path.suffix.lower() != ".parquet":
+        raise AnalysisError(
+            f"{path}: is neither a run directory nor a table: .csv, .tsv or .txt (also .gz), .xlsx "
+            "or .parquet"
+        )
     try:
-        if path.suffix == ".csv":
-            return pl.read_csv(path, infer_schema_length=None), {}
-        if path.suffix == ".parquet":
-            metadata = pl.read_parquet_metadata(path)
-            return pl.read_parquet(path), json.loads(metadata.get("metrics", "{}"))
+        metadata = pl.read_parquet_metadata(path)
+        frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise AnalysisError(f"{path}: cannot be read: {error}") from None
-    raise AnalysisError(f"{path}: is neither a run directory nor a .csv or .parquet file")
+    return with_places(frame), json.loads(metadata.get("metrics", "{}"))
+
+
+def with_places(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows with their number, from 1, in the column `ROW`."""
+    places = pl.format("row {}", pl.int_range(1, pl.len() + 1)).alias(ROW)
+    return frame.with_columns(places)

@@ -110,7 +110,7 @@ def test_one_row_per_training_is_its_last_checkpoint(tmp_path: Path) -> None:
 
 def test_replicates_keep_to_one_source_of_chance_where_there_are_enough(tmp_path: Path) -> None:
     """Of new starts, and orders of the data from one start, the latter alone."""
-    point = {"width": [8], "precision": ["fp32"]}
+    point: dict[str, list[Any]] = {"width": [8], "precision": ["fp32"]}
     anew = [
         own_rows({**point, "seed": [seed], "init_seed": [seed], "shuffle_seed": [seed]})
         for seed in (0, 1)
@@ -201,9 +201,9 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 def test_unreadable_sources(tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="no such file or run directory"):
         load(tmp_path / "absent.csv")
-    (tmp_path / "table.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "table.doc").write_text("x", encoding="utf-8")
     with pytest.raises(AnalysisError, match="neither a run directory nor"):
-        load(tmp_path / "table.txt")
+        load(tmp_path / "table.doc")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(AnalysisError, match="cannot be read"):
         load(tmp_path / "broken.parquet")
