@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics.levels import CONFIDENCE
 from analysis.statistics.linear import (
@@ -31,6 +31,7 @@ from analysis.statistics.linear import (
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
 REMEMBERED = 2**22  # rows x permutations up to which random orders are kept for the next test
 TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in another order
+LISTED = 6  # places of which all orders are listed to draw from
 EMPTY = 1e-24  # a sum of squared products of unit columns below this is rounding error
 
 Seed = int | tuple[int, ...]
@@ -441,13 +442,21 @@ def _chunk_rows(doubles_per_permutation: int) -> int:
 def _random(
     values: Floats, orbits: list[Codes], total: int, seed: Seed, rows: int
 ) -> Iterator[Floats]:
-    """Chunks (c, n) of randomly permuted values, in one buffer that the next chunk overwrites."""
-    free = orbits[0].shape == (1, values.size, 1)
-    if free and values.size * total <= REMEMBERED:
-        orders = _orders(values.size, total, seed)
-        for start in range(0, total, rows):
-            yield values[orders[start : start + rows]]
+    """Chunks (c, n) of randomly permuted values, in a buffer that may be overwritten."""
+    if values.size * total > REMEMBERED:
+        yield from _moved(values, orbits, total, seed, rows)
         return
+    key = tuple((places.shape, places.tobytes()) for places in orbits)
+    orders = _orders(values.size, key, total, seed)
+    for start in range(0, total, rows):
+        yield values[orders[start : start + rows]]
+
+
+def _moved(
+    values: Floats, orbits: list[Codes], total: int, seed: Seed, rows: int
+) -> Iterator[Floats]:
+    """The chunks as they are drawn, in one buffer that the next chunk overwrites."""
+    free = orbits[0].shape == (1, values.size, 1)
     # One generator for each shape, so that no draw depends on the size of the chunks.
     first = (seed,) if isinstance(seed, int) else seed
     streams = [
@@ -462,22 +471,35 @@ def _random(
                 rng.permuted(chunk, axis=1, out=chunk)
                 continue
             g, m, s = places.shape
-            if s == 1:
-                moved = np.tile(values[places[:, :, 0]], (len(chunk), 1, 1))
-                rng.permuted(moved, axis=2, out=moved)
-            else:
-                source = np.tile(np.arange(m, dtype=np.intp), (len(chunk), g, 1))
-                rng.permuted(source, axis=2, out=source)
-                moved = values[places][np.arange(g)[:, None], source]
+            source = _moves(rng, len(chunk), g, m) + np.arange(g)[:, None] * m
+            moved = values[places].reshape(g * m, s).take(source, axis=0)
             chunk[:, places.ravel()] = moved.reshape(len(chunk), -1)
         yield chunk
 
 
-@lru_cache(maxsize=2)
-def _orders(n: int, total: int, seed: Seed) -> Codes:
-    """(total, n) random permutations of n rows, drawn once for the many tests that share them."""
-    orders = np.tile(np.arange(n, dtype=np.intp), (total, 1))
-    return np.random.default_rng(seed).permuted(orders, axis=1, out=orders)
+def _moves(rng: np.random.Generator, draws: int, orbits: int, m: int) -> Codes:
+    """(draws, orbits, m) random orders of m places."""
+    if m <= LISTED:  # to look an order up takes a tenth of the time of shuffling
+        return _all_orders(m)[rng.integers(0, math.factorial(m), size=(draws, orbits))]
+    source = np.tile(np.arange(m, dtype=np.intp), (draws, orbits, 1))
+    return rng.permuted(source, axis=2, out=source)
+
+
+@lru_cache(maxsize=16)
+def _all_orders(m: int) -> Codes:
+    """(m!, m) orders of m places."""
+    return np.array(list(itertools.permutations(range(m))), dtype=np.intp)
+
+
+@lru_cache(maxsize=4)
+def _orders(
+    n: int, orbits: tuple[tuple[tuple[int, ...], bytes], ...], total: int, seed: Seed
+) -> NDArray[np.int32]:
+    """(total, n) random orders of n rows, drawn once for the many tests that share them."""
+    places = [np.frombuffer(rows, dtype=np.intp).reshape(shape) for shape, rows in orbits]
+    rows = _chunk_rows(n)
+    chunks = _moved(np.arange(n, dtype=np.float64), places, total, seed, rows)
+    return np.concatenate([chunk.astype(np.int32) for chunk in chunks])
 
 
 def _enumerated(values: Floats, orbits: list[Codes], total: int) -> Iterator[Floats]:
@@ -485,16 +507,12 @@ def _enumerated(values: Floats, orbits: list[Codes], total: int) -> Iterator[Flo
 
     The index of a permutation is read in mixed radix, one digit per orbit.
     """
-    orders = {
-        m: np.array(list(itertools.permutations(range(m))), dtype=np.intp)
-        for m in {places.shape[1] for places in orbits}
-    }
     rows = _chunk_rows(values.size)
     for start in range(0, total, rows):
         index = np.arange(start, min(start + rows, total))
         chunk = np.tile(values, (len(index), 1))
         for places in itertools.chain.from_iterable(orbits):
-            order = orders[len(places)]
+            order = _all_orders(len(places))
             index, digit = np.divmod(index, len(order))
             chunk[:, places.ravel()] = values[places][order[digit]].reshape(len(chunk), -1)
         yield chunk
