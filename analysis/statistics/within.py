@@ -194,35 +194,39 @@ def _correlations_of_draws(
     left_NxK1: Floats, cell: Codes, unit: Codes, block: Codes, draws: int, seed: int
 ) -> Floats:
     """(b, k) r of y, the first column, with the others; NaN where a draw leaves none."""
-    rng = np.random.default_rng(seed)
-    n = len(cell)
-    place = codes("units", unit, n)
-    first = np.unique(place, return_index=True)[1]
-    strata = [np.flatnonzero(cell[first] == label) for label in range(int(cell.max()) + 1)]
+    from scipy.sparse import csr_array
+
+    rng, n = np.random.default_rng(seed), len(cell)
+    first = np.unique(unit, return_index=True)[1]
     order = np.argsort(block, kind="stable")
-    starts = np.flatnonzero(np.diff(block[order], prepend=-1))
-    left, place = left_NxK1[order], place[order]
-    y, x = left[:, :1], left[:, 1:]
+    ends = np.append(np.flatnonzero(np.diff(block[order], prepend=-1)), n)
+    left, unit = left_NxK1[order], unit[order]
+    by_block = [csr_array((c, np.arange(n), ends), shape=(len(ends) - 1, n)) for c in left.T]
+    ones = csr_array((np.ones(n), np.arange(n), ends), shape=(len(ends) - 1, n))
+    products, squares = left[:, 1:] * left[:, :1], left * left
     parts = []
     rows = max(1, CHUNK_DOUBLES // (2 * n))
     for start in range(0, draws, rows):
-        count = min(rows, draws - start)
-        times = np.zeros((count, len(first)))
-        for members in strata:
-            if len(members):
-                chance = np.full(len(members), 1.0 / len(members))
-                times[:, members] = rng.multinomial(len(members), chance, size=count)
-        weight = times[:, place]
-        total = np.maximum(np.add.reduceat(weight, starts, axis=1), 1.0)
-        y_sums = np.add.reduceat(weight * y[:, 0], starts, axis=1)
-        yy = weight @ (y * y)[:, 0] - (y_sums**2 / total).sum(axis=1)
-        xy, xx = weight @ (x * y), weight @ (x * x)
-        for column in range(x.shape[1]):
-            x_sums = np.add.reduceat(weight * x[:, column], starts, axis=1)
-            xy[:, column] -= (x_sums * y_sums / total).sum(axis=1)
-            xx[:, column] -= (x_sums**2 / total).sum(axis=1)
-        spread = xx * yy[:, None]
-        defined = (xx > FLAT) & (yy[:, None] > FLAT)
-        r = np.where(defined, xy / np.sqrt(np.where(defined, spread, 1.0)), np.nan)
-        parts.append(np.clip(r, -1.0, 1.0))
+        weight = _times_drawn(rng, cell[first], min(rows, draws - start))[unit]  # (n, b)
+        total = np.maximum(ones @ weight, 1.0)
+        sums = [matrix @ weight for matrix in by_block]
+        square = squares.T @ weight
+        square -= np.stack([(one * one / total).sum(axis=0) for one in sums])
+        product = products.T @ weight
+        product -= np.stack([(sums[0] * one / total).sum(axis=0) for one in sums[1:]])
+        defined = (square[1:] > FLAT) & (square[0] > FLAT)
+        spread = np.where(defined, square[1:] * square[0], 1.0)
+        parts.append(np.where(defined, np.clip(product / np.sqrt(spread), -1.0, 1.0), np.nan).T)
     return np.concatenate(parts)
+
+
+def _times_drawn(rng: np.random.Generator, cell: Codes, draws: int) -> Floats:
+    """(units, draws) how often each unit is drawn, as many in a cell (units,) as it has."""
+    times = np.empty((len(cell), draws))
+    size = np.bincount(cell)[cell]
+    for m in np.unique(size):
+        alike = np.flatnonzero(size == m)
+        alike = alike[np.argsort(cell[alike], kind="stable")]
+        drawn = rng.multinomial(m, np.full(m, 1.0 / m), size=(draws, len(alike) // m))
+        times[alike] = drawn.reshape(draws, -1).T
+    return times
