@@ -59,9 +59,8 @@ def choose_ends(tokens: Tokens, context: int, sizes: Ints, generator: np.random.
         generator: source of the keys.
     """
     ends, keys = np.zeros(0, dtype=np.int64), np.zeros(0)
-    enough = np.where(
-        sizes > 0, np.inf, 0.0
-    )  # keys from here on cannot be among the least of their token any more
+    # Keys from these on cannot be among the least of their token any more.
+    enough = np.where(sizes > 0, np.inf, 0.0)
     for start in range(context - 1, len(tokens), _READ_AT_ONCE):
         block = tokens[start : start + _READ_AT_ONCE]
         drawn = generator.random(len(block))

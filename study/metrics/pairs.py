@@ -79,9 +79,8 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
     """
     count, norms = len(measured), measured.means.norms
     squares, frame = norms.square(), frame_distance(count)
-    units = measured.means.directions().mul_(
-        math.sqrt(2 / frame)
-    )  # products are (frame - x) / frame - 1 + 2 / frame
+    # Products of these are (frame - x) / frame - 1 + 2 / frame.
+    units = measured.means.directions().mul_(math.sqrt(2 / frame))
     offset = units.new_tensor(2 / frame)
     buffers = units.new_empty(3, min(tile, count) ** 2)
     for rows, columns in _tiles(0, count, tile):

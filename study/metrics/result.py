@@ -10,9 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-ROUNDING = (
-    4 * torch.finfo(torch.float64).eps
-)  # relative size below which a float64 difference is only rounding
+ROUNDING = 4 * torch.finfo(torch.float64).eps
+"""Relative size below which a float64 difference is only rounding."""
 
 
 class CollapseMetrics(dict[str, float | None]):

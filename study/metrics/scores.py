@@ -85,9 +85,8 @@ class HeldOutScores(Scores):
     def __init__(self, device: str | torch.device = "cpu") -> None:
         super().__init__(device)
         self._hits_of_five = torch.zeros((), dtype=torch.int64, device=device)
-        self._bins_2xK = torch.zeros(
-            2, BINS, dtype=torch.float64, device=device
-        )  # hits, confidence
+        # The first row counts hits, the second sums confidences.
+        self._bins_2xK = torch.zeros(2, BINS, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def update(self, logits_NxV: Tensor, targets_N: Tensor) -> None:

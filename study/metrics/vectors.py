@@ -16,9 +16,11 @@ from torch import Tensor
 
 from study.metrics.result import ROUNDING
 
-BLOCK_ENTRIES = (
-    1 << 20
-)  # 8 MB of float64: products of it run at full speed, and what is made from it stays in cache
+BLOCK_ENTRIES = 1 << 20
+"""Entries of a block, 8 MB of float64.
+
+Products of it run at full speed, and what is made from it stays in cache.
+"""
 
 
 def inverse_or_zero(values: Tensor) -> Tensor:

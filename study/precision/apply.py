@@ -134,10 +134,8 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
 def _cast(copy: ModelT, precision: Precision) -> ModelT:
     rotary = {name: buffer for name, buffer in copy.named_buffers() if name.endswith("inv_freq")}
     copy.to(CAST_DTYPES[precision.format])
-    for (
-        name,
-        buffer,
-    ) in rotary.items():  # an angle is a frequency times a position: rounded, it is off by turns
+    # An angle is a frequency times a position: rounded, it is off by turns.
+    for name, buffer in rotary.items():
         path, _, leaf = name.rpartition(".")
         setattr(copy.get_submodule(path), leaf, buffer.float())
     for name, tensor in copy.state_dict().items():

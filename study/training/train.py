@@ -174,9 +174,8 @@ class _Training:
         self.shuffle_seed = _seed(config.train.shuffle_seed, config.seed)
         self.loss = Loss(self.config.loss, self.config.label_smoothing, self.config.focal_gamma)
         self.position = _Position()
-        self.totals = torch.zeros(
-            3, dtype=torch.float64, device=device
-        )  # this epoch: loss, correct, samples
+        # Of the current epoch: loss, correct predictions, samples.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         if model is None:
             seed = _seed(config.train.init_seed, config.seed)
             shape = data.input_shape
