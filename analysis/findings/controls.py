@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,25 @@ from analysis.statistics.within import bootstrap_within, replicates
 LEAST_REPLICATES = 10  # r_w from which replicates alone are the control
 WITHIN, GIVEN_DESIGN = "within design cells", "given the design"
 PARAMETERS, TOKENS = "n_params", "tokens"  # columns of a run's rows that make placebos
+
+
+class Controls(Protocol):
+    """What takes out of rows (n,) what is not asked about, over the `rows` (m,) it can use."""
+
+    @property
+    def rows(self) -> Codes: ...
+
+    @property
+    def cells(self) -> Codes: ...
+
+    @property
+    def inadequacy(self) -> str: ...
+
+    def over(self, chosen: Codes) -> Controls: ...
+
+    def prepare(self, x: Floats, y: Floats) -> Prepared: ...
+
+    def interval(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]: ...
 
 
 @dataclass(frozen=True)
@@ -167,7 +187,7 @@ def controlled(
     lines: Mapping[str, Line],
     values: Mapping[str, Floats],
     y: Floats,
-    control: Control,
+    control: Controls,
     roles: Roles,
     choices: Choices,
 ) -> list[Line]:
@@ -194,7 +214,7 @@ def _intervals(
     values: Mapping[str, Floats],
     y: Floats,
     outcomes: Mapping[str, Verdict],
-    control: Control,
+    control: Controls,
     choices: Choices,
 ) -> dict[str, tuple[float | None, float | None]]:
     """The interval of each metric that has an estimate; those of the same rows share draws."""

@@ -107,6 +107,16 @@ def clopper_pearson(
     return low, high
 
 
+def monte_carlo_interval(p: float, permutations: int, *, confidence: float) -> tuple[float, float]:
+    """(low, high) of the p that infinitely many permutations would give.
+
+    `p` is (b + 1) / (n + 1), where b of the n `permutations` were at least as large.
+    """
+    count = max(round(p * (permutations + 1)) - 1, 0)
+    low, high = clopper_pearson(count, permutations, confidence=confidence)
+    return float(low), float(high)
+
+
 def permutation_test(
     x: ArrayLike,
     y: ArrayLike,

@@ -1,0 +1,159 @@
+"""Whether metric and response go together over training, and which of them moves first.
+
+Shapes: n rows, one a checkpoint of a training at the reference precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analysis.findings.controls import controlled
+from analysis.findings.frames import frame_of
+from analysis.findings.verdicts import Line, Tested, design_cells, metric_values
+from analysis.reading.selection import at_reference
+from analysis.reading.table import Choices, Roles, Table
+from analysis.statistics.checkpoints import (
+    Courses,
+    bootstrap_courses,
+    prepare_courses,
+    shared_courses,
+    successive,
+)
+from analysis.statistics.decide import CANNOT_REJECT
+from analysis.statistics.linear import Codes, Floats
+from analysis.statistics.permutation import Prepared
+
+METRIC_FIRST, RESPONSE_FIRST = "metric first", "response first"
+
+
+@dataclass(frozen=True)
+class Checkpoints(Tested):
+    """One line: a metric and the response over all checkpoints of `trainings` trainings.
+
+    Both are centred by design cell and epoch, which takes out what time does to all; `estimate`
+    is the r of what is left, and whole trainings are exchanged inside their cell.
+    """
+
+    trainings: int = 0
+
+
+@dataclass(frozen=True)
+class Lead(Tested):
+    """One line: a change from one checkpoint to the next against the change that follows it.
+
+    `order` says whose change comes first; centred and exchanged as in `Checkpoints`, by the
+    three epochs that the two changes span. `n` pairs of changes of `trainings` trainings.
+    """
+
+    order: str = ""
+    trainings: int = 0
+
+
+@dataclass(frozen=True)
+class _Courses:
+    """The exchange of whole trainings as a control of rows (n,): see `findings.controls`."""
+
+    rows: Codes
+    cells: Codes
+    units: Codes
+    epochs: NDArray[np.float64]
+    inadequacy: str = ""
+
+    def over(self, chosen: Codes) -> _Courses:
+        return _Courses(
+            self.rows[chosen], self.cells[chosen], self.units[chosen], self.epochs[chosen]
+        )
+
+    @property
+    def shared(self) -> Courses:
+        return shared_courses(self.cells, self.units, self.epochs)
+
+    def prepare(self, x: Floats, y: Floats) -> Prepared:
+        return prepare_courses(x, y, self.shared)
+
+    def interval(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]:
+        bootstrap, seed = choices.bootstrap, choices.seed
+        return bootstrap_courses(x, y, self.shared, bootstrap=bootstrap, seed=seed)
+
+
+def checkpoints(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Checkpoints` lines; empty where every training has a single checkpoint."""
+    rows, roles = _rows(table), table.roles
+    if rows.is_empty():
+        return frame_of(Checkpoints, [])
+    courses = _courses(rows, roles)
+    values, y = metric_values(rows, roles), rows[roles.response].to_numpy()
+    start = {name: Checkpoints(name, 0, trainings=_trainings(courses)) for name in values}
+    return frame_of(Checkpoints, _answered(start, values, y, courses, roles, choices))
+
+
+def lead(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Lead` lines; empty where no training has three checkpoints."""
+    rows, roles = _rows(table), table.roles
+    if rows.is_empty():
+        return frame_of(Lead, [])
+    every = _courses(rows, roles, shared=False)
+    try:
+        a, b, c = successive(every.units, every.epochs)
+    except ValueError:
+        return frame_of(Lead, [])
+    spans = np.column_stack([every.epochs[at] for at in (a, b, c)])
+    span = np.unique(spans, axis=0, return_inverse=True)[1].ravel().astype(np.float64)
+    # A training has one change at each span, as it has one row at each epoch.
+    courses = _only_shared(_Courses(np.arange(len(a)), every.cells[a], every.units[a], span))
+    values, y = metric_values(rows, roles), rows[roles.response].to_numpy()
+    lines: list[Lead] = []
+    for order, (x_from, x_to), (y_from, y_to) in (
+        (METRIC_FIRST, (a, b), (b, c)),
+        (RESPONSE_FIRST, (b, c), (a, b)),
+    ):
+        moved = {name: x[x_to] - x[x_from] for name, x in values.items()}
+        trainings = _trainings(courses)
+        start = {name: Lead(name, 0, order=order, trainings=trainings) for name in moved}
+        lines += _answered(start, moved, y[y_to] - y[y_from], courses, roles, choices)
+    return frame_of(Lead, lines)
+
+
+def _rows(table: Table) -> pl.DataFrame:
+    """Checkpoints at the reference precision in order; none where no training has two."""
+    rows, roles = at_reference(table), table.roles
+    if roles.order is None or len(rows) == rows[roles.unit].n_unique():
+        return rows.head(0)
+    return rows.sort(roles.unit, roles.order)
+
+
+def _courses(rows: pl.DataFrame, roles: Roles, *, shared: bool = True) -> _Courses:
+    units = (rows[roles.unit].cast(pl.String).rank("dense") - 1).to_numpy().astype(np.intp)
+    epochs = rows[str(roles.order)].cast(pl.Float64).to_numpy()
+    courses = _Courses(np.arange(len(rows)), design_cells(rows, roles), units, epochs)
+    return _only_shared(courses) if shared else courses
+
+
+def _only_shared(courses: _Courses) -> _Courses:
+    """The checkpoints of trainings that share their design cell; none where no two do."""
+    pairs = np.unique(np.column_stack([courses.cells, courses.units]), axis=0)
+    trainings = np.bincount(pairs[:, 0])
+    return courses.over(np.flatnonzero(trainings[courses.cells] > 1))
+
+
+def _trainings(courses: _Courses) -> int:
+    return len(np.unique(courses.units))
+
+
+def _answered(
+    start: Mapping[str, Line],
+    values: Mapping[str, Floats],
+    y: Floats,
+    courses: _Courses,
+    roles: Roles,
+    choices: Choices,
+) -> list[Line]:
+    if not len(courses.rows):
+        reason = "cannot reject with n = 1: no design cell has two trainings"
+        return [replace(line, verdict=CANNOT_REJECT, note=reason) for line in start.values()]
+    return controlled(start, values, y, courses, roles, choices)
