@@ -10,8 +10,10 @@ from pathlib import Path
 SECTIONS = (
     "tuning",
     "association",
+    "within",
+    "design",
+    "progress",
     "fixed",
-    "grid",
     "axes",
     "checkpoints",
     "training",

@@ -1,7 +1,8 @@
-"""Each metric against the response, over rows that are one per training."""
+"""Each metric against the response over all trainings, described: nothing is taken out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,222 +10,157 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.frames import frame_of
-from analysis.reading.table import Choices, Direction, Metric, Roles, expected_sign, with_companions
-from analysis.statistics.batch import Batch, Outcome
-from analysis.statistics.levels import LEAST_ROWS
-from analysis.statistics.linear import Floats
-from analysis.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
-from analysis.statistics.regression import (
-    bootstrap_r,
-    distance_correlation,
-    fisher_interval,
-    leave_one_out,
-    regress,
+from analysis.findings.verdicts import (
+    Preparation,
+    Tested,
+    Verdict,
+    design_cells,
+    joined,
+    metric_values,
+    p_beside,
+    verdicts,
 )
+from analysis.reading.table import (
+    CDNV_NORM,
+    CDNV_SCALE_FREE,
+    CDNV_VARIANTS,
+    Choices,
+    Roles,
+    expected_sign,
+)
+from analysis.statistics.linear import Codes, Floats
+from analysis.statistics.permutation import Prepared, prepare
+from analysis.statistics.regression import bootstrap_r
+
+LEAST_CELLS = 4  # design cells below which trainings are drawn and not cells
 
 
 @dataclass(frozen=True)
-class Association:
-    """One line: a metric and the response.
+class Described(Tested):
+    """What is said of a metric and the response where no axis is taken out.
 
-    Partial lines (`given`) have the partial r, and r2 its square, in place of the plain ones.
-
-    `p` two-sided by permutation, `p_low` and `p_high` its 95% Monte-Carlo interval, `p_maxt`
-    step-down max-T over the lines of the family (raw scale, nothing given, no missing values),
-    which Holm, BH and BY adjust as well. `expected` is the sign of r if more collapse went with a
-    better response, `agrees` whether r has it.
+    `estimate` is r, with the interval of r; `r2` its square, with that of R^2; `spearman` the
+    correlation of ranks. `expected` is the sign of r if more collapse went with a better
+    response, `agrees` whether r has it. A CDNV scales with the feature norm: `given_norm` is its
+    partial r given that, with p `given_norm_p`.
     """
 
-    metric: str
-    scale: str
-    given: str
-    n: int
-    trainings: int
-    r: float | None = None
     r2: float | None = None
-    r_low: float | None = None
-    r_high: float | None = None
-    boot_low: float | None = None
-    boot_high: float | None = None
-    p: float | None = None
-    p_low: float | None = None
-    p_high: float | None = None
-    p_paper: float | None = None
-    p_maxt: float | None = None
-    p_holm: float | None = None
-    p_bh: float | None = None
-    p_by: float | None = None
-    permutations: int | None = None
-    exact: bool | None = None
-    slope: float | None = None
-    slope_se: float | None = None
-    slope_low: float | None = None
-    slope_high: float | None = None
+    r2_low: float | None = None
+    r2_high: float | None = None
     spearman: float | None = None
-    kendall: float | None = None
-    distance: float | None = None
-    loo_low: float | None = None
-    loo_high: float | None = None
-    influential: str | None = None
-    r_without: float | None = None
     expected: int | None = None
     agrees: bool | None = None
-    note: str = ""
+    given_norm: float | None = None
+    given_norm_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Association(Described):
+    """One line: a metric and the response over trainings of all `cells` of the design.
+
+    The interval draws whole cells; p permutes trainings freely, as is published. `slope` of the
+    response on the metric with its HC3 standard error.
+    """
+
+    cells: int = 0
+    slope: float | None = None
+    slope_se: float | None = None
 
 
 def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
     """Table of `Association` lines of every metric, over rows of one training each."""
-    batch = Batch(permutations=choices.permutations, seed=choices.seed)
-    lines = [
-        _line(rows, roles, name, scale, given, choices, batch)
-        for name, given in with_companions(roles.metrics)
-        for scale in (
-            ("raw", "log10")
-            if given is None and _loggable(rows, roles.metrics.get(name))
-            else ("raw",)
-        )
-    ]
-    outcomes = batch.run()
-    tested = [_tested(line, outcomes.get((line.metric, line.scale, line.given))) for line in lines]
-    better = roles.responses.get(roles.response)
-    signed = [_signed(line, roles, better) for line in _adjusted(tested)]
-    return frame_of(Association, signed)
+    y = rows[roles.response].to_numpy()
+    values, cells = metric_values(rows, roles), design_cells(rows, roles)
+    outcomes = verdicts(values, free(y), roles, choices, cells=cells)
+    beside = norm_given(values, rows, y, choices)
+    distinct = len(np.unique(cells))
+    clusters = cells if distinct >= LEAST_CELLS else np.arange(len(rows))
+    lines = []
+    for line in described(Association, values, y, outcomes, beside, roles):
+        line = replace(line, cells=distinct)  # noqa: PLW2901
+        if line.estimate is not None:
+            at = outcomes[line.metric].rows
+            x = values[line.metric][at]
+            bounds = bootstrap_r(
+                x, y[at], clusters[at], replicates=choices.bootstrap, seed=choices.seed
+            )
+            line = with_interval(line, float(bounds[0][0]), float(bounds[1][0]))  # noqa: PLW2901
+            line = replace(line, **_slope(x, y[at]))  # noqa: PLW2901
+        lines.append(line)
+    return frame_of(Association, lines)
 
 
-def _signed(line: Association, roles: Roles, better: Direction | None) -> Association:
-    expected = (
-        None
-        if line.metric not in roles.metrics
-        else expected_sign(roles.metrics[line.metric], better)
-    )
-    agrees = None if expected is None or not line.r else (line.r > 0) == (expected > 0)
-    return replace(line, expected=expected, agrees=agrees)
+def free(y: Floats) -> Preparation:
+    """The published test: r, rows permuted freely."""
+
+    def test(x: Floats, at: Codes) -> Prepared:
+        return prepare(x, y[at])
+
+    return test
 
 
-def _loggable(rows: pl.DataFrame, metric: Metric | None) -> bool:
-    if metric is None or not metric.heavy_tailed or f"{metric.column}_log10" in rows.columns:
-        return False
-    least = rows[metric.column].min()
-    return isinstance(least, float) and least > 0
+def norm_given(
+    values: Mapping[str, Floats], rows: pl.DataFrame, y: Floats, choices: Choices
+) -> dict[str, tuple[float, float]]:
+    """(partial r, p) of each CDNV given the feature norm, where the table has one."""
+    variants = {name: values[name] for name in CDNV_VARIANTS if name in values}
+    if not variants or CDNV_NORM not in rows.columns or rows[CDNV_NORM].null_count():
+        return {}
+    norm = rows[CDNV_NORM].cast(pl.Float64).to_numpy()
+
+    def test(x: Floats, at: Codes) -> Prepared:
+        return prepare(x, y[at], covariates=norm[at], studentized=True)
+
+    return p_beside(variants, test, choices)
 
 
-def obstacle(rows: pl.DataFrame, names: list[str], complete: pl.DataFrame) -> str:
-    """Why these columns cannot be related over `complete`; empty if they can.
-
-    `complete` are the rows where none of the columns is null.
-    """
-    for name in names:
-        if name not in rows.columns:
-            return f"{name} is not in this table"
-    if len(complete) < LEAST_ROWS:
-        return f"{len(complete)} rows have values; {LEAST_ROWS} are needed"
-    for name in names:
-        if complete[name].n_unique() < 2:
-            return f"{name} is constant"
-    return ""
-
-
-def _line(
-    rows: pl.DataFrame,
+def described(
+    kind: type[Any],
+    values: Mapping[str, Floats],
+    y: Floats,
+    outcomes: Mapping[str, Verdict],
+    beside: Mapping[str, tuple[float, float]],
     roles: Roles,
-    name: str,
-    scale: str,
-    given: str | None,
-    choices: Choices,
-    batch: Batch,
-) -> Association:
-    """A line without its p, which `batch` is asked for."""
-    names = [name, roles.response, *([given] if given else [])]
-    complete = rows.drop_nulls([column for column in names if column in rows.columns])
-    line = Association(name, scale, given or "", len(complete), len(complete))
-    if reason := obstacle(rows, names, complete):
-        return replace(line, note=reason)
-    x, y = _values(complete, name, scale), complete[roles.response].to_numpy()
-    unit = complete[roles.unit].cast(pl.String).to_numpy()
-    covariates = complete[given].to_numpy() if given else None
-    try:
-        fit = regress(x, y, covariates=covariates)
-        family = scale == "raw" and not given and len(complete) == len(rows)
-        batch.ask((name, scale, given or ""), x, y, covariates=covariates, family=family)
-    except ValueError as error:  # such as a metric that is a linear function of its covariate
-        return replace(line, note=str(error))
-    nulls = len(rows) - len(complete)
-    line = replace(
-        line,
-        slope=fit.slope,
-        slope_se=fit.se,
-        slope_low=fit.ci[0] if fit.ci else None,
-        slope_high=fit.ci[1] if fit.ci else None,
-        note=f"{nulls} rows without a value left out" if nulls else "",
-    )
-    if covariates is not None:
-        assert fit.partial_r is not None
-        interval = fisher_interval(fit.partial_r, len(complete) - 1)
-        return replace(line, r=fit.partial_r, r2=fit.partial_r2, **_pair("r", interval))
-    low, high = bootstrap_r(x, y, unit, replicates=choices.bootstrap, seed=choices.seed)
-    line = replace(line, r=fit.r, r2=fit.r2, **_pair("r", fit.r_ci), **_rank_measures(x, y))
-    if not np.isnan(low[0]):
-        line = replace(line, boot_low=float(low[0]), boot_high=float(high[0]))
-    try:
-        without = leave_one_out(x, y, unit)
-    except ValueError as error:
-        return replace(line, note="; ".join(filter(None, [line.note, str(error)])))
-    return replace(
-        line,
-        loo_low=without.low,
-        loo_high=without.high,
-        influential=without.cluster,
-        r_without=without.r_without,
-    )
+) -> list[Any]:
+    """Lines of a `kind` of `Described`, without intervals."""
+    from scipy.stats import spearmanr
+
+    better = roles.responses.get(roles.response)
+    lines = []
+    for name, column in values.items():
+        outcome = outcomes[name]
+        line = outcome.fill(kind(name, 0))
+        if name in CDNV_VARIANTS and CDNV_SCALE_FREE not in values:
+            remark = f"scales with the feature norm; {CDNV_SCALE_FREE} is not in this table"
+            line = replace(line, note=joined(line.note, remark))
+        expected = expected_sign(roles.metrics[name], better)
+        line = replace(line, expected=expected)
+        if line.estimate is not None:
+            r, at = line.estimate, outcome.rows
+            line = replace(
+                line,
+                r2=r**2,
+                spearman=float(spearmanr(column[at], y[at]).statistic),
+                agrees=None if expected is None or not r else (r > 0) == (expected > 0),
+            )
+        if name in beside:
+            line = replace(line, given_norm=beside[name][0], given_norm_p=beside[name][1])
+        lines.append(line)
+    return lines
 
 
-def _values(rows: pl.DataFrame, name: str, scale: str) -> Floats:
-    values = rows[name].to_numpy()
-    return np.asarray(np.log10(values) if scale == "log10" else values, dtype=np.float64)
-
-
-def _pair(prefix: str, interval: tuple[float, float] | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {f"{prefix}_low": low, f"{prefix}_high": high}
-
-
-def _rank_measures(x: Floats, y: Floats) -> dict[str, Any]:
-    from scipy.stats import kendalltau, spearmanr
-
-    return {
-        "spearman": float(spearmanr(x, y).statistic),
-        "kendall": float(kendalltau(x, y).statistic),
-        "distance": distance_correlation(x, y),
-    }
-
-
-def _tested(line: Association, outcome: Outcome | str | None) -> Association:
-    if outcome is None:
+def with_interval(line: Any, low: float, high: float) -> Any:
+    """The line with the interval of r, and that of R^2, which r being in the first puts it in."""
+    if np.isnan(low):
         return line
-    if isinstance(outcome, str):
-        return replace(line, note="; ".join(filter(None, [line.note, outcome])))
-    return replace(
-        line,
-        p=outcome.p,
-        p_low=outcome.p_low,
-        p_high=outcome.p_high,
-        p_paper=outcome.p_paper,
-        p_maxt=outcome.p_maxt,
-        permutations=outcome.permutations,
-        exact=outcome.exact,
-    )
+    squares = sorted((low**2, high**2))
+    least = 0.0 if low <= 0.0 <= high else squares[0]
+    return replace(line, low=low, high=high, r2_low=least, r2_high=squares[1])
 
 
-def _adjusted(lines: list[Association]) -> list[Association]:
-    """Holm, BH and BY over the lines of the family: those that have a max-T p."""
-    p = [line.p for line in lines if line.p is not None and line.p_maxt is not None]
-    if not p:
-        return lines
-    adjusted = iter(zip(holm(p), benjamini_hochberg(p), benjamini_yekutieli(p), strict=True))
-    done = []
-    for line in lines:
-        if line.p_maxt is not None:
-            by_holm, by_bh, by_by = next(adjusted)
-            line = replace(line, p_holm=float(by_holm), p_bh=float(by_bh), p_by=float(by_by))  # noqa: PLW2901
-        done.append(line)
-    return done
+def _slope(x: Floats, y: Floats) -> dict[str, float]:
+    import statsmodels.api as sm
+
+    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="HC3")
+    return {"slope": float(fit.params[1]), "slope_se": float(fit.bse[1])}

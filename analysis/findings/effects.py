@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from analysis.findings.confounders import axis_covariates
+from analysis.findings.controls import axis_covariates
 from analysis.findings.frames import frame_of
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.batch import Batch, Outcome

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analysis.findings.confounders import axis_covariates
+from analysis.findings.controls import axis_covariates
 from analysis.findings.frames import frame_of
 from analysis.findings.pairs import comparisons, paired
 from analysis.reading.table import Choices, Roles, Table, with_companions

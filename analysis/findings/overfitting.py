@@ -5,10 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from analysis.reading.selection import at_reference
-from analysis.reading.table import Roles, Table
+from analysis.reading.table import Table
 
 LOSS = "val_loss"
-GAP = "generalization_gap"
 
 
 def can_tell(table: Table) -> bool:
@@ -47,9 +46,3 @@ def overfitted(table: Table) -> pl.DataFrame:
         .with_columns((pl.col("excess") > 0).alias("flagged"))
         .sort("excess", "training", descending=[True, False])
     )
-
-
-def without_flagged(rows: pl.DataFrame, roles: Roles, trainings: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the trainings that are not flagged."""
-    flagged = trainings.filter("flagged")["training"].to_list()
-    return rows.filter(~pl.col(roles.unit).is_in(flagged))

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from analysis.findings.association import obstacle
 from analysis.findings.frames import frame_of
 from analysis.reading.selection import precisions
 from analysis.reading.table import Choices, Table, with_companions
 from analysis.statistics.batch import Batch, Outcome
+from analysis.statistics.levels import LEAST_ROWS
 from analysis.statistics.regression import bootstrap_r, regress
 
 
@@ -92,3 +92,19 @@ def _line(
         if np.isnan(low[0])
         else replace(line, boot_low=float(low[0]), boot_high=float(high[0]))
     )
+
+
+def obstacle(rows: pl.DataFrame, names: list[str], complete: pl.DataFrame) -> str:
+    """Why these columns cannot be related over `complete`; empty if they can.
+
+    `complete` are the rows where none of the columns is null.
+    """
+    for name in names:
+        if name not in rows.columns:
+            return f"{name} is not in this table"
+    if len(complete) < LEAST_ROWS:
+        return f"{len(complete)} rows have values; {LEAST_ROWS} are needed"
+    for name in names:
+        if complete[name].n_unique() < 2:
+            return f"{name} is constant"
+    return ""

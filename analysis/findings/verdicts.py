@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.decide import (
@@ -286,6 +285,33 @@ class _Alone:
         )
 
 
+def p_beside(
+    values: Mapping[str, Floats], prepare: Preparation, choices: Choices
+) -> dict[str, tuple[float, float]]:
+    """(r, p) of a test that stands beside a verdict, by metric; none where it cannot be done.
+
+    values: (n,) each, NaN for missing.
+    """
+    batches: dict[bytes, list[str]] = {}
+    for name, column in values.items():
+        rows = np.flatnonzero(np.isfinite(column))
+        if len(rows) < LEAST_ROWS:
+            continue
+        try:
+            prepare(column[rows, None], rows)
+        except ValueError:
+            continue
+        batches.setdefault(rows.tobytes(), []).append(name)
+    outcomes = {}
+    for names in batches.values():
+        rows = np.flatnonzero(np.isfinite(values[names[0]]))
+        columns = np.column_stack([values[name][rows] for name in names])
+        test = _once(prepare(columns, rows), choices.permutations, choices)
+        for at, name in enumerate(names):
+            outcomes[name] = float(test.r[at]), float(test.p[at])
+    return outcomes
+
+
 def _once(test: Repeatable, permutations: int, choices: Choices) -> Decided:
     """The test by a fixed number of permutations, or all of them."""
     return settle(test, permutations=permutations, most=permutations, seed=choices.seed)
@@ -351,14 +377,3 @@ def _adjusted(
             replace(line, q=float(p[at])) if column == "q" else replace(line, p_maxt=float(p[at]))
         )
     return lines
-
-
-def associated(lines: Iterable[Line], family: str) -> list[Line]:
-    """Lines of a family that are associated."""
-    return [line for line in lines if line.family == family and line.verdict == ASSOCIATED]
-
-
-def counted(lines: Iterable[Tested], family: str) -> NDArray[np.object_]:
-    """The verdicts of a family, without those of metrics that cannot be tested."""
-    words = [line.verdict for line in lines if line.family == family and line.verdict]
-    return np.array(words, dtype=object)

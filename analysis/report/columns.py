@@ -9,13 +9,17 @@ import polars as pl
 
 from analysis.findings.association import Association
 from analysis.findings.changes import Change
-from analysis.findings.confounders import Confounding
+from analysis.findings.checkpoints import Checkpoints, Lead
+from analysis.findings.configuration import Fixed
 from analysis.findings.curves import Course
+from analysis.findings.damage import Damage
+from analysis.findings.design import Candidate, GivenDesign, PlaceboLine
 from analysis.findings.effects import Effect
-from analysis.findings.links import ChangeLink
+from analysis.findings.forecast import Forecast
 from analysis.findings.overview import Overview
-from analysis.findings.pooled import Pooled
+from analysis.findings.progress import GivenProgress
 from analysis.findings.tuning import Comparison
+from analysis.findings.within import InCell, Within
 from analysis.report.tables import (
     Column,
     class_named,
@@ -56,19 +60,32 @@ SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
 TRAININGS = (Column("trainings", "trainings", whole, hint="one row each"),)
 NOTE = (Column("note", "note"),)
 
-ASSOCIATION = columns_of(
-    Association,
-    *NAMES,
-    *TRAININGS,
-    Column("r", "r", signed, hint="Pearson; the partial r where something is given"),
-    Column("R²", "r2", share),
-    Column("95% CI of r (Fisher)", "r_low", signed, "r_high"),
-    Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
+ADJUSTED = (
     Column("p", "p", p_value, hint="two-sided permutation, (b+1)/(n+1)"),
-    Column("p maxT", "p_maxt", p_value, hint="step-down over the metrics of the family"),
-    Column("p Holm", "p_holm", p_value),
-    Column("p BH", "p_bh", p_value),
-    Column("p BY", "p_by", p_value),
+    Column("p maxT", "p_maxt", p_value, hint="step-down over the primary metrics"),
+    Column("q", "q", p_value, hint="Benjamini-Hochberg over the exploratory metrics"),
+    Column("verdict", "verdict", hint="by p maxT of primary metrics, by q of the others"),
+)
+
+
+def tested(heading: str, hint: str) -> tuple[Column, ...]:
+    """The first columns of every table of association, the estimate under its own heading."""
+    return (
+        Column("metric", "metric"),
+        Column("family", "family"),
+        Column("n", "n", whole, hint="trainings, one row each"),
+        Column(heading, "estimate", signed, hint=hint),
+        Column("95% CI", "low", signed, "high"),
+        *ADJUSTED,
+    )
+
+
+DESCRIBED = (
+    Column("R²", "r2", share),
+    Column("95% CI of R²", "r2_low", share, "r2_high"),
+    Column("Spearman ρ", "spearman", signed),
+)
+DIRECTION = (
     Column(
         "sign for collapse",
         "expected",
@@ -76,73 +93,112 @@ ASSOCIATION = columns_of(
         hint="sign of r if more collapse went with a better response",
     ),
     Column("agrees", "agrees", yes_no),
-    *NOTE,
+    Column("r given the norm", "given_norm", signed, hint="of a CDNV, which scales with it"),
+    Column("p given the norm", "given_norm_p", p_value),
 )
-ROBUSTNESS = columns_of(
+ASSOCIATION = columns_of(
     Association,
-    *NAMES,
-    *TRAININGS,
+    *tested("r", "Pearson"),
+    *DESCRIBED,
     Column("slope", "slope", number),
     Column("robust SE", "slope_se", number, hint="HC3"),
-    Column("95% CI of slope", "slope_low", number, "slope_high"),
-    Column("Spearman ρ", "spearman", signed),
-    Column("Kendall τ", "kendall", signed),
-    Column("distance corr.", "distance", share),
+    *DIRECTION,
+    *NOTE,
+)
+FIXED = columns_of(
+    Fixed,
+    *tested("r", "Pearson"),
+    Column("p b/n", "p_paper", estimate, hint="the estimate of Wu & Papyan"),
+    *DESCRIBED,
+    Column("p of ρ", "spearman_p", p_value),
     Column("r leaving one out", "loo_low", signed, "loo_high"),
     Column("most influential training", "influential", short),
     Column("r without it", "r_without", signed),
-    Column("p b/n", "p_paper", estimate, hint="the estimate of Wu & Papyan"),
-    Column(
-        "95% interval of p", "p_low", p_value, "p_high", hint="Monte-Carlo error (Clopper-Pearson)"
-    ),
-    Column("permutations", "permutations", whole),
-    Column("all", "exact", yes_no, hint="whether all permutations were enumerated"),
+    Column("r given train_loss", "given_train_loss", signed),
+    Column("p given train_loss", "given_train_loss_p", p_value),
+    Column("detectable R²", "detectable_r2", share, hint="80% power, alone"),
+    Column("in the family", "detectable_r2_family", share, hint="80% power, of the primary ones"),
+    *DIRECTION,
+    *NOTE,
 )
-POOLED = columns_of(
-    Pooled,
-    *NAMES,
-    *SIZES,
+WITHIN = columns_of(
+    Within,
+    *tested("pooled r", "of values centred in their design cell"),
+    Column("mean r of cells", "meta", signed, hint="random effects"),
+    Column("95% CI of that", "meta_low", signed, "meta_high"),
+    Column("Q", "heterogeneity", number, hint="Cochran: whether r differs between cells"),
+    Column("p of Q", "heterogeneity_p", p_value),
+    Column("I²", "i2", share),
+    *NOTE,
+)
+WITHIN_CELLS = columns_of(
+    InCell,
+    Column("metric", "metric"),
+    Column("design cell", "cell"),
+    Column("n", "n", whole),
     Column("r", "r", signed),
+    Column("95% CI (Fisher)", "low", signed, "high"),
+)
+GIVEN_DESIGN = columns_of(
+    GivenDesign, *tested("partial r", "given the chosen model of the design"), *NOTE
+)
+DESIGN = columns_of(
+    Candidate,
+    Column("model", "model"),
+    Column("chosen", "chosen", yes_no),
+    Column("parameters", "rank", whole),
+    Column("degrees of freedom", "dof", whole, hint="that it leaves"),
     Column("R²", "r2", share),
-    Column("95% CI of r (bootstrap)", "boot_low", signed, "boot_high"),
+    Column("Q²", "q2", share, hint="of design cells that were left out"),
+    Column("F, lack of fit", "lack_f", number, hint="against the means of the design cells"),
+    Column("p, lack of fit", "lack_p", p_value),
+    Column("holds", "adequate", yes_no),
+    Column("terms", "terms"),
+    *NOTE,
+)
+PLACEBOS = columns_of(
+    PlaceboLine,
+    Column("function of the axes", "placebo"),
+    Column("n", "n", whole),
+    Column("partial r", "r", signed),
     Column("p", "p", p_value),
-    Column("slope", "slope", number),
-    Column("cluster-robust SE", "slope_se", number),
+    Column("p Holm", "p_holm", p_value),
+)
+GIVEN_TRAIN_LOSS = columns_of(
+    GivenProgress,
+    Column("response", "response"),
+    Column("given", "given"),
+    *tested("partial r", "under the control, given train_loss where it says so"),
+    Column("r before", "before", signed, hint="under the same control, without train_loss"),
+    Column("verdict before", "verdict_before"),
+    Column("reading", "reading"),
     *NOTE,
 )
-CONFOUNDERS = columns_of(
-    Confounding,
-    *NAMES,
-    *TRAININGS,
-    Column("architectures", "architectures", whole),
-    Column("r", "r", signed),
-    Column("R²", "r2", share),
-    Column("partial r", "partial_r", signed, hint="given the axes"),
-    Column("partial R²", "partial_r2", share),
-    Column("p partial", "partial_p", p_value, hint="Freedman-Lane"),
-    Column("p maxT", "partial_p_maxt", p_value, hint="step-down over the metrics"),
-    Column("r within", "within_r", signed),
-    Column("p within", "within_p", p_value, hint="rows permuted inside their architecture"),
-    Column("r between", "between_r", signed),
-    Column("p between", "between_p", p_value),
-    Column("signs", "simpson"),
-    Column("detectable R²", "detectable_r2", share, hint="power .8 at 5%"),
-    Column("detectable partial R²", "detectable_partial_r2", share),
+CHECKPOINTS = columns_of(
+    Checkpoints,
+    *tested("r", "of values centred by design cell and epoch"),
+    Column("trainings", "trainings", whole, hint="exchanged as wholes inside their cell"),
     *NOTE,
 )
-MUNDLAK = columns_of(
-    Confounding,
-    *NAMES,
-    *TRAININGS,
-    Column("architectures", "architectures", whole),
-    Column("slope within", "within_slope", number),
-    Column("SE", "within_slope_se", number, hint="robust to dependence inside architectures"),
-    Column("slope between", "between_slope", number),
-    Column("SE ", "between_slope_se", number),
-    Column("mixed slope (SD)", "mixed_slope", signed),
-    Column("SE  ", "mixed_se", number),
-    Column("p (Wald)", "mixed_p", p_value),
-    Column("architecture share", "mixed_group_share", share, hint="share of the variance left"),
+LEAD = columns_of(
+    Lead,
+    Column("what moves first", "order"),
+    *tested("r", "of a change and the change that follows it"),
+    Column("trainings", "trainings", whole, hint="exchanged as wholes inside their cell"),
+    *NOTE,
+)
+FORECAST = columns_of(
+    Forecast,
+    Column("metric", "metric"),
+    Column("family", "family"),
+    Column("n", "n", whole, hint="trainings, one row each"),
+    Column("Q² without", "q2_without", share, hint="model of the design alone"),
+    Column("Q² with", "q2_with", share),
+    Column("difference", "estimate", signed),
+    Column("p", "p", p_value, hint="one-sided, the metric exchanged inside design cells"),
+    Column("p Holm", "p_maxt", p_value, hint="over the primary metrics"),
+    Column("q", "q", p_value, hint="Benjamini-Hochberg over the exploratory metrics"),
+    Column("verdict", "verdict"),
     *NOTE,
 )
 EFFECTS = columns_of(
@@ -179,19 +235,18 @@ CHANGES = columns_of(
     Column("change / that SD", "in_seed_sd", number),
     *NOTE,
 )
-LINKS = columns_of(
-    ChangeLink,
+DAMAGE = columns_of(
+    Damage,
     Column("precision", "precision"),
     Column("against", "baseline"),
-    Column("metric", "metric"),
-    Column("trainings", "n", whole),
-    Column("r", "r", signed),
-    Column("R²", "r2", share),
-    Column("p", "p", p_value),
+    *tested("partial r", "under the control, and of what is given"),
+    Column(
+        "q over precisions",
+        "q_precisions",
+        p_value,
+        hint="Benjamini-Hochberg of p maxT; decides on primary metrics",
+    ),
     Column("given", "given"),
-    Column("partial r", "partial_r", signed),
-    Column("partial R²", "partial_r2", share),
-    Column("p partial", "partial_p", p_value),
     *NOTE,
 )
 OVERVIEW = columns_of(

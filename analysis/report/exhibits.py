@@ -59,8 +59,8 @@ class Context:
 
     @cached_property
     def headline(self) -> tuple[str, ...]:
-        """Metrics that are shown at once."""
-        return headline(self.table.roles)
+        """Metrics that are shown at once: those by which all are judged, and their kin."""
+        return tuple(dict.fromkeys([*headline(self.table.roles), *self.table.roles.primary]))
 
     @property
     def seeds(self) -> str:

@@ -16,7 +16,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 from matplotlib.figure import Figure
 
-from analysis.findings.confounders import axis_covariates
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import AnalysisError, Choices, Table, nearest
 from analysis.report import (
@@ -27,8 +26,9 @@ from analysis.report import (
     sections_tuning,
 )
 from analysis.report.columns import METRICS
+from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Builder, Context, Section, seeds_used
-from analysis.report.summary import Paragraph, summarise
+from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 
 OF_A_SEARCH = (
@@ -41,8 +41,10 @@ VALUES_SHOWN = 12
 SECTIONS: dict[str, Builder] = {
     "tuning": sections_tuning.tuning,
     "association": sections_association.association,
+    "within": sections_association.within,
+    "design": sections_association.design,
+    "progress": sections_association.progress,
     "fixed": sections_association.fixed,
-    "grid": sections_association.grid,
     "axes": sections_association.axes,
     "checkpoints": sections_association.checkpoints,
     "training": sections_training.training,
@@ -166,9 +168,7 @@ def build_report(
         metrics=_metrics(table),
         facts=tuple(_facts(table, choices)),
         provenance=tuple(_provenance(table)),
-        summary=summarise(
-            frames, table.roles.response, axis_covariates(context.rows, table.roles)[0]
-        ),
+        summary=summarise(frames, table.roles),
     )
 
 

@@ -1,62 +1,79 @@
-"""Sections on metrics and response over trainings, and how much is the grid."""
+"""Sections on metrics and response: described, and under each control."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import polars as pl
+from matplotlib.figure import Figure
 
 from analysis.figures import association as figures
 from analysis.figures.effects import effect_figure
+from analysis.figures.forest import LABELLED, forest
 from analysis.figures.sweeps import against_axis
 from analysis.findings.association import associations
-from analysis.findings.confounders import axis_covariates, confounders
+from analysis.findings.configuration import LEAST_SEEDS, configurations
+from analysis.findings.configuration import fixed as fixed_table
+from analysis.findings.controls import LEAST_REPLICATES, axis_covariates
+from analysis.findings.design import design_tables
 from analysis.findings.effects import effects
 from analysis.findings.pooled import pooled
+from analysis.findings.progress import given_train_loss
 from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
+from analysis.findings.within import by_cell
+from analysis.findings.within import within as associations_within
 from analysis.reading.groups import colour_of
-from analysis.reading.selection import replicates
-from analysis.reading.table import ABOVE_FLOOR, CDNV_NORM, CDNV_VARIANTS, core
-from analysis.report.columns import ASSOCIATION, CONFOUNDERS, EFFECTS, MUNDLAK, POOLED, ROBUSTNESS
+from analysis.reading.table import ABOVE_FLOOR, CDNV_NORM, core
+from analysis.report.columns import (
+    ASSOCIATION,
+    DESIGN,
+    EFFECTS,
+    FIXED,
+    GIVEN_DESIGN,
+    GIVEN_TRAIN_LOSS,
+    PLACEBOS,
+    POOLED,
+    WITHIN,
+    WITHIN_CELLS,
+)
 from analysis.report.exhibits import Context, Exhibit, Section, at_precision, muted, rows_used
 from analysis.report.pictures import FigureExhibit
-from analysis.report.tables import TableExhibit, p_value, signed
+from analysis.report.tables import Column, TableExhibit, p_value, signed
+from analysis.statistics.decide import ASSOCIATED
+from analysis.statistics.design import LEAST_DOF
 
-LEAST_SEEDS = 5  # trainings that differ in their seed alone, for a table of their own
+FEW_CELLS = 12  # design cells whose forest plot is shown at once
 OUTCOMES = (ABOVE_FLOOR, "val_accuracy")  # beside the response where axes are told apart
-MOST_CONFIGURATIONS = 3  # tables of a fixed configuration; the largest groups
+MOST_CONFIGURATIONS = 3  # figures of a fixed configuration; the largest groups
 
 
 def association(context: Context) -> Section:
-    """Every metric against the response over all trainings."""
+    """Every metric against the response over all trainings, described."""
     table, rows = context.table, context.rows
     lines = associations(rows, table.roles, context.choices)
-    used = context.used(rows)
+    used = (
+        f"{context.used(rows)} Whole design cells are drawn for the interval. Size and time of "
+        "training are in these numbers: they are no control."
+    )
     others = tuple(name for name in table.roles.metrics if name not in context.headline)
     exhibits: list[Exhibit] = [
-        TableExhibit("association", "Association", used, lines, ASSOCIATION, muted, context.more),
+        TableExhibit(
+            "association", "Association, described", used, lines, ASSOCIATION, more=context.more
+        ),
         *_scatter(
             context, lines, context.headline, "association", "The response against each metric"
-        ),
-        TableExhibit(
-            "association_robust",
-            "Robustness of the association",
-            used,
-            lines,
-            ROBUSTNESS,
-            muted,
-            folded=True,
         ),
     ]
     more = "The response against the other metrics"
     exhibits += _scatter(context, lines, others, "association_more", more, folded=True)
     return Section(
         "association",
-        f"Collapse and {table.roles.response}, over all trainings",
+        f"Collapse and {table.roles.response}, described",
         (
             "Each metric against the response over all trainings of the table. Larger models "
-            "trained for longer have a lower loss and other geometry for reasons of their own: "
-            "read this beside the section on the grid.",
+            "trained for longer have a lower loss and other geometry for reasons of their own, so "
+            "a line of this table shows what is seen, not that collapse has anything to do with "
+            "it: that is for the tables with a control.",
         ),
         tuple(exhibits),
     )
@@ -72,139 +89,230 @@ def _scatter(
     folded: bool = False,
 ) -> list[Exhibit]:
     """The figure of those metrics that have an r; none where no metric has."""
-    shown = lines.filter(pl.col("metric").is_in(list(metrics)) & pl.col("r").is_not_null())
+    shown = lines.filter(pl.col("metric").is_in(list(metrics)) & pl.col("estimate").is_not_null())
     if shown.is_empty():
         return []
     rows, roles = context.rows, context.table.roles
-    caption = f"{rows_used(context.table, rows)}.{norm_remark(lines, metrics)}"
+    caption = f"{rows_used(context.table, rows)}.{norm_remark(shown)}"
     figure = figures.scatter(rows, roles, lines, metrics, colour=colour_of(context.table))
     return [FigureExhibit(name, title, caption, figure, folded)]
 
 
-def norm_remark(lines: pl.DataFrame, shown: Sequence[str]) -> str:
+def norm_remark(lines: pl.DataFrame) -> str:
     """What a figure of a CDNV must say beside it: its partial r given the norm."""
-    variants = [name for name in CDNV_VARIANTS if name in shown]
-    lines_given = lines.filter(pl.col("metric").is_in(variants) & (pl.col("given") == CDNV_NORM))
-    remarks = [
+    return "".join(
         f" {line['metric']} scales with the feature norm: given {CDNV_NORM} its partial r is "
-        + (
-            signed(line["r"]) + f", p {p_value(line['p'])}"
-            if line["r"] is not None
-            else f"unknown ({line['note']})"
-        )
-        + "."
-        for line in lines_given.to_dicts()
-    ]
-    return "".join(remarks)
+        f"{signed(line['given_norm'])}, p {p_value(line['given_norm_p'])}."
+        for line in lines.filter(pl.col("given_norm").is_not_null()).to_dicts()
+    )
 
 
-def fixed(context: Context) -> Section | None:
-    """Table 1 of Wu & Papyan: one configuration, many seeds."""
-    table, rows = context.table, context.rows
-    groups = sorted(replicates(table, rows, LEAST_SEEDS), key=lambda group: -len(group[1]))
-    if not groups or len(groups[0][1]) == len(rows):
+def within(context: Context) -> Section | None:
+    """The headline where there are replicates: trainings of one design cell compared."""
+    table, rows, roles = context.table, context.rows, context.table.roles
+    lines = associations_within(rows, roles, context.choices)
+    if lines.is_empty():
         return None
-    exhibits: list[Exhibit] = []
-    for place, (settings, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
-        point = ", ".join(f"{name} {value}" for name, value in settings.items())
-        lines = associations(part, table.roles, context.choices)
-        used = f"{point}: {context.used(part)}"
-        suffix = "" if place == 0 else f"_{place + 1}"
-        exhibits += [
-            TableExhibit(
-                f"fixed{suffix}",
-                f"Association at {point}",
-                used,
-                lines,
-                ASSOCIATION,
-                muted,
-                context.more,
-                folded=place > 0,
-            ),
+    cells, r_w = lines["cells"][0], lines["r_w"][0]
+    used = (
+        f"{context.used(rows)} {cells} design cells have replicates, which leave {r_w} degrees of "
+        "freedom. x and y are centred in their cell; permutations and bootstrap stay inside cells."
+    )
+    shown = tuple(
+        name for name in roles.primary or context.headline if name in lines["metric"].to_list()
+    )
+    in_cells = by_cell(rows, roles, shown)
+    exhibits: list[Exhibit] = [
+        TableExhibit(
+            "within",
+            "Association within design cells",
+            used,
+            lines,
+            WITHIN,
+            more=context.more,
+        )
+    ]
+    drawn = _forest_of_cells(lines, in_cells)
+    if drawn is not None:
+        exhibits.append(
             FigureExhibit(
-                f"fixed{suffix}",
-                f"The response against each metric at {point}",
-                f"{rows_used(table, part)}.{norm_remark(lines, context.headline)}",
-                figures.scatter(part, table.roles, lines, context.headline, colour=None),
-                folded=place > 0,
-            ),
-            TableExhibit(
-                f"fixed_robust{suffix}",
-                f"Robustness at {point}",
-                used,
-                lines,
-                ROBUSTNESS,
-                muted,
-                folded=True,
-            ),
-        ]
-    more = len(groups) - MOST_CONFIGURATIONS
-    note = f" {more} more configurations have {LEAST_SEEDS} trainings or more." if more > 0 else ""
+                "within",
+                "r of each design cell, and pooled",
+                f"{rows_used(table, rows)}. Bars are 95% intervals (Fisher's for a cell); the "
+                "diamond is the pooled r, filled where the metric is associated.",
+                drawn,
+                folded=cells > FEW_CELLS,
+            )
+        )
+    exhibits.append(
+        TableExhibit(
+            "within_cells",
+            "r of each design cell",
+            f"{context.used(rows)} Primary metrics alone.",
+            in_cells,
+            WITHIN_CELLS,
+            folded=True,
+        )
+    )
+    headline = (
+        "This is the table to read first."
+        if r_w >= LEAST_REPLICATES
+        else f"They leave {r_w} degrees of freedom, fewer than {LEAST_REPLICATES}: the model of "
+        "the design says more here."
+    )
     return Section(
-        "fixed",
-        "One configuration, many seeds",
+        "within",
+        f"Collapse and {roles.response}, within design cells",
         (
-            "Trainings that differ in nothing but their seed: no size, no schedule can stand "
-            f"behind an association here.{note}",
+            "Trainings that agree in every axis and differ in their seed alone are compared with "
+            "each other, and with no others. Whatever the axes do to metric and response is taken "
+            f"out without a model of it. {headline}",
         ),
         tuple(exhibits),
     )
 
 
-def grid(context: Context) -> Section | None:
-    """What is left of the association when the axes are taken out."""
-    table, rows = context.table, context.rows
-    names, _ = axis_covariates(rows, table.roles)
-    if not names:
+def _forest_of_cells(lines: pl.DataFrame, in_cells: pl.DataFrame) -> Figure | None:
+    """r by cell, a panel a metric; None where no cell has an interval of its own."""
+    if in_cells["low"].null_count() == len(in_cells):
         return None
-    lines = confounders(rows, table.roles, context.choices)
-    used = (
-        f"{rows_used(table, rows)}; response {table.roles.response}; axes: {', '.join(names)}. "
-        f"{context.seeds}."
+    metrics = in_cells["metric"].unique(maintain_order=True).to_list()[:LABELLED]
+    cells = in_cells.filter(pl.col("metric").is_in(metrics) & pl.col("r").is_not_null()).select(
+        panel="metric",
+        label="cell",
+        estimate="r",
+        low="low",
+        high="high",
+        solid=pl.lit(value=True),
+        summary=pl.lit(value=False),
     )
-    shown = lines.filter(
-        pl.col("metric").is_in(context.headline)
-        & (pl.col("given") == "")
-        & pl.col("r").is_not_null()
+    pooled_lines = lines.filter(
+        pl.col("metric").is_in(metrics) & pl.col("estimate").is_not_null()
+    ).select(
+        panel="metric",
+        label=pl.lit("pooled"),
+        estimate="estimate",
+        low="low",
+        high="high",
+        solid=pl.col("verdict") == ASSOCIATED,
+        summary=pl.lit(value=True),
     )
-    title = "Correlation with the response under each control"
-    drawn = (
-        [FigureExhibit("grid", title, f"{rows_used(table, rows)}.", figures.controls(shown))]
-        if len(shown)
-        else []
+    return forest(
+        pl.concat([cells, pooled_lines]), xlabel="correlation with the response", whole=True
+    )
+
+
+def design(context: Context) -> Section | None:
+    """The model of the design, what is found against it, and what is left given it."""
+    table, rows = context.table, context.rows
+    tables = design_tables(rows, table.roles, context.choices)
+    if tables is None:
+        return None
+    used = context.used(rows)
+    exhibits = [
+        TableExhibit(
+            "design",
+            f"Models of {table.roles.response} by the axes",
+            f"{rows_used(table, rows)}. Chosen is the largest Q² among those that leave "
+            f"{LEAST_DOF} degrees of freedom.",
+            tables.design,
+            DESIGN,
+        )
+    ]
+    if not tables.placebos.is_empty():
+        exhibits.append(
+            TableExhibit(
+                "placebos",
+                "Placebos: functions of the axes outside the model",
+                f"{used} A placebo with p Holm of at most .05 makes the control inadequate.",
+                tables.placebos,
+                PLACEBOS,
+            )
+        )
+    exhibits.append(
+        TableExhibit(
+            "given_design",
+            "Association given the design",
+            f"{used} Freedman-Lane with the robust t.",
+            tables.given_design,
+            GIVEN_DESIGN,
+            more=context.more,
+        )
     )
     return Section(
-        "grid",
-        "How much of it is the grid",
+        "design",
+        f"Collapse and {table.roles.response}, given a model of the design",
         (
-            "The same trainings, with what the grid itself explains taken out: linear in "
-            f"{', '.join(names)}, or by comparing only trainings of one architecture. What is "
-            "left is no proof of a cause; what vanishes was no evidence of one.",
-            "Signs: “same sign” where r has one sign overall, between and within architectures; "
-            "anything else is Simpson's paradox.",
+            "What the axes do to the response is modelled and taken out. A metric may depend on "
+            "the axes as it likes, but the model has to fit the response; so it is tested first: "
+            "against the means of the design cells, and by placebos, functions of the axes that "
+            "nobody measured. Where the model does not hold, no line is a finding.",
+        ),
+        tuple(exhibits),
+    )
+
+
+def progress(context: Context) -> Section | None:
+    """What is left given how far training got."""
+    table, rows = context.table, context.rows
+    lines = given_train_loss(rows, table.roles, context.choices)
+    if lines.is_empty():
+        return None
+    control = lines["control"].unique(maintain_order=True).to_list()[0] or "no control"
+    return Section(
+        "progress",
+        "Given how far training got",
+        (
+            "Metrics are measured on training data. What vanishes once the training loss is given "
+            "says how far a training got; what remains, or goes with the gap of generalization, "
+            "says something about data that the training has not seen.",
         ),
         (
-            *drawn,
             TableExhibit(
-                "grid",
-                "Association with the grid taken out",
-                used,
+                "given_train_loss",
+                "Association given train_loss, and with the gap",
+                f"{context.used(rows)} Control: {control}.",
                 lines,
-                CONFOUNDERS,
-                muted,
-                context.more,
-            ),
-            TableExhibit(
-                "grid_slopes",
-                "Slopes within and between architectures",
-                used,
-                lines,
-                MUNDLAK,
-                muted,
-                context.more,
-                folded=True,
+                GIVEN_TRAIN_LOSS,
+                more=context.more,
             ),
         ),
+    )
+
+
+def fixed(context: Context) -> Section | None:
+    """Table 1 of Wu & Papyan: one configuration, many seeds."""
+    table, rows = context.table, context.rows
+    groups = configurations(table, rows)
+    if not groups:
+        return None
+    exhibits: list[Exhibit] = []
+    frame = fixed_table(table, rows, context.choices)
+    for place, (point, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
+        lines = frame.filter(pl.col("configuration") == point)
+        suffix = "" if place == 0 else f"_{place + 1}"
+        figure = figures.scatter(part, table.roles, lines, context.headline, colour=None)
+        caption = f"{rows_used(table, part)}.{norm_remark(lines)}"
+        title = f"The response against each metric at {point}"
+        exhibits.append(FigureExhibit(f"fixed{suffix}", title, caption, figure, folded=place > 0))
+    point, part = groups[0]
+    columns = FIXED if len(groups) == 1 else (Column("configuration", "configuration"), *FIXED)
+    where = f"at {point}" if len(groups) == 1 else f"in each of {len(groups)} configurations"
+    exhibits.insert(
+        0,
+        TableExhibit(
+            "fixed", f"Association {where}", context.used(part), frame, columns, more=context.more
+        ),
+    )
+    return Section(
+        "fixed",
+        "One configuration, many seeds",
+        (
+            "Trainings that differ in nothing but their seed: no size, no schedule can stand "
+            f"behind an association here. Every configuration of at least {LEAST_SEEDS} trainings "
+            "is listed; how far training got can still stand behind it.",
+        ),
+        tuple(exhibits),
     )
 
 

@@ -12,7 +12,7 @@ from analysis.figures.precision import (
 )
 from analysis.findings.bits import at_all_precisions, has_bits
 from analysis.findings.changes import changes
-from analysis.findings.confounders import axis_covariates
+from analysis.findings.controls import axis_covariates
 from analysis.findings.links import change_links
 from analysis.findings.overview import overview
 from analysis.findings.pairs import comparisons, paired, uncompared

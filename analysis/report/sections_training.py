@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,7 +10,6 @@ from matplotlib.figure import Figure
 
 from analysis.figures.curves import collapse_curves
 from analysis.figures.layers import depth_profile
-from analysis.findings.association import associations
 from analysis.findings.curves import (
     course,
     first_and_last,
@@ -20,23 +18,20 @@ from analysis.findings.curves import (
     zero_error,
 )
 from analysis.findings.layers import layer_rows, layer_table
-from analysis.findings.overfitting import GAP, can_tell, overfitted, without_flagged
+from analysis.findings.overfitting import can_tell, overfitted
 from analysis.reading.groups import colour_of
 from analysis.reading.selection import at_reference
 from analysis.reading.table import ABOVE_FLOOR
-from analysis.report.columns import ASSOCIATION, COURSE, layers, overfitting
+from analysis.report.columns import COURSE, layers, overfitting
 from analysis.report.exhibits import (
     Context,
     Exhibit,
     Section,
     at_precision,
     counted,
-    muted,
-    rows_used,
 )
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit, number
-from analysis.statistics.levels import LEAST_ROWS
 
 BESIDE = ("train_loss", "val_loss", ABOVE_FLOOR, "train_accuracy", "val_accuracy")
 
@@ -120,16 +115,12 @@ def training(context: Context) -> Section | None:
 
 
 def overfit(context: Context) -> Section | None:
-    """Trainings with a better checkpoint before the last.
-
-    And the main table without them and for the gap.
-    """
-    table, rows, roles = context.table, context.rows, context.table.roles
+    """Trainings with a better checkpoint before the last."""
+    table, roles = context.table, context.table.roles
     exhibits: list[Exhibit] = []
     text: list[str] = []
     if can_tell(table):
         trainings = overfitted(table)
-        others = without_flagged(rows, roles, trainings)
         flagged = int(trainings["flagged"].sum())
         several = counted(len(trainings.filter(pl.col("checkpoints") > 1)))
         text.append(
@@ -147,45 +138,10 @@ def overfit(context: Context) -> Section | None:
                 folded=True,
             )
         )
-        if flagged and len(others) >= LEAST_ROWS:
-            exhibits.append(
-                TableExhibit(
-                    "association_without",
-                    "Association without the overfitted trainings",
-                    context.used(others),
-                    associations(others, roles, context.choices),
-                    ASSOCIATION,
-                    muted,
-                    context.more,
-                )
-            )
-        elif flagged:
-            text.append(
-                f"Without them {counted(len(others))} would be left, too few for a table; "
-                f"{LEAST_ROWS} are needed."
-            )
-        else:
-            text.append("So the main table is also the one without overfitted trainings.")
-    if GAP in rows.columns and roles.response != GAP and rows[GAP].drop_nulls().n_unique() > 1:
-        gap = replace(roles, response=GAP)
-        caption = (
-            f"{rows_used(table, rows)}; response {GAP} = val_loss − train_loss. {context.seeds}."
-        )
-        exhibits.append(
-            TableExhibit(
-                "association_gap",
-                f"Association with {GAP}",
-                caption,
-                associations(rows.drop_nulls(GAP), gap, context.choices),
-                ASSOCIATION,
-                muted,
-                context.more,
-            )
-        )
     if not exhibits:
         return None
     return Section(
-        "overfitting", "Overfitting and the generalization gap", tuple(text), tuple(exhibits)
+        "overfitting", "Overfitting", tuple(text), tuple(exhibits)
     )
 
 

@@ -1,387 +1,362 @@
-"""The summary in plain words, from the tables of the report and nothing else."""
+"""The summary in plain words, from the tables of the report and nothing else.
+
+First three sentences: what was asked, what holds under which control, what does not. Each is made
+of verdicts of one table, the headline. Then a line a question.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
 import polars as pl
 
 from analysis.findings.association import Association
-from analysis.findings.confounders import Confounding
+from analysis.findings.configuration import Fixed
+from analysis.findings.controls import LEAST_REPLICATES
 from analysis.findings.curves import Course
+from analysis.findings.design import Candidate, GivenDesign
 from analysis.findings.effects import Effect
 from analysis.findings.frames import lines_of
-from analysis.findings.overview import Overview
-from analysis.findings.tuning import Comparison
-from analysis.reading.table import ABOVE_FLOOR, CDNV_NORM, CDNV_VARIANTS, FLOOR
-from analysis.report.tables import number, p_value, share, signed, signed_number
-from analysis.statistics.levels import ALPHA
-from analysis.statistics.power import minimum_detectable_r2
+from analysis.findings.progress import APPEARS, GAP, REMAINS, TRAIN_LOSS, VANISHES, GivenProgress
+from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
+from analysis.findings.within import Within
+from analysis.reading.table import Roles
+from analysis.report import descriptions
+from analysis.report.descriptions import Paragraph
+from analysis.report.tables import p_value, share, signed
+from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 
-NAMED = 3  # metrics that a sentence describes
+NAMED = 4  # metrics that a sentence describes with their numbers
 LISTED = 8  # metrics that a sentence names at most
-FACTORS = ("nc1_ratio", "nc1_cdnv_galanti", "nc1_cdnv")  # the first tells how far collapse went
+
+Line = TypeVar("Line", bound=Tested)
 
 
-@dataclass(frozen=True)
-class Paragraph:
-    """A part of the summary: a word or two, and what the tables say of it."""
-
-    title: str
-    text: str
-
-
-def summarise(
-    frames: Mapping[str, pl.DataFrame], response: str, axes: Sequence[str]
-) -> tuple[Paragraph, ...]:
-    """Paragraphs for the tables that the report has, `frames` by their names.
-
-    `axes` are what the table `grid` is given.
-    """
+def summarise(frames: Mapping[str, pl.DataFrame], roles: Roles) -> tuple[Paragraph, ...]:
+    """Paragraphs for the tables that the report has, `frames` by their names."""
     parts: list[Paragraph] = []
-    names: list[str] = []
+    response = roles.response
     if "trials" in frames:
-        parts += _search(frames)
-    if "association" in frames:
-        family = tested(frames["association"])
-        names = [line.metric for line in associated(family)]
-        parts += _associated(family, response)
-        parts += _norm(frames["association"])
-    if "fixed" in frames:
-        parts.append(_fixed(tested(frames["fixed"]), response))
-    if "grid" in frames and names:
-        parts.append(_grid(lines_of(Confounding, frames["grid"]), names, axes))
+        parts += descriptions.search(frames)
+    head = headline(frames)
+    if head is not None:
+        parts += _three_sentences(head, frames, response)
+    parts += _questions(frames, response)
     if "effects" in frames:
-        parts += _axes(lines_of(Effect, frames["effects"]), response)
-    if "overfitting" in frames or "association_gap" in frames:
-        parts.append(_overfitting(frames))
+        parts += descriptions.axes(lines_of(Effect, frames["effects"]), response)
+    if "overfitting" in frames:
+        parts.append(descriptions.overfitting(frames["overfitting"]))
     if "training" in frames:
-        parts += _course(lines_of(Course, frames["training"]))
+        parts += descriptions.course(lines_of(Course, frames["training"]))
     if "floor" in frames:
-        parts.append(_floor(frames["floor"]))
-    if "precision" in frames:
-        parts.append(_precision(lines_of(Overview, frames["precision"]), response))
-    if "association" in frames:
-        parts += _n(frames, response)
+        parts.append(descriptions.floor(frames["floor"]))
     return tuple(parts)
 
 
-def _search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
-    trials = frames["trials"]
-    complete = trials.filter(pl.col("state") == "complete")
-    text = (
-        f"{len(trials)} trials, {len(complete)} complete, of which {complete['holds'].sum()} "
-        "hold the constraints."
-    )
-    if complete["holds"].any():
-        best = complete.filter("holds").row(0, named=True)
-        objective = trials.columns[2]  # after trial and state
-        text += f" Best {objective}: trial {best['trial']} ({best['settings']})."
-    yield Paragraph("Search", text)
-    if "confirmation" not in frames:
-        yield Paragraph(
-            "Not confirmed", "What the search found was not yet put to the test on fresh seeds."
-        )
-        return
-    (line,) = lines_of(Comparison, frames["confirmation"])
-    if line.p is None:
-        yield Paragraph(
-            "Not confirmed", f"Trial {line.trial} cannot be compared with the default: {line.note}."
-        )
-        return
-    if line.scale == "log":
-        change = f"{line.metric} is {number(line.ratio)} times that of the default"
-        interval = f"{number(line.ratio_low)} to {number(line.ratio_high)}"
-    else:
-        change = f"{line.metric} differs by {signed_number(line.difference)} from the default"
-        interval = f"{signed_number(line.low)} to {signed_number(line.high)}"
-    bounds = f"95% interval {interval}; " if line.low is not None else ""
-    text = (
-        f"Over {line.n} fresh seeds, each with trial {line.trial} and with the untuned default, "
-        f"{change} ({bounds}exact sign flips, p {p_value(line.p)})."
-    )
-    if not line.beats:
-        text += " The default is not shown to be beaten."
-    if not line.stands:
-        text += " Later trials surpassed this one, and the best was not yet put to the test."
+@dataclass(frozen=True)
+class Headline:
+    """The table by which a report is judged: its lines, its control in words, what it finds.
+
+    `detectable` is the least |r| that it finds four times in five within the family.
+    """
+
+    lines: Sequence[Tested]
+    control: str
+    detectable: float | None
+
+
+def headline(frames: Mapping[str, pl.DataFrame]) -> Headline | None:
+    """Within design cells where replicates suffice, else given the design, else what there is.
+
+    None without a table under a control: an association described alone is no finding.
+    """
+    within = lines_of(Within, frames["within"]) if "within" in frames else []
+    given = lines_of(GivenDesign, frames["given_design"]) if "given_design" in frames else []
+    if within and (within[0].r_w >= LEAST_REPLICATES or not given):
+        cells = within[0].cells
+        control = "within one design cell" if cells == 1 else f"within {cells} design cells"
+        return Headline(within, control, within[0].detectable)
+    if given:
+        return Headline(given, "given a model of the design", given[0].detectable)
+    return None
+
+
+def _three_sentences(
+    head: Headline, frames: Mapping[str, pl.DataFrame], response: str
+) -> Iterator[Paragraph]:
+    primary, others = of_family(head.lines, PRIMARY), of_family(head.lines, EXPLORATORY)
+    n = max(line.n for line in head.lines)
+    families = [
+        *([f"{len(primary)} primary metrics decide"] if primary else []),
+        *([f"{len(others)} exploratory metrics are beside them" if primary
+           else f"{len(others)} exploratory metrics are asked, none is primary"] if others else []),
+    ]  # fmt: skip
     yield Paragraph(
-        "Confirmed" if line.beats and line.stands else "Not confirmed",
-        f"{text} {line.note + '.' if line.note else ''}".strip(),
+        "Asked",
+        f"Does {response} go with neural collapse among {n} trainings, once what the settings do "
+        f"is taken out ({head.control})? {'; '.join(families)}.",
     )
+    yield Paragraph("Holds", _holds(head, primary, others, frames, response))
+    yield Paragraph("Does not hold", _does_not_hold(head, primary or others, response))
 
 
-def tested(frame: pl.DataFrame) -> list[Association]:
-    """Lines of the family: one for each metric tested together with the others."""
-    return [line for line in lines_of(Association, frame) if line.p_maxt is not None]
+def _holds(
+    head: Headline,
+    primary: Sequence[Tested],
+    others: Sequence[Tested],
+    frames: Mapping[str, pl.DataFrame],
+    response: str,
+) -> str:
+    if bad := [line for line in head.lines if line.verdict == INADEQUATE]:
+        return f"Nothing can be claimed {head.control}: {bad[0].note}."
+    judged = primary or others
+    clear = with_verdict(judged, ASSOCIATED)
+    kind = "primary" if primary else "exploratory"
+    if not clear:
+        return f"Nothing: none of the {len(judged)} {kind} metrics is associated with {response}."
+    text = (
+        f"{len(clear)} of {len(judged)} {kind} metrics {are(clear)} associated with {response} "
+        f"{head.control}: {described(clear)}."
+    )
+    readings = {
+        line.metric: line.reading for line in _progress(frames) if line.response == response
+    }
+    remains, vanishes = (
+        [line.metric for line in clear if readings.get(line.metric) == word]
+        for word in (REMAINS, VANISHES)
+    )
+    if remains:
+        text += f" Given train_loss as well, it remains for {listing(remains)}."
+    if vanishes:
+        text += f" It vanishes given train_loss for {listing(vanishes)}: there it says how far"
+        text += " training got."
+    return text
 
 
-def associated(family: Sequence[Association]) -> list[Association]:
-    """Lines with an adjusted p of at most 5%, the largest R^2 first."""
-    return sorted((line for line in family if sure(line.p_maxt)), key=lambda line: -(line.r2 or 0))
+def _does_not_hold(head: Headline, judged: Sequence[Tested], response: str) -> str:
+    parts = [
+        f"{text}: {listing([line.metric for line in lines])}"
+        for word, text in (
+            (NOT_FOUND, "no association was found for"),
+            (UNDECIDED, "undecided after a million permutations"),
+            (CANNOT_REJECT, "too few trainings to reject anything for"),
+        )
+        if (lines := with_verdict(judged, word))
+    ]
+    text = "; ".join(parts)
+    text = f"{text[0].upper()}{text[1:]}." if text else ""
+    if head.detectable is not None and not with_verdict(judged, INADEQUATE):
+        text += (
+            f" A partial r nearer to zero than {share(head.detectable)} is missed more often than "
+            "one time in five, so what was not found is not shown to be absent."
+        )
+    return (
+        f"{text} No association shows that collapse causes a better {response}, or the reverse."
+    ).strip()
 
 
-def sure(p: float | None) -> bool:
-    """Whether a test rejects; one that was not done does not."""
-    return p is not None and p <= ALPHA
+def _questions(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Paragraph]:
+    """A line a question, in the order of the tables."""
+    if "association" in frames:
+        yield from _described(lines_of(Association, frames["association"]), response)
+    if "within" in frames:
+        yield _within(lines_of(Within, frames["within"]), response)
+    if "given_design" in frames:
+        yield _given_design(
+            lines_of(GivenDesign, frames["given_design"]),
+            lines_of(Candidate, frames["design"]),
+            response,
+        )
+    if lines := _progress(frames):
+        yield _given_progress(lines, response)
+    if "fixed" in frames:
+        yield _fixed(lines_of(Fixed, frames["fixed"]), response)
+
+
+def _described(lines: Sequence[Association], response: str) -> Iterator[Paragraph]:
+    known = [line for line in lines if line.estimate is not None]
+    if known:
+        judged = of_family(known, PRIMARY) or known
+        closest = max(judged, key=lambda line: line.r2 or 0.0)
+        directed = [line for line in judged if line.agrees is not None]
+        text = (
+            f"Over all {max(line.n for line in lines)} trainings, size and time of training "
+            f"included, {closest.metric} is nearest to {response} "
+            f"({numbers(closest)}, R² {share(closest.r2)})"
+        )
+        if directed:
+            agreeing = sum(bool(line.agrees) for line in directed)
+            text += (
+                f"; in {agreeing} of {len(directed)} metrics with a direction more collapse goes "
+                f"with a better {response}"
+            )
+        yield Paragraph("Described", f"{text}. This is no finding: nothing is taken out.")
+    lacking = [line for line in lines if line.n < max(line.n for line in lines)]
+    if lacking:
+        shown = "; ".join(f"{line.metric} (n {line.n}: {line.note})" for line in lacking[:LISTED])
+        more = f"; and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
+        yield Paragraph("Missing values", f"{shown}{more}.")
+    for line in lines:
+        if line.given_norm is not None and line.estimate is not None:
+            yield Paragraph(
+                "Feature norm",
+                f"{line.metric} scales with the feature norm: its r is {signed(line.estimate)} as "
+                f"it is and {signed(line.given_norm)} (p {p_value(line.given_norm_p)}) given the "
+                "norm.",
+            )
+
+
+def _within(lines: Sequence[Within], response: str) -> Paragraph:
+    cells, r_w = lines[0].cells, lines[0].r_w
+    text = f"{cells} design cell{'s have' if cells > 1 else ' has'} replicates, which leave {r_w} "
+    text += f"degrees of freedom: {tally(lines, response)}."
+    spread = [
+        line
+        for line in with_verdict(lines, ASSOCIATED)
+        if line.i2 is not None and line.heterogeneity_p is not None
+    ]
+    if spread:
+        most = max(spread, key=lambda line: line.i2 or 0.0)
+        text += (
+            f" Of the spread of r between cells {share(most.i2)} is not chance for {most.metric} "
+            f"(I², p {p_value(most.heterogeneity_p)}), the largest share."
+        )
+    return Paragraph("Within design cells", text)
+
+
+def _given_design(
+    lines: Sequence[GivenDesign], candidates: Sequence[Candidate], response: str
+) -> Paragraph:
+    title = "Given the design"
+    chosen = next((line for line in candidates if line.chosen), None)
+    if chosen is None:
+        return Paragraph(title, f"No model of the design can be had: {lines[0].note}.")
+    model = (
+        f"{response} is modelled by the axes ({chosen.model}: R² {share(chosen.r2)}, Q² "
+        f"{share(chosen.q2)}, {chosen.dof} degrees of freedom left)"
+    )
+    if not chosen.adequate:
+        return Paragraph(
+            title, f"{model}, and that does not hold: {chosen.note}. No line is a finding."
+        )
+    return Paragraph(title, f"{model}, against which nothing is found: {tally(lines, response)}.")
+
+
+def _progress(frames: Mapping[str, pl.DataFrame]) -> list[GivenProgress]:
+    name = "given_train_loss"
+    return lines_of(GivenProgress, frames[name]) if name in frames else []
+
+
+def _given_progress(lines: Sequence[GivenProgress], response: str) -> Paragraph:
+    own = [line for line in lines if line.given == TRAIN_LOSS]
+    judged = of_family(own, PRIMARY) or of_family(own, EXPLORATORY)
+    if bad := with_verdict(own, INADEQUATE):
+        return Paragraph("Given train_loss", f"Nothing can be claimed: {bad[0].note}.")
+    held = with_verdict_before(judged, ASSOCIATED)
+    parts = [
+        f"{text} {listing([line.metric for line in chosen])}"
+        for reading, text in (
+            (REMAINS, "it remains for"),
+            (VANISHES, "it vanishes for"),
+            (APPEARS, "it appears for"),
+        )
+        if (chosen := [line for line in judged if line.reading == reading])
+    ]
+    text = (
+        f"{len(held)} of {len(judged)} metrics are associated with {response} {own[0].control}; "
+        f"given train_loss {', '.join(parts) if parts else 'no verdict is another'}"
+    )
+    gap = [line for line in lines if line.response == GAP]
+    if gap:
+        text += f". With {GAP}, {tally(gap, GAP)}"
+    return Paragraph("Given train_loss", f"{text}.")
+
+
+def with_verdict_before(lines: Sequence[GivenProgress], verdict: str) -> list[GivenProgress]:
+    """Lines that had this verdict before train_loss was given."""
+    return [line for line in lines if line.verdict_before == verdict]
+
+
+def _fixed(lines: Sequence[Fixed], response: str) -> Paragraph:
+    points = list(dict.fromkeys(line.configuration for line in lines))
+    of_first = [line for line in lines if line.configuration == points[0]]
+    n = max(line.n for line in of_first)
+    text = f"Among {n} trainings at {points[0]}, {tally(of_first, response)}"
+    known = [line for line in of_first if line.detectable_r2_family is not None]
+    if known:
+        text += (
+            f". An R² of {share(known[0].detectable_r2)} is found four times in five alone, "
+            f"{share(known[0].detectable_r2_family)} within the family"
+        )
+    if len(points) > 1:
+        several = [
+            point
+            for point in points
+            if with_verdict([line for line in lines if line.configuration == point], ASSOCIATED)
+        ]
+        text += f". Some metric is associated in {len(several)} of {len(points)} configurations"
+    return Paragraph("One configuration", f"{text}.")
+
+
+def of_family(lines: Sequence[Line], family: str) -> list[Line]:
+    """Lines of a family that have a verdict."""
+    return [line for line in lines if line.family == family and line.verdict is not None]
+
+
+def with_verdict(lines: Sequence[Line], verdict: str) -> list[Line]:
+    """Lines with a verdict, the largest estimate first."""
+    chosen = [line for line in lines if line.verdict == verdict]
+    return sorted(chosen, key=lambda line: -abs(line.estimate or 0.0))
+
+
+def are(lines: Sequence[Tested]) -> str:
+    """The verb of so many."""
+    return "is" if len(lines) == 1 else "are"
+
+
+def numbers(line: Tested) -> str:
+    """'r +0.312, 95% interval +0.100 to +0.500, n 128'."""
+    bounds = (
+        f", 95% interval {signed(line.low)} to {signed(line.high)}" if line.low is not None else ""
+    )
+    return f"r {signed(line.estimate)}{bounds}, n {line.n}"
+
+
+def described(lines: Sequence[Tested]) -> str:
+    """The first of the lines, each with its numbers and adjusted p."""
+    parts = [
+        f"{line.metric} ({numbers(line)}, "
+        + (f"p maxT {p_value(line.p_maxt)})" if line.family == PRIMARY else f"q {p_value(line.q)})")
+        for line in lines[:NAMED]
+    ]
+    more = len(lines) - NAMED
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+
+
+def tally(lines: Sequence[Tested], response: str) -> str:
+    """How many of each family are associated, and with which numbers; what cannot be said."""
+    parts = []
+    for family in (PRIMARY, EXPLORATORY):
+        judged = of_family(lines, family)
+        if not judged:
+            continue
+        clear = with_verdict(judged, ASSOCIATED)
+        text = (
+            f"{len(clear)} of {len(judged)} {family} metrics {are(clear)} associated with "
+            f"{response}"
+        )
+        if clear:
+            text += f": {described(clear)}"
+        for word, phrase in ((UNDECIDED, "undecided"), (CANNOT_REJECT, "cannot reject")):
+            if open_lines := with_verdict(judged, word):
+                text += f" ({phrase}: {listing([line.metric for line in open_lines])})"
+        parts.append(text)
+    return "; ".join(parts) if parts else "no metric can be tested"
 
 
 def listing(names: Sequence[str]) -> str:
     """'a, b and 3 more'."""
     shown = ", ".join(names[:LISTED])
     return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
-
-
-def _closest(lines: Sequence[Association]) -> str:
-    """The closest of the lines, each with r, R^2 and interval."""
-    parts = []
-    for line in lines[:NAMED]:
-        text = f"{line.metric} (r {signed(line.r)}, R² {share(line.r2)}"
-        if line.boot_low is not None:
-            text += f", 95% interval of r {signed(line.boot_low)} to {signed(line.boot_high)}"
-        parts.append(f"{text})")
-    return "; ".join(parts)
-
-
-def _associated(family: list[Association], response: str) -> Iterator[Paragraph]:
-    if not family:
-        yield Paragraph(
-            "Nothing to test",
-            f"No metric could be related to {response}: see the notes of the first table.",
-        )
-        return
-    lines, n = associated(family), max(line.n for line in family)
-    together = (
-        f"over {n} trainings, {len(family)} metrics tested together at a family-wise error of 5%"
-    )
-    if not lines:
-        least = min(family, key=lambda line: line.p_maxt or 0.0)
-        yield Paragraph(
-            "No association",
-            f"No metric is associated with {response} {together}. The smallest adjusted p is "
-            f"{p_value(least.p_maxt)}, of {least.metric} (r {signed(least.r)}).",
-        )
-        return
-    yield Paragraph(
-        "Associated",
-        f"{len(lines)} of {len(family)} metrics are associated with {response} ({together}). The "
-        f"closest: {_closest(lines)}.",
-    )
-    directed = [line for line in lines if line.agrees is not None]
-    against = [line.metric for line in directed if not line.agrees]
-    if directed:
-        text = (
-            f"More collapse goes with a better {response} in {len(directed) - len(against)} of "
-            f"the {len(directed)} associated metrics that have a direction."
-        )
-        if against:
-            text += f" It goes with a worse one in {listing(against)}."
-        yield Paragraph("Direction", text)
-    others = [line.metric for line in family if not sure(line.p_maxt)]
-    if others:
-        yield Paragraph(
-            "Did not hold",
-            f"No association was found for {len(others)} metrics: {listing(others)}.",
-        )
-
-
-def _norm(frame: pl.DataFrame) -> Iterator[Paragraph]:
-    """What is left of the metric that scales with the feature norm."""
-    name = CDNV_VARIANTS[0]
-    by_given = {
-        line.given: line
-        for line in lines_of(Association, frame)
-        if line.metric == name and line.scale == "raw"
-    }
-    plain, given = by_given.get(""), by_given.get(CDNV_NORM)
-    if plain and given and plain.r is not None and given.r is not None:
-        yield Paragraph(
-            "Feature norm",
-            f"{name} scales with the feature norm: its r is {signed(plain.r)} as it is and "
-            f"{signed(given.r)} (p {p_value(given.p)}) given {CDNV_NORM}.",
-        )
-
-
-def _fixed(family: list[Association], response: str) -> Paragraph:
-    if not family:
-        return Paragraph(
-            "One configuration",
-            "No metric could be tested among trainings that differ in their seed alone.",
-        )
-    lines, n = associated(family), max(line.n for line in family)
-    text = (
-        f"Among {n} trainings that differ in their seed alone, {len(lines)} of {len(family)} "
-        f"metrics are associated with {response} at a family-wise error of 5%"
-    )
-    return Paragraph("One configuration", f"{text}: {_closest(lines)}." if lines else f"{text}.")
-
-
-def _grid(lines: list[Confounding], names: list[str], axes: Sequence[str]) -> Paragraph:
-    """What the control for the axes leaves of the associated metrics `names`."""
-    by_metric = {line.metric: line for line in lines if not line.given}
-    left = [by_metric[name] for name in names if sure(by_metric[name].partial_p_maxt)]
-    left.sort(key=lambda line: -(line.partial_r2 or 0.0))
-    text = (
-        f"Given the axes of the grid ({', '.join(axes)}), {len(left)} of these {len(names)} are "
-        "still associated"
-    )
-    closest = "; ".join(
-        f"{line.metric} (partial r {signed(line.partial_r)}, partial R² {share(line.partial_r2)})"
-        for line in left[:NAMED]
-    )
-    text += f": {closest}." if left else "."
-    gone = [name for name in names if name not in {line.metric for line in left}]
-    if gone:
-        text += f" Not so: {listing(gone)}."
-    within = [name for name in names if by_metric[name].within_p is not None]
-    if within:
-        inside = [name for name in within if sure(by_metric[name].within_p)]
-        text += (
-            f" Among trainings of one architecture, {len(inside)} of {len(within)} have p at "
-            "most 5% (each alone)."
-        )
-    turned = [name for name in names if by_metric[name].simpson not in ("", "same sign")]
-    if turned:
-        text += (
-            f" The sign differs within, between or over all architectures for {listing(turned)}."
-        )
-    return Paragraph("Controlled for the grid", text)
-
-
-def _axes(lines: list[Effect], response: str) -> Iterator[Paragraph]:
-    """Which axis of the grid matters for what."""
-    lines = [line for line in lines if line.p_maxt is not None]
-    parts = []
-    for axis in dict.fromkeys(line.axis for line in lines):
-        of_axis = [line for line in lines if line.axis == axis]
-        metrics = [line for line in of_axis if line.metric != response]
-        clear = sorted(
-            (line for line in metrics if sure(line.p_maxt)),
-            key=lambda line: -(line.partial_r2 or 0.0),
-        )
-        part = f"{axis}: {len(clear)} of {len(metrics)} other columns differ"
-        if clear:
-            part += f" (most clearly {clear[0].metric}, by {signed(clear[0].effect)} SD)"
-        outcome = next((line for line in of_axis if line.metric == response), None)
-        if outcome is not None and outcome.low is not None:
-            part += f", {response} by {signed(outcome.effect)} SD"
-            part += f" (95% interval {signed(outcome.low)} to {signed(outcome.high)})"
-        parts.append(part)
-    if parts:
-        yield Paragraph(
-            "What the axes do",
-            "From the least to the greatest value of an axis, the others held (5%). "
-            f"{'; '.join(parts)}.",
-        )
-
-
-def _floor(frame: pl.DataFrame) -> Paragraph:
-    """How near the trainings came to the least possible loss."""
-    floors, above = frame[FLOOR].to_numpy(), frame[ABOVE_FLOOR].to_numpy()
-    least, most = float(floors.min()), float(floors.max())
-    known = number(least) if least == most else f"{number(least)} to {number(most)}"
-    closest = frame.sort(ABOVE_FLOOR).row(0, named=True)
-    return Paragraph(
-        "Entropy floor",
-        f"The least expected val_loss of any model is known: {known} nats per sample. "
-        f"{len(frame)} trainings end {signed_number(float(np.median(above)))} nats from it "
-        f"(median); the closest has {number(closest['val_loss'])} where {number(closest[FLOOR])} "
-        "is possible.",
-    )
-
-
-def _overfitting(frames: Mapping[str, pl.DataFrame]) -> Paragraph:
-    parts = []
-    if "overfitting" in frames:
-        trainings = frames["overfitting"]
-        several = len(trainings.filter(pl.col("checkpoints") > 1))
-        parts.append(
-            f"{trainings['flagged'].sum()} of {several} trainings with several checkpoints had a "
-            "lower val_loss at an earlier one."
-        )
-    if "association_without" in frames:
-        family = tested(frames["association_without"])
-        if family:
-            n = max(line.n for line in family)
-            parts.append(
-                f"Over the other {n}, {len(associated(family))} of {len(family)} metrics are "
-                "associated."
-            )
-    if "association_gap" in frames:
-        family = tested(frames["association_gap"])
-        parts.append(
-            f"With generalization_gap, {len(associated(family))} of {len(family)} metrics are "
-            "associated."
-        )
-    return Paragraph("Overfitting", " ".join(parts))
-
-
-def _course(lines: list[Course]) -> Iterator[Paragraph]:
-    shares = [line.towards / line.n for line in lines if line.towards is not None and line.n]
-    if not shares:
-        return
-    text = (
-        f"From the first to the last checkpoint, {sum(share > 0.5 for share in shares)} of "
-        f"{len(shares)} metrics moved towards more collapse in most trainings."
-    )
-    ratios = {
-        line.metric: line.ratio
-        for line in lines
-        if line.towards is not None and line.ratio is not None
-    }
-    name = next((name for name in FACTORS if name in ratios), None)
-    if name is not None:
-        text += f" The median of {name} at the last over the first is {ratios[name]:.3g}."
-    yield Paragraph("Over training", text)
-
-
-def _precision(lines: list[Overview], response: str) -> Paragraph:
-    changes = [(line.change, line) for line in lines if line.change is not None]
-    if not changes:
-        return Paragraph("Precision", f"No training has {response} at two precisions.")
-    clear = [line for _, line in changes if sure(line.p)]
-    (most, largest), (_, smallest) = (
-        pick(changes, key=lambda each: abs(each[0])) for pick in (max, min)
-    )
-    text = (
-        f"{len(clear)} of {len(changes)} precisions change {response} (sign flips, 5% each). The "
-        f"largest median change is {signed_number(most)}, of {largest.precision} against "
-        f"{largest.baseline}"
-    )
-    if largest.low is not None:
-        text += f" (95% interval {signed_number(largest.low)} to {signed_number(largest.high)})"
-    if largest.worse is not None:
-        text += f", worse in {largest.worse} of {largest.n} trainings"
-    if len(changes) > 1:
-        text += f"; the smallest is {signed_number(smallest.change)}, of {smallest.precision}"
-    return Paragraph("Precision", text + ".")
-
-
-def _n(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Paragraph]:
-    family = tested(frames["association"])
-    if not family:
-        return
-    n = max(line.n for line in family)
-    least = minimum_detectable_r2(n, 0)
-    if least is None:
-        text = f"With {n} trainings no association would be found reliably."
-    else:
-        text = (
-            f"With {n} trainings a test of one metric alone at 5% finds an R² of {share(least)} "
-            "four times in five; weaker associations are often missed, so what was not found is "
-            "not shown to be absent."
-        )
-    if "grid" in frames:
-        partial = [
-            line.detectable_partial_r2
-            for line in lines_of(Confounding, frames["grid"])
-            if line.detectable_partial_r2 is not None
-        ]
-        if partial:
-            text += f" Given the axes, the partial R² must be {share(min(partial))} for that."
-    text += (
-        f" An association over trainings is no proof that collapse causes {response}, or the "
-        "other way round."
-    )
-    yield Paragraph("What n can show", text)
