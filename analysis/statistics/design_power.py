@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.statistics.levels import ALPHA
-from analysis.statistics.power import POWER
 
+POWER = 0.8  # chance that what is there is found
 WORTH_FINDING = (0.3, 0.5)  # partial correlations for which the seeds of a cell are counted
 MOST_SEEDS = 100_000
+FAMILY = 7  # primary metrics, one a property, where a study names no others
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def replicates_needed(
 def design_power(
     sizes: Sequence[int],
     *,
-    family: int = 7,
+    family: int = FAMILY,
     covariates: int = 0,
     power: float = POWER,
     level: float = ALPHA,

@@ -1,6 +1,6 @@
 """Regression of one response on one metric, and how sure it is.
 
-Robust errors, rank and distance measures, bootstrap, leave-one-out.
+Robust errors, bootstrap, leave-one-out.
 
 Shapes: n rows, k metrics, g clusters, b bootstrap replicates.
 """
@@ -149,81 +149,6 @@ def fisher_interval(r: float, n: int) -> tuple[float, float] | None:
         return r, r
     half = float(ndtri(0.5 + CONFIDENCE / 2)) / math.sqrt(n - 3)
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
-
-
-def distance_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Distance correlation in [0, 1] of x (n,) and y (n,).
-
-    The V-statistic of Szekely, Rizzo & Bakirov 2007, definition 5.
-
-    O(n log^2 n) time and O(n) memory, after Huo & Szekely 2016. Raises ValueError for null or
-    constant input.
-
-    >>> round(distance_correlation([1, 2, 3, 4], [-2, -4, -6, -8]), 6)
-    1.0
-    """
-    columns = np.column_stack([finite_columns("x", x), finite_columns("y", y)])
-    n = len(columns)
-    nuisance(n).vary("x and y", columns)
-    columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
-    means = np.column_stack([_mean_distances(columns[:, 0]), _mean_distances(columns[:, 1])])
-    grand = means.mean(axis=0)
-    squares = (
-        2.0 * n * np.square(columns).sum(axis=0)
-    )  # sum over all i, j of (x_i - x_j)^2 of centred columns
-    between = _product_of_distances(columns[:, 0], columns[:, 1])
-
-    def covariance(total: float, i: int, j: int) -> float:
-        return float(total / n**2 - 2.0 * (means[:, i] @ means[:, j]) / n + grand[i] * grand[j])
-
-    spread = covariance(squares[0], 0, 0) * covariance(squares[1], 1, 1)
-    return float(np.sqrt(max(covariance(between, 0, 1), 0.0) / np.sqrt(spread)))
-
-
-def _mean_distances(values: Floats) -> Floats:
-    """(n,) mean over j of |v_i - v_j|, by sorting."""
-    n, order = len(values), np.argsort(values, kind="stable")
-    ranked = values[order]
-    below = np.concatenate([[0.0], np.cumsum(ranked)[:-1]])
-    place = np.arange(n)
-    sums = ranked * place - below + (ranked.sum() - below - ranked) - ranked * (n - 1 - place)
-    means = np.empty(n)
-    means[order] = sums / n
-    return means
-
-
-def _product_of_distances(x: Floats, y: Floats) -> float:
-    """Sum over all i, j of |x_i - x_j| |y_i - y_j|.
-
-    In the order of x, |dx||dy| of a pair i < j is dx dy, or -dx dy where y falls: so the sum over
-    pairs whose y rises is enough. Those are found as in a merge sort: at each level, left halves
-    are summed up below every right element.
-    """
-    order = np.argsort(x, kind="stable")
-    x, y = x[order], y[order]
-    n = len(x)
-    rank = np.empty(n, dtype=np.intp)
-    rank[np.argsort(y, kind="stable")] = np.arange(n)
-    terms = np.column_stack([np.ones(n), x, y, x * y])
-    rising, place = 0.0, np.arange(n)
-    for level in range(max(n - 1, 1).bit_length()):
-        block = place >> (level + 1)
-        merged = np.lexsort((rank, block))
-        left = ((merged >> level) & 1) == 0
-        sums = np.cumsum(np.where(left[:, None], terms[merged], 0.0), axis=0)
-        first = np.searchsorted(block[merged], block[merged], side="left")
-        sums -= np.where(first[:, None] > 0, sums[first - 1], 0.0)
-        right, below = merged[~left], sums[~left]
-        rising += float(
-            (
-                terms[right, 3] * below[:, 0]
-                - x[right] * below[:, 2]
-                - y[right] * below[:, 1]
-                + below[:, 3]
-            ).sum()
-        )
-    everything = n * float(x @ y) - float(x.sum() * y.sum())  # sum over pairs of dx dy
-    return 2.0 * (2.0 * rising - everything)
 
 
 @dataclass(frozen=True)
