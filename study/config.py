@@ -38,7 +38,17 @@ from study.settings.yaml_files import merge, read_extended
 
 SHORT_NAMES = {"width": "model.width", "depth": "model.depth", "epochs": "train.epochs"}
 SECTIONS = ("data", "model", "train", "measure", "precision", "precision_options", "seed")
-TOP_LEVEL = ("name", *SECTIONS, "resources", "keep", "grid", "rules", "tuned", "extends")
+TOP_LEVEL = (
+    "name",
+    *SECTIONS,
+    "resources",
+    "keep",
+    "grid",
+    "rules",
+    "analysis",
+    "tuned",
+    "extends",
+)
 KEEP = ("all", "last", "none")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -105,6 +115,24 @@ class Tuned(Settings):
     search: str
     trial: NonNegativeInt
     seeds: list[NonNegativeInt]
+
+
+class AnalysisConfig(Settings):
+    """What a study declares of its analysis before it runs; never part of a cell's identity.
+
+    `primary` are the metrics that it is to decide about (those of the report where it is None), all
+    others are exploratory; `margin` the change of a column that counts as none.
+    """
+
+    primary: list[str] | None = None
+    margin: dict[str, PositiveFloat] = {}
+
+    @field_validator("primary")
+    @classmethod
+    def _each_once(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("names a metric twice: keep it once")
+        return value
 
 
 class CellConfig(Settings):
@@ -200,6 +228,7 @@ class StudyConfig(Settings):
     rules: list[Rule] = []
     resources: Resources = Resources()
     keep: Literal["all", "last", "none"] = "all"
+    analysis: AnalysisConfig = AnalysisConfig()
     tuned: Tuned | None = None
     folder: Path = Field(default=Path(), exclude=True)
 
@@ -241,7 +270,11 @@ class StudyConfig(Settings):
             **self.settings,
             "resources": self.resources.model_dump(exclude_none=True),
         }
-        rest = {"rules": rules, "tuned": self.tuned and self.tuned.model_dump()}
+        rest = {
+            "rules": rules,
+            "analysis": self.analysis.model_dump(exclude_defaults=True),
+            "tuned": self.tuned and self.tuned.model_dump(),
+        }
         return {
             **values,
             "keep": self.keep,
@@ -282,6 +315,7 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
         folder=folder,
         keep=content["keep"] if content.get("keep") in KEEP else "all",
         resources=Resources(**resources) if sound_resources else Resources(),
+        analysis=AnalysisConfig(**content.get("analysis", {})) if not unsound else AnalysisConfig(),
         tuned=Tuned(**content["tuned"]) if "tuned" in content and not unsound else None,
     )
     for point in study.points():
@@ -354,7 +388,8 @@ def _structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
             f"{name!r} is no name for a folder",
             "Use letters, digits, `.`, `_` and `-`; no path",
         )
-    for key in ("data", "model", "train", "measure", "precision_options", "resources", "tuned"):
+    groups = ("data", "model", "train", "measure", "precision_options")
+    for key in (*groups, "resources", "analysis", "tuned"):
         if key in content and not isinstance(content[key], dict):
             yield Fault(
                 key,
@@ -363,8 +398,9 @@ def _structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
             )
     if isinstance(content.get("resources", {}), dict):
         yield from validation_faults(Resources, content.get("resources", {}), prefix="resources")
-    if isinstance(content.get("tuned"), dict):
-        yield from validation_faults(Tuned, content["tuned"], prefix="tuned")
+    for key, kind in (("analysis", AnalysisConfig), ("tuned", Tuned)):
+        if isinstance(content.get(key), dict):
+            yield from validation_faults(kind, content[key], prefix=key)
     if content.get("keep", "all") not in KEEP:
         yield Fault("keep", f"is {content['keep']!r}", "Use `all`, `last` or `none`")
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from study.launching import launch
 from study.launching.options import LaunchOptions, add_launch_arguments
+from study.launching.replicates import design_sizes, power_text
 from study.launching.runs import open_study
 from study.launching.study_launch import StudyLaunch
 from study.settings.faults import StudyError
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console = Console(file=sys.stdout)
             planned = StudyLaunch(study, run_dir, how, console, source=options.study)
             planned.show(calibrated=options.calibrate)
+            console.print(_power(planned), soft_wrap=True, highlight=False)
             return 0
         return launch(
             options.study,
@@ -38,6 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (StudyError, StoreError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 2
+
+
+def _power(planned: StudyLaunch) -> str:
+    """What the replicates of a study can find, which is told before it is paid for."""
+    from analysis.statistics.design_power import FAMILY, design_power
+
+    family = len(planned.study.analysis.primary or ()) or FAMILY
+    power = design_power(design_sizes(planned.cells), family=family)
+    return power_text(**asdict(power), family=family)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from places import ROOT
 
 ROOMS: dict[str, set[str]] = {
     "study doors": {
+        "analysis.statistics",
         "study.data",
         "study.launching",
         "study.measuring",
@@ -37,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
         "study.config",
         "study.data",
         "study.grid",
+        "study.metrics",
         "study.scheduling",
         "study.settings",
         "study.store",

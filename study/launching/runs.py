@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig, study_from
+from study.launching.declared import declared_faults
 from study.launching.overrides import overridden
 from study.settings.faults import Fault, StudyError
 from study.settings.yaml_files import read_extended, read_yaml
@@ -35,6 +36,8 @@ def open_study(
     else:
         content, folder, source = read_extended(path), path.resolve().parent, str(path)
     study = study_from(overridden(content, overrides), folder=folder, source=source)
+    if faults := list(declared_faults(study.analysis)):
+        raise StudyError(faults, source=source)
     return study, run or runs / study.name
 
 
