@@ -15,6 +15,7 @@ SECTIONS = (
     "progress",
     "fixed",
     "axes",
+    "forecast",
     "checkpoints",
     "training",
     "overfitting",

@@ -68,12 +68,12 @@ ADJUSTED = (
 )
 
 
-def tested(heading: str, hint: str) -> tuple[Column, ...]:
+def tested(heading: str, hint: str, *, rows: str = "trainings, one row each") -> tuple[Column, ...]:
     """The first columns of every table of association, the estimate under its own heading."""
     return (
         Column("metric", "metric"),
         Column("family", "family"),
-        Column("n", "n", whole, hint="trainings, one row each"),
+        Column("n", "n", whole, hint=rows),
         Column(heading, "estimate", signed, hint=hint),
         Column("95% CI", "low", signed, "high"),
         *ADJUSTED,
@@ -176,14 +176,14 @@ GIVEN_TRAIN_LOSS = columns_of(
 )
 CHECKPOINTS = columns_of(
     Checkpoints,
-    *tested("r", "of values centred by design cell and epoch"),
+    *tested("r", "of values centred by design cell and epoch", rows="checkpoints"),
     Column("trainings", "trainings", whole, hint="exchanged as wholes inside their cell"),
     *NOTE,
 )
 LEAD = columns_of(
     Lead,
     Column("what moves first", "order"),
-    *tested("r", "of a change and the change that follows it"),
+    *tested("r", "of a change and the change that follows it", rows="pairs of changes"),
     Column("trainings", "trainings", whole, hint="exchanged as wholes inside their cell"),
     *NOTE,
 )
@@ -237,6 +237,7 @@ CHANGES = columns_of(
 )
 DAMAGE = columns_of(
     Damage,
+    Column("kind", "kind", hint="baseline: the metric before; change: what it changed by"),
     Column("precision", "precision"),
     Column("against", "baseline"),
     *tested("partial r", "under the control, and of what is given"),

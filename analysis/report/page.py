@@ -21,6 +21,7 @@ from analysis.reading.table import AnalysisError, Choices, Table, nearest
 from analysis.report import (
     sections_association,
     sections_data,
+    sections_forecast,
     sections_precision,
     sections_training,
     sections_tuning,
@@ -46,7 +47,8 @@ SECTIONS: dict[str, Builder] = {
     "progress": sections_association.progress,
     "fixed": sections_association.fixed,
     "axes": sections_association.axes,
-    "checkpoints": sections_association.checkpoints,
+    "forecast": sections_forecast.forecast,
+    "checkpoints": sections_training.checkpoints,
     "training": sections_training.training,
     "overfitting": sections_training.overfit,
     "layers": sections_training.layer,

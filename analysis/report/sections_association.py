@@ -17,7 +17,6 @@ from analysis.findings.configuration import fixed as fixed_table
 from analysis.findings.controls import LEAST_REPLICATES, axis_covariates
 from analysis.findings.design import design_tables
 from analysis.findings.effects import effects
-from analysis.findings.pooled import pooled
 from analysis.findings.progress import given_train_loss
 from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
 from analysis.findings.within import by_cell
@@ -32,11 +31,10 @@ from analysis.report.columns import (
     GIVEN_DESIGN,
     GIVEN_TRAIN_LOSS,
     PLACEBOS,
-    POOLED,
     WITHIN,
     WITHIN_CELLS,
 )
-from analysis.report.exhibits import Context, Exhibit, Section, at_precision, muted, rows_used
+from analysis.report.exhibits import Context, Exhibit, Section, rows_used
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import Column, TableExhibit, p_value, signed
 from analysis.statistics.decide import ASSOCIATED
@@ -374,37 +372,4 @@ def axes(context: Context) -> Section | None:
             "these trainings; interactions are not in it, the curves show them.",
         ),
         tuple(exhibits),
-    )
-
-
-def checkpoints(context: Context) -> Section | None:
-    """All checkpoints as rows, whole trainings as units."""
-    table = context.table
-    lines = pooled(table, context.choices)
-    if lines.is_empty() or lines["r"].null_count() == len(lines):
-        return None
-    used = (
-        f"All checkpoints{at_precision(table)}: {max(lines['n'])} rows of "
-        f"{max(lines['trainings'])} trainings; response {table.roles.response}. Whole trainings "
-        f"are permuted and drawn. {context.seeds}."
-    )
-    return Section(
-        "checkpoints",
-        "All checkpoints",
-        (
-            "Every checkpoint as a row. Checkpoints of one training resemble each other, so the "
-            "rows say less than their number; p and interval count trainings. Both change as a "
-            "training goes on, which alone makes them correlate.",
-        ),
-        (
-            TableExhibit(
-                "checkpoints",
-                "Association over all checkpoints",
-                used,
-                lines,
-                POOLED,
-                muted,
-                context.more,
-            ),
-        ),
     )

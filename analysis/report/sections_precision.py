@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
+from analysis.figures.forest import forest
 from analysis.figures.precision import (
     against_bits,
     by_precision,
@@ -11,17 +14,20 @@ from analysis.figures.precision import (
     loss_against_bits,
 )
 from analysis.findings.bits import at_all_precisions, has_bits
-from analysis.findings.changes import changes
-from analysis.findings.controls import axis_covariates
-from analysis.findings.links import change_links
+from analysis.findings.changes import TOTAL, changes
+from analysis.findings.damage import BASELINE, damage
 from analysis.findings.overview import overview
 from analysis.findings.pairs import comparisons, paired, uncompared
+from analysis.findings.verdicts import PRIMARY
 from analysis.reading.groups import colour_of
 from analysis.reading.table import core
-from analysis.report.columns import CHANGES, LINKS, OVERVIEW
+from analysis.report.columns import CHANGES, DAMAGE, OVERVIEW
 from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
+from analysis.statistics.decide import ASSOCIATED
+
+PANELS = 4  # metrics side by side in a forest
 
 
 def precision(context: Context) -> Section | None:
@@ -30,14 +36,13 @@ def precision(context: Context) -> Section | None:
     pairs = comparisons(table)
     if not pairs:
         return None
-    lines, links = changes(table, context.choices), change_links(table, context.choices)
+    lines = changes(table, context.choices)
     pairings = [(name, paired(table, name, baseline)) for name, baseline in pairs]
-    axes = ", ".join(axis_covariates(context.rows, table.roles)[0]) or "none"
     counts = sorted({len(rows) for _, rows in pairings})
     trainings = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     used = (
         f"One difference per training at its last checkpoint; {trainings} trainings for each of "
-        f"{len(pairs)} comparisons. Axes: {axes}. {context.seeds}."
+        f"{len(pairs)} comparisons. {context.seeds}."
     )
     left = uncompared(table)
     note = f" Not compared, for want of their baseline: {', '.join(left)}." if left else ""
@@ -47,33 +52,16 @@ def precision(context: Context) -> Section | None:
             "precision", f"Each precision and {response}", used, overview(table, lines), OVERVIEW
         ),
         FigureExhibit(
-            "changes", f"Change of {response} by precision", used, by_precision(lines, response)
+            "changes",
+            f"Change of {response} by precision",
+            f"{used} Points are filled where the verdict is changed; the shaded margin is what "
+            "counts as no change.",
+            by_precision(lines, response),
         ),
     ]
     if has_bits(table):
-        measured = at_all_precisions(table)
-        curves = f"Last checkpoint of {len(context.rows)} trainings at every precision."
-        exhibits += [
-            FigureExhibit(
-                "bits",
-                "The response and the metrics against bits per weight",
-                f"{curves} A line per configuration, the median over its seeds; hollow diamonds "
-                "are fine-tuned precisions.",
-                against_bits(measured, table.roles, (response, *few), colour=colour_of(table)),
-            ),
-            FigureExhibit(
-                "loss_bits",
-                f"{response} against bits per weight, by collapse at the reference",
-                f"{curves} A line per training, coloured by its metric at the reference "
-                "precision; fine-tuned precisions are left out.",
-                loss_against_bits(
-                    measured,
-                    context.rows,
-                    table.roles,
-                    [name for name in few if _varies(context, name)],
-                ),
-            ),
-        ]
+        exhibits += _against_bits(context, few)
+    exhibits += _damage(context, used)
     exhibits += [
         FigureExhibit(
             "change_links",
@@ -88,35 +76,103 @@ def precision(context: Context) -> Section | None:
             used,
             lines,
             CHANGES,
+            muted=lambda row: row["level"] != TOTAL,
             more=context.more,
             folded=True,
         ),
     ]
-    for kind, name, title in (
-        ("change", "change_links", f"Change of {response} against change of each metric"),
-        (
-            "baseline",
-            "change_baseline",
-            f"Change of {response} against each metric at the baseline",
-        ),
-    ):
-        part = links.filter(pl.col("kind") == kind)
-        exhibits.append(
-            TableExhibit(name, title, used, part, LINKS, more=context.more, folded=True)
-        )
     return Section(
         "precision",
         "What the precision changes",
         (
             f"The change of a column between two precisions of the same checkpoint.{note} qat-* "
-            "is compared with ft-fp32, the same fine-tuning without quantization.",
-            "Rounding noise drives the change of metric and response alike, so the partial r is "
-            "given once more with the relative weight error; and the change contains minus the "
-            "loss at the baseline, so what collapse at the baseline predicts is given with that "
-            "loss.",
+            "is compared with ft-fp32, the same fine-tuning without quantization. A median over "
+            "trainings that have nothing to lose hides those that have, so the change stands "
+            "beside that at each level of the axis that moves it most.",
+            "Rounding noise drives the change of metric and response alike, so both are related "
+            "given the relative weight error; and the change contains minus the loss at the "
+            "baseline, so what collapse at the baseline predicts is given with that loss.",
         ),
         tuple(exhibits),
     )
+
+
+def _against_bits(context: Context, few: Sequence[str]) -> list[Exhibit]:
+    """Response and metrics against bits per weight."""
+    table, response = context.table, context.response
+    measured = at_all_precisions(table)
+    curves = f"Last checkpoint of {len(context.rows)} trainings at every precision."
+    return [
+        FigureExhibit(
+            "bits",
+            "The response and the metrics against bits per weight",
+            f"{curves} A line per configuration, the median over its seeds; hollow diamonds are "
+            "fine-tuned precisions.",
+            against_bits(measured, table.roles, (response, *few), colour=colour_of(table)),
+        ),
+        FigureExhibit(
+            "loss_bits",
+            f"{response} against bits per weight, by collapse at the reference",
+            f"{curves} A line per training, coloured by its metric at the reference precision; "
+            "fine-tuned precisions are left out.",
+            loss_against_bits(
+                measured,
+                context.rows,
+                table.roles,
+                [name for name in few if _varies(context, name)],
+            ),
+        ),
+    ]
+
+
+def _damage(context: Context, used: str) -> list[Exhibit]:
+    """Whether collapse predicts the damage: both tables in one, and its forest."""
+    lines = damage(context.table, context.choices)
+    drawn = lines.filter(
+        (pl.col("kind") == BASELINE)
+        & (pl.col("family") == PRIMARY)
+        & pl.col("estimate").is_not_null()
+    )
+    exhibits: list[Exhibit] = []
+    metrics = drawn["metric"].unique(maintain_order=True).to_list()
+    for start in range(0, len(metrics), PANELS):
+        part = drawn.filter(pl.col("metric").is_in(metrics[start : start + PANELS]))
+        suffix = f"_{start // PANELS + 1}" if start else ""
+        exhibits.append(
+            FigureExhibit(
+                f"damage{suffix}",
+                f"The metrics before and what {context.response} loses",
+                f"{used} Partial r of the metric at the baseline and the change of "
+                f"{context.response}, {drawn['control'][0]} and given {drawn['given'][0]}; bars "
+                "are 95% intervals, a filled dot is associated.",
+                forest(
+                    part.select(
+                        pl.col("metric").alias("panel"),
+                        pl.col("precision").alias("label"),
+                        "estimate",
+                        "low",
+                        "high",
+                        solid=pl.col("verdict") == ASSOCIATED,
+                        summary=pl.lit(False),
+                    ),
+                    xlabel="partial r, 95% interval",
+                    whole=True,
+                ),
+                folded=True,
+            )
+        )
+    exhibits.append(
+        TableExhibit(
+            "damage",
+            f"Collapse and the change of {context.response}",
+            f"{used} Kind baseline: the metric before; kind change: the change of the metric.",
+            lines,
+            DAMAGE,
+            more=context.more,
+            folded=True,
+        )
+    )
+    return exhibits
 
 
 def _varies(context: Context, name: str) -> bool:

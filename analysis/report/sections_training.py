@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures.curves import collapse_curves
 from analysis.figures.layers import depth_profile
+from analysis.findings.checkpoints import checkpoints as pooled
+from analysis.findings.checkpoints import lead
 from analysis.findings.curves import (
     course,
     first_and_last,
@@ -22,7 +24,7 @@ from analysis.findings.overfitting import can_tell, overfitted
 from analysis.reading.groups import colour_of
 from analysis.reading.selection import at_reference
 from analysis.reading.table import ABOVE_FLOOR
-from analysis.report.columns import COURSE, layers, overfitting
+from analysis.report.columns import CHECKPOINTS, COURSE, LEAD, layers, overfitting
 from analysis.report.exhibits import (
     Context,
     Exhibit,
@@ -114,6 +116,56 @@ def training(context: Context) -> Section | None:
     )
 
 
+def checkpoints(context: Context) -> Section | None:
+    """Association over training, and whose change comes first."""
+    table = context.table
+    lines = pooled(table, context.choices)
+    if lines.is_empty():
+        return None
+    first = lines.row(0, named=True)
+    exhibits = [
+        TableExhibit(
+            "checkpoints",
+            "Association over training",
+            f"Checkpoints{at_precision(table)} of {counted(first['trainings'])} that share their "
+            f"design cell with another; response {table.roles.response}. Both columns are centred "
+            f"by design cell and epoch. {context.seeds}.",
+            lines,
+            CHECKPOINTS,
+            more=context.more,
+        )
+    ]
+    following = lead(table, context.choices)
+    if len(following):
+        count = counted(max(following["trainings"]))
+        exhibits.append(
+            TableExhibit(
+                "lead",
+                "What moves first",
+                f"A change from one checkpoint to the next against the change that follows it, "
+                f"{count}{at_precision(table)}; response {table.roles.response}. Each order is a "
+                f"family of its own. {context.seeds}.",
+                following,
+                LEAD,
+                more=context.more,
+                folded=True,
+            )
+        )
+    return Section(
+        "checkpoints",
+        "Together over training",
+        (
+            "Metric and response both change as a training goes on, which alone makes them "
+            "correlate. So what all trainings of a design cell have in common at an epoch is "
+            "taken out, and whole trainings are exchanged inside their cell: their checkpoints "
+            "are not independent.",
+            "A change that comes before another is no cause of it: the table of what moves first "
+            "has both orders.",
+        ),
+        tuple(exhibits),
+    )
+
+
 def overfit(context: Context) -> Section | None:
     """Trainings with a better checkpoint before the last."""
     table, roles = context.table, context.table.roles
@@ -140,9 +192,7 @@ def overfit(context: Context) -> Section | None:
         )
     if not exhibits:
         return None
-    return Section(
-        "overfitting", "Overfitting", tuple(text), tuple(exhibits)
-    )
+    return Section("overfitting", "Overfitting", tuple(text), tuple(exhibits))
 
 
 def layer(context: Context) -> Section | None:
