@@ -74,7 +74,7 @@ def _damaged_record(path: Path) -> bool:
 def _record(path: Path) -> dict[str, Any] | None:
     """A failure record; None where the file is not what was written."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
     whole = isinstance(record, dict) and record.get("cell") == path.stem and "cause" in record

@@ -69,7 +69,7 @@ class RayHome:
             str(folder / "runs"),
             *options,
         )
-        return self.run(*command, **variables)
+        return self.run(*command, stdin=None, **variables)
 
     def processes(self) -> Iterator[psutil.Process]:
         """Everything that runs in this home.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from tiny_study import TINY, failures, tiny
 from study.config import study_from
 from study.grid import Training, expand, trainings
 from study.scheduling import backlog as module
-from study.scheduling.backlog import BAD_NODE, GIVE_UP, Backlog
+from study.scheduling.backlog import BAD_NODE, GIVE_UP, Backlog, Nodes
 from study.scheduling.work import Ended, Work
 from study.store import Store
 from study.store.leases import Leases
@@ -34,6 +35,11 @@ def pending(count: int) -> tuple[Training, ...]:
         tiny(grid={"epochs": [1], "seed": list(range(count))}), folder=Path(), source="test"
     )
     return trainings(expand(study))
+
+
+def named(names: str) -> Nodes:
+    """Computers of one processor, a letter each."""
+    return {name: {"cpus": 1.0, "gpus": 0.0} for name in names}
 
 
 def finish(backlog: Backlog, task: Work, node: str = "a") -> None:
@@ -132,7 +138,7 @@ def test_a_lost_worker_waits_before_its_next_attempt(
     monkeypatch.setattr(module, "BACK_OFF", 100.0)
     first, second = pending(2)
     now = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     backlog = Backlog(tmp_path, [first, second], "launch")
     assert backlog.next() and backlog.next()
     backlog.lost(first.key, "gone")
@@ -246,7 +252,7 @@ def test_deterministic_errors_are_not_tried_again(tmp_path: Path) -> None:
 def test_a_node_on_which_everything_fails_is_avoided(tmp_path: Path) -> None:
     said: list[str] = []
     groups = pending(12)
-    backlog = Backlog(tmp_path, groups, "launch", nodes=lambda: {"a", "b", "c"}, say=said.append)
+    backlog = Backlog(tmp_path, groups, "launch", nodes=lambda: named("abc"), say=said.append)
     ran = drain(backlog, {"a": "", "b": "", "c": ""}, bad={"b"})
     assert backlog.finished
     assert failures(tmp_path) == {}
@@ -259,7 +265,7 @@ def test_a_node_on_which_everything_fails_is_avoided(tmp_path: Path) -> None:
 def test_trainings_that_fail_everywhere_clear_the_node(tmp_path: Path) -> None:
     groups = pending(BAD_NODE + 3)
     broken = {group.key for group in groups[:BAD_NODE]}
-    backlog = Backlog(tmp_path, groups, "launch", nodes=lambda: {"a", "b"})
+    backlog = Backlog(tmp_path, groups, "launch", nodes=lambda: named("ab"))
     while (task := backlog.next()) is not None:
         node = "b" if "a" in backlog.avoided else "a"
         if task.training.key in broken:
@@ -273,7 +279,7 @@ def test_trainings_that_fail_everywhere_clear_the_node(tmp_path: Path) -> None:
 
 
 def test_the_only_node_is_never_avoided(tmp_path: Path) -> None:
-    backlog = Backlog(tmp_path, pending(BAD_NODE + 1), "launch", nodes=lambda: {"a"})
+    backlog = Backlog(tmp_path, pending(BAD_NODE + 1), "launch", nodes=lambda: named("a"))
     drain(backlog, {"a": ""}, bad={"a"})
     assert backlog.avoided == ()
     assert len(failures(tmp_path)) == (BAD_NODE + 1) * len(TINY["grid"]["precision"])

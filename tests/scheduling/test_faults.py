@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,7 +34,7 @@ def home() -> Iterator[RayHome]:
 def faulty_launch(
     home: RayHome,
     folder: Path,
-    study: dict,
+    study: dict[str, Any],
     faults: dict[int, str],
     *options: str,
     **variables: str,

@@ -140,7 +140,8 @@ def test_a_hang_without_ray_is_interrupted_and_tried_again(
 ) -> None:
     """The first measurement after the second epoch sleeps for ever."""
     monkeypatch.setattr("study.scheduling.backlog.BACK_OFF", 0.0)
-    measure, hung = study.measuring.checkpoint.measure_checkpoint, []
+    measure = study.measuring.checkpoint.measure_checkpoint
+    hung: list[Checkpoint] = []
 
     def hang_once(checkpoint: Checkpoint, *arguments: Any, **options: Any) -> Any:
         if checkpoint.epoch == 2 and not hung:

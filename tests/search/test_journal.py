@@ -133,7 +133,8 @@ def test_a_journal_says_what_its_search_looks_for(tmp_path: Path, lines: list[st
     path = write(tmp_path / "journal.log", lines)
     study = read_journal(path)
     assert definition(study, path)["search.objective"] == {"nc1_ratio": "minimize"}
-    for begun in ({}, [], {"search.objective": {}, "search.constraints": []}):
+    damaged: list[object] = [{}, [], {"search.objective": {}, "search.constraints": []}]
+    for begun in damaged:
         study.set_user_attr("definition", begun)
         with pytest.raises(JournalError, match="what its search looks for"):
             definition(read_journal(path), path)
