@@ -1,0 +1,170 @@
+"""Tables under a control, against explicit linear algebra, and on studies without association."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+from null_study import KINDS, ROLES, null_study
+
+from analysis.findings.controls import (
+    GIVEN_DESIGN,
+    WITHIN,
+    axis_covariates,
+    control_for,
+    within_control,
+)
+from analysis.findings.design import design_tables
+from analysis.findings.progress import APPEARS, REMAINS, VANISHES, given_train_loss
+from analysis.findings.within import by_cell, within
+from analysis.reading.table import Choices
+
+CHOICES = Choices(permutations=1_000, bootstrap=300)
+METRIC = "nc1_ratio"
+STUDIES = 6  # of each kind; tests/calibration.py has a thousand
+
+
+def partial_r(fit: sm.regression.linear_model.RegressionResultsWrapper, name: str) -> float:
+    t = float(fit.tvalues[name])
+    return t / math.sqrt(t * t + fit.df_resid)
+
+
+def test_axes_become_covariates_by_their_kind() -> None:
+    rows = null_study("inverse", 0).with_columns(
+        optimizer=pl.Series(["adamw", "sgd"]).gather(np.arange(128) % 2)
+    )
+    roles = ROLES.__class__(**{**ROLES.__dict__, "axes": (*ROLES.axes, "optimizer")})
+    names, columns = axis_covariates(rows, roles)
+    assert names == ["log width", "log depth", "epochs", "optimizer = sgd"]
+    assert columns.shape == (128, 4)
+    assert set(columns[:, 3]) == {0.0, 1.0}
+    assert axis_covariates(rows.head(1), roles)[1].shape == (1, 0)
+
+
+def test_within_is_the_correlation_of_values_centred_in_their_cell() -> None:
+    rows = null_study("log epochs", 1)
+    frame = within(rows, ROLES, CHOICES)
+    centred = rows.with_columns(
+        (pl.col(name) - pl.col(name).mean().over(ROLES.axes)) for name in (METRIC, "val_loss")
+    )
+    line = frame.filter(pl.col("metric") == METRIC).row(0, named=True)
+    r = np.corrcoef(centred[METRIC], centred["val_loss"])[0, 1]
+    assert line["estimate"] == pytest.approx(r, abs=1e-12)
+    assert line["low"] < line["estimate"] < line["high"]
+    assert (line["n"], line["cells"], line["r_w"]) == (128, 32, 96)
+    cells = by_cell(rows, ROLES, (METRIC,))
+    assert cells["n"].to_list() == [4] * 32
+    first = rows.filter((pl.col("width") == 32) & (pl.col("depth") == 1) & (pl.col("epochs") == 1))
+    named = cells.filter(pl.col("cell") == "width 32, depth 1, epochs 1")
+    assert named["r"].item() == pytest.approx(np.corrcoef(first[METRIC], first["val_loss"])[0, 1])
+
+
+def test_given_the_design_is_the_partial_r_of_least_squares() -> None:
+    rows = null_study("log epochs", 2).with_columns(
+        # an effect of each width that no curve holds
+        val_loss=pl.col("val_loss") + 3.0 * (pl.col("width").rank("dense") % 2)
+    )
+    tables = design_tables(rows, ROLES, CHOICES)
+    assert tables is not None
+    chosen = tables.design.filter("chosen").row(0, named=True)
+    assert chosen["model"] == "factors"
+    fit = smf.ols(f"val_loss ~ C(width) + C(depth) + C(epochs) + {METRIC}", rows.to_pandas()).fit()
+    line = tables.given_design.filter(pl.col("metric") == METRIC).row(0, named=True)
+    assert line["estimate"] == pytest.approx(partial_r(fit, METRIC), abs=1e-10)
+    assert line["dof"] == fit.df_resid
+    plain = smf.ols("val_loss ~ C(width) + C(depth) + C(epochs)", rows.to_pandas()).fit()
+    full = smf.ols("val_loss ~ C(width) * C(depth) * C(epochs)", rows.to_pandas()).fit()
+    f, p, _ = full.compare_f_test(plain)
+    assert chosen["lack_f"] == pytest.approx(f)
+    assert chosen["lack_p"] == pytest.approx(p)
+
+
+def test_a_model_that_does_not_fit_makes_every_line_inadequate() -> None:
+    rows = null_study("log epochs", 3)
+    # A ridge across three axes that no candidate holds, far above the noise.
+    odd = (rows["width"].rank("dense") + rows["depth"] + rows["epochs"].rank("dense")) % 2
+    rows = rows.with_columns(val_loss=pl.col("val_loss") + 3.0 * odd)
+    tables = design_tables(rows, ROLES, CHOICES)
+    assert tables is not None
+    assert set(tables.given_design["verdict"]) == {"control inadequate"}
+    assert "lack of fit" in tables.given_design["note"][0]
+    assert tables.design.filter("chosen")["adequate"].to_list() == [False]
+
+
+def test_without_degrees_of_freedom_no_line_given_the_design_is_a_verdict() -> None:
+    rows = null_study("log epochs", 4, seeds=1).head(14)
+    tables = design_tables(rows, ROLES, CHOICES)
+    assert tables is not None
+    assert set(tables.given_design["verdict"]) == {"control inadequate"}
+    assert "leaves 10 degrees of freedom" in tables.given_design["note"][0]
+    assert tables.given_design["n"].to_list() == [14] * 7
+
+
+def test_replicates_are_the_control_where_they_suffice() -> None:
+    many, one = null_study("inverse", 5), null_study("inverse", 5, seeds=1)
+    assert control_for(many, many["val_loss"].to_numpy(), ROLES, CHOICES).name == WITHIN
+    assert control_for(one, one["val_loss"].to_numpy(), ROLES, CHOICES).name == GIVEN_DESIGN
+    assert within(one, ROLES, CHOICES).is_empty()
+    control = within_control(many, ROLES)
+    assert control.dof == 128 - 32 - 1
+    assert control.given(many.select("train_loss").to_numpy()).dof == 128 - 32 - 2
+
+
+def test_given_train_loss_tells_progress_from_generalization() -> None:
+    rng = np.random.default_rng(8)
+    own = {name: rng.standard_normal(128) for name in ("progress", "beyond")}
+    rows = null_study("inverse", 6).with_columns(
+        val_loss=pl.Series(own["progress"] + own["beyond"]),
+        train_loss=pl.Series(own["progress"]),
+        nc1_ratio=pl.Series(own["progress"] + 0.3 * rng.standard_normal(128)),
+        nc4_agreement=pl.Series(own["beyond"] + 0.3 * rng.standard_normal(128)),
+        nc3_cosine_mean=pl.Series(own["beyond"] - own["progress"] + 0.1 * rng.standard_normal(128)),
+    )
+    rows = rows.with_columns(generalization_gap=pl.col("val_loss") - pl.col("train_loss"))
+    frame = given_train_loss(rows, ROLES, CHOICES)
+    given = {row["metric"]: row for row in frame.filter(pl.col("given") != "").to_dicts()}
+    gap = {row["metric"]: row for row in frame.filter(pl.col("given") == "").to_dicts()}
+    assert given["nc1_ratio"]["reading"] == VANISHES
+    assert given["nc4_agreement"]["reading"] == REMAINS
+    assert given["nc3_cosine_mean"]["reading"] == APPEARS
+    assert given["nc2_log_norm_std"]["reading"] == ""
+    assert gap["nc4_agreement"]["verdict"] == "associated"
+    assert gap["nc1_ratio"]["verdict"] == "not found"
+    table = rows.to_pandas()
+    fit = smf.ols("val_loss ~ C(width) * C(depth) * C(epochs) + train_loss + nc4_agreement", table)
+    expected = partial_r(fit.fit(), "nc4_agreement")
+    assert given["nc4_agreement"]["estimate"] == pytest.approx(expected, abs=1e-10)
+    assert given["nc4_agreement"]["before"] == pytest.approx(
+        partial_r(
+            smf.ols("val_loss ~ C(width) * C(depth) * C(epochs) + nc4_agreement", table).fit(),
+            "nc4_agreement",
+        ),
+        abs=1e-10,
+    )
+    assert given_train_loss(rows.drop("train_loss"), ROLES, CHOICES).is_empty()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_controls_keep_their_level_on_studies_without_association(kind: str) -> None:
+    few = Choices(permutations=199, bootstrap=50)
+    rejected = dict.fromkeys(("within", "design", "progress"), 0)
+    lines = dict.fromkeys(rejected, 0)
+    for number in range(STUDIES):
+        rows = null_study(kind, number)
+        tables = design_tables(rows, ROLES, few)
+        assert tables is not None
+        frames = {
+            "within": within(rows, ROLES, few),
+            "design": tables.given_design.filter(pl.col("verdict") != "control inadequate"),
+            "progress": given_train_loss(rows, ROLES, few),
+        }
+        for name, frame in frames.items():
+            rejected[name] += int((frame["p"] <= 0.05).sum())
+            lines[name] += len(frame)
+    for name in rejected:  # 42 lines and more, of which 5% are 2: a control that fails rejects all
+        assert rejected[name] / lines[name] <= 0.2, (name, rejected[name], lines[name])
+    assert lines["design"] >= 0.5 * 7 * STUDIES
