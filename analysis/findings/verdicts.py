@@ -34,6 +34,7 @@ from analysis.statistics.multiplicity import benjamini_hochberg, holm
 INADEQUATE = "control inadequate"
 VERDICTS = (ASSOCIATED, NOT_FOUND, UNDECIDED, INADEQUATE, CANNOT_REJECT)
 PRIMARY, EXPLORATORY, NO_FAMILY = "primary", "exploratory", "none"
+NEAR = 2  # times the level: adjusted p-values on which one at the level may depend
 FLAT = 1e-10  # relative spread in design cells below which a metric is a function of the axes
 FUNCTION_OF_AXES = "a function of the axes alone: nothing to test"
 
@@ -363,11 +364,16 @@ def _adjusted(
             low[at] <= ALPHA < high[at] and not outcomes[name].test.exact
             for at, name in enumerate(names)
         ]
-        unclear = [name for name, still in zip(names, covers, strict=True) if still]
-        if not unclear or permutations >= MOST:
+        if not any(covers) or permutations >= MOST:
             break
         permutations = min(STEP * permutations, MOST)
-        outcomes |= tests.alone(unclear, permutations)
+        # An adjusted p depends on those of the neighbouring ranks, which go on as well.
+        near = [
+            name
+            for at, name in enumerate(names)
+            if low[at] <= NEAR * ALPHA and not outcomes[name].test.exact
+        ]
+        outcomes |= tests.alone(near, permutations)
     lines = {}
     for at, name in enumerate(names):
         word = UNDECIDED if covers[at] else ASSOCIATED if p[at] <= ALPHA else NOT_FOUND

@@ -13,11 +13,15 @@ from typing import TypeVar
 import polars as pl
 
 from analysis.findings.association import Association
+from analysis.findings.changes import CHANGED, NO_MORE_THAN, TOTAL, Change
+from analysis.findings.checkpoints import METRIC_FIRST, RESPONSE_FIRST, Checkpoints, Lead
 from analysis.findings.configuration import Fixed
 from analysis.findings.controls import LEAST_REPLICATES
 from analysis.findings.curves import Course
+from analysis.findings.damage import BASELINE, CHANGE, Damage
 from analysis.findings.design import Candidate, GivenDesign
 from analysis.findings.effects import Effect
+from analysis.findings.forecast import TOGETHER, Forecast
 from analysis.findings.frames import lines_of
 from analysis.findings.progress import APPEARS, GAP, REMAINS, TRAIN_LOSS, VANISHES, GivenProgress
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
@@ -25,8 +29,9 @@ from analysis.findings.within import Within
 from analysis.reading.table import Roles
 from analysis.report import descriptions
 from analysis.report.descriptions import Paragraph
-from analysis.report.tables import p_value, share, signed
+from analysis.report.tables import p_value, share, signed, signed_number
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
+from analysis.statistics.levels import ALPHA
 
 NAMED = 4  # metrics that a sentence describes with their numbers
 LISTED = 8  # metrics that a sentence names at most
@@ -88,15 +93,15 @@ def _three_sentences(
 ) -> Iterator[Paragraph]:
     primary, others = of_family(head.lines, PRIMARY), of_family(head.lines, EXPLORATORY)
     n = max(line.n for line in head.lines)
-    families = [
-        *([f"{len(primary)} primary metrics decide"] if primary else []),
-        *([f"{len(others)} exploratory metrics are beside them" if primary
-           else f"{len(others)} exploratory metrics are asked, none is primary"] if others else []),
-    ]  # fmt: skip
+    if not primary:
+        families = f"{metrics(others, 'exploratory')}, none is primary"
+    else:
+        families = f"{metrics(primary, 'primary')} {'decides' if len(primary) == 1 else 'decide'}"
+        families += f"; {metrics(others, 'exploratory')} beside" if others else ""
     yield Paragraph(
         "Asked",
         f"Does {response} go with neural collapse among {n} trainings, once what the settings do "
-        f"is taken out ({head.control})? {'; '.join(families)}.",
+        f"is taken out ({head.control})? {families}.",
     )
     yield Paragraph("Holds", _holds(head, primary, others, frames, response))
     yield Paragraph("Does not hold", _does_not_hold(head, primary or others, response))
@@ -173,6 +178,15 @@ def _questions(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Pa
         yield _given_progress(lines, response)
     if "fixed" in frames:
         yield _fixed(lines_of(Fixed, frames["fixed"]), response)
+    if "changes" in frames:
+        yield _changes(lines_of(Change, frames["changes"]), response)
+    if "damage" in frames:
+        yield _damage(lines_of(Damage, frames["damage"]), response)
+    if "forecast" in frames:
+        yield _forecast(lines_of(Forecast, frames["forecast"]), response)
+    if "checkpoints" in frames:
+        lead = lines_of(Lead, frames["lead"]) if "lead" in frames else []
+        yield _over_training(lines_of(Checkpoints, frames["checkpoints"]), lead, response)
 
 
 def _described(lines: Sequence[Association], response: str) -> Iterator[Paragraph]:
@@ -213,16 +227,12 @@ def _within(lines: Sequence[Within], response: str) -> Paragraph:
     text = f"{cells} design cell{'s have' if cells > 1 else ' has'} replicates, which leave {r_w} "
     text += f"degrees of freedom: {tally(lines, response)}."
     spread = [
-        line
+        f"{line.metric} (I² {share(line.i2)}, p {p_value(line.heterogeneity_p)})"
         for line in with_verdict(lines, ASSOCIATED)
-        if line.i2 is not None and line.heterogeneity_p is not None
+        if line.heterogeneity_p is not None and line.heterogeneity_p <= ALPHA
     ]
     if spread:
-        most = max(spread, key=lambda line: line.i2 or 0.0)
-        text += (
-            f" Of the spread of r between cells {share(most.i2)} is not chance for {most.metric} "
-            f"(I², p {p_value(most.heterogeneity_p)}), the largest share."
-        )
+        text += f" r differs between cells for {listing(spread)}."
     return Paragraph("Within design cells", text)
 
 
@@ -300,6 +310,122 @@ def _fixed(lines: Sequence[Fixed], response: str) -> Paragraph:
     return Paragraph("One configuration", f"{text}.")
 
 
+def _changes(lines: Sequence[Change], response: str) -> Paragraph:
+    """What each precision changes of the response, over all trainings and where it moves most."""
+    own = [line for line in lines if line.column == response]
+    totals = [line for line in own if line.level == TOTAL]
+    parts = []
+    for word, phrase in (
+        (CHANGED, f"change {response}"),
+        (NO_MORE_THAN, "change it by no more than the margin"),
+        (UNDECIDED, "are undecided"),
+    ):
+        chosen = [line for line in totals if line.verdict == word]
+        if chosen:
+            parts.append(f"{len(chosen)} of {len(totals)} precisions {phrase}: {_sizes(chosen)}")
+    for line in totals:
+        if line.verdict == CANNOT_REJECT:
+            parts.append(f"{line.precision}: {line.note}")
+    text = "; ".join(parts) if parts else f"No training has {response} at two precisions"
+    known = [line for line in totals if line.estimate is not None]
+    if known:
+        largest = max(known, key=lambda line: abs(line.estimate or 0.0))
+        levels = [
+            line
+            for line in own
+            if line.level != TOTAL
+            and (line.precision, line.baseline) == (largest.precision, largest.baseline)
+            and line.estimate is not None
+        ]
+        if levels:
+            by_level = ", ".join(f"{line.level} {signed_number(line.estimate)}" for line in levels)
+            text += f". By level, {largest.precision} changes it by {by_level}"
+    return Paragraph("Precision", f"{text}.")
+
+
+def _sizes(lines: Sequence[Change]) -> str:
+    """The first of the changes, the largest first, each with its interval."""
+    ordered = sorted(lines, key=lambda line: -abs(line.estimate or 0.0))
+    parts = []
+    for line in ordered[:NAMED]:
+        text = f"{line.precision} {signed_number(line.estimate)} (n {line.n}"
+        if line.low is not None:
+            text += f", 95% interval {signed_number(line.low)} to {signed_number(line.high)}"
+        if line.worse is not None:
+            text += f", worse in {line.worse}"
+        parts.append(f"{text})")
+    more = len(ordered) - NAMED
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def _damage(lines: Sequence[Damage], response: str) -> Paragraph:
+    """Whether collapse at the baseline, or its change, goes with the change of the response."""
+    parts = []
+    for kind, what in (
+        (BASELINE, f"Given {response} and train_loss before, metrics at the baseline"),
+        (CHANGE, "given the error of the weights, changes of metrics"),
+    ):
+        of_kind = [line for line in lines if line.kind == kind]
+        judged = of_family(of_kind, PRIMARY) or of_family(of_kind, EXPLORATORY)
+        if not judged:
+            continue
+        clear = with_verdict(judged, ASSOCIATED)
+        pairs = "pairs of metric and precision"
+        text = f"{what} go with the change of {response} in {len(clear)} of {len(judged)} {pairs}"
+        if clear:
+            shown = [f"{line.metric} at {line.precision} ({numbers(line)})" for line in clear]
+            more = len(shown) - NAMED
+            text += f": {'; '.join(shown[:NAMED])}" + (f"; and {more} more" if more > 0 else "")
+        for word, phrase in (
+            (UNDECIDED, "undecided"),
+            (CANNOT_REJECT, "cannot reject"),
+            (INADEQUATE, "control inadequate"),
+        ):
+            if open_lines := with_verdict(judged, word):
+                text += f" ({phrase} in {len(open_lines)})"
+        parts.append(text)
+    return Paragraph("Damage", "; ".join(parts) + "." if parts else "No metric can be tested.")
+
+
+def _forecast(lines: Sequence[Forecast], response: str) -> Paragraph:
+    known = [line for line in lines if line.q2_without is not None]
+    if not known:
+        return Paragraph("Forecast", f"No forecast of {response} can be made: {lines[0].note}.")
+    text = (
+        f"The axes alone forecast {response} of architectures left out with Q² "
+        f"{share(known[0].q2_without)}"
+    )
+    alone = [line for line in known if line.metric != TOGETHER]
+    for line in known:
+        if line.metric == TOGETHER and line.q2_with is not None:
+            text += (
+                f", with the primary metrics together Q² {share(line.q2_with)} "
+                f"(p {p_value(line.p)})"
+            )
+    judged = of_family(alone, PRIMARY) or of_family(alone, EXPLORATORY)
+    clear = with_verdict(judged, ASSOCIATED)
+    text += f". {len(clear)} of {len(judged)} metrics add to it, each by itself"
+    if clear:
+        shown = [f"{line.metric} (Q² {share(line.q2_with)}, p {p_value(line.p)})" for line in clear]
+        text += f": {'; '.join(shown[:NAMED])}"
+    return Paragraph("Forecast", f"{text}.")
+
+
+def _over_training(lines: Sequence[Checkpoints], lead: Sequence[Lead], response: str) -> Paragraph:
+    text = f"At equal design cell and epoch, {tally(lines, response)}"
+    for order, phrase in (
+        (METRIC_FIRST, f"a change of the metric and the change of {response} that follows it"),
+        (RESPONSE_FIRST, f"a change of {response} and the change of the metric that follows it"),
+    ):
+        of_order = [line for line in lead if line.order == order]
+        judged = of_family(of_order, PRIMARY) or of_family(of_order, EXPLORATORY)
+        if judged:
+            clear = [line.metric for line in with_verdict(judged, ASSOCIATED)]
+            text += f". For {phrase}, {len(clear)} of {len(judged)} metrics are associated"
+            text += f": {listing(clear)}" if clear else ""
+    return Paragraph("All checkpoints", f"{text}.")
+
+
 def of_family(lines: Sequence[Line], family: str) -> list[Line]:
     """Lines of a family that have a verdict."""
     return [line for line in lines if line.family == family and line.verdict is not None]
@@ -309,6 +435,11 @@ def with_verdict(lines: Sequence[Line], verdict: str) -> list[Line]:
     """Lines with a verdict, the largest estimate first."""
     chosen = [line for line in lines if line.verdict == verdict]
     return sorted(chosen, key=lambda line: -abs(line.estimate or 0.0))
+
+
+def metrics(lines: Sequence[Tested], kind: str) -> str:
+    """'1 primary metric', '7 primary metrics'."""
+    return f"{len(lines)} {kind} metric{'' if len(lines) == 1 else 's'}"
 
 
 def are(lines: Sequence[Tested]) -> str:

@@ -50,7 +50,7 @@ def signed(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share or R^2: three decimals."""
-    return DASH if value is None else f"{value:.3f}"
+    return DASH if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def p_value(value: float | None) -> str:
