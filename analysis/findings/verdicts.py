@@ -34,6 +34,7 @@ from analysis.statistics.multiplicity import benjamini_hochberg, holm
 INADEQUATE = "control inadequate"
 VERDICTS = (ASSOCIATED, NOT_FOUND, UNDECIDED, INADEQUATE, CANNOT_REJECT)
 PRIMARY, EXPLORATORY, NO_FAMILY = "primary", "exploratory", "none"
+LATER_SEED = 0  # of permutations that go on because the first ones left a verdict open
 NEAR = 2  # times the level: adjusted p-values on which one at the level may depend
 FLAT = 1e-10  # relative spread in design cells below which a metric is a function of the axes
 FUNCTION_OF_AXES = "a function of the axes alone: nothing to test"
@@ -246,12 +247,15 @@ class _Tests:
 
     def alone(self, names: list[str], permutations: int) -> dict[str, _Alone]:
         """p of each metric by that many permutations; those of the same rows share them."""
+        # What decides a close case is the same for every seed.
+        first = permutations == self.choices.permutations
+        choices = self.choices if first else replace(self.choices, seed=LATER_SEED)
         batches: dict[bytes, list[str]] = {}
         for name in names:
             batches.setdefault(self.lines[name].rows.tobytes(), []).append(name)
         outcomes = {}
         for batch in batches.values():
-            test = _once(self.joint(batch), permutations, self.choices)
+            test = _once(self.joint(batch), permutations, choices)
             for at, name in enumerate(batch):
                 outcomes[name] = _Alone(test, at)
         return outcomes

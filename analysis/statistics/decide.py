@@ -100,10 +100,10 @@ def decide(
     """`permutation_test` with as many permutations as its verdicts need.
 
     x: (n,) or (n, k). y: (n,). Starts with `permutations`. While the 99% Clopper-Pearson
-    interval of the p or p max-T of any metric covers `level`, nine times as many are added from
-    a stream of their own (the counts so far stay), up to `most`; what still covers it then is
-    undecided. All permutations are enumerated as soon as a round could hold them. Raises
-    ValueError as `permutation_test` does.
+    interval of the p or p max-T of any metric covers `level`, ten times as many are drawn, up to
+    `most`, from streams that do not depend on `seed`; what still covers it then is undecided.
+    All permutations are enumerated as soon as a round could hold them. Raises ValueError as
+    `permutation_test` does.
     """
     test = prepare(x, y, within=within, units=units, covariates=covariates, studentized=studentized)
     return settle(test, permutations=permutations, most=most, level=level, seed=seed)
@@ -128,14 +128,18 @@ def settle(
         goal, stream = min(STEP * counts.n, most), stream + 1
         if test.total <= goal:
             return _decided(test.result(test.enumerated(), exact=True), test, level)
-        counts += test.drawn(goal - counts.n, _stream(seed, stream))
+        # What decides a close case is the same for every seed: the first round counts no more.
+        if stream == 1:
+            counts = test.drawn(goal, _stream(stream))
+        else:
+            counts += test.drawn(goal - counts.n, _stream(stream))
         result = test.result(counts, exact=False)
     return _decided(result, test, level)
 
 
-def _stream(seed: int, number: int) -> Seed:
+def _stream(number: int) -> Seed:
     # Numbers from 1000 on: lower ones are the streams that one round draws from.
-    return seed, 1000 + number
+    return 0, 1000 + number
 
 
 def _covers(low: Floats, high: Floats, level: float) -> NDArray[np.bool_]:
