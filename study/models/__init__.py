@@ -76,23 +76,29 @@ def load_pretrained(
     classes: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
+    padded: bool = False,
 ) -> FeatureModel:
     """Read what `save_checkpoint` wrote, or a checkpoint in the Hugging Face layout.
 
-    That may be a GPT-Neo, GPT-2, Llama or whatever else has a plain linear head.
+    That may be any causal language model of `transformers` with a linear head, its logits scaled
+    or capped, or a classifier whose head is linear on a pooled output.
 
     Args:
         path: a folder, relative to `base`, or `hub:NAME` or `hub:NAME@REVISION`.
         classes: what the head must have, if given.
         input_shape: shape of one input that the model must take, if given.
         base: the folder that relative paths start from.
+        padded: whether the head may have more rows than there are classes; rows beyond them stay
+            in the softmax and are no class.
 
-    Raises ModelError when nothing can be read there, the head is not linear, or it does not
-    fit `classes` or `input_shape`.
+    Raises ModelError when nothing can be read there, the head is not linear, it does not fit
+    `classes` or `input_shape`, or later tokens move the features of earlier ones.
     """
     from study.models import hub
 
-    return hub.load_pretrained(path, classes=classes, input_shape=input_shape, base=base)
+    return hub.load_pretrained(
+        path, classes=classes, input_shape=input_shape, base=base, padded=padded
+    )
 
 
 def save_checkpoint(model: FeatureModel, folder: Path) -> None:

@@ -8,17 +8,24 @@ from torch import Tensor, nn
 
 
 class FeatureModel(nn.Module, ABC):
-    """A network that ends in a linear classifier: `forward(x) = head(features(x))`.
+    """A network that ends in a linear classifier: `forward(x) = logits(features(x))`.
+
+    With z = logit_scale (W h + b), the logits are z, or cap tanh(z / cap) where there is a cap
+    (Gemma Team 2024, section 2). A scale is part of the head's rows, a cap changes no decision.
 
     Attributes:
         head: the classifier; `head.weight` is (classes, d), `head.bias` (classes,) or None.
         tied: whether `head.weight` is the same parameter as `embedding.weight`.
         embedding: the token embedding, or None where a model has none.
+        logit_scale: what the model multiplies the head's output by.
+        logit_cap: the bound of its logits, or None.
     """
 
     head: nn.Linear
     tied: bool
     embedding: nn.Embedding | None
+    logit_scale: float = 1.0
+    logit_cap: float | None = None
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -39,5 +46,19 @@ class FeatureModel(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (..., classes) of `x`."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+        return self.logits(self.features(x))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits (..., classes) of features (..., d), scaled and capped."""
+        z: Tensor = self.head(features)
+        if self.logit_scale != 1:
+            z = z * self.logit_scale
+        return z if self.logit_cap is None else (z / self.logit_cap).tanh() * self.logit_cap
+
+    @property
+    def head_rows(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (classes, d) and bias (classes,) of the head, times the scale of the logits."""
+        weight, bias = self.head.weight, self.head.bias
+        if self.logit_scale == 1:
+            return weight, bias
+        return weight * self.logit_scale, None if bias is None else bias * self.logit_scale

@@ -12,21 +12,48 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from study.models.base import FeatureModel
+from study.models.checkpoint_files import (
+    CONFIG,
+    WEIGHTS,
+    StoredTensor,
+    check_types,
+    error_of,
+    is_buffer,
+    listed,
+    read_config,
+    stored_tensors,
+    weight_files,
+)
 from study.models.config import ModelError
+from study.models.foreign import HubClassifier, HubModel, check_runs, load_foreign
 from study.models.hub_config import PretrainedModel
 from study.models.kinds import kind_names
 from study.models.native import FAMILY, NativeModel
 from study.models.transformer import Architecture, Transformer
-from study.settings.notices import without_notices_of_torchao
 from study.store.atomic import replacing, write_atomically
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+# What a GPT-Neo of ours has in its settings; any other is left to `transformers`.
+_EXPECTED = {
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "attention_dropout": 0,
+    "embed_dropout": 0,
+    "resid_dropout": 0,
+}
+_SIZES = (
+    "vocab_size",
+    "max_position_embeddings",
+    "hidden_size",
+    "num_heads",
+    "num_layers",
+    "window_size",
+)
+_EMBEDDING = "transformer.wte.weight"
 
 # Our modules of a GPT-Neo and Hugging Face's; the stacked qkv matrix is three there.
 _OUTSIDE = {"embedding": "wte", "position": "wpe", "norm": "ln_f"}
@@ -38,73 +65,6 @@ _BLOCK = {
     "expand": ["mlp.c_fc"],
     "contract": ["mlp.c_proj"],
 }
-
-
-class HubModel(FeatureModel):
-    """A causal language model of `transformers`.
-
-    Its body gives the features, its output embedding is the head. Raises ModelError when
-    head(features) is not what the model itself returns, as with capped or scaled logits.
-    """
-
-    embedding: nn.Embedding
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-        if not isinstance(head, nn.Linear):
-            raise ModelError(
-                f"{type(model).__name__} ends in {type(head).__name__}, not in a linear head"
-            )
-        self.config = model.config
-        self.body = model.base_model
-        self.head = head
-        self.embedding = embedding
-        self.tied = head.weight is embedding.weight
-        self.body_name = model.base_model_prefix
-        self.head_name = next(name for name, module in model.named_modules() if module is head)
-        self._check(model)
-
-    @property
-    def positions(self) -> int | None:
-        """The longest input, where the model has a limit."""
-        limit: int | None = getattr(self.config, "max_position_embeddings", None)
-        return limit
-
-    @property
-    def layers(self) -> dict[str, nn.Module]:
-        depth = self.config.num_hidden_layers
-        lists = [
-            m for m in self.body.children() if isinstance(m, nn.ModuleList) and len(m) == depth
-        ]
-        if not lists:
-            raise ModelError(
-                f"{type(self.body).__name__} keeps its {depth} blocks in no list: measure.layers "
-                "last works"
-            )
-        return {f"block{number}": block for number, block in enumerate(lists[0], start=1)}
-
-    def features(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.body(input_ids=x, use_cache=False).last_hidden_state
-        return hidden
-
-    def _check(self, model: Any) -> None:
-        tokens = torch.arange(min(4, self.head.out_features))[None]
-        model.eval()
-        with torch.no_grad():
-            ours, theirs = self(tokens), model(input_ids=tokens, use_cache=False).logits
-        for name, values in model.named_parameters():
-            if not bool(values.isfinite().all()):
-                raise ModelError(
-                    f"{name} {tuple(values.shape)} of {type(model).__name__} has values that are "
-                    "not finite: the checkpoint has diverged or is damaged"
-                )
-        if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4):
-            raise ModelError(
-                f"{type(model).__name__} changes the logits after its linear head (by up to "
-                f"{(ours - theirs).abs().max():.3g}); collapse is defined for plain linear heads "
-                "only"
-            )
 
 
 def build(
@@ -125,21 +85,43 @@ def load_pretrained(
     classes: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
+    padded: bool = False,
 ) -> FeatureModel:
     """See `study.models.load_pretrained`."""
     if path.startswith("hub:"):
         name, _, revision = path.removeprefix("hub:").partition("@")
-        model = _through_transformers(name, revision or None)
+        model = load_checkpoint(_download(name, revision or None))
     else:
         model = load_checkpoint(base / path)
-    if classes is not None and model.head.out_features != classes:
+    rows = model.head.out_features
+    if classes is not None and rows != classes and not (padded and rows > classes):
         raise ModelError(
-            f"the head of {path} has {model.head.out_features} classes, the data have {classes}: "
+            f"the head of {path} has {rows} classes, the data have {classes}: "
             "use the tokenizer of the checkpoint and data.vocabulary full"
         )
     if input_shape is not None:
         _check_takes(model, input_shape, path)
     return model
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """The folder of a checkpoint of the hub; pickled weights only where there are no others."""
+    from huggingface_hub import snapshot_download
+
+    plain = ["*.json", "model*.safetensors", "*.model", "*.txt"]
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=plain))
+        if not weight_files(folder):
+            more = [*plain, "pytorch_model*.bin"]
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=more))
+    except Exception as error:  # of the client and of the network below it
+        raise error_of(
+            f"hub:{name}",
+            f"{type(error).__name__}: {error}",
+            "give its name and revision as the "
+            "hub spells them where the hub can be reached, or a folder with its files",
+        ) from error
+    return folder
 
 
 def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> None:
@@ -149,36 +131,45 @@ def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -
             raise ModelError(
                 f"{path} takes inputs of shape {model.input_shape}, the data have {input_shape}"
             )
-    elif len(input_shape) != 1:
-        raise ModelError(f"{path} reads tokens, the data have inputs of shape {input_shape}")
-    elif model.positions is not None and input_shape[0] > model.positions:
+        return
+    images = isinstance(model, HubClassifier) and model.input_name != "input_ids"
+    if len(input_shape) != (3 if images else 1):
+        raise ModelError(
+            f"{path} reads {'images' if images else 'tokens'}, the data have inputs of shape "
+            f"{input_shape}"
+        )
+    if model.positions is not None and input_shape[0] > model.positions:
         raise ModelError(
             f"{path} has only {model.positions} positions: shorten data.context "
             f"{input_shape[0] + 1}"
         )
+    if isinstance(model, HubModel | HubClassifier):
+        check_runs(model, input_shape, path)
 
 
 def load_checkpoint(folder: Path) -> FeatureModel:
     """See `study.models.load_checkpoint`."""
+    config = read_config(folder)
+    if config.get("model_type") not in (FAMILY, "nanogpt", "gpt_neo"):
+        return load_foreign(folder)
+    stored = stored_tensors(folder)
+    if config["model_type"] == "gpt_neo" and not _is_ours(config, stored):
+        return load_foreign(folder)
+    check_types(folder, stored)
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
-        if not isinstance(config, dict):
-            raise ModelError(
-                f"{folder / CONFIG} holds a {type(config).__name__}, not settings by name"
-            )
-        if config.get("model_type") == FAMILY:
-            return _rebuild(config, load_file(folder / WEIGHTS))
-        architecture = _architecture(config)
-        if architecture is None or not (folder / WEIGHTS).exists():
-            return _through_transformers(str(folder), None)
         tensors = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is no checkpoint: {error.filename} does not exist") from error
-    except ModelError:
-        raise
-    except (ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder} cannot be read: {error}") from error
-    return _filled(architecture, tensors)
+    if config["model_type"] == FAMILY:
+        return _rebuild(folder, config, tensors)
+    architecture = _architecture(config)
+    if "lm_head.weight" in tensors and architecture.family == "gpt_neo":
+        if not torch.equal(tensors["lm_head.weight"], tensors.get(_EMBEDDING, torch.empty(0))):
+            return load_foreign(folder)  # a head of its own
+        del tensors["lm_head.weight"]
+    return _filled(folder, architecture, tensors)
 
 
 def save_checkpoint(model: FeatureModel, folder: Path) -> None:
@@ -190,15 +181,8 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
             tensors = _to_hugging_face(tensors)
     elif isinstance(model, NativeModel):
         config, tensors = model.description(), model.state_dict()
-    elif isinstance(model, HubModel):
-        tensors = {
-            f"{model.body_name}.{name}": value for name, value in model.body.named_parameters()
-        }
-        if not model.tied:
-            tensors |= {
-                f"{model.head_name}.{name}": value for name, value in model.head.named_parameters()
-            }
-        config = model.config.to_dict() | {"architectures": model.config.architectures}
+    elif isinstance(model, HubModel | HubClassifier):
+        config, tensors = model.description(), model.stored()
     else:
         raise ModelError(f"{type(model).__name__} has no layout on disk")
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -207,33 +191,7 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 
-def _through_transformers(name: str, revision: str | None) -> FeatureModel:
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with without_notices_of_torchao():  # transformers imports it
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name,
-                revision=revision,
-                dtype=torch.float32,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name} cannot be loaded as a causal language model: {error}") from error
-    model, report = loaded
-    if lacking := sorted(str(key) for key in (*report["missing_keys"], *report["mismatched_keys"])):
-        raise ModelError(
-            f"{name} lacks weights of {type(model).__name__}, which would be drawn at random: "
-            f"{', '.join(lacking[:5])}"
-        )
-    architecture = _architecture(model.config.to_dict())
-    if architecture is not None:
-        return _filled(architecture, model.state_dict())
-    return HubModel(model)
-
-
-def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureModel:
+def _rebuild(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureModel:
     """The model that `NativeModel.description` described, with its weights.
 
     Raises ModelError where the two do not fit each other.
@@ -250,22 +208,42 @@ def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor]) -> Feature
             )
         )
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValidationError, RuntimeError) as error:
-        raise ModelError(f"the checkpoint does not fit its own description: {error}") from error
+    except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        remedy = "copy config.json and the weights again, from the same checkpoint"
+        raise error_of(
+            folder, f"the checkpoint does not fit its own description: {error}", remedy
+        ) from error
     return model
 
 
-def _filled(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
-    """A transformer with these weights, under Hugging Face's names if it is a GPT-Neo."""
-    model = Transformer(architecture)
+def _filled(folder: Path, architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
+    """A transformer with these weights, under Hugging Face's names if it is a GPT-Neo.
+
+    Raises ModelError unless each of its parameters is among the tensors, and each tensor is a
+    parameter or a mask.
+    """
+    remedy = "config.json and the weights belong to different models, or one of them is damaged"
+    try:
+        model = Transformer(architecture)
+    except (ArithmeticError, TypeError, ValueError, RuntimeError) as error:
+        raise error_of(folder, f"{CONFIG} describes no transformer: {error}", remedy) from error
     parameters = dict(model.named_parameters())
-    ours = _from_hugging_face(tensors, parameters) if architecture.family == "gpt_neo" else tensors
+    is_neo = architecture.family == "gpt_neo"
+    ours = _from_hugging_face(tensors, parameters) if is_neo else tensors
+    known = {part for name in parameters for part in (_their_names(name) if is_neo else [name])}
+    unused = [n for n, t in tensors.items() if n not in known and not is_buffer(n, tuple(t.shape))]
+    if unused:
+        raise ModelError(
+            f"{folder} holds tensors that the model of its {CONFIG} does not use: "
+            f"{listed(unused)}: {remedy}"
+        )
     with torch.no_grad():
         for name, parameter in parameters.items():
             if name not in ours or ours[name].shape != parameter.shape:
                 stored = tuple(ours[name].shape) if name in ours else "nothing"
                 raise ModelError(
-                    f"the checkpoint has {stored} where {name} {tuple(parameter.shape)} should be"
+                    f"{folder}: the checkpoint has {stored} where {name} "
+                    f"{tuple(parameter.shape)} should be: {remedy}"
                 )
             parameter.copy_(ours[name])
     return model
@@ -310,27 +288,42 @@ def _config(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _architecture(config: dict[str, Any]) -> Architecture | None:
-    """The architecture of a `config.json`, None if only `transformers` can build it."""
-    if config.get("model_type") == "nanogpt":
+def _is_ours(config: Mapping[str, Any], stored: Mapping[str, StoredTensor]) -> bool:
+    """Whether a GPT-Neo is one that `Transformer` builds; `transformers` builds any."""
+    if any(config.get(name) != value for name, value in _EXPECTED.items()) or not stored:
+        return False
+    sizes = [config.get(name) for name in _SIZES]
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        return False
+    if config.get("intermediate_size") not in (None, 4 * config["hidden_size"]):
+        return False
+    if config.get("quantization_config") or "compression_config" in config:
+        return False
+    if not all(config.get(name, True) is True for name in ("tie_word_embeddings", "is_causal")):
+        return False
+    match config.get("attention_types"):
+        case [*patterns] if all(_is_pattern(pattern, len(stored)) for pattern in patterns):
+            depth = sum(len(kinds) * count for kinds, count in patterns)
+            return bool(depth == config["num_layers"])
+    return False
+
+
+def _is_pattern(pattern: Any, most: int) -> bool:
+    """Whether this is a list of kinds of attention with a count of at most `most`."""
+    match pattern:
+        case [[*kinds], int(count)]:
+            return all(kind in ("global", "local") for kind in kinds) and 0 <= count <= most
+    return False
+
+
+def _architecture(config: Mapping[str, Any]) -> Architecture:
+    """The architecture of a `config.json` of ours. Raises ModelError where it describes none."""
+    if config["model_type"] == "nanogpt":
         fields = {name: value for name, value in config.items() if name != "model_type"}
         try:
             return Architecture(**{**fields, "windows": tuple(fields["windows"])})
         except (KeyError, TypeError) as error:
             raise ModelError(f"{CONFIG} does not describe a nanogpt: {error}") from error
-    expected = {
-        "model_type": "gpt_neo",
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": 1e-5,
-        "attention_dropout": 0,
-        "embed_dropout": 0,
-        "resid_dropout": 0,
-    }
-    plain = all(config.get(name) == value for name, value in expected.items())
-    if not plain or config.get("intermediate_size") not in (None, 4 * config["hidden_size"]):
-        return None
-    if not config.get("tie_word_embeddings", True):
-        return None
     kinds = [kind for pattern, count in config["attention_types"] for kind in pattern * count]
     return Architecture(
         family="gpt_neo",

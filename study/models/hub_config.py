@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from math import prod
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from study.models.checkpoint_files import parameters_in, stored_tensors
 from study.models.config import ModelError, ModelSettings, Reads
 
 
@@ -37,15 +35,4 @@ def _stored_parameters(folder: Path) -> int | None:
     """
     if not folder.is_dir():
         raise ModelError(f"model.path: no such folder: {folder}")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        return None
-    total = 0
-    for file in files:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-        total += sum(
-            prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
-        )
-    return total
+    return parameters_in(stored_tensors(folder)) or None

@@ -14,8 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
-    CohereConfig,
-    CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoConfig,
@@ -210,20 +208,6 @@ def test_a_checkpoint_without_its_head_is_refused(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks weights of LlamaForCausalLM.*: lm_head.weight"):
         load_checkpoint(tmp_path)
-
-
-def test_a_model_that_changes_its_logits_is_refused(tmp_path: Path) -> None:
-    """Cohere multiplies its logits by a constant after the head."""
-    sizes = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-    }
-    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    CohereForCausalLM(CohereConfig(vocab_size=40, **sizes, **special)).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="changes the logits after its linear head"):
-        load_pretrained(str(tmp_path))
 
 
 def test_the_head_must_fit_the_data(tmp_path: Path) -> None:
