@@ -163,7 +163,7 @@ class _Collector:
 
         `means` names the agreements, each with the model whose class means to use.
         """
-        weight, bias = self.model.head.weight, self.model.head.bias
+        weight, bias = self.model.head_rows
         linear = linear_decisions(h, weight, bias)
         for column, owner in means.items():
             agreement = owner.centres[HEAD_INPUT].agreement(h, targets, weight, bias, linear=linear)
@@ -233,17 +233,19 @@ def collect(
     if training := [name for name, model in models.items() if model.training]:
         raise ValueError(f"models {training} are in training mode: call .eval() first")
     inner = measure.layers == "all"
-    collectors = {
-        name: _Collector(model, data.classes, device, inner) for name, model in models.items()
-    }
+    # Rows of a head beyond the classes stay in the softmax; as they never occur, no metric of
+    # classes counts them.
+    classes = max(data.classes, *(model.head.out_features for model in models.values()))
+    counts = np.pad(data.class_counts, (0, classes - data.classes))
+    collectors = {name: _Collector(model, classes, device, inner) for name, model in models.items()}
     rows = measured_rows(data.train, measure.train_tokens, seed)
     for inputs, targets, positions in _batches(data.train, rows, device, "training moments", beat):
         for collector in collectors.values():
             features = collector.features(inputs, positions)
             collector.add_moments(features, targets)
-            for part in _blocks(len(targets), data.classes):
+            for part in _blocks(len(targets), classes):
                 collector.train_scores.update(
-                    collector.model.head(features[HEAD_INPUT][part]), targets[part]
+                    collector.model.logits(features[HEAD_INPUT][part]), targets[part]
                 )
     for collector in collectors.values():
         collector.centres = {
@@ -270,9 +272,9 @@ def collect(
             others = {} if base is None or collector is base else {"refmeans": base}
             collector.decide(features_of[name][HEAD_INPUT], targets, {"val": collector, **others})
             collector.decide_layers(features_of[name], targets)
-        for part in _blocks(len(targets), data.classes):
+        for part in _blocks(len(targets), classes):
             logits = {
-                name: c.model.head(features_of[name][HEAD_INPUT][part])
+                name: c.model.logits(features_of[name][HEAD_INPUT][part])
                 for name, c in collectors.items()
             }
             for name, collector in collectors.items():
@@ -285,7 +287,7 @@ def collect(
             for collector in collectors.values():
                 collector.add_ood(collector.features(inputs, positions)[HEAD_INPUT])
     return {
-        name: _measurement(collector, base, data.class_counts, measure.min_count)
+        name: _measurement(collector, base, counts, measure.min_count)
         for name, collector in collectors.items()
     }
 
@@ -325,8 +327,8 @@ def _measurement(
     collector: _Collector, base: _Collector | None, class_counts: Ints, min_count: int
 ) -> Measurement:
     """All columns of a model."""
-    head = collector.model.head
-    metrics = collapse_metrics(collector.moments[HEAD_INPUT], head.weight, min_count=min_count)
+    weight, _ = collector.model.head_rows
+    metrics = collapse_metrics(collector.moments[HEAD_INPUT], weight, min_count=min_count)
     moments = collector.moments[HEAD_INPUT]
     result = Measurement(dict(metrics), dict(metrics.reasons), moments, collector.agreements["val"])
     result.put_agreement(collector.agreements["train"], {"nc4_agreement_train": "nc4_agreement"})
@@ -337,14 +339,12 @@ def _measurement(
     }
     result.put_agreement(collector.agreements["val"], names)
     result.add(
-        minority_collapse(moments, head.weight, torch.from_numpy(class_counts), min_count=min_count)
+        minority_collapse(moments, weight, torch.from_numpy(class_counts), min_count=min_count)
     )
     if collector.ood is not None:
         result.add(ood_orthogonality(moments, collector.ood, min_count=min_count))
     if base is not None and collector is not base:
-        result.add(
-            reference_drift(moments, base.moments[HEAD_INPUT], head.weight, min_count=min_count)
-        )
+        result.add(reference_drift(moments, base.moments[HEAD_INPUT], weight, min_count=min_count))
         names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
         result.put_agreement(collector.agreements["refmeans"], names)
         result.put(

@@ -92,7 +92,7 @@ def class_frame(
     from study.metrics import MomentsError, per_class
 
     try:
-        columns = per_class(measurement.moments, model.head.weight, min_count=min_count).columns()
+        columns = per_class(measurement.moments, model.head_rows[0], min_count=min_count).columns()
     except MomentsError as error:
         fix = "Lower --min-count, measure more samples, or leave --classes out"
         raise StudyError([Fault("--classes", str(error), fix)], source="command line") from error

@@ -66,7 +66,15 @@ class LossSums:
     correct: Tensor
 
 
-def head_loss(features: Tensor, head: nn.Linear, targets: Tensor, loss: Loss) -> LossSums:
+def head_loss(
+    features: Tensor,
+    head: nn.Linear,
+    targets: Tensor,
+    loss: Loss,
+    *,
+    scale: float = 1.0,
+    cap: float | None = None,
+) -> LossSums:
     """Sum of `loss` over samples.
 
     It is differentiable once with respect to features, weight and bias.
@@ -77,6 +85,8 @@ def head_loss(features: Tensor, head: nn.Linear, targets: Tensor, loss: Loss) ->
         targets: (...) int64 classes; -100 is no sample. Best left on the CPU: choosing the samples
             then waits for no device.
         loss: which loss.
+        scale: of the head's output, z = scale (W h + b).
+        cap: the bound of the logits, cap tanh(z / cap); None for z itself.
 
     Under autocast the matrix products are taken in its dtype; softmax and sums are in float32 at
     least.
@@ -86,7 +96,7 @@ def head_loss(features: Tensor, head: nn.Linear, targets: Tensor, loss: Loss) ->
     if not is_sample.all():
         flat, targets = flat[is_sample.nonzero().squeeze(1).to(flat.device)], targets[is_sample]
     targets = targets.to(flat.device, non_blocking=True)
-    total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss)
+    total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss, scale, cap)
     return LossSums(total, correct)
 
 
@@ -99,6 +109,8 @@ class _HeadLoss(torch.autograd.Function):
         bias_V: Tensor | None,
         targets_N: Tensor,
         loss: Loss,
+        scale: float,
+        cap: float | None,
     ) -> tuple[Tensor, Tensor]:
         device, V = features_NxD.device, weight_VxD.shape[0]
         autocast = torch.is_autocast_enabled(device.type)
@@ -122,10 +134,17 @@ class _HeadLoss(torch.autograd.Function):
                 z = torch.mm(h, weight.T, out=logits[: len(h)])
                 if bias_V is not None:
                     z += bias_V.to(dtype)
+                if scale != 1:
+                    z *= scale
                 for tile in _slices(len(h), _tile_rows(V, device)):
+                    slope = None if cap is None else _cap(z[tile], cap)
                     values, hits = _replace_by_gradient(z[tile], y[tile], loss)
                     total += values.sum()
                     correct += hits.sum()
+                    if slope is not None:
+                        z[tile] *= slope
+                if scale != 1:
+                    z *= scale
                 torch.mm(z, weight, out=grad_features[chunk])
                 grad_weight += torch.mm(z.T, h, out=part)
                 if grad_bias is not None:
@@ -143,7 +162,15 @@ class _HeadLoss(torch.autograd.Function):
             None if grad is None else grad.mul_(grad_total.to(grad.dtype))
             for grad in ctx.saved_tensors
         ]
-        return *scaled, None, None
+        return *scaled, None, None, None, None
+
+
+def _cap(logits_RxV: Tensor, cap: float) -> Tensor:
+    """Replace logits z by cap tanh(z / cap); return the slopes 1 - tanh(z / cap)^2 (R, V)."""
+    bounded = logits_RxV.div_(cap).tanh_()
+    slopes = 1 - bounded.square()
+    logits_RxV.mul_(cap)
+    return slopes
 
 
 def _replace_by_gradient(logits_RxV: Tensor, y_R: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from study.models import build_model
 from study.models.base import FeatureModel
 from study.settings.schedule import learning_rate
 from study.training.loss_log import LossLog, LossRow
-from study.training.losses import Loss, head_loss
+from study.training.losses import Loss, LossSums, head_loss
 from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from study.training.states import State, load_state, save_state
 
@@ -251,10 +251,21 @@ class _Training:
         for start in range(0, len(rows), self.config.batch_size):
             inputs, targets = self.data.train.batch(rows[start : start + self.config.batch_size])
             features = self.model.features(inputs.to(self.device))
-            correct = head_loss(features, self.model.head, targets, self.loss).correct
+            correct = self._head_loss(features, targets).correct
             if int(correct) < int((targets != IGNORE).sum()):
                 return False
         return True
+
+    def _head_loss(self, features: Tensor, targets: Tensor) -> LossSums:
+        model = self.model
+        return head_loss(
+            features,
+            model.head,
+            targets,
+            self.loss,
+            scale=model.logit_scale,
+            cap=model.logit_cap,
+        )
 
     def _step(self, rows: Ints) -> None:
         """One optimizer step on `rows`, without waiting for the device."""
@@ -298,7 +309,7 @@ class _Training:
         inputs = inputs.to(self.device, non_blocking=True)
         dtype = AUTOCAST.get(self.config.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            sums = head_loss(self.features(inputs), self.model.head, targets, self.loss)
+            sums = self._head_loss(self.features(inputs), targets)
         self.scaler.scale(sums.loss / samples).backward()  # type: ignore[no-untyped-call]
         loss = sums.loss.detach()
         self.totals[0] += loss
