@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
@@ -32,9 +40,9 @@ from study.settings.base import (
 )
 from study.settings.faults import Fault, StudyError, nearest
 from study.settings.schedule import ScheduleConfig
-from study.settings.schema import column_kinds, column_names
+from study.settings.schema import INVALID, column_kinds, column_names, setting
 from study.settings.validation import validation_faults
-from study.settings.yaml_files import merge, read_extended
+from study.settings.yaml_files import Inherited, merge, read_extended
 
 SHORT_NAMES = {"width": "model.width", "depth": "model.depth", "epochs": "train.epochs"}
 SECTIONS = ("data", "model", "train", "measure", "precision", "precision_options", "seed")
@@ -49,7 +57,15 @@ TOP_LEVEL = (
     "tuned",
     "extends",
 )
+ASIDE = (".", "x-")
+"""How top-level keys begin that hold nothing but anchors for aliases elsewhere in the file."""
 KEEP = ("all", "last", "none")
+MOST_POINTS = 100_000
+"""Points of a grid. A run keeps a file for each cell, and a launch looks at each."""
+MOST_CHECKPOINTS = 10_000
+"""Checkpoints of a training that are measured, each a row."""
+MOST_FAULTS, POINTS_WITH_FAULTS = 200, 1_000
+"""Where checking a file ends that has faults: so many of them, or so many points."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -135,6 +151,22 @@ class AnalysisConfig(Settings):
         return value
 
 
+def _known_precision(name: str) -> str:
+    return parse_precision(name).name
+
+
+def _with_seeds(tree: Any) -> Any:
+    """Settings in which `train.init_seed` and `train.shuffle_seed` default to `seed`."""
+    if isinstance(tree, dict) and isinstance(train := tree.get("train"), dict):
+        seeds = {
+            name: tree.get("seed", 0)
+            for name in ("init_seed", "shuffle_seed")
+            if train.get(name) is None
+        }
+        return {**tree, "train": {**train, **seeds}}
+    return tree
+
+
 class CellConfig(Settings):
     """The resolved scientific configuration of one cell.
 
@@ -145,14 +177,9 @@ class CellConfig(Settings):
     model: ModelConfig
     train: TrainConfig
     measure: MeasureConfig = MeasureConfig()
-    precision: str = "fp32"
+    precision: Annotated[str, AfterValidator(_known_precision)] = "fp32"
     precision_options: PrecisionOptions = PrecisionOptions()
     seed: NonNegativeInt = 0
-
-    @field_validator("precision")
-    @classmethod
-    def _known_precision(cls, value: str) -> str:
-        return parse_precision(value).name
 
     @field_validator("model")
     @classmethod
@@ -168,15 +195,24 @@ class CellConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _seeds_follow(cls, value: Any) -> Any:
-        """`train.init_seed` and `train.shuffle_seed` default to `seed`."""
-        if isinstance(value, dict) and isinstance(train := value.get("train"), dict):
-            seeds = {
-                k: value.get("seed", 0)
-                for k in ("init_seed", "shuffle_seed")
-                if train.get(k) is None
-            }
-            return {**value, "train": {**train, **seeds}}
-        return value
+        return _with_seeds(value)
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Self:
+        count = len(self.measure.at) if isinstance(self.measure.at, list) else self.train.epochs
+        if self.measure.at not in ("last", "log") and count > MOST_CHECKPOINTS:
+            raise ValueError(
+                f"{count:,} checkpoints of a training would be measured, at most "
+                f"{MOST_CHECKPOINTS:,} can be: use `measure.at: log`, or list fewer epochs"
+            )
+        return self
+
+
+class _PointSettings(CellConfig):
+    """Every setting that a rule may ask for."""
+
+    resources: Resources = Resources()
+    keep: Literal["all", "last", "none"] = "all"
 
 
 COLUMNS = column_names(CellConfig, apart="precision_options")
@@ -210,13 +246,15 @@ class Rule(Settings):
 class Point:
     """One point of the grid, raw.
 
-    Nested settings, its execution settings, and where each value came from.
+    Nested settings, its execution settings, where each value came from, and the numbers of the
+    rules that matched.
     """
 
     settings: dict[str, Any]
     resources: dict[str, Any]
     keep: Any
     origins: Mapping[str, str] = field(compare=False)
+    rules: frozenset[int] = field(compare=False)
 
 
 class StudyConfig(Settings):
@@ -235,7 +273,8 @@ class StudyConfig(Settings):
     def points(self) -> Iterator[Point]:
         """Every point of the grid in the order of the file.
 
-        A point that two grids share comes once.
+        A point that is written twice alike comes once; of points that are the same once resolved
+        `study.grid.expand` makes one cell.
         """
         identities: set[str] = set()
         execution = {"resources": self.resources.model_dump(exclude_unset=True), "keep": self.keep}
@@ -247,8 +286,10 @@ class StudyConfig(Settings):
                 for (axis, values), index in zip(axes.items(), indices, strict=True):
                     put(tree, full_path(axis), values[index])
                     origins[full_path(axis)] = f"{place}.{axis}[{index}]"
+                matching = set[int]()
                 for position, rule in enumerate(self.rules):
                     if _matches(tree, rule.when):
+                        matching.add(position)
                         for path, value in rule.set.items():
                             put(tree, full_path(path), value)
                             origins[full_path(path)] = f"rules[{position}].set.{path}"
@@ -256,7 +297,7 @@ class StudyConfig(Settings):
                 identity = json.dumps(tree, sort_keys=True, default=repr)
                 if identity not in identities:
                     identities.add(identity)
-                    yield Point(tree, resources, keep, origins)
+                    yield Point(tree, resources, keep, origins, frozenset(matching))
 
     def as_yaml(self) -> dict[str, Any]:
         """The mapping that `study_from` reads back to this study.
@@ -292,11 +333,15 @@ def load_study(path: str | Path) -> StudyConfig:
     return study_from(read_extended(path), folder=path.resolve().parent, source=str(path))
 
 
-def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyConfig:
+def study_from(
+    content: dict[str, Any], *, folder: Path, source: str, searched: Collection[str] = ()
+) -> StudyConfig:
     """As `load_study`, from the mapping itself.
 
-    Relative paths in it resolve against `folder`.
+    Relative paths in it resolve against `folder`. Rules may match no point of the grid if they are
+    `Inherited`, or ask for settings that are `searched`.
     """
+    content = {name: value for name, value in content.items() if not name.startswith(ASIDE)}
     faults = list(_structure_faults(content))
     grid = _read_grid(content.get("grid", {}), faults)
     rules = _read_rules(
@@ -318,17 +363,65 @@ def study_from(content: dict[str, Any], *, folder: Path, source: str) -> StudyCo
         analysis=AnalysisConfig(**content.get("analysis", {})) if not unsound else AnalysisConfig(),
         tuned=Tuned(**content["tuned"]) if "tuned" in content and not unsound else None,
     )
-    for point in study.points():
-        # An axis that could not be read leaves its setting out: that it is missing would be an echo
-        # of the same fault.
-        faults += [
-            fault
-            for fault in _point_faults(point)
-            if not (unsound and fault.message == "is missing")
-        ]
+    inherited = isinstance(content.get("rules"), Inherited)
+    faults += _grid_faults(study, searched, unsound=unsound, inherited=inherited)
     if faults:
         raise StudyError(faults, source=source)
     return study
+
+
+def _grid_faults(
+    study: StudyConfig, searched: Collection[str], *, unsound: bool, inherited: bool
+) -> list[Fault]:
+    """What is wrong with the points of a grid, and with rules that match none of them."""
+    count = sum(math.prod(map(len, axes.values())) for axes in study.grid)
+    if count > MOST_POINTS:
+        fix = "List fewer values an axis, or make several studies of it"
+        return [Fault("grid", f"has {count:,} points, at most {MOST_POINTS:,} can be run", fix)]
+    faults: dict[Fault, None] = {}
+    matching = set[int]()
+    for number, point in enumerate(study.points()):
+        matching |= point.rules
+        # An axis that could not be read leaves its setting out: that it is missing would be an echo
+        # of the same fault.
+        faults |= dict.fromkeys(
+            fault
+            for fault in _point_faults(point)
+            if not (unsound and fault.message == "is missing")
+        )
+        if len(faults) > MOST_FAULTS or (faults and number > POINTS_WITH_FAULTS):
+            return list(faults)
+    if unsound or inherited:
+        return list(faults)
+    for number, rule in enumerate(study.rules):
+        asked = {full_path(path) for path in rule.when}
+        if number not in matching and not asked & set(searched):
+            faults[_unmatched(study, rule, f"rules[{number}].when")] = None
+    return list(faults)
+
+
+def _unmatched(study: StudyConfig, rule: Rule, place: str) -> Fault:
+    """The fault of a rule that matches no point of the grid."""
+    fix = "Change what it asks for, or take the rule out"
+    points = [
+        _with_seeds({**point.settings, "resources": point.resources, "keep": point.keep})
+        for point in study.points()
+    ]
+    for path, values in rule.when.items():
+        if not any(_matches(tree, {path: values}) for tree in points):
+            settings = dict.fromkeys(
+                repr(_shown(setting(_PointSettings, tree, full_path(path)))) for tree in points
+            )
+            first, more = list(settings)[:5], ", ..." if len(settings) > 5 else ""
+            message = f"matches no point: {path} is {', '.join(first)}{more}, never {values!r}"
+            return Fault(place, message, fix)
+    return Fault(place, "matches no point: what it asks for never comes together", fix)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return None if value is INVALID else value
 
 
 def full_path(name: str) -> str:
@@ -346,16 +439,25 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     tree[leaf] = value
 
 
-def _get(tree: Any, path: str) -> Any:
-    for part in path.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
-
-
 def _matches(tree: dict[str, Any], when: dict[str, Any]) -> bool:
+    """Whether all settings have one of the values, as validation reads both."""
     return all(
-        _get(tree, full_path(path)) in (values if isinstance(values, list) else [values])
+        any(_has(tree, full_path(path), value) for value in _listed(values))
         for path, values in when.items()
+    )
+
+
+def _listed(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+def _has(tree: dict[str, Any], path: str, value: Any) -> bool:
+    """Whether a setting would be the same if `value` were put in its place."""
+    other = dict(tree)
+    put(other, path, value)
+    return bool(
+        setting(_PointSettings, _with_seeds(tree), path)
+        == setting(_PointSettings, _with_seeds(other), path)
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from study.data.base import Dataset, Estimate
 from study.settings.base import (
@@ -71,6 +71,27 @@ class DataSettings(Settings):
         """Raise DataError where the data cannot be read; see `study.data.check_data`."""
 
 
+def _known_tokenizer(tokenizer: str) -> str:
+    if tokenizer.startswith("hub:"):
+        return _hub_name(tokenizer)
+    if tokenizer.startswith("bpe:"):
+        size = tokenizer.removeprefix("bpe:")
+        digits = size.isascii() and size.isdigit() and len(size) < 10
+        if not digits or int(size) < SMALLEST_BPE:
+            raise ValueError(
+                f"{tokenizer!r}: the number after bpe: is the size of the vocabulary, at least "
+                f"{SMALLEST_BPE} (256 bytes and the end of text), such as bpe:1024"
+            )
+        return f"bpe:{int(size)}"
+    if tokenizer == "char" or tokenizer.endswith(".json") or "/" in tokenizer:
+        return tokenizer
+    raise ValueError(
+        f"{tokenizer!r} is no known tokenizer: use char, bpe:N (such as bpe:1024), a "
+        "tokenizers file ending in .json, a folder with a tokenizer.json, or "
+        "hub:NAME[@REVISION]"
+    )
+
+
 class Corpus(DataSettings):
     """Where a text comes from, how it becomes tokens, and which share of it is used."""
 
@@ -84,7 +105,7 @@ class Corpus(DataSettings):
     """Column of a table (.jsonl, .parquet, hub) that holds the text of a document."""
     select: str | None = None
     """One part of a .txt by its title, such as one play of a volume of plays."""
-    tokenizer: str = "char"
+    tokenizer: Annotated[str, AfterValidator(_known_tokenizer)] = "char"
     """`char`, `bpe:N`, a file or folder, or `hub:NAME[@REVISION]`.
 
     A file is one of `tokenizers` in JSON, a folder has a tokenizer.json.
@@ -94,7 +115,7 @@ class Corpus(DataSettings):
 
     Training and validation text count.
     """
-    context: Annotated[int, Field(ge=2)] = 128
+    context: Annotated[PositiveInt, Field(ge=2)] = 128
     """Tokens in a chunk; a chunk of T tokens gives T - 1 samples."""
     val_fraction: Fraction = 0.1
     """Share of the text, at its end, that is kept for validation.
@@ -123,27 +144,6 @@ class Corpus(DataSettings):
         raise ValueError(
             f"{source!r} is no known source: use python-docs, a file ending in "
             f"{', '.join(endings)}, a folder (written with a slash, such as ./folder) or "
-            "hub:NAME[@REVISION]"
-        )
-
-    @field_validator("tokenizer")
-    @classmethod
-    def _known_tokenizer(cls, tokenizer: str) -> str:
-        if tokenizer.startswith("hub:"):
-            return _hub_name(tokenizer)
-        if tokenizer.startswith("bpe:"):
-            size = tokenizer.removeprefix("bpe:")
-            if not size.isascii() or not size.isdigit() or int(size) < SMALLEST_BPE:
-                raise ValueError(
-                    f"{tokenizer!r}: the number after bpe: is the size of the vocabulary, at least "
-                    f"{SMALLEST_BPE} (256 bytes and the end of text), such as bpe:1024"
-                )
-            return f"bpe:{int(size)}"
-        if tokenizer == "char" or tokenizer.endswith(".json") or "/" in tokenizer:
-            return tokenizer
-        raise ValueError(
-            f"{tokenizer!r} is no known tokenizer: use char, bpe:N (such as bpe:1024), a "
-            "tokenizers file ending in .json, a folder with a tokenizer.json, or "
             "hub:NAME[@REVISION]"
         )
 
@@ -231,7 +231,7 @@ class BalancedData(Corpus, Imbalance):
     """Validation samples of a class, or all that there are if fewer; none = quota."""
     min_class_count: PositiveInt = 10
     """Tokens that the training text holds fewer times are no classes."""
-    target_classes: Annotated[int, Field(ge=2)] | None = None
+    target_classes: Annotated[PositiveInt, Field(ge=2)] | None = None
     """Only so many tokens, the most frequent, are classes; none = all that are frequent enough."""
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
@@ -259,7 +259,7 @@ class StoriesData(DataSettings):
 
     Those are the words that the story so far determines, up to the ambiguity.
     """
-    context: Annotated[int, Field(ge=2)] = 64
+    context: Annotated[PositiveInt, Field(ge=2)] = 64
     """Tokens in a row, the beginning of the story among them.
 
     A row of T tokens has at most T - 1 samples.
@@ -351,7 +351,7 @@ class FreeData(DataSettings, Imbalance):
     gives: ClassVar[Gives] = "samples"
     loader: ClassVar[str] = "study.data.free:load_free"
     kind: Literal["free"] = "free"
-    classes: Annotated[int, Field(ge=2)] = 10
+    classes: Annotated[PositiveInt, Field(ge=2)] = 10
     quota: PositiveInt = 20
     """Samples of a class (of the largest, under imbalance)."""
     seed: NonNegativeInt = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from study.config import full_path, put
 from study.settings.faults import Fault, StudyError
-from study.settings.yaml_files import parse_yaml
+from study.settings.yaml_files import parse_yaml, with_inherited_rules
 
 WRITTEN = "Write `train.lr=1e-3` or `grid.seed=[0,1]`: a dotted path, `=`, a value as in YAML"
 FLAT = ("grid", "search.space")
@@ -24,7 +24,8 @@ def overridden(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, A
 
     Raises StudyError with one fault per override that cannot be read or would have no effect.
     """
-    content = copy.deepcopy(content)
+    overrides = list(overrides)
+    content = copy.deepcopy(with_inherited_rules(content) if overrides else content)
     faults: list[Fault] = []
     seen: set[str] = set()
     for text in overrides:

@@ -10,7 +10,7 @@ from study.config import StudyConfig, study_from
 from study.launching.declared import declared_faults
 from study.launching.overrides import overridden
 from study.settings.faults import Fault, StudyError
-from study.settings.yaml_files import read_extended, read_yaml
+from study.settings.yaml_files import read_extended, read_yaml, with_inherited_rules
 from study.store import RunPaths
 
 
@@ -56,6 +56,6 @@ def _content_of_run(run: Path) -> tuple[dict[str, Any], Path, str]:
             )
         fault = Fault("", f"this folder holds no run (no {paths.study.name})", fix)
         raise StudyError([fault], source=str(run))
-    content = read_yaml(paths.study)
+    content = with_inherited_rules(read_yaml(paths.study))
     folder = run / str(content.pop("folder", "."))
     return content, folder.resolve(), str(paths.study)

@@ -20,6 +20,7 @@ from study.scheduling.backlog import GIVE_UP, Backlog, Nodes
 from study.scheduling.work import Work
 from study.search.config import Search, reference
 from study.search.searcher import Searcher
+from study.search.space import read_space
 from study.settings.faults import StudyError
 from study.store.atomic import write_atomically
 from study.store.partial import Partial
@@ -71,6 +72,8 @@ class Trials(Backlog):
             run_dir, (), launch, git_sha=git_sha, parallel=parallel, nodes=nodes, say=say
         )
         self.search, self.searcher, self.suggested = search, searcher, suggested
+        # As the journal spells it: Optuna compares choices with those of earlier trials.
+        self.space = read_space(searcher.definition["search.space"], [])
         self.open: dict[int, Open] = {}
         self.pruned: set[int] = set()
         self.reported: dict[int, int] = {}
@@ -124,7 +127,7 @@ class Trials(Backlog):
 
     def _ask(self) -> None:
         trial = self.searcher.ask()
-        values = self.search.space.suggest(trial)
+        values = self.space.suggest(trial)
         try:
             training = self.search.training(values)
         except StudyError as error:

@@ -17,11 +17,11 @@ from pydantic import Field
 
 from study.config import CellConfig, StudyConfig, full_path, put, study_from
 from study.grid import Cell, Training, expand, trainings
-from study.search.space import Assignment, Space, read_space
+from study.search.space import SCHEDULE, Assignment, Space, read_space
 from study.settings.base import NonNegativeInt, PositiveInt, Settings
 from study.settings.faults import Fault, StudyError, nearest
 from study.settings.validation import validation_faults
-from study.settings.yaml_files import read_extended
+from study.settings.yaml_files import read_extended, with_inherited_rules
 from study.store.reference import reference_precision
 
 LEAST_SEEDS, MOST_SEEDS = 4, 10
@@ -123,8 +123,18 @@ class Search:
 
         Raises StudyError where these do not go together.
         """
-        content = self.with_settings(values, seeds=seeds)
-        return expand(study_from(content, folder=self.study.folder, source=self.source))
+        return expand(self.study_with(values, seeds=seeds))
+
+    def study_with(self, values: Assignment, *, seeds: list[int] | None = None) -> StudyConfig:
+        """The study with other settings; as `cells`.
+
+        Its rules were checked with the search: in a trial one may match nothing.
+        """
+        return study_from(
+            with_inherited_rules(self.with_settings(values, seeds=seeds)),
+            folder=self.study.folder,
+            source=self.source,
+        )
 
     def training(self, values: Assignment) -> Training:
         """The one training of the study with other settings.
@@ -167,9 +177,13 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
     section = content.get("search")
     content = {key: value for key, value in content.items() if key != "search"}
     faults: list[Fault] = []
+    space = Space({})
+    if isinstance(section, dict) and "space" in section:
+        space = read_space(section["space"], faults)
     study: StudyConfig | None = None
     try:
-        study = study_from(content, folder=folder, source=source)
+        searched = [*space.settings, *([SCHEDULE] if space.families else [])]
+        study = study_from(content, folder=folder, source=source, searched=searched)
     except StudyError as error:
         faults += error.faults
     if not isinstance(section, dict):
@@ -182,7 +196,6 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
     shape = list(validation_faults(SearchConfig, section, prefix="search"))
     faults += shape
     constraints = tuple(_read_constraints(section.get("constraints", []), faults))
-    space = read_space(section["space"], faults) if "space" in section else Space({})
     faults += _column_faults(section, constraints)
     if study is not None:
         faults += _study_faults(study, space)
@@ -250,7 +263,7 @@ def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:
             "a trial has one row to be judged by"
         )
         yield Fault("grid", "measures a training more than once at one precision", fix)
-    searched = [*space.settings, *(["train.schedule"] if space.families else [])]
+    searched = [*space.settings, *([SCHEDULE] if space.families else [])]
     for path in searched:
         if any(_overlap(full_path(axis), path) for axes in study.grid for axis in axes):
             yield Fault(

@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from optuna.trial import FrozenTrial
 
-from study.config import study_from
 from study.grid import Cell, trainings
 from study.search.config import Search, reference
 from study.search.space import Assignment
@@ -98,8 +97,7 @@ def write_best(search: Search, trials: list[FrozenTrial], paths: RunPaths) -> li
 
 
 def _text(search: Search, trial: FrozenTrial) -> str:
-    study = search.with_settings(_settings(trial))
-    point = next(study_from(study, folder=search.study.folder, source=search.source).points())
+    point = next(search.study_with(_settings(trial)).points())
     settings = {
         name: value for name, value in point.settings.items() if name not in ("precision", "seed")
     }

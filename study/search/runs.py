@@ -8,7 +8,7 @@ from pathlib import Path
 from study.launching.overrides import overridden
 from study.search.config import Search, search_from
 from study.settings.faults import Fault, StudyError
-from study.settings.yaml_files import read_extended, read_yaml
+from study.settings.yaml_files import read_extended, read_yaml, with_inherited_rules
 from study.store import RunPaths
 
 
@@ -35,7 +35,7 @@ def open_search(
         message = f"this folder holds no search (no {file.relative_to(path)})"
         fault = Fault("", message, "Give a search's YAML file")
         raise StudyError([fault], source=str(target))
-    content = read_yaml(file)
+    content = with_inherited_rules(read_yaml(file))
     folder, source = path / str(content.pop("folder", ".")), str(content.pop("source", file))
     content = overridden(content, overrides)
     return search_from(content, folder=folder.resolve(), source=source), path

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from study.search.config import Constraint, SearchConfig
 from study.search.journal import best_trials, counted, storage
+from study.search.space import read_space
 from study.settings.faults import Fault, StudyError
 
 STUDY = "search"
@@ -53,7 +54,8 @@ class Searcher:
             load_if_exists=True,
             pruner=_pruner(config, epochs),
         )
-        self._check(dict(definition or {}), journal)
+        self.definition = self._begun_with(dict(definition or {}), journal)
+        """What the journal was begun with, which may spell the search otherwise."""
         self._take_up_orphans()
         self.study.sampler = _sampler(config, len(self.study.trials))
 
@@ -85,22 +87,23 @@ class Searcher:
         """Best trials, as `study.search.journal.best_trials` orders them."""
         return best_trials(self.study)
 
-    def _check(self, definition: dict[str, Any], journal: Path) -> None:
+    def _begun_with(self, definition: dict[str, Any], journal: Path) -> dict[str, Any]:
         begun: dict[str, Any] | None = self.study.user_attrs.get("definition")
         if begun is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self.study.set_metric_names(list(self.config.objective))  # for optuna-dashboard
             self.study.set_user_attr("definition", definition)
-            return
+            return definition
         fix = "Give the search another `name`, or restore what it was"
         faults = [
             Fault(name, f"was changed since this search was begun ({journal})", fix)
             for name in definition
-            if _in_order(definition[name]) != _in_order(begun.get(name))
+            if _resolved(name, definition[name]) != _resolved(name, begun.get(name))
         ]
         if faults:
             raise StudyError(faults, source=str(journal))
+        return begun
 
     def _take_up_orphans(self) -> None:
         """Ask again for trials of a process that is gone.
@@ -119,11 +122,13 @@ class Searcher:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _in_order(part: Any) -> Any:
-    """A part of a definition, compared with the order of its names.
+def _resolved(name: str, part: Any) -> Any:
+    """A part of a definition as it is compared: however numbers are written.
 
-    Values of objectives are told in that order.
+    Names of objectives are compared in their order, as their values are told in it.
     """
+    if name == "search.space":
+        return read_space(part, []).resolved()
     return list(part.items()) if isinstance(part, dict) else part
 
 

@@ -84,6 +84,16 @@ class Space:
             settings[SCHEDULE] = {"kind": family, **own}
         return settings
 
+    def resolved(self) -> Space:
+        """The space with numbers as numbers, however they are written: for comparing two."""
+        families = {
+            family: {name: _resolved(node) for name, node in nodes.items()}
+            for family, nodes in self.families.items()
+        }
+        return Space(
+            {path: _resolved_dimension(each) for path, each in self.settings.items()}, families
+        )
+
     def probes(self) -> Iterator[tuple[Assignment, dict[str, str]]]:
         """Points at the edges of the space.
 
@@ -124,6 +134,24 @@ class Space:
                 f"{SCHEDULE}.{name}": f"{location}.{name}" for name in nodes
             }
         return point, origins
+
+
+def _resolved(node: Node) -> Node:
+    if isinstance(node, list):
+        return [_resolved(item) for item in node]
+    return _resolved_dimension(node) if isinstance(node, Dimension) else _number(node)
+
+
+def _resolved_dimension(dimension: Dimension) -> Dimension:
+    return Dimension(dimension.kind, tuple(_number(value) for value in dimension.values))
+
+
+def _number(value: Any) -> Any:
+    """A value as a number where settings would read it as one: `1e-3` is text in YAML."""
+    try:
+        return _FLOATS.validate_python([value], strict=True)[0]
+    except ValidationError:
+        return value
 
 
 def _suggest(node: Node, trial: BaseTrial, name: str) -> Any:
@@ -249,7 +277,7 @@ def _choice_problem(values: Any) -> str | None:
         return "List the values: `{choice: [a, b]}`"
     if not all(item is None or isinstance(item, str | int | float | bool) for item in values):
         return "Each value must be a number, a text, true, false or null"
-    twice = len({repr(item) for item in values}) < len(values)
+    twice = len({repr(_number(item)) for item in values}) < len(values)
     return "A value stands there twice" if twice else None
 
 

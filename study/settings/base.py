@@ -24,13 +24,11 @@ def _float_from_yaml(value: Any) -> Any:
 
     A float field takes what Python's float() takes.
     """
-    if isinstance(value, str):
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     return value
 
 
@@ -38,5 +36,7 @@ Float = Annotated[float, BeforeValidator(_float_from_yaml)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
 NonNegativeFloat = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(gt=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+LARGEST_INT = 2**63 - 1
+"""What a column of 64 bits can hold."""
+PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]

@@ -6,11 +6,24 @@ import json
 import types
 import typing
 from collections.abc import Iterator
-from typing import Annotated, Any, Union, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 Scalar = str | int | float | bool | None
+
+
+class _Invalid:
+    """Stands for a value that a setting cannot have; equal to nothing, not even to itself."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> Literal[False]:
+        return False
+
+
+INVALID = _Invalid()
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -111,6 +124,70 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
         else:
             values[path] = canonical(value)
     return values
+
+
+def setting(model: type[BaseModel], tree: Any, path: str) -> Any:
+    """The value of one setting below raw settings, as validation makes it of what stands there.
+
+    The default where nothing stands there. INVALID where it is no value of the setting, and where
+    the kinds that `tree` names have no such setting.
+    """
+    *parents, leaf = path.split(".")
+    for name in parents:
+        tree, below = _child(model, tree, name)
+        if below is None:
+            return INVALID
+        model = below
+    if leaf not in model.model_fields:
+        return INVALID
+    raw = _raw(model, tree, leaf)
+    return raw if isinstance(raw, BaseModel) else _validated(model, leaf, raw)
+
+
+def _raw(model: type[BaseModel], tree: Any, name: str) -> Any:
+    """What stands under a name, else the default."""
+    if isinstance(tree, BaseModel):
+        return getattr(tree, name)
+    if isinstance(tree, dict) and name in tree:
+        return tree[name]
+    field = model.model_fields[name]
+    return INVALID if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _child(model: type[BaseModel], tree: Any, name: str) -> tuple[Any, type[BaseModel] | None]:
+    """What stands under the name of a group, and the class of its settings."""
+    if name not in model.model_fields:
+        return None, None
+    raw = _raw(model, tree, name)
+    models = models_in(_hints(model)[name])
+    if len(models) == 1:
+        return raw, models[0]
+    kind = raw if isinstance(raw, str) else _kind_of(raw)
+    below = (part for part in models if part.model_fields["kind"].default == kind)
+    return ({} if isinstance(raw, str) else raw), next(below, None)
+
+
+def _kind_of(raw: Any) -> Any:
+    return raw.get("kind") if isinstance(raw, dict) else getattr(raw, "kind", None)
+
+
+def _validated(model: type[BaseModel], name: str, value: Any) -> Any:
+    if value is INVALID:
+        return value
+    try:
+        return _adapter(model, name).validate_python(value, strict=True)
+    except ValidationError:
+        return INVALID
+
+
+@cache
+def _hints(model: type[BaseModel]) -> dict[str, Any]:
+    return typing.get_type_hints(model, include_extras=True)
+
+
+@cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_hints(model)[name])
 
 
 def plain(settings: BaseModel) -> dict[str, Any]:

@@ -13,6 +13,22 @@ from study.settings.faults import Fault, StudyError
 Mapping = dict[str, Any]
 
 
+class Inherited(list[Any]):
+    """Rules that were written for another grid: that of the file that is extended or overridden.
+
+    They need not match a point of this one.
+    """
+
+
+yaml.SafeDumper.add_representer(Inherited, yaml.SafeDumper.represent_list)
+
+
+def with_inherited_rules(content: Mapping) -> Mapping:
+    """The content of a file whose rules need not match, as they were written for another grid."""
+    rules = content.get("rules")
+    return {**content, "rules": Inherited(rules)} if isinstance(rules, list) else content
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that notes keys given twice and keys that are no text.
 
@@ -129,7 +145,7 @@ def read_extended(path: Path) -> Mapping:
         chain.append(path.resolve())
         content = read_yaml(path)
         parent = content.pop("extends", None)
-        merged = merge(content, merged)
+        merged = merge(with_inherited_rules(content) if len(chain) > 1 else content, merged)
         if parent is None:
             return merged
         if not isinstance(parent, str):

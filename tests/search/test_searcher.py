@@ -100,6 +100,21 @@ def test_what_was_running_is_asked_again_and_exactly_the_trials_asked_for_comple
     assert all(trials[trial.user_attrs["again"]].state == TrialState.FAIL for trial in resumed)
 
 
+def test_a_search_goes_on_however_its_numbers_are_spelled(tmp_path: Path) -> None:
+    """PyYAML reads `1e-3` as text and 0.001 as a number: to a setting both are one value."""
+    spelled: list[list[Any]] = [["5e-2", 0.5], [0.05, "0.5"], ["5e-2", "5e-1"]]
+    for number, choices in enumerate(spelled, start=1):
+        space = {
+            "train.lr": {"choice": choices},
+            "train.schedule": {"cosine": {"warmup": {"choice": ["1e-1", 0]}}},
+        }
+        answer(trials_of(search_of(hunt(trials=4 * number, space=space)), tmp_path))
+        assert len(journal(tmp_path).get_trials(states=(TrialState.COMPLETE,))) == 4 * number
+    space["train.lr"] = {"choice": [0.05, 0.6]}
+    with pytest.raises(StudyError, match=r"search\.space: was changed"):
+        trials_of(search_of(hunt(space=space)), tmp_path)
+
+
 def test_a_relaunch_suggests_anew(tmp_path: Path) -> None:
     """A rebuilt sampler with the same seed would repeat its first suggestions."""
     answer(trials_of(search_of(hunt(trials=5)), tmp_path))

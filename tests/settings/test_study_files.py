@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.config import load_study, measured_epochs, study_from
+from study.grid import expand
 from study.launch import main as launch
 from study.settings.faults import StudyError
 
@@ -247,3 +248,88 @@ def test_measured_epochs_hold_the_first_and_the_last(
     at: Any, epochs: int, expected: tuple[int, ...]
 ) -> None:
     assert measured_epochs(at, epochs) == expected
+
+
+def test_rules_compare_what_settings_become(tmp_path: Path) -> None:
+    """PyYAML reads 1e-3 as text; a schedule may be a name; a default may stand nowhere."""
+    whens: list[dict[str, Any]] = [
+        {"train.lr": 0.001},
+        {"train.lr": "1e-3"},
+        {"train.lr": [0.5, "10e-4"]},
+        {"train.schedule": "linear", "train.lr": 1e-3},
+        {"train.schedule.kind": "linear", "train.lr": 1e-3},
+        {"train.schedule": {"kind": "linear", "floor": 0}, "train.lr": 1e-3},
+        {"train.init_seed": 0, "train.lr": 1e-3},
+        {"resources.cpus": 1, "keep": "all", "train.lr": 1e-3},
+        {"precision": "fp32", "train.lr": 1e-3},
+        {"measure.at": "each", "data.context": 128, "train.lr": 1e-3},
+    ]
+    for when in whens:
+        target = "precision_options.qat.epochs" if "precision" in when else "train.batch_size"
+        content = yaml.safe_load(GOOD)
+        content["grid"]["train.lr"] = ["1e-3", "1e-2"]
+        content["rules"] = [{"when": when, "set": {target: 5}}]
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(content))
+        values = [
+            (cell.config.train.lr, cell.settings()["batch_size"])
+            for cell in expand(load_study(path))
+        ]
+        changed_cells = [
+            point.settings["train"]["lr"] for point in load_study(path).points() if point.rules
+        ]
+        assert changed_cells == ["1e-3"], when
+        if target == "train.batch_size":
+            assert values == [(0.001, 5), (0.01, 16)], when
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ({"depth": 8}, "depth is 1, never 8"),
+        ({"train.lr": "fast"}, "train.lr is 0.001, never 'fast'"),
+        ({"seed": False}, "seed is 0, never False"),
+        ({"train.schedule": "cosine"}, "never 'cosine'"),
+        ({"keep": "none"}, "keep is 'all', never 'none'"),
+        ({"train.batch_size": 16, "depth": [2, 3]}, "depth is 1, never [2, 3]"),
+        ({"data.quota": 3}, "data.quota is None, never 3"),
+    ],
+)
+def test_a_rule_that_matches_no_point_is_a_fault(
+    tmp_path: Path, when: dict[str, Any], said: str
+) -> None:
+    rules = [
+        {"when": {"depth": 1}, "set": {"train.batch_size": 16}},
+        {"when": when, "set": {"train.beta1": 0.5}},
+    ]
+    (fault,) = faults(tmp_path, changed(rules=rules))
+    assert fault.startswith("rules[1].when: matches no point")
+    assert said in fault
+
+
+def test_a_rule_that_never_matches_as_a_whole_is_a_fault(tmp_path: Path) -> None:
+    content = yaml.safe_load(GOOD)
+    content["grid"] = [{"width": [32], "depth": [1]}, {"width": [64], "depth": [2]}]
+    content["train"]["epochs"] = 1
+    content["rules"] = [{"when": {"width": 32, "depth": 2}, "set": {"train.beta1": 0.5}}]
+    (fault,) = faults(tmp_path, yaml.safe_dump(content))
+    assert "never comes together" in fault
+
+
+def test_rules_of_an_extended_file_need_not_match(tmp_path: Path) -> None:
+    rules = [{"when": {"depth": 1}, "set": {"train.batch_size": 5}}]
+    (tmp_path / "base.yaml").write_text(changed(rules=rules))
+    (tmp_path / "child.yaml").write_text("extends: base.yaml\ngrid: {depth: [2]}\n")
+    study = load_study(tmp_path / "child.yaml")
+    assert [cell.config.train.batch_size for cell in expand(study)] == [16]
+    kept = yaml.safe_dump(study.as_yaml())
+    assert yaml.safe_load(kept)["rules"] == rules
+
+
+def test_points_that_are_the_same_once_resolved_are_one_cell(tmp_path: Path) -> None:
+    content = yaml.safe_load(GOOD)
+    content["grid"]["train.lr"] = ["1e-3", 0.001, "0.001"]
+    content["grid"]["train.schedule"] = ["linear", {"kind": "linear", "warmup": 0}]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert len(expand(load_study(path))) == 1
