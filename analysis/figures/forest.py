@@ -50,7 +50,11 @@ def forest(lines: pl.DataFrame, *, xlabel: str, whole: bool = False) -> Figure:
                 )
             axis.axvline(0, color="#333333", linewidth=0.8)
             axis.set_xlim(-reach, reach)
-            axis.locator_params(axis="x", nbins=5)
+            if whole:  # labels of more ticks would touch those of the next panel
+                axis.set_xticks([-1, 0, 1])
+                axis.set_xticks([-0.5, 0.5], minor=True)
+            else:
+                axis.locator_params(axis="x", nbins=5)
             if len(panels) > 1:
                 axis.set_title(str(panel), fontsize=8 if across > 3 else 9)
         figure.text(0.5, 0.1 / figure.get_size_inches()[1], xlabel, ha="center")

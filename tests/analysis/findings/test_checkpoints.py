@@ -1,0 +1,105 @@
+"""Metric and response over training: silence where only the course is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+from null_studies import null_study
+
+import analysis.findings.verdicts
+from analysis.findings.checkpoints import checkpoints, lead
+from analysis.reading.table import Choices, Table
+from analysis.statistics.checkpoints import over_training
+from analysis.statistics.checkpoints import lead as lead_of
+
+CHOICES = Choices(permutations=499, bootstrap=200, seed=1)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permutations do not go on, so that hundreds of studies take seconds."""
+    monkeypatch.setattr(analysis.findings.verdicts, "MOST", CHOICES.permutations)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("finding", [checkpoints, lead])
+def test_a_shared_course_is_no_association(
+    finding: Callable[[Table, Choices], pl.DataFrame],
+) -> None:
+    """x and y both follow time; 100 studies, rejections to the .999 quantile of 5%."""
+    rejected = 0
+    for seed in range(100):
+        data = null_study(seed)
+        raw = data.frame.filter(precision="fp32")
+        assert abs(np.corrcoef(raw["nc1_ratio"], raw["val_loss"])[0, 1]) > 0.8
+        line = finding(data, CHOICES).filter(metric="nc1_ratio").row(0, named=True)
+        rejected += line["p"] <= 0.05
+    assert rejected <= scipy.stats.binom.ppf(0.999, 100, 0.05)
+
+
+@pytest.mark.usefixtures("few")
+def test_what_trainings_have_beside_their_course_is_found() -> None:
+    lines = checkpoints(null_study(1, link=3.0, seeds=5), CHOICES)
+    line = lines.filter(metric="nc1_ratio").row(0, named=True)
+    assert line["verdict"] == "associated"
+    assert line["low"] > 0.5 and line["trainings"] == 60
+
+
+@pytest.mark.usefixtures("few")
+def test_lines_equal_the_statistic() -> None:
+    data = null_study(7)
+    rows = data.frame.filter(precision="fp32").sort("training", "epoch")
+    labels = {
+        "cells": rows.select(pl.struct("width", "epochs").rank("dense")).to_series().to_numpy(),
+        "units": rows["training"].to_numpy(),
+        "epochs": rows["epoch"].to_numpy(),
+    }
+    x, y = rows["nc1_ratio"].to_numpy(), rows["val_loss"].to_numpy()
+    reference = over_training(x, y, **labels, permutations=499, most=499, bootstrap=200, seed=1)
+    line = checkpoints(data, CHOICES).filter(metric="nc1_ratio").row(0, named=True)
+    assert line["estimate"] == pytest.approx(float(reference.test.r), abs=1e-12)
+    assert line["p"] == pytest.approx(float(reference.test.p), abs=1e-12)
+    assert line["low"] == pytest.approx(float(reference.low), abs=1e-12)
+    assert line["n"] == reference.n
+    both = lead_of(x, y, **labels, permutations=499, most=499, bootstrap=200, seed=1)
+    lines = lead(data, CHOICES).filter(metric="nc1_ratio")
+    for order, part in (("metric first", both.forward), ("response first", both.reverse)):
+        line = lines.filter(order=order).row(0, named=True)
+        assert line["estimate"] == pytest.approx(float(part.test.r), abs=1e-12)
+        assert line["p"] == pytest.approx(float(part.test.p), abs=1e-12)
+
+
+@pytest.mark.usefixtures("few")
+def test_the_metric_that_moves_first_is_told_from_the_one_that_follows() -> None:
+    """The loss repeats what the metric did a checkpoint before."""
+    data = null_study(8, seeds=6, epochs=(2, 3, 10))
+    rng = np.random.default_rng(0)
+    parts = []
+    for part in data.frame.sort("training", "epoch").partition_by("training", "precision"):
+        steps = rng.standard_normal(len(part) + 1)
+        own = {"nc1_ratio": np.cumsum(steps[1:]), "val_loss": np.cumsum(steps[:-1])}
+        parts.append(part.with_columns(pl.Series(name, values) for name, values in own.items()))
+    lines = lead(Table(pl.concat(parts), data.roles, "made up"), CHOICES)
+    verdicts = {
+        line["order"]: line["verdict"] for line in lines.filter(metric="nc1_ratio").to_dicts()
+    }
+    assert verdicts == {"metric first": "associated", "response first": "not found"}
+
+
+@pytest.mark.usefixtures("few")
+def test_trainings_without_another_of_their_cell_cannot_reject() -> None:
+    for finding in (checkpoints, lead):
+        lines = finding(null_study(1, seeds=1), CHOICES)
+        assert set(lines["verdict"]) == {"cannot reject"}
+        assert lines["note"].str.contains("no design cell has two trainings").all()
+
+
+def test_single_checkpoints_have_no_table() -> None:
+    data = null_study(1)
+    last = data.frame.filter(pl.col("epoch") == pl.col("epochs"))
+    assert checkpoints(Table(last, data.roles, "made up"), CHOICES).is_empty()
+    assert lead(Table(last, data.roles, "made up"), CHOICES).is_empty()
