@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from analysis.report.page import Report
+    from analysis.report.runs import RunsReport
 
 __all__ = ["report"]
 
@@ -21,8 +22,18 @@ __all__ = ["report"]
 import_module("analysis.report")
 
 
+@overload
+def report(source: str | Path, **options: Any) -> Report: ...
+
+
+@overload
 def report(
-    source: str | Path,
+    source: list[str | Path] | tuple[str | Path, ...], **options: Any
+) -> Report | RunsReport: ...
+
+
+def report(  # type: ignore[misc]  # what `options` may be is written once, here
+    source: str | Path | list[str | Path] | tuple[str | Path, ...],
     *,
     columns: str | Path | None = None,
     unit: Sequence[str] | None = None,
@@ -43,27 +54,38 @@ def report(
     only: Sequence[str] = (),
     classes: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
-) -> Report:
-    """The report of a run directory or table, not yet written; see `page.Report`.
+) -> Report | RunsReport:
+    """The report of a run directory or table, not yet written; see `report.page.Report`.
 
-    It has the summary, every frame and every figure. The arguments are those of
-    `python -m analysis`. Raises analysis.reading.table.AnalysisError for a wrong request or table.
+    It has the summary, every frame and every figure. Several sources make a `RunsReport`: each
+    question run by run and pooled, and each run's own report. What names columns holds for those
+    that are files. The arguments are those of `python -m analysis`. Raises
+    analysis.reading.table.AnalysisError for a wrong request or table.
     """
     from analysis.reading.load import load
     from analysis.reading.naming import ColumnNames
     from analysis.reading.table import Choices
     from analysis.report.page import build_report
+    from analysis.report.runs import build_runs_report
 
-    table = load(
-        source,
-        columns=columns,
-        names=ColumnNames(unit, metrics, axes, architecture, order, seed_column, precision_column),
-        response=response,
-        primary=primary,
-        margin=margin,
-        decimal=decimal,
-        allow_missing=allow_missing,
-    )
-    return build_report(
-        table, Choices(permutations, bootstrap, seed, tuple(classes)), only=only, say=say
-    )
+    sources = [Path(each) for each in (source if isinstance(source, list | tuple) else [source])]
+    names = ColumnNames(unit, metrics, axes, architecture, order, seed_column, precision_column)
+    tables = []
+    for path in sources:
+        mapped = len(sources) == 1 or not path.is_dir()
+        tables.append(
+            load(
+                path,
+                columns=columns if mapped else None,
+                names=names if mapped else None,
+                response=response,
+                primary=primary,
+                margin=margin,
+                decimal=decimal,
+                allow_missing=allow_missing,
+            )
+        )
+    choices = Choices(permutations, bootstrap, seed, tuple(classes))
+    if len(tables) == 1:
+        return build_report(tables[0], choices, only=only, say=say)
+    return build_runs_report(tables, choices, only=only, say=say)

@@ -24,11 +24,13 @@ SECTIONS = (
     "data",
     "classes",
 )
+LONGEST_NAME = 80  # characters of a folder that is named by several runs
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
 
 examples:
   python -m analysis runs/quickstart
+  python -m analysis runs/a runs/b
   python -m analysis lc-2024_10_24.csv \\
       --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
   python -m analysis results.tsv --unit run --response loss --metrics nc1,nc4 --axes width,lr
@@ -45,13 +47,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument(
-        "source", help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet"
+        "source",
+        nargs="+",
+        help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet; "
+        "several are reported one by one and pooled",
     )
     arguments.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
-        help="where to write (default: SOURCE/report, or NAME-report)",
+        help="where to write (default: SOURCE/report, NAME-report, or NAME+NAME-report)",
     )
     arguments.add_argument(
         "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"
@@ -169,8 +174,10 @@ def main(arguments: list[str] | None = None) -> int:
     from analysis.reading.table import AnalysisError
 
     if options.write_map is not None:
+        if len(options.source) > 1:
+            return _refuse("--write-map: give one table, whose map is to be written")
         return _write_map(options)
-    folder = options.out or _default_folder(Path(options.source))
+    folder = options.out or _default_folder([Path(source) for source in options.source])
     if obstacle := _obstacle(folder):
         return _refuse(f"{folder}: cannot write the report there ({obstacle}); pass --out DIR")
     try:
@@ -215,8 +222,13 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _default_folder(source: Path) -> Path:
-    return source / "report" if source.is_dir() else source.with_name(f"{source.stem}-report")
+def _default_folder(sources: list[Path]) -> Path:
+    first = sources[0]
+    if len(sources) > 1:
+        names = "+".join(source.stem for source in sources)
+        name = names if len(names) <= LONGEST_NAME else f"{first.stem}+{len(sources) - 1}-more"
+        return first.with_name(f"{name}-report")
+    return first / "report" if first.is_dir() else first.with_name(f"{first.stem}-report")
 
 
 def _obstacle(folder: Path) -> str:
@@ -246,7 +258,7 @@ def _write_map(options: argparse.Namespace) -> int:
     )
     try:
         text = written_map(
-            options.source,
+            options.source[0],
             columns=options.columns,
             names=names,
             response=options.response,

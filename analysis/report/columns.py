@@ -18,6 +18,7 @@ from analysis.findings.effects import Effect
 from analysis.findings.forecast import Forecast
 from analysis.findings.overview import Overview
 from analysis.findings.progress import GivenProgress
+from analysis.findings.runs import PooledRuns, RunLine
 from analysis.findings.tuning import Comparison
 from analysis.findings.within import InCell, Within
 from analysis.report.tables import (
@@ -406,3 +407,27 @@ def trial_columns(objectives: tuple[str, ...]) -> tuple[Column, ...]:
         Column("settings", "settings"),
         *NOTE,
     )
+POOLED_RUNS = columns_of(
+    PooledRuns,
+    Column("question", "question"),
+    Column("runs", "runs", whole),
+    *tested("mean r", "over the runs, by random effects", rows="trainings of all runs"),
+    Column("95% prediction", "prediction_low", signed, "prediction_high", hint="of r in a new run"),
+    Column("τ²", "tau2", number, hint="variance between runs, on Fisher's scale"),
+    Column("I²", "i2", share, hint="its share"),
+    Column("Q", "heterogeneity", number, hint="Cochran: whether r differs between runs"),
+    Column("p of Q", "heterogeneity_p", p_value),
+    *NOTE,
+)
+RUNS = columns_of(
+    RunLine,
+    Column("question", "question"),
+    Column("metric", "metric"),
+    Column("run", "run"),
+    Column("family", "family"),
+    Column("n", "n", whole),
+    Column("r", "estimate", signed),
+    Column("95% CI", "low", signed, "high"),
+    Column("p", "p", p_value),
+    Column("verdict", "verdict"),
+)

@@ -6,7 +6,7 @@ Every table is there as csv, md and tex.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ from markupsafe import escape
 from matplotlib.figure import Figure
 
 from analysis.reading.selection import final_rows, precisions
-from analysis.reading.table import AnalysisError, Choices, Table, nearest
+from analysis.reading.table import AnalysisError, Choices, Metric, Table, nearest
 from analysis.report import (
     sections_association,
     sections_data,
@@ -59,15 +59,13 @@ SECTIONS: dict[str, Builder] = {
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was analysed, how, and the sections in order.
+class Page:
+    """A page: a summary, facts, and sections in order.
 
     `frames` and `figures` are those of the page, by name.
     """
 
     title: str
-    table: Table
-    choices: Choices
     sections: tuple[Section, ...]
     metrics: TableExhibit
     facts: tuple[tuple[str, str], ...]
@@ -127,6 +125,14 @@ class Report:
         return f"<h3>{escape(self.title)}</h3>{items}"
 
 
+@dataclass(frozen=True)
+class Report(Page):
+    """The page of a table: what was analysed, and how."""
+
+    table: Table
+    choices: Choices
+
+
 def build_report(
     table: Table,
     choices: Choices,
@@ -167,19 +173,19 @@ def build_report(
         table=table,
         choices=choices,
         sections=tuple(parts),
-        metrics=_metrics(table),
+        metrics=metrics_of(table.roles.metrics),
         facts=tuple(_facts(table, choices)),
         provenance=tuple(_provenance(table)),
         summary=summarise(frames, table.roles),
     )
 
 
-def _metrics(table: Table) -> TableExhibit:
+def metrics_of(metrics: Mapping[str, Metric]) -> TableExhibit:
     """What each metric is."""
     names = ("family", "direction", "heavy_tailed", "description", "citation")
     rows = [
         {"metric": name, **{key: getattr(metric, key) for key in names}}
-        for name, metric in table.roles.metrics.items()
+        for name, metric in metrics.items()
     ]
     kinds = {
         name: pl.Boolean if name == "heavy_tailed" else pl.String for name in ("metric", *names)
@@ -247,9 +253,13 @@ def _provenance(table: Table) -> list[tuple[str, str]]:
     ]
     if "finished_at" in table.frame.columns:
         facts.append(("Measured", _span(table.frame["finished_at"])))
+    return [*facts, ("Computed with", software())]
+
+
+def software() -> str:
+    """What computed the report, with its versions."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
-    facts.append(("Computed with", f"Python {platform.python_version()}, {versions}"))
-    return facts
+    return f"Python {platform.python_version()}, {versions}"
 
 
 def _span(column: pl.Series) -> str:

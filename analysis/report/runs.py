@@ -1,0 +1,260 @@
+"""Several runs on one page: each question run by run, and pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from analysis.figures.forest import LABELLED, forest
+from analysis.findings.frames import lines_of
+from analysis.findings.runs import (
+    DESCRIBED,
+    GIVEN_DESIGN,
+    QUESTIONS,
+    WITHIN,
+    PooledRuns,
+    pooled_runs,
+    run_lines,
+)
+from analysis.findings.verdicts import PRIMARY
+from analysis.reading.table import AnalysisError, Choices, Metric, Table
+from analysis.report.columns import POOLED_RUNS, RUNS
+from analysis.report.descriptions import Paragraph
+from analysis.report.exhibits import Exhibit, Section, seeds_used
+from analysis.report.page import Page, Report, build_report, metrics_of, software
+from analysis.report.pictures import FigureExhibit
+from analysis.report.tables import KEY, TableExhibit, signed
+from analysis.statistics.decide import ASSOCIATED, NOT_FOUND
+from analysis.statistics.levels import ALPHA
+
+TITLES = {
+    WITHIN: "within design cells",
+    GIVEN_DESIGN: "given a model of the design",
+    "given_train_loss": "given train_loss",
+    "with_gap": "with generalization_gap as response",
+    DESCRIBED: "described, without a control",
+}
+FOLDER = "runs"  # where the reports of single runs lie, beside the page
+
+
+@dataclass(frozen=True)
+class RunsReport(Page):
+    """The page of several runs; `reports` has each run's own report, by the name of the run."""
+
+    reports: Mapping[str, Report]
+
+    def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
+        """As `Page.write`, and the report of each run in `folder`/runs/NAME."""
+        for name, report in self.reports.items():
+            report.write(folder / FOLDER / name, formats=formats)
+        return super().write(folder, formats=formats)
+
+
+def build_runs_report(
+    tables: Sequence[Table],
+    choices: Choices,
+    *,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> RunsReport:
+    """The report of each table, and the page that pools them.
+
+    Raises AnalysisError as `build_report` does, for tables with different responses or with
+    trainings in common, and where no section was asked for that can be pooled.
+    """
+    names = _names([Path(table.source) for table in tables])
+    response = _one_response(tables)
+    _no_training_twice(names, tables)
+    reports: dict[str, Report] = {}
+    for name, table in zip(names, tables, strict=True):
+        if say is not None:
+            say(f"{name}:")
+        reports[name] = build_report(table, choices, only=only, say=say)
+    lines = run_lines({name: report.frames for name, report in reports.items()})
+    if lines.is_empty():
+        raise AnalysisError(
+            f"nothing to pool: no table of {', '.join(dict.fromkeys(QUESTIONS.values()))} is in "
+            "the reports of these runs"
+        )
+    pooled = pooled_runs(lines)
+    metrics: dict[str, Metric] = {}
+    for table in reversed(tables):
+        metrics |= table.roles.metrics
+    facts = [("Response", response), ("Chance", seeds_used(choices))]
+    facts += [
+        (f"Run {name}", f"{report.table.source}; its own report is {FOLDER}/{name}/report.html")
+        for name, report in reports.items()
+    ]
+    return RunsReport(
+        title=f"Neural collapse and {response} in {len(names)} runs: {', '.join(names)}",
+        sections=(_section(lines, pooled, names, choices),),
+        metrics=metrics_of(metrics),
+        facts=tuple(facts),
+        provenance=(("Computed with", software()),),
+        summary=tuple(summary(pooled, response, names)),
+        reports=reports,
+    )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What the runs are called: by their own name, with those of folders where two share it."""
+    places = [path.resolve() for path in paths]
+    if len(set(places)) < len(places):
+        raise AnalysisError("the same run is given twice: leave one out")
+    parts = [(*place.parts[1:-1], place.name if place.is_dir() else place.stem) for place in places]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [place.name for place in places]  # a.csv beside a.parquet
+
+
+def _one_response(tables: Sequence[Table]) -> str:
+    responses = {table.roles.response: table.source for table in tables}
+    if len(responses) > 1:
+        (one, first), (other, second), *_ = responses.items()
+        raise AnalysisError(
+            f"runs with different responses cannot be pooled: {one} of {first}, {other} of "
+            f"{second}; choose one by --response"
+        )
+    return next(iter(responses))
+
+
+def _no_training_twice(names: Sequence[str], tables: Sequence[Table]) -> None:
+    """Refuse a training that two runs have: it would count twice."""
+    owner: dict[str, str] = {}
+    for name, table in zip(names, tables, strict=True):
+        for unit in map(str, table.frame[table.roles.unit].unique(maintain_order=True)):
+            # Keys are hashes of all settings; names such as `run1` may be those of two trainings.
+            if KEY.fullmatch(unit) and owner.setdefault(unit, name) != name:
+                raise AnalysisError(
+                    f"{owner[unit]} and {name} both have the training {unit[:8]}: it would count "
+                    "twice; leave one of them out, or report one study that holds both"
+                )
+
+
+def _section(
+    lines: pl.DataFrame, pooled: pl.DataFrame, names: Sequence[str], choices: Choices
+) -> Section:
+    used = (
+        f"{len(names)} runs: {', '.join(names)}. A run's variance is that of its own interval. "
+        "p max-T is by Holm here, p of the normal distribution: where runs differ, a few of them "
+        f"say little of the next, whose r lies in the prediction interval. {seeds_used(choices)}."
+    )
+    exhibits: list[Exhibit] = [
+        TableExhibit("pooled_runs", "Pooled over runs", used, pooled, POOLED_RUNS, more=_described)
+    ]
+    for question, title in TITLES.items():
+        drawn = _drawn(lines, pooled, question)
+        if not drawn.is_empty():
+            exhibits.append(
+                FigureExhibit(
+                    f"runs_{question}",
+                    f"r of each run, and pooled, {title}",
+                    "Bars are 95% intervals; the diamond is the mean over runs. It is filled where "
+                    "the metric is associated, as is the dot of a run.",
+                    forest(drawn, xlabel="(partial) correlation with the response", whole=True),
+                    folded=question not in (WITHIN, GIVEN_DESIGN),
+                )
+            )
+    exhibits.append(
+        TableExhibit("runs", "Run by run", f"{seeds_used(choices)}.", lines, RUNS, folded=True)
+    )
+    return Section(
+        "runs",
+        "Each question, run by run and pooled",
+        (
+            "Every run answers a question under its own control; trainings of different runs are "
+            "never compared with each other. The answers are pooled by random effects, as runs "
+            "differ in more than chance: in data, in models, in how they were trained.",
+        ),
+        tuple(exhibits),
+    )
+
+
+def _described(row: Mapping[str, object]) -> bool:
+    """Lines that are folded: those of no control, and the exploratory ones."""
+    return row["question"] == DESCRIBED or row["family"] != PRIMARY
+
+
+def _drawn(lines: pl.DataFrame, pooled: pl.DataFrame, question: str) -> pl.DataFrame:
+    """Lines of the forest plot of a question: primary metrics, or the first ones without any."""
+    answers = pooled.filter((pl.col("question") == question) & pl.col("estimate").is_not_null())
+    chosen = answers.filter(pl.col("family") == PRIMARY)
+    metrics = (answers if chosen.is_empty() else chosen)["metric"].to_list()[:LABELLED]
+    parts = [
+        frame.filter(
+            (pl.col("question") == question)
+            & pl.col("metric").is_in(metrics)
+            & pl.col("estimate").is_not_null()
+        ).select(
+            panel="metric",
+            label=label,
+            estimate="estimate",
+            low="low",
+            high="high",
+            solid=(pl.col("verdict") == ASSOCIATED).fill_null(False),
+            summary=pl.lit(value=summed),
+        )
+        for frame, label, summed in (
+            (lines, pl.col("run"), False),
+            (pooled, pl.lit("pooled"), True),
+        )
+    ]
+    return pl.concat(parts)
+
+
+def summary(pooled: pl.DataFrame, response: str, names: Sequence[str]) -> Iterator[Paragraph]:
+    """What was asked of the runs, and what holds and what does not under each control."""
+    yield Paragraph(
+        "What was asked",
+        f"Does a metric of collapse go with {response} in {len(names)} runs ({', '.join(names)})? "
+        "Each run answers under its own control, and the answers are pooled by random effects.",
+    )
+    for question, title in TITLES.items():
+        if question == DESCRIBED:
+            continue
+        lines = [
+            line
+            for line in lines_of(PooledRuns, pooled.filter(pl.col("question") == question))
+            if line.family == PRIMARY
+        ]
+        if lines:
+            yield Paragraph(title.capitalize(), _sentences(lines))
+
+
+def _sentences(lines: Sequence[PooledRuns]) -> str:
+    holds = [line for line in lines if line.verdict == ASSOCIATED]
+    missed = [line.metric for line in lines if line.verdict == NOT_FOUND]
+    others = [line for line in lines if line not in holds and line.metric not in missed]
+    parts = [
+        f"{len(holds)} of {len(lines)} primary metrics are associated over the runs"
+        + (f": {'; '.join(map(_effect, holds))}." if holds else ".")
+    ]
+    if missed:
+        parts.append(f"No association was found for {', '.join(missed)}.")
+    if others:
+        reasons = ", ".join(f"{line.metric} ({line.verdict or 'not tested'})" for line in others)
+        parts.append(f"Nothing is said of {reasons}.")
+    differing = [
+        line.metric
+        for line in lines
+        if line.heterogeneity_p is not None and line.heterogeneity_p <= ALPHA
+    ]
+    if differing:
+        parts.append(f"The runs differ by more than chance in {', '.join(differing)}.")
+    return " ".join(parts)
+
+
+def _effect(line: PooledRuns) -> str:
+    """A metric with its mean r, how sure it is, and what a new run would show."""
+    text = (
+        f"{line.metric} (mean r {signed(line.estimate)}, 95% interval {signed(line.low)} to "
+        f"{signed(line.high)}, {line.n} trainings of {line.runs} runs"
+    )
+    if line.prediction_low is not None:
+        text += f"; a new run: {signed(line.prediction_low)} to {signed(line.prediction_high)}"
+    return f"{text})"
