@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
+from null_study import KINDS, null_study
 from report_study import METRICS, write_study
 
 import analysis
@@ -31,7 +32,11 @@ Made = tuple[Report, dict[str, list[Line]]]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A report, and its tables as read back from the csv files."""
     folder = tmp_path_factory.mktemp("summary")
-    report = analysis.report(write_study(folder / "rows.parquet", 1.5), **OPTIONS)
+    report = analysis.report(
+        write_study(folder / "rows.parquet", 1.5),
+        **OPTIONS,
+        primary=("nc3_distance", "nc2_equinorm", "nc4_agreement"),
+    )
     report.write(folder)
     tables = {path.stem: pl.read_csv(path).to_dicts() for path in (folder / "tables").glob("*.csv")}
     return report, tables
@@ -55,100 +60,231 @@ def shown(*values: object) -> Iterator[str]:
 
 
 def r_of(line: Line) -> list[str]:
-    return [
-        f"{line['r']:+.3f}",
-        f"{line['r2']:.3f}",
-        "95%",
-        f"{line['boot_low']:+.3f}",
-        f"{line['boot_high']:+.3f}",
-    ]
+    """r with interval and n."""
+    interval = [] if line["low"] is None else ["95%", f"{line['low']:+.3f}", f"{line['high']:+.3f}"]
+    return [f"{line['estimate']:+.3f}", *interval, str(line["n"])]
 
 
-def family(table: list[Line]) -> tuple[list[Line], list[Line]]:
-    """The lines tested together, and the associated ones, closest first.
+def p_of(p: float) -> str:
+    return f"{p:.4f}" if p >= 1e-3 else f"{p:.5f}"
 
-    Associated means an adjusted p of at most .05.
-    """
-    tested = [line for line in table if line["p_maxt"] is not None]
-    return tested, sorted(
-        (line for line in tested if line["p_maxt"] <= 0.05), key=lambda line: -abs(line["r"])
+
+def of_family(table: list[Line], family: str) -> list[Line]:
+    return [line for line in table if line["family"] == family and line["verdict"]]
+
+
+def clear_of(lines: list[Line]) -> list[Line]:
+    clear = [line for line in lines if line["verdict"] == "associated"]
+    return sorted(clear, key=lambda line: -abs(line["estimate"]))
+
+
+def described(lines: list[Line]) -> list[str]:
+    """The first four associated lines, each with its numbers and adjusted p."""
+    parts = []
+    for line in lines[:4]:
+        adjusted = line["p_maxt"] if line["family"] == "primary" else line["q"]
+        parts += [*r_of(line), p_of(adjusted)]
+    return [*parts, *([str(len(lines) - 4)] if len(lines) > 4 else [])]
+
+
+def tally(table: list[Line]) -> list[str]:
+    parts = []
+    for family in ("primary", "exploratory"):
+        lines = of_family(table, family)
+        if lines:
+            clear = clear_of(lines)
+            parts += [str(len(clear)), str(len(lines)), *described(clear)]
+    return parts
+
+
+def last_rows(report: Report) -> pl.DataFrame:
+    return report.table.frame.filter((pl.col("precision") == "fp32") & (pl.col("epoch") == 2))
+
+
+def test_the_three_sentences(made: Made) -> None:
+    report, tables = made
+    primary, others = (of_family(tables["within"], kind) for kind in ("primary", "exploratory"))
+    assert (len(primary), len(others)) == (3, 3)
+    assert numbers(text_of(report, "Asked")) == ["24", "4", "3", "3"]
+    clear = clear_of(primary)
+    assert [line["metric"] for line in clear] == ["nc3_distance"]
+    text = text_of(report, "Holds")
+    assert numbers(text) == list(shown(1, 3, 4, *described(clear)))
+    given = [line for line in tables["given_train_loss"] if line["given"]]
+    readings = {line["metric"]: line["reading"] for line in given}
+    vanishes = readings["nc3_distance"] == "vanishes given train_loss"
+    assert ("vanishes given train_loss for nc3_distance" in text) == vanishes
+    # r itself, from the rows: centred in their architecture
+    rows = last_rows(report).with_columns(
+        pl.col(name) - pl.col(name).mean().over("width", "depth")
+        for name in ("nc3_distance", "val_loss")
     )
+    r = np.corrcoef(rows["nc3_distance"], rows["val_loss"])[0, 1]
+    assert f"{r:+.3f}".replace("-", "−") in text
+    text = text_of(report, "Does not hold")
+    missed = [line["metric"] for line in primary if line["verdict"] == "not found"]
+    assert sorted(re.findall(r"nc\w+", text)) == sorted(missed)
+    assert numbers(text) == [f"{detectable(24 - 4 - 1, 3):.3f}"]
 
 
-def test_what_is_associated(made: Made) -> None:
+def detectable(dof: int, family: int) -> float:
+    """Least |r| with power .8 at 5% / family, by bisection on scipy's noncentral t."""
+    critical, low, high = scipy.stats.t.isf(0.025 / family, dof), 0.0, 1.0 - 1e-9
+    for _ in range(60):
+        r = (low + high) / 2
+        shift = r * np.sqrt((dof + 1) / (1 - r * r))
+        power = scipy.stats.nct.sf(critical, dof, shift)
+        low, high = (r, high) if power < 0.8 else (low, r)
+    return low
+
+
+def test_what_is_described(made: Made) -> None:
     report, tables = made
-    tested, found = family(tables["association"])
-    assert len(tested) == 6
-    assert 1 <= len(found) < 6  # both kinds are in this table
-    text = text_of(report, "Associated")
-    expected = [len(found), 6, 24, 6, "5%", *(part for line in found[:3] for part in r_of(line))]
-    assert numbers(text) == list(shown(*expected))
-    assert re.findall(r"(nc\w+) \(r", text) == [line["metric"] for line in found[:3]]
-    # r itself, from the rows
-    rows = report.table.frame.filter((pl.col("precision") == "fp32") & (pl.col("epoch") == 2))
-    for line in found[:3]:
-        r = np.corrcoef(rows[line["metric"]], rows["val_loss"])[0, 1]
-        assert f"{r:+.3f}".replace("-", "−") in text
-
-
-def test_direction_and_what_did_not_hold(made: Made) -> None:
-    report, tables = made
-    tested, found = family(tables["association"])
-    told = [line for line in found if METRICS[line["metric"]].direction]
-    with_better = [
-        line for line in told if (line["r"] > 0) == (METRICS[line["metric"]].direction == "lower")
+    lines = of_family(tables["association"], "primary")
+    nearest = max(lines, key=lambda line: line["r2"])
+    directed = [line for line in lines if METRICS[line["metric"]].direction]
+    agreeing = [
+        line
+        for line in directed
+        if (line["estimate"] > 0) == (METRICS[line["metric"]].direction == "lower")
     ]
-    text = text_of(report, "Direction")
-    assert numbers(text) == list(shown(len(with_better), len(told)))
-    lost = [line["metric"] for line in tested if line["p_maxt"] > 0.05]
-    text = text_of(report, "Did not hold")
-    assert numbers(text) == [str(len(lost))]
-    assert re.findall(r"nc\w+", text) == lost
+    text = text_of(report, "Described")
+    expected = [24, *r_of(nearest), f"{nearest['r2']:.3f}", len(agreeing), len(directed)]
+    assert numbers(text) == list(shown(*expected))
+    rows = last_rows(report)
+    r = np.corrcoef(rows[nearest["metric"]], rows["val_loss"])[0, 1]
+    assert f"{r:+.3f}".replace("-", "−") in text
+    assert "no finding" in text
 
 
 def test_the_metric_that_scales_with_the_norm(made: Made) -> None:
     report, tables = made
-    lines = {
-        (line["given"] or "", line["scale"]): line
-        for line in tables["association"]
-        if line["metric"] == "nc1_cdnv"
-    }
-    plain, given = lines["", "raw"], lines["nc2_log_norm_mean", "raw"]
-    expected = [f"{plain['r']:+.3f}", f"{given['r']:+.3f}", f"{given['p']:.4f}"]
+    line = next(line for line in tables["association"] if line["metric"] == "nc1_cdnv")
+    expected = [
+        f"{line['estimate']:+.3f}",
+        f"{line['given_norm']:+.3f}",
+        p_of(line["given_norm_p"]),
+    ]
     assert numbers(text_of(report, "Feature norm")) == list(shown(*expected))
 
 
-def test_one_configuration(made: Made) -> None:
+def test_within_design_cells(made: Made) -> None:
     report, tables = made
-    tested, found = family(tables["fixed"])
-    expected = [
-        6,
-        len(found),
-        len(tested),
-        "5%",
-        *(part for line in found[:3] for part in r_of(line)),
-    ]
-    assert numbers(text_of(report, "One configuration")) == list(shown(*expected))
+    lines = tables["within"]
+    expected = [lines[0]["cells"], lines[0]["r_w"], *tally(lines)]
+    assert (lines[0]["cells"], lines[0]["r_w"]) == (4, 20)
+    assert all(line["heterogeneity_p"] > 0.05 for line in clear_of(lines))
+    assert numbers(text_of(report, "Within design cells")) == list(shown(*expected))
 
 
-def test_the_grid(made: Made) -> None:
+def test_given_the_design(made: Made) -> None:
     report, tables = made
-    names = [line["metric"] for line in family(tables["association"])[1]]
-    lines = {line["metric"]: line for line in tables["grid"] if not line["given"]}
-    left = sorted(
-        (lines[name] for name in names if lines[name]["partial_p_maxt"] <= 0.05),
-        key=lambda line: -abs(line["partial_r"]),
-    )
-    inside = [name for name in names if lines[name]["within_p"] <= 0.05]
-    text = text_of(report, "Controlled for the grid")
-    expected: list[object] = [len(left), len(names)]
-    for line in left[:3]:
-        expected += [f"{line['partial_r']:+.3f}", f"{line['partial_r'] ** 2:.3f}"]
-    expected += [len(inside), len(names), "5%"]
+    (chosen,) = (line for line in tables["design"] if line["chosen"])
+    model = [f"{chosen['r2']:.3f}", f"{chosen['q2']:.3f}", chosen["dof"]]
+    expected = list(shown(*model, *tally(tables["given_design"])))
+    assert numbers(text_of(report, "Given the design")) == expected
+    assert chosen["adequate"]
+
+
+def test_given_train_loss(made: Made) -> None:
+    report, tables = made
+    own = [line for line in tables["given_train_loss"] if line["given"]]
+    gap = [line for line in tables["given_train_loss"] if not line["given"]]
+    primary = of_family(own, "primary")
+    held = [line for line in primary if line["verdict_before"] == "associated"]
+    expected = [str(len(held)), str(len(primary)), *tally(gap)]
+    text = text_of(report, "Given train_loss")
     assert numbers(text) == list(shown(*expected))
-    assert "(log width, log depth)" in text
-    gone = [name for name in names if lines[name]["partial_p_maxt"] > 0.05]
-    assert ("Not so:" in text) == bool(gone)
+    for word, phrase in (("vanishes", "it vanishes for"), ("remains", "it remains for")):
+        names = [line["metric"] for line in primary if (line["reading"] or "").startswith(word)]
+        assert (f"{phrase} {', '.join(names)}" in text) == bool(names)
+
+
+def test_the_changes_by_precision(made: Made) -> None:
+    report, tables = made
+    own = [line for line in tables["changes"] if line["column"] == "val_loss"]
+    totals = [line for line in own if not line["level"]]
+    expected: list[object] = []
+    for word in ("changed", "no more than", "undecided"):
+        lines = [line for line in totals if line["verdict"] == word]
+        lines.sort(key=lambda line: -abs(line["estimate"]))
+        if lines:
+            expected += [len(lines), len(totals)]
+        for line in lines:
+            ends = [signed(line[name]) for name in ("estimate", "low", "high")]
+            expected += [ends[0], line["n"], "95%", *ends[1:], line["worse"]]
+    levels = [line for line in own if line["level"] and line["precision"] == "int2"]
+    for line in levels:
+        expected += [line["level"].split()[1], signed(line["estimate"])]
+    assert len(levels) == 2
+    assert numbers(text_of(report, "Precision")) == list(shown(*expected))
+    rows = report.table.frame.filter(pl.col("epoch") == 2).sort("training")
+    before, after = (
+        rows.filter(pl.col("precision") == name)["val_loss"].to_numpy() for name in ("fp32", "int2")
+    )
+    d = after - before
+    i, j = np.triu_indices(24)
+    (line,) = (line for line in totals if line["precision"] == "int2")
+    assert line["estimate"] == pytest.approx(np.median((d[i] + d[j]) / 2), abs=1e-12)
+    assert line["worse"] == np.count_nonzero(d > 0)
+
+
+def signed(value: float) -> str:
+    """Four significant digits and a sign."""
+    if abs(value) < 1e-3:
+        return "0.000" if value == 0 else f"{value:+.2e}"
+    return f"{value:+.{3 - int(np.floor(np.log10(abs(value))))}f}"
+
+
+def test_damage(made: Made) -> None:
+    report, tables = made
+    expected: list[object] = []
+    for kind in ("baseline", "change"):
+        lines = of_family([line for line in tables["damage"] if line["kind"] == kind], "primary")
+        clear = clear_of(lines)
+        expected += [len(clear), len(lines)]
+        for line in clear[:4]:
+            expected += [*precision_number(line), *r_of(line)]
+        for word in ("undecided", "cannot reject", "control inadequate"):
+            count = sum(line["verdict"] == word for line in lines)
+            expected += [count] if count else []
+    assert numbers(text_of(report, "Damage")) == list(shown(*expected))
+
+
+def precision_number(line: Line) -> list[str]:
+    """The name of a precision holds no number of its own."""
+    return NUMBER.findall(re.sub(r"\b[A-Za-z]\w*", " ", line["precision"]))
+
+
+def test_forecast(made: Made, tmp_path: Path) -> None:
+    report, tables = made
+    text = text_of(report, "Forecast")
+    assert text.startswith("No forecast of val_loss can be made")
+    assert tables["forecast"][0]["note"] in text
+    # Of eight architectures one can be left out.
+    rows = null_study("log epochs", 5, seeds=2)
+    rows = rows.with_columns(nc4_agreement=pl.col("val_loss") + 0.1 * pl.col("nc4_agreement"))
+    rows.write_parquet(tmp_path / "rows.parquet")
+    report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=("forecast",))
+    lines = report.frames["forecast"].to_dicts()
+    (joint,) = (line for line in lines if line["metric"] == "primary metrics together")
+    alone = [line for line in lines if line is not joint and line["family"] == "primary"]
+    clear = clear_of(alone)
+    assert "nc4_agreement" in [line["metric"] for line in clear]
+    expected = [f"{joint['q2_without']:.3f}", f"{joint['q2_with']:.3f}", p_of(joint["p"])]
+    expected += [str(len(clear)), str(len(alone))]
+    for line in clear:
+        expected += [f"{line['q2_with']:.3f}", p_of(line["p"])]
+    assert numbers(text_of(report, "Forecast")) == list(shown(*expected))
+
+
+def test_all_checkpoints(made: Made) -> None:
+    report, tables = made
+    expected = tally(tables["checkpoints"])
+    for order in ("metric first", "response first"):
+        lines = of_family([line for line in tables["lead"] if line["order"] == order], "primary")
+        expected += [str(len(clear_of(lines))), str(len(lines))]
+    assert numbers(text_of(report, "All checkpoints")) == list(shown(*expected))
 
 
 def test_what_the_axes_do(made: Made) -> None:
@@ -177,7 +313,7 @@ def test_what_the_axes_do(made: Made) -> None:
     assert numbers(text) == list(shown(*expected))
 
 
-def test_overfitting_and_the_gap(made: Made) -> None:
+def test_overfitting(made: Made) -> None:
     report, tables = made
     rows = report.table.frame.filter(pl.col("precision") == "fp32")
     flagged = 0
@@ -186,20 +322,7 @@ def test_overfitting_and_the_gap(made: Made) -> None:
         flagged += bool(losses[:-1].min() < losses[-1])
     assert 0 < flagged < 24
     assert sum(line["flagged"] for line in tables["overfitting"]) == flagged
-    rest, gap = family(tables["association_without"]), family(tables["association_gap"])
-    expected = [flagged, 24, 24 - flagged, len(rest[1]), len(rest[0]), len(gap[1]), len(gap[0])]
-    assert numbers(text_of(report, "Overfitting")) == list(shown(*expected))
-    kept = [line["training"] for line in tables["overfitting"] if not line["flagged"]]
-    last = rows.filter((pl.col("epoch") == 2) & pl.col("training").is_in(kept))
-    line = next(line for line in rest[0] if line["metric"] == "nc3_distance")
-    assert line["r"] == pytest.approx(
-        np.corrcoef(last["nc3_distance"], last["val_loss"])[0, 1], abs=1e-12
-    )
-    last = rows.filter(pl.col("epoch") == 2)
-    line = next(line for line in gap[0] if line["metric"] == "nc3_distance")
-    assert line["r"] == pytest.approx(
-        np.corrcoef(last["nc3_distance"], last["generalization_gap"])[0, 1], abs=1e-12
-    )
+    assert numbers(text_of(report, "Overfitting")) == list(shown(flagged, 24))
 
 
 def test_over_training(made: Made) -> None:
@@ -220,88 +343,64 @@ def test_over_training(made: Made) -> None:
     assert numbers(text_of(report, "Over training")) == [str(most), "5", f"{factor:.3g}"]
 
 
-def test_precision(made: Made) -> None:
-    report, tables = made
-    rows = report.table.frame.filter(pl.col("epoch") == 2).sort("training")
-    before = rows.filter(pl.col("precision") == "fp32")["val_loss"].to_numpy()
-    change = {
-        name: rows.filter(pl.col("precision") == name)["val_loss"].to_numpy() - before
-        for name in ("int8", "int2")
-    }
-    lines = {line["precision"]: line for line in tables["precision"]}
-    for name, difference in change.items():
-        assert lines[name]["change"] == pytest.approx(np.median(difference), abs=1e-12)
-        assert lines[name]["after"] == pytest.approx(np.median(before + difference), abs=1e-12)
-        assert lines[name]["before"] == pytest.approx(np.median(before), abs=1e-12)
-        assert lines[name]["worse"] == np.count_nonzero(difference > 0)
-        assert lines[name]["bits"] == {"int8": 8.1, "int2": 2.1}[name]
-        assert lines[name]["mib"] == pytest.approx({"int8": 8100, "int2": 2100}[name] / 2**20)
-    sure = sum((lines[name]["p"] or 1.0) <= 0.05 for name in change)
-    line, median = lines["int2"], np.median(change["int2"])
-    expected = [
-        sure,
-        2,
-        "5%",
-        f"+{median:.4f}",
-        "95%",
-        f"+{line['low']:.4f}",
-        f"+{line['high']:.4f}",
-    ]
-    expected += [np.count_nonzero(change["int2"] > 0), 24, "0.000"]
-    assert numbers(text_of(report, "Precision")) == list(shown(*expected))
-
-
-def power_r2(n: int, covariates: int) -> float:
-    """Least R^2 with power .8 at 5%, by bisection on scipy's noncentral F."""
-    left, low, high = n - covariates - 2, 0.0, 1.0 - 1e-9
-    for _ in range(60):
-        r2 = (low + high) / 2
-        power = scipy.stats.ncf.sf(scipy.stats.f.isf(0.05, 1, left), 1, left, n * r2 / (1 - r2))
-        low, high = (r2, high) if power < 0.8 else (low, r2)
-    return low
-
-
-def test_what_n_can_show(made: Made) -> None:
-    report, _ = made
-    expected = ["24", "5%", f"{power_r2(24, 0):.3f}", f"{power_r2(24, 2):.3f}"]
-    assert numbers(text_of(report, "What n can show")) == expected
-
-
 def test_every_paragraph_is_checked_here(made: Made) -> None:
     report, _ = made
-    titles = [
-        "Associated",
-        "Direction",
-        "Did not hold",
-        "Feature norm",
-        "One configuration",
-        "Controlled for the grid",
-    ]
     assert [part.title for part in report.summary] == [
-        *titles,
+        "Asked",
+        "Holds",
+        "Does not hold",
+        "Described",
+        "Feature norm",
+        "Within design cells",
+        "Given the design",
+        "Given train_loss",
+        "Precision",
+        "Damage",
+        "Forecast",
+        "All checkpoints",
         "What the axes do",
         "Overfitting",
         "Over training",
-        "Precision",
-        "What n can show",
     ]
 
 
-def test_a_table_without_any_association_says_so(tmp_path: Path) -> None:
-    report = analysis.report(
-        write_study(tmp_path / "rows.parquet", 0.0), **OPTIONS, only=("association", "grid")
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_study_without_association_nothing_is_claimed(kind: str, tmp_path: Path) -> None:
+    """The axes move loss and metrics alike: described they are close, and nothing holds."""
+    rows = null_study(kind, 3)
+    rows.write_parquet(tmp_path / "rows.parquet")
+    only = ("association", "within", "design", "progress")
+    report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=only)
+    assert report.frames["association"]["verdict"].to_list() == ["associated"] * 7
+    text = text_of(report, "Holds")
+    assert text == "Nothing: none of the 7 primary metrics is associated with val_loss."
+    assert "0 of 7 primary metrics are associated" in text_of(report, "Within design cells")
+    assert "0 of 7 metrics are associated" in text_of(report, "Given train_loss")
+
+
+def test_a_control_that_does_not_hold_supports_no_claim(tmp_path: Path) -> None:
+    rows = null_study("log epochs", 3)
+    odd = (rows["width"].rank("dense") + rows["depth"] + rows["epochs"].rank("dense")) % 2
+    rows = rows.with_columns(val_loss=pl.col("val_loss") + 3.0 * odd)
+    rows.write_parquet(tmp_path / "rows.parquet")
+    report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=("design",))
+    (chosen,) = report.frames["design"].filter("chosen").to_dicts()
+    text = text_of(report, "Holds")
+    assert text.startswith("Nothing can be claimed given a model of the design")
+    assert chosen["note"] in text
+    assert text_of(report, "Given the design").endswith("No line is a finding.")
+
+
+def test_a_metric_with_an_empty_row_is_named_with_its_n(tmp_path: Path) -> None:
+    rows = null_study("inverse", 4)
+    rows = rows.with_columns(
+        nc1_ratio=pl.when(pl.col("training") != "t007").then(pl.col("nc1_ratio"))
     )
-    tested = [
-        line for line in report.frames["association"].to_dicts() if line["p_maxt"] is not None
-    ]
-    assert min(line["p_maxt"] for line in tested) > 0.05
-    least = min(tested, key=lambda line: line["p_maxt"])
-    text = text_of(report, "No association")
-    assert text.startswith("No metric is associated with val_loss over 24 trainings")
-    assert numbers(text) == list(shown(24, 6, "5%", f"{least['p_maxt']:.4f}", f"{least['r']:+.3f}"))
-    assert [part.title for part in report.summary] == [
-        "No association",
-        "Feature norm",
-        "What n can show",
-    ]
-    assert "not shown to be absent" in text_of(report, "What n can show")
+    rows.write_parquet(tmp_path / "rows.parquet")
+    report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=("association", "within"))
+    line = report.frames["within"].filter(pl.col("metric") == "nc1_ratio").row(0, named=True)
+    assert line["n"] == 127
+    assert line["p_maxt"] is not None
+    text = text_of(report, "Missing values")
+    assert text.startswith("nc1_ratio (n 127: 1 of 128 rows have no value")
+    assert "7 primary metrics decide" in text_of(report, "Asked")
