@@ -175,9 +175,7 @@ def _of_column(
     lines = []
     for level, parts in _levels(pairings, axis):
         differences = {
-            pair: rows.select(
-                pl.col(table.roles.unit), d=pl.col(f"{column}_q") - pl.col(column)
-            ).drop_nulls()
+            pair: rows.select(pl.col(table.roles.unit), d=_difference(column)).drop_nulls()
             for pair, rows in parts.items()
         }
         alone = [
@@ -190,6 +188,11 @@ def _of_column(
         ]
         lines += _adjusted(alone, list(differences.values()), table.roles.unit, choices)
     return lines
+
+
+def _difference(column: str) -> pl.Expr:
+    """What a column changed by; a column without any value has no type of its own."""
+    return (pl.col(f"{column}_q") - pl.col(column)).cast(pl.Float64)
 
 
 def _levels(

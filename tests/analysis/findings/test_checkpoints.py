@@ -13,8 +13,8 @@ from null_studies import null_study
 import analysis.findings.verdicts
 from analysis.findings.checkpoints import checkpoints, lead
 from analysis.reading.table import Choices, Table
-from analysis.statistics.checkpoints import over_training
 from analysis.statistics.checkpoints import lead as lead_of
+from analysis.statistics.checkpoints import over_training
 
 CHOICES = Choices(permutations=499, bootstrap=200, seed=1)
 
