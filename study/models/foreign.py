@@ -485,7 +485,8 @@ def _check_finite(model: Any) -> None:
 
 
 def _name_of(module: nn.Module, model: nn.Module) -> str:
-    return next(name for name, each in model.named_modules() if each is module)
+    names = {each: name for name, each in model.named_modules()}
+    return names[module]
 
 
 def _blocks(body: nn.Module, depth: int | None) -> dict[str, nn.Module]:

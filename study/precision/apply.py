@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
-from study.precision.layers import Weight, covered_weights, from_rows, is_transposed
+from study.precision.layers import Weight, covered_weights, from_matrices, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -119,7 +119,9 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
     for weight in weights:
         dynamic = precision.activation is not None
         values = (
-            _make_dynamic(weight, precision) if dynamic else round_weight(weight.rows, precision)
+            _make_dynamic(weight, precision)
+            if dynamic
+            else round_matrices(weight.matrices, precision)
         )
         if not torch.isfinite(values).all():
             raise PrecisionError(
@@ -127,8 +129,13 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
                 "are not finite in this format: the checkpoint has diverged, or its weights "
                 "overflow"
             )
-        weight.parameter.copy_(from_rows(values, weight.parameter, weight.transposed))
+        weight.parameter.copy_(from_matrices(values, weight.parameter, weight.transposed))
     return copy
+
+
+def round_matrices(matrices_noi: Tensor, precision: Precision) -> Tensor:
+    """Each of the matrices (n, o, i) rounded alone, as a layer of its own."""
+    return torch.stack([round_weight(matrix, precision) for matrix in matrices_noi])
 
 
 def _cast(copy: ModelT, precision: Precision) -> ModelT:
@@ -170,7 +177,7 @@ def check_takes(weights: list[Weight], precision: Precision) -> None:
     The message has the name, the sizes and a remedy.
     """
     for weight in weights:
-        problem = obstacle(tuple(weight.rows.shape), weight.parameter.dtype, precision)
+        problem = obstacle(tuple(weight.matrices.shape[1:]), weight.parameter.dtype, precision)
         if problem is None and precision.activation is not None:
             problem = _dynamic_obstacle(weight, precision)
         if problem is not None:
@@ -204,13 +211,13 @@ def _dynamic_obstacle(weight: Weight, precision: Precision) -> str | None:
 def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
     """Turn the linear layers that hold `weight` into DynamicLinear.
 
-    Returns the dequantized weight.
+    Returns the dequantized weight (1, o, i).
     """
     from study.precision import ao
 
     linears = [place.module for place in weight.places if isinstance(place.module, nn.Linear)]
     if not linears:
-        return round_weight(weight.rows, precision)
+        return round_matrices(weight.matrices, precision)
     config = (
         ao.Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
         if runs_int8_kernel(precision)
@@ -225,7 +232,7 @@ def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
         )
     )
     donor = nn.Linear(1, 1, bias=False)
-    donor.weight = nn.Parameter(weight.rows, requires_grad=False)
+    donor.weight = nn.Parameter(weight.matrices[0], requires_grad=False)
     ao.quantize_(donor, config)
     packed = donor.weight.data
     for linear in linears:
@@ -233,4 +240,4 @@ def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
         linear.__class__ = DynamicLinear
         linear.register_buffer("packed", packed, persistent=False)
     dequantized: Tensor = packed.dequantize()
-    return dequantized
+    return dequantized[None]

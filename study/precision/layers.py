@@ -19,6 +19,17 @@ _POSITIONAL_NAME = re.compile(
 _MAYBE_POSITIONAL = re.compile(r"(^|_)(wpe|pos|positions?|positional)(_|$)")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_ROUTER_CLASS = re.compile(r"Router|TopKGate|TopkGate")
+_ROUTER_NAME = re.compile(
+    r"(?P<mixture>.*?)\.?(router|gate|shared_expert_gate)(\.(layer|classifier|linear|proj|wg))?"
+)
+_UNDECORATED_EXPERTS = {
+    # class -> attribute -> whether matrices are stored as (inputs, outputs)
+    "GraniteMoeParallelExperts": {"weight": False},
+    "JetMoeParallelExperts": {"weight": False},
+    "DbrxExpertGLU": {"w1": False, "v1": False, "w2": True},
+    "Llama4TextExperts": {"gate_up_proj": True, "down_proj": True},
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,8 @@ class Place:
 class Weight:
     """A weight tensor of a model with every place that shares it.
 
-    A tied embedding and head are one weight.
+    A tied embedding and head are one weight. `stack` matrices lie in one tensor: the experts of a
+    mixture, each of which is rounded as the linear layer that it is.
     """
 
     name: str
@@ -43,24 +55,29 @@ class Weight:
     head: bool
     embedding: bool
     transposed: bool
+    stack: int = 1
 
     @property
-    def rows(self) -> Tensor:
-        """The weight as a matrix (output channels, weights of a channel)."""
-        return as_rows(self.parameter.detach(), self.transposed)
+    def matrices(self) -> Tensor:
+        """The weight as matrices (stack, output channels, weights of a channel)."""
+        return as_matrices(self.parameter.detach(), self.transposed, self.stack)
 
 
-def as_rows(weight: Tensor, transposed: bool) -> Tensor:
-    """A weight as a contiguous matrix, one output channel a row.
+def as_matrices(weight: Tensor, transposed: bool, stack: int = 1) -> Tensor:
+    """A weight as contiguous matrices, one output channel a row.
 
-    `transposed`: channels are its last dimension.
+    `transposed`: channels are its last dimension. `stack`: how many matrices lie in it, one after
+    another.
     """
-    return (weight.t() if transposed else weight.flatten(1)).contiguous()
+    if stack == 1:
+        return (weight.t() if transposed else weight.flatten(1)).contiguous()[None]
+    matrices = weight.reshape(stack, -1, weight.shape[-1])
+    return (matrices.transpose(1, 2) if transposed else matrices).contiguous()
 
 
-def from_rows(rows: Tensor, like: Tensor, transposed: bool) -> Tensor:
-    """The inverse of `as_rows`, in the shape of `like`."""
-    return (rows.t() if transposed else rows).reshape(like.shape)
+def from_matrices(matrices: Tensor, like: Tensor, transposed: bool) -> Tensor:
+    """The inverse of `as_matrices`, in the shape of `like`."""
+    return (matrices.transpose(1, 2) if transposed else matrices).reshape(like.shape)
 
 
 def find_head(model: nn.Module) -> nn.Module | None:
@@ -78,11 +95,12 @@ def find_head(model: nn.Module) -> nn.Module | None:
 def covered_weights(model: nn.Module, precision: Precision) -> list[Weight]:
     """The weights in the scope of `precision`, tied ones once, in the model's order.
 
-    Linear layers, attention projections, embeddings and convolutions are covered. Biases, norms and
-    other vectors, and position embeddings (a module with `positional = True`, or a name such as
-    `wpe` or `pos_embedding`), stay. `body` leaves the head and every embedding as they are; `head`
-    includes the embedding that is tied to it. Raises PrecisionError for a matrix that belongs to
-    none of these, and where nothing is in scope.
+    Linear layers, attention projections, embeddings and convolutions are covered, and so are the
+    experts of a mixture that lie in one tensor, as stacked linear layers. Biases, norms and other
+    vectors, and position embeddings (a module with `positional = True`, or a name such as `wpe` or
+    `pos_embedding`), stay, and so does what `unrounded_matrices` names. `body` leaves the head and
+    every embedding as they are; `head` includes the embedding that is tied to it. Raises
+    PrecisionError for a matrix that belongs to none of these, and where nothing is in scope.
     """
     head = find_head(model)
     if head is None and precision.scope != "all":
@@ -108,12 +126,13 @@ def _in_scope(weight: Weight, precision: Precision) -> bool:
 
 def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision) -> list[Weight]:
     places: dict[nn.Parameter, list[Place]] = {}
+    unrounded = set(unrounded_matrices(model))
     for path, module in model.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):
             name = f"{path}.{attribute}".removeprefix(".")
-            if _stays(module, path, attribute, parameter):
+            if name in unrounded or _stays(module, path, attribute, parameter):
                 continue
-            if not _is_known(module, attribute):
+            if not _is_known(module, attribute) and _stack(module, attribute, parameter) is None:
                 if precision.scope == "head":
                     continue
                 raise PrecisionError(
@@ -127,14 +146,70 @@ def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision)
 
 
 def _weight(parameter: nn.Parameter, places: tuple[Place, ...], head: nn.Module | None) -> Weight:
+    module = places[0].module
+    stack, transposed = _stack(module, places[0].attribute, parameter) or (1, is_transposed(module))
     return Weight(
         name=places[0].name,
         parameter=parameter,
         places=places,
         head=any(place.module is head for place in places),
         embedding=any(isinstance(place.module, nn.Embedding | nn.EmbeddingBag) for place in places),
-        transposed=is_transposed(places[0].module),
+        transposed=transposed,
+        stack=stack,
     )
+
+
+def unrounded_matrices(model: nn.Module) -> list[str]:
+    """Names of the matrices that every weight format leaves as they are.
+
+    Their rounding would change which path a token takes, or how long a state lasts, rather than a
+    product: routers of mixtures of experts and gates of shared experts; of state-space and other
+    recurrent layers the matrix `A_log`, the gates of an RG-LRU, and the filters along the tokens
+    (depthwise convolutions of one dimension).
+    """
+    mixtures = {
+        path.rpartition(".")[0] for path, module in model.named_modules() if _has_experts(module)
+    }
+    return [
+        f"{path}.{attribute}".removeprefix(".")
+        for path, module in model.named_modules()
+        for attribute, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim > 1 and _is_unrounded(module, path, attribute, mixtures)
+    ]
+
+
+def _is_unrounded(module: nn.Module, path: str, attribute: str, mixtures: set[str]) -> bool:
+    if attribute == "A_log" or type(module).__name__.endswith("Rglru"):
+        return True
+    if _ROUTER_CLASS.search(type(module).__name__):
+        return True
+    if isinstance(module, nn.Conv1d):
+        return module.groups == module.in_channels > 1
+    match = _ROUTER_NAME.fullmatch(path) if isinstance(module, nn.Linear) else None
+    return match is not None and match["mixture"] in mixtures
+
+
+def _has_experts(module: nn.Module) -> bool:
+    name = type(module).__name__
+    return "Expert" in name or (
+        isinstance(module, nn.ModuleList) and any("Expert" in type(m).__name__ for m in module)
+    )
+
+
+def _stack(module: nn.Module, attribute: str, parameter: Tensor) -> tuple[int, bool] | None:
+    """How many matrices lie in a tensor, and whether as (inputs, outputs).
+
+    None for a tensor that is no stack of linear layers. transformers marks its stacks by
+    `is_transposed`; those of a few models lack the mark.
+    """
+    undecorated = _UNDECORATED_EXPERTS.get(type(module).__name__, {})
+    if attribute in undecorated:
+        count = parameter.shape[0] if parameter.ndim == 3 else getattr(module, "moe_num_experts", 0)
+        return (int(count), undecorated[attribute]) if count else None
+    marked = getattr(module, "is_transposed", None)
+    if isinstance(marked, bool) and "Expert" in type(module).__name__ and parameter.ndim == 3:
+        return parameter.shape[0], marked
+    return None
 
 
 def is_transposed(module: nn.Module) -> bool:
@@ -178,6 +253,7 @@ def _stays(module: nn.Module, path: str, attribute: str, parameter: Tensor) -> b
         return False
     return (
         parameter.ndim < 2
+        or attribute.endswith("bias")
         or max(parameter.shape) == parameter.numel()
         or bool(_POSITIONAL_NAME.fullmatch(attribute))
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from study.precision.apply import CAST_DTYPES
 from study.precision.formats import stored_bits
-from study.precision.layers import covered_weights, find_head
+from study.precision.layers import covered_weights, find_head, unrounded_matrices
 from study.precision.names import Precision
 
 
@@ -36,6 +36,8 @@ def quantization_record(
     tied_embedding_changed  whether the embedding that shares the head's weights was rounded; null
                             without a tie
     quantized_layers        JSON list of the rounded weights by name, tied ones in every place
+    unrounded_layers        JSON list of the matrices that weight formats leave as they are, such as
+                            routers; only in rows of models that have any
     """
     if precision.family == "cast":
         dtype = CAST_DTYPES[precision.format]
@@ -48,7 +50,8 @@ def quantization_record(
         weights = covered_weights(model, precision)
         rounded = [place.name for weight in weights for place in weight.places]
         bits = {
-            w.name: stored_bits(tuple(w.rows.shape), w.parameter.dtype, precision) for w in weights
+            w.name: w.stack * stored_bits(tuple(w.matrices.shape[1:]), w.parameter.dtype, precision)
+            for w in weights
         }
         others = sum(_bytes(tensor, tensor.dtype) for tensor in _stored(model).values())
         others -= sum(_bytes(weight.parameter, weight.parameter.dtype) for weight in weights)
@@ -59,6 +62,7 @@ def quantization_record(
     for name, weight in covered.items():
         error.update(measured.get_parameter(name), weight)
     tied = _tied_embeddings(model)
+    unrounded = [] if precision.family == "cast" else unrounded_matrices(model)
     return {
         "quantized_share": count / sum(p.numel() for p in model.parameters()) if rounded else 0.0,
         "bits_per_weight": sum(bits.values()) / count,
@@ -66,6 +70,7 @@ def quantization_record(
         "weight_error": error.value,
         "tied_embedding_changed": bool(tied & set(rounded)) if tied else None,
         "quantized_layers": json.dumps(rounded),
+        **({"unrounded_layers": json.dumps(unrounded)} if unrounded else {}),
     }
 
 

@@ -17,9 +17,8 @@ from study.config import CellConfig
 from study.data.base import Dataset
 from study.models.base import FeatureModel
 from study.precision import Precision, PrecisionError
-from study.precision.apply import check_takes, quantize
-from study.precision.formats import round_weight
-from study.precision.layers import Place, Weight, as_rows, covered_weights, from_rows
+from study.precision.apply import check_takes, quantize, round_matrices
+from study.precision.layers import Place, Weight, as_matrices, covered_weights, from_matrices
 from study.training.train import Diverged, Progress, train
 
 
@@ -30,12 +29,15 @@ class _StraightThrough(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, precision: Precision, transposed: bool) -> Tensor:
-        return from_rows(round_weight(as_rows(weight, transposed), precision), weight, transposed)
+    def forward(
+        ctx: Any, weight: Tensor, precision: Precision, transposed: bool, stack: int
+    ) -> Tensor:
+        rounded = round_matrices(as_matrices(weight, transposed, stack), precision)
+        return from_matrices(rounded, weight, transposed)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return grad, None, None, None
 
 
 class FakeQuantized(nn.Module):
@@ -44,12 +46,14 @@ class FakeQuantized(nn.Module):
     It is rounded by the function that `quantize` uses.
     """
 
-    def __init__(self, precision: Precision, transposed: bool) -> None:
+    def __init__(self, precision: Precision, transposed: bool, stack: int = 1) -> None:
         super().__init__()
-        self.precision, self.transposed = precision, transposed
+        self.precision, self.transposed, self.stack = precision, transposed, stack
 
     def forward(self, weight: Tensor) -> Tensor:
-        rounded: Tensor = _StraightThrough.apply(weight, self.precision, self.transposed)
+        rounded: Tensor = _StraightThrough.apply(
+            weight, self.precision, self.transposed, self.stack
+        )
         return rounded
 
 
@@ -67,7 +71,7 @@ class LargestRows(nn.Module):
 
     def __init__(self, weight: Tensor, share: float, transposed: bool) -> None:
         super().__init__()
-        importance = as_rows(weight.detach(), transposed).abs().mean(1)
+        importance = as_matrices(weight.detach(), transposed)[0].abs().mean(1)
         count = max(1, -int(-share * len(importance) // 1))
         self.dim = -1 if transposed else 0
         self.register_buffer("frozen", weight.detach().clone())
@@ -113,6 +117,12 @@ def finetune(
     if precision.tuning != "ft":
         weights = covered_weights(tuned, precision)
         check_takes(weights, precision)
+        stacks = [weight.name for weight in weights if weight.stack > 1]
+        if precision.tuning == "efqat" and stacks:
+            raise PrecisionError(
+                f"{precision.name}: {stacks[0]} holds the experts of a mixture, which see few "
+                f"tokens each: take {precision.name.replace('efqat-', 'qat-')!r}"
+            )
     for weight in weights:
         _parametrize(
             weight, precision, options.efqat.share if precision.tuning == "efqat" else None
@@ -144,7 +154,7 @@ def _parametrize(weight: Weight, precision: Precision, share: float | None) -> N
         setattr(place.module, place.attribute, copied)
         if rows is not None:
             parametrize.register_parametrization(place.module, place.attribute, rows)
-        fake = FakeQuantized(precision, weight.transposed)
+        fake = FakeQuantized(precision, weight.transposed, weight.stack)
         parametrize.register_parametrization(place.module, place.attribute, fake)
     for place in weight.places:
         _chain(place).original = _chain(weight.places[0]).original
