@@ -14,6 +14,7 @@ SECTIONS = (
     "design",
     "progress",
     "fixed",
+    "power",
     "axes",
     "forecast",
     "checkpoints",

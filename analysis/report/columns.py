@@ -17,6 +17,7 @@ from analysis.findings.design import Candidate, GivenDesign, PlaceboLine
 from analysis.findings.effects import Effect
 from analysis.findings.forecast import Forecast
 from analysis.findings.overview import Overview
+from analysis.findings.power import Power
 from analysis.findings.progress import GivenProgress
 from analysis.findings.runs import PooledRuns, RunLine
 from analysis.findings.tuning import Comparison
@@ -407,6 +408,8 @@ def trial_columns(objectives: tuple[str, ...]) -> tuple[Column, ...]:
         Column("settings", "settings"),
         *NOTE,
     )
+
+
 POOLED_RUNS = columns_of(
     PooledRuns,
     Column("question", "question"),
@@ -430,4 +433,15 @@ RUNS = columns_of(
     Column("95% CI", "low", signed, "high"),
     Column("p", "p", p_value),
     Column("verdict", "verdict"),
+)
+POWER = columns_of(
+    Power,
+    *TRAININGS,
+    Column("design cells", "cells", whole, hint="with replicates"),
+    Column("degrees of freedom", "r_w", whole, hint="that replicates leave"),
+    Column("primary metrics", "family", whole),
+    Column("r found alone", "alone", share, hint="80% power"),
+    Column("r found in the family", "within_family", share, hint="80% power"),
+    Column("seeds for r .3", "seeds_r30", whole, hint="in each design cell, in the family"),
+    Column("seeds for r .5", "seeds_r50", whole, hint="in each design cell, in the family"),
 )
