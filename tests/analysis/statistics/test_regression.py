@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 import statsmodels.api as sm
 from statsmodels.datasets import longley
+from statsmodels.stats.multitest import multipletests
 
 from analysis.statistics.linear import Floats
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
@@ -219,6 +220,11 @@ def test_adjusted_p_values_of_five_in_arithmetic_progression() -> None:
     p = [0.01, 0.02, 0.03, 0.04, 0.05]
     assert benjamini_hochberg(p) == pytest.approx([0.05] * 5, abs=1e-15)
     assert holm(p) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09], abs=1e-15)
+    rng = np.random.default_rng(6)
+    for size in (1, 2, 7, 50):  # ties included
+        drawn = np.round(rng.random(size) ** 3, 2)
+        for adjust, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
+            assert adjust(drawn) == pytest.approx(multipletests(drawn, method=method)[1], abs=1e-12)
 
 
 def test_p_values_that_are_none_are_refused() -> None:
