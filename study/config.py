@@ -60,7 +60,7 @@ TOP_LEVEL = (
 ASIDE = (".", "x-")
 """How top-level keys begin that hold nothing but anchors for aliases elsewhere in the file."""
 KEEP = ("all", "last", "none")
-MOST_POINTS = 100_000
+MOST_POINTS = 20_000
 """Points of a grid. A run keeps a file for each cell, and a launch looks at each."""
 MOST_CHECKPOINTS = 10_000
 """Checkpoints of a training that are measured, each a row."""

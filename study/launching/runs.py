@@ -10,7 +10,7 @@ from study.config import StudyConfig, study_from
 from study.launching.declared import declared_faults
 from study.launching.overrides import overridden
 from study.settings.faults import Fault, StudyError
-from study.settings.yaml_files import read_extended, read_yaml, with_inherited_rules
+from study.settings.yaml_files import is_folder, read_extended, read_yaml, with_inherited_rules
 from study.store import RunPaths
 
 
@@ -30,7 +30,7 @@ def open_study(
     run: Path | None = None
     if isinstance(target, StudyConfig):
         content, folder, source = target.as_yaml(), target.folder, f"study {target.name}"
-    elif (path := Path(target)).is_dir():
+    elif is_folder(path := Path(target)):
         run = path
         content, folder, source = _content_of_run(path)
     else:

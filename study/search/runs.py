@@ -8,7 +8,7 @@ from pathlib import Path
 from study.launching.overrides import overridden
 from study.search.config import Search, search_from
 from study.settings.faults import Fault, StudyError
-from study.settings.yaml_files import read_extended, read_yaml, with_inherited_rules
+from study.settings.yaml_files import is_folder, read_extended, read_yaml, with_inherited_rules
 from study.store import RunPaths
 
 
@@ -26,7 +26,7 @@ def open_search(
         StudyError: the target is no search, or it or an override cannot be used.
     """
     path = Path(target)
-    if not path.is_dir():
+    if not is_folder(path):
         content = overridden(read_extended(path), overrides)
         search = search_from(content, folder=path.resolve().parent, source=str(path))
         return search, runs / search.study.name

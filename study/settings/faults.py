@@ -9,6 +9,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+LISTED = 50
+"""Faults of a file that its error shows."""
+
+
+def shortened(text: str, length: int) -> str:
+    """Text that fits a terminal: its middle left out where it is long, no control characters."""
+    return _cut("".join(map(_printable, _cut(text, length))), length)
+
+
+def _cut(text: str, length: int) -> str:
+    end = length // 3
+    return text if len(text) <= length else f"{text[: length - end - 5]} ... {text[-end:]}"
+
+
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else ascii(letter)[1:-1]
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -22,8 +39,9 @@ class Fault:
     fix: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{text}. {self.fix}" if self.fix else text
+        path, message, fix = shortened(self.path, 80), shortened(self.message, 240), self.fix
+        text = f"{path}: {message}" if path else message
+        return f"{text}. {shortened(fix, 170)}" if fix else text
 
 
 class StudyError(ValueError):
@@ -34,11 +52,20 @@ class StudyError(ValueError):
         self.source = source
         count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
         head = f"{source}: {count}" if source else count
-        super().__init__("\n".join([head, *(f"  {fault}" for fault in self.faults)]))
+        more = len(self.faults) - LISTED
+        lines = [f"  {fault}" for fault in self.faults[:LISTED]]
+        lines += [f"  ... and {more} more"] if more > 0 else []
+        super().__init__("\n".join([shortened(head, 240), *lines]))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Sentence that names the nearest known name, or all of them when none is near."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"Did you mean `{close[0]}`?" if close else f"Known names: {', '.join(names)}"
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    count = len(names)
+    while len(listed := ", ".join(names[:count])) > 130:
+        count -= 1
+    more = f" and {len(names) - count} more" if count < len(names) else ""
+    return f"Known names: {listed}{more}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from study.settings.base import LARGEST_INT
 from study.settings.faults import Fault, nearest
 from study.settings.schema import models_in
 
@@ -55,6 +56,9 @@ def _fault(
         return Fault(f"{place}.kind", f"is `{tag}`", nearest(tag, _kinds(model, path)))
     if "error" in context:  # raised by a validator of ours: a whole sentence already
         return Fault(place, str(context["error"]))
+    if item["input"].__class__ is int and abs(item["input"]) > LARGEST_INT:
+        message = "is a larger number than 64 bits hold"
+        return Fault(place, message, f"Use a number up to {LARGEST_INT}")
     reason = item["msg"][0].lower() + item["msg"][1:]
     return Fault(place, f"is {item['input']!r}", f"It {reason.removeprefix('input ')}")
 

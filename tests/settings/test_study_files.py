@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,14 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutated_files import mutated
+from places import SEARCH_SPACES
 
-from study.config import load_study, measured_epochs, study_from
+from study.config import StudyConfig, load_study, measured_epochs, study_from
 from study.grid import expand
 from study.launch import main as launch
+from study.launching.runs import open_study
+from study.search.runs import open_search
 from study.settings.faults import StudyError
 
 GOOD = """
@@ -135,6 +141,26 @@ def test_missing_settings_are_named_with_where_to_give_them(tmp_path: Path) -> N
         ("name: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
         ("on: 1\nname: a\n", "the key True is not text"),
         ("a: &a [*a]\n", "a"),
+        ("a: &a {b: [*a]}\n", "line 1: an alias stands inside what it stands for"),
+        ("seed: !!bool zz\n", "line 1: not valid YAML: `zz` is no bool"),
+        ("seed: !!timestamp x\n", "is no timestamp"),
+        ("seed: !!int x\n", "is no int"),
+        ("seed: !!set {a}\n", "the tag"),
+        ("name: a\nseed: 010\n", "line 2: `010` is read as 8. Write 8"),
+        ("resources: {hang_minutes: 1:30}\n", "`1:30` is read as 90"),
+        ("seed: 9223372036854775808\n", "larger number than 64 bits hold"),
+        (f"seed: 0x{'f' * 9000}\n", "larger number than 64 bits hold"),
+        (f"seed: {'9' * 9000}\n", "is no int"),
+        ('name: "\\ud800"\n', "surrogate"),
+        ("a: {<<: 3}\n", "merges something else than mappings"),
+        ("a: {<<: [3]}\n", "merges something else than mappings"),
+        ("[" * 5000, "too deep"),
+        ("a: 1\n" + "# much\n" * 40_000, "more than 200,000 bytes"),
+        (
+            "a0: &a0 [1, 1]\n"
+            + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9)),
+            "at most 200,000 can be read",
+        ),
         (b"\xff\xfe\x00\x01", "UTF-8"),
         (b"name: \x00", "not valid YAML"),
     ],
@@ -333,3 +359,114 @@ def test_points_that_are_the_same_once_resolved_are_one_cell(tmp_path: Path) -> 
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content))
     assert len(expand(load_study(path))) == 1
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load_study(path).name == "good"
+
+
+def test_anchors_and_merge_keys(tmp_path: Path) -> None:
+    """Keys aside hold what aliases stand for; what stands beside `<<` wins over what it merges."""
+    text = """
+.train: &train {epochs: 3, lr: 1e-2, batch_size: 8}
+x-model: &model {kind: gpt_neo, width: 32}
+x-deep: &deep {<<: *model, depth: 1}
+name: merged
+data: {kind: text}
+train: {<<: *train, lr: 5e-3}
+model: {<<: [*deep, {width: 64, heads: 4}], heads: 2}
+grid: &grid {seed: &seeds [0, 1]}
+"""
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    study = load_study(path)
+    first, second = expand(study)
+    assert (first.config.train.epochs, first.config.train.lr) == (3, 0.005)
+    assert first.config.train.batch_size == second.config.train.batch_size == 8
+    assert first.settings()["width"] == 32  # the first of several that are merged
+    assert first.settings()["heads"] == 2
+    assert set(study.as_yaml()) == {"name", "data", "train", "model", "resources", "keep", "grid"}
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/null", "x" * 5000, "a\\0b", "..", "pipe"])
+def test_what_is_extended_must_be_a_file(tmp_path: Path, target: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "study.yaml"
+    path.write_text(f'name: a\nextends: "{target}"\n')
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    (fault,) = caught.value.faults
+    assert fault.fix
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"grid__seed": list(range(1000)), "grid__train.lr": [0.1] * 1000}, "1,000,000 points"),
+        ({"grid": [{a: list(range(10)) for a in ("seed", "width")} for _ in range(1001)]}, ""),
+        ({f"grid__train.{n}": [1] * 10**4 for n in ("lr", "beta1", "beta2", "eps")}, "points"),
+        ({"grid__epochs": [1_000_000_000], "measure__at": "each"}, "`measure.at: log`"),
+        ({"grid__epochs": [10_001]}, "10,001 checkpoints"),
+        ({"seed": 2**63}, "64 bits"),
+        ({"grid__seed": [2**63 - 1, 2**63]}, "64 bits"),
+        ({"data__tokenizer": "bpe:" + "9" * 5000}, "bpe"),
+        ({"name": "n" * 5000}, "no name for a folder"),
+        ({"data__source": "./" + "n" * 5000, "model__kind": "x" * 5000}, "gpt_neo"),
+        ({"?" * 5000: "?" * 5000}, "unknown setting"),
+        ({"grid__seed": ["x" * 300 + str(n) for n in range(19_000)]}, "is 'xxx"),
+    ],
+)
+def test_absurd_sizes_are_refused_in_seconds(change: dict[str, Any], said: str) -> None:
+    content = yaml.safe_load(GOOD)
+    for path, value in change.items():
+        section, _, leaf = path.partition("__")
+        if leaf:
+            content.setdefault(section, {})[leaf] = value
+        else:
+            content[section] = value
+    start = time.monotonic()
+    with pytest.raises(StudyError) as caught:
+        study_from(content, folder=Path(), source="test")
+    assert time.monotonic() - start < 10
+    assert said in str(caught.value)
+    assert max(len(str(fault)) for fault in caught.value.faults) <= 500
+    assert len(str(caught.value)) < 50_000
+
+
+def test_long_trainings_are_measured_where_asked(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    for at in ("log", "last", [1, 5]):
+        path.write_text(changed(grid__epochs=[1_000_000_000], measure__at=at))
+        (cell,) = expand(load_study(path))
+        assert len(measured_epochs(cell.config.measure.at, cell.config.train.epochs)) < 40
+
+
+def _open_mutated(folder: Path, count: int, first: int) -> int:
+    """How many mutated files can be used; any other error than a StudyError goes on up."""
+    texts = [path.read_text() for path in sorted(SEARCH_SPACES.glob("*.yaml"))]
+    path, usable = folder / "study.yaml", 0
+    for seed in range(first, first + count):
+        text = mutated(texts[seed % len(texts)], seed)
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        start = time.monotonic()
+        try:
+            opened, _ = (open_search if "search:" in text else open_study)(path, folder)
+            expand(opened if isinstance(opened, StudyConfig) else opened.study)
+            usable += 1
+        except StudyError as error:
+            assert max(len(str(fault)) for fault in error.faults) <= 500, seed
+            assert all(str(fault).isprintable() for fault in error.faults), seed
+        assert time.monotonic() - start < 10, seed
+    return usable
+
+
+def test_mutated_files_are_used_or_refused(tmp_path: Path) -> None:
+    assert _open_mutated(tmp_path, 200, first=0) > 5
+
+
+@pytest.mark.long
+def test_many_mutated_files_are_used_or_refused(tmp_path: Path) -> None:
+    assert _open_mutated(tmp_path, 1500, first=200) > 50
