@@ -11,11 +11,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 from places import ROOT
 
 from analysis.findings.association import associations
+from analysis.findings.configuration import fixed
+from analysis.findings.design import design_tables
 from analysis.reading.load import load
 from analysis.reading.selection import final_rows, replicates
 from analysis.reading.table import AnalysisError, Choices, Table
@@ -113,17 +117,72 @@ def test_signs_stand_beside_the_direction_that_favours_collapse(
     published: Table, seeds: pl.DataFrame
 ) -> None:
     lines = associations(seeds, published.roles, Choices(permutations=200, bootstrap=100))
-    found = {
-        row["metric"]: row for row in lines.to_dicts() if not row["given"] and row["scale"] == "raw"
-    }
-    assert found["nc4_agreement"]["r"] == pytest.approx(-math.sqrt(R2["nc4_agreement"]), abs=1e-6)
+    found = {row["metric"]: row for row in lines.to_dicts()}
+    assert found["nc4_agreement"]["estimate"] == pytest.approx(
+        -math.sqrt(R2["nc4_agreement"]), abs=1e-6
+    )
     assert found["nc4_agreement"]["expected"] == -1
     assert found["nc4_agreement"]["agrees"]
     # A smaller spread of the cosines would be collapse; here it goes with more loss.
-    assert found["unc3_cosine_std"]["r"] < 0
+    assert found["unc3_cosine_std"]["estimate"] < 0
     assert found["unc3_cosine_std"]["agrees"] is False
-    assert found["nc1_cdnv_galanti"]["note"] == "nc1_cdnv_galanti is not in this table"
+    assert "nc1_cdnv_galanti is not in this table" in found["nc1_cdnv"]["note"]
     assert found["nc2_log_norm_mean"]["agrees"] is None
+
+
+@needs_file
+def test_table_1_is_that_of_the_paper(published: Table) -> None:
+    """One line a metric, with all that is asked of a configuration."""
+    lines = fixed(published, final_rows(published), Choices())
+    by_metric = {row["metric"]: row for row in lines.to_dicts()}
+    seeds = final_rows(published).filter(
+        (pl.col("width") == 768)
+        & (pl.col("depth") == 2)
+        & (pl.col("epochs") == 1)
+        & (pl.col("weight_decay") == 0.0005)
+    )
+    y = seeds["val_loss"].to_numpy()
+    for metric, r2 in R2.items():
+        line = by_metric[metric]
+        assert line["n"] == 21
+        assert line["r2"] == pytest.approx(r2, abs=5e-7)
+        error = 4 * math.sqrt(P[metric] * (1 - P[metric]) / 10_000) + 1e-4
+        assert abs(line["p"] - P[metric]) <= error
+        assert line["p_paper"] <= line["p"]
+        x = seeds[metric].to_numpy()
+        rho, rho_p = scipy.stats.spearmanr(x, y)
+        assert line["spearman"] == pytest.approx(rho, abs=1e-12)
+        assert line["spearman_p"] == pytest.approx(rho_p, abs=0.02)
+        without = {
+            name: np.corrcoef(np.delete(x, at), np.delete(y, at))[0, 1]
+            for at, name in enumerate(seeds["training"])
+        }
+        ends = (min(without.values()), max(without.values()))
+        assert (line["loo_low"], line["loo_high"]) == pytest.approx(ends, abs=1e-12)
+        r = np.corrcoef(x, y)[0, 1]
+        most = max(without, key=lambda name: abs(without[name] - r))
+        assert (line["influential"], line["r_without"]) == (most, pytest.approx(without[most]))
+        assert line["r2_low"] <= line["r2"] <= line["r2_high"]
+    # 80% power at 5%, and at 5% / 7 primary metrics: from Cohen's tables of the F test
+    assert by_metric["nc4_agreement"]["detectable_r2"] == pytest.approx(0.304, abs=5e-4)
+    assert by_metric["nc4_agreement"]["detectable_r2_family"] > 0.4
+
+
+@needs_file
+def test_no_model_of_the_published_design_fits_within_the_noise_of_seeds(published: Table) -> None:
+    """The control that the paper's claims need, and what becomes of nc1_cdnv under each model."""
+    rows = final_rows(published)
+    tables = design_tables(rows, published.roles, Choices(permutations=1_000))
+    assert tables is not None
+    models = {row["model"]: row for row in tables.design.to_dicts()}
+    assert models["quadratic in logs"]["r2"] > 0.98
+    assert models["pairwise factors"]["chosen"]
+    assert models["pairwise factors"]["lack_p"] < 1e-10
+    assert set(tables.given_design["verdict"]) == {"control inadequate"}
+    line = tables.given_design.filter(pl.col("metric") == "nc1_cdnv").row(0, named=True)
+    plain = associations(rows, published.roles, Choices(permutations=200, bootstrap=100))
+    described = plain.filter(pl.col("metric") == "nc1_cdnv").row(0, named=True)
+    assert described["estimate"] > 0 > line["high"]  # the sign turns under a control that fits
 
 
 def test_map_of_the_earlier_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
+import statsmodels.api as sm
 
 from analysis.__main__ import SECTIONS as SECTION_NAMES
 from analysis.__main__ import main
@@ -97,41 +98,43 @@ def test_lines_of_the_association_table() -> None:
         "training"
     )
     lines = associations(rows, table.roles, CHOICES)
-    by_line = {(row["metric"], row["scale"], row["given"]): row for row in lines.to_dicts()}
-    assert list(by_line)[:5] == [
-        ("nc1_cdnv", "raw", ""),
-        ("nc1_cdnv", "log10", ""),
-        ("nc1_cdnv", "raw", "nc2_log_norm_mean"),
-        ("nc1_cdnv_galanti", "raw", ""),
-        ("nc1_cdnv_galanti", "log10", ""),
-    ]
+    by_line = {row["metric"]: row for row in lines.to_dicts()}
+    assert list(by_line) == list(METRICS)
     y = rows["val_loss"].to_numpy()
-    line = by_line["nc3_distance", "raw", ""]
+    line = by_line["nc3_distance"]
     x = rows["nc3_distance"].to_numpy()
-    assert line["n"] == line["trainings"] == 20
+    assert (line["n"], line["cells"]) == (20, 4)
     assert line["spearman"] == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
-    assert line["kendall"] == pytest.approx(scipy.stats.kendalltau(x, y).statistic, abs=1e-12)
-    assert line["p"] == permutation_test(x, y, permutations=300, seed=7).p
-    assert (line["permutations"], line["exact"]) == (300, False)
-    assert by_line["nc1_cdnv", "log10", ""]["r"] == pytest.approx(
-        np.corrcoef(np.log10(rows["nc1_cdnv"]), y)[0, 1]
+    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="HC3")
+    assert (line["slope"], line["slope_se"]) == pytest.approx((fit.params[1], fit.bse[1]))
+    # Another metric is near the level, so that the permutations went on, by the fixed seed.
+    assert (line["permutations"], line["exact"]) == (3_000, False)
+    assert line["p"] == permutation_test(x, y, permutations=3_000, seed=0).p
+    r = np.corrcoef(x, y)[0, 1]
+    assert (line["estimate"], line["r2"]) == pytest.approx((r, r**2), abs=1e-12)
+    # The interval of R² holds what the interval of r holds, squared.
+    assert line["r2_high"] == pytest.approx(max(line["low"] ** 2, line["high"] ** 2))
+    inside = line["low"] <= 0 <= line["high"]
+    assert line["r2_low"] == pytest.approx(
+        0.0 if inside else min(line["low"] ** 2, line["high"] ** 2)
     )
-    # The family: raw lines without missing values. nc2_equinorm has four nulls, nc4_agreement is
-    # constant.
-    family = ["nc1_cdnv", "nc1_cdnv_galanti", "nc2_log_norm_mean", "nc3_distance"]
-    together = permutation_test(rows.select(family).to_numpy(), y, permutations=300, seed=7)
-    assert [by_line[name, "raw", ""]["p_maxt"] for name in family] == together.p_maxt.tolist()
-    assert [by_line[name, "raw", ""]["p_bh"] for name in family] == benjamini_hochberg(
-        together.p
-    ).tolist()
-    partial = by_line["nc2_equinorm", "raw", ""]
-    assert (partial["n"], partial["p_maxt"], partial["note"]) == (
-        16,
-        None,
-        "4 rows without a value left out",
-    )
-    assert by_line["nc4_agreement", "raw", ""]["note"] == "nc4_agreement is constant"
-    assert by_line["nc4_agreement", "raw", ""]["r"] is None
+    # None of these metrics but nc4_agreement, which is constant, is a primary one.
+    tested = [name for name in METRICS if name != "nc4_agreement"]
+    p = [by_line[name]["p"] for name in tested]
+    assert [by_line[name]["q"] for name in tested] == pytest.approx(benjamini_hochberg(p))
+    lacking = by_line["nc2_equinorm"]
+    assert lacking["n"] == 16
+    assert lacking["note"].startswith("4 of 20 rows have no value, which ")
+    constant = by_line["nc4_agreement"]
+    assert (constant["note"], constant["verdict"]) == ("nc4_agreement is constant", None)
+    assert constant["estimate"] is None
+    # A CDNV stands beside its partial r given the norm.
+    norm, cdnv = rows["nc2_log_norm_mean"].to_numpy(), rows["nc1_cdnv"].to_numpy()
+    design = sm.add_constant(np.column_stack([norm, cdnv]))
+    t = float(sm.OLS(y, design).fit().tvalues[2])
+    expected = t / np.sqrt(t * t + 17)
+    assert by_line["nc1_cdnv"]["given_norm"] == pytest.approx(expected, abs=1e-10)
+    assert line["given_norm"] is None
 
 
 def test_no_table_shows_cdnv_without_its_companions() -> None:
@@ -163,7 +166,12 @@ def test_every_caption_says_rows_trainings_and_seed() -> None:
         for table in section.tables:
             assert re.search(r"20", table.caption), table.name
             assert "training" in table.caption, table.name
-            if table.name not in ("training", "overfitting"):  # these hold neither p nor intervals
+            if table.name not in (
+                "training",
+                "overfitting",
+                "design",
+                "power",
+            ):  # these hold nothing drawn
                 assert "300 permutations and 200 bootstrap replicates, seed 7" in table.caption, (
                     table.name
                 )
@@ -218,10 +226,10 @@ def test_command_line_writes_a_self_contained_report(
     assert "@import" not in text
     tables = [
         "association",
-        "association_robust",
-        "fixed",
-        "grid",
-        "grid_slopes",
+        "within",
+        "within_cells",
+        "design",
+        "given_design",
         "checkpoints",
         "changes",
         "damage",
@@ -230,8 +238,8 @@ def test_command_line_writes_a_self_contained_report(
     assert {f"table-{name}" for name in tables} <= set(page.ids)
     assert {
         "association",
-        "fixed",
-        "grid",
+        "within",
+        "design",
         "checkpoints",
         "precision",
         "methods",
@@ -297,7 +305,7 @@ def test_the_response_can_be_any_column(tmp_path: Path) -> None:
         (["rows.csv", "--response", "val_los"], "Did you mean `val_loss`"),
         (["rows.csv", "--columns", "absent.yaml"], "cannot be read"),
         (
-            ["rows.csv", "--only", "grid,precison"],
+            ["rows.csv", "--only", "within,precison"],
             "unknown section 'precison'. Did you mean `precision`",
         ),
         (["rows.csv", "--only", "layers"], "has no rows for the section layers"),
@@ -367,8 +375,8 @@ def test_help_names_every_section() -> None:
 def test_a_printed_column_is_one_of_the_lines() -> None:
     with pytest.raises(ValueError, match="Association has no column \\['slop'\\]"):
         columns_of(Association, Column("slope", "slop"))
-    with pytest.raises(ValueError, match="r_hihg"):
-        columns_of(Association, Column("interval", "r_low", until="r_hihg"))
+    with pytest.raises(ValueError, match="hihg"):
+        columns_of(Association, Column("interval", "low", until="hihg"))
 
 
 def test_a_table_has_what_it_prints() -> None:
@@ -380,12 +388,12 @@ def test_a_table_has_what_it_prints() -> None:
 def test_lines_survive_their_table() -> None:
     """Columns without a value keep their type, so that lines come back as they were."""
     lines = [
-        Association("nc1_ratio", "raw", "", 7, 7, note="constant"),
-        Association("nc2_etf_error", "raw", "", 9, 9, r=0.5, exact=True, expected=-1),
+        Association("nc1_ratio", 7, note="constant"),
+        Association("nc2_etf_error", 9, 0.5, exact=True, expected=-1),
     ]
     frame = frame_of(Association, lines)
     assert lines_of(Association, frame) == lines
-    assert frame.schema["p"] == pl.Float64 and frame.schema["influential"] == pl.String
+    assert frame.schema["p"] == pl.Float64 and frame.schema["verdict"] == pl.String
     assert frame_of(Association, []).schema == frame.schema
 
 
