@@ -66,7 +66,7 @@ def read_text(path: Path, mark: Mark | None) -> pl.DataFrame:
     )
     try:
         for row in reader:
-            if row:
+            if any(cell.strip() for cell in row):
                 rows.append(row)
                 places.append(f"line {reader.line_num + skipped}")
     except csv.Error as error:
@@ -142,15 +142,20 @@ def _frame(
         content = f"has a header ({len(rows[0])} columns) and no row" if rows else "is empty"
         raise AnalysisError(f"{path}: {content}; give a table with a row for each measurement")
     header = ["" if name is None else str(name).strip() for name in rows[0]]
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise AnalysisError(f"{path}: two columns are named {shown(twice[0])}; rename one of them")
     for row, place in zip(rows, places, strict=True):
         if len(row) != len(header):
             raise AnalysisError(
                 f"{path}: {place} has {len(row)} values, the header {len(header)} names; "
                 "separators are comma, semicolon, tab or |, and text that holds one is quoted"
             )
-    columns = dict(zip(header, zip(*rows[1:], strict=True), strict=True))
+    filled = [  # a spreadsheet may write empty columns beside a table
+        (name, values)
+        for name, values in zip(header, zip(*rows[1:], strict=True), strict=True)
+        if name or any(value not in (None, "") for value in values)
+    ]
+    if twice := [name for name, count in Counter(name for name, _ in filled).items() if count > 1]:
+        raise AnalysisError(f"{path}: two columns are named {shown(twice[0])}; rename one of them")
+    columns = dict(filled)
     numbers, texts = {}, {}
     for name, values in columns.items():
         if any(isinstance(value, str) for value in values):

@@ -29,7 +29,7 @@ from analysis.reading.naming import (
     is_architecture,
     map_of,
 )
-from analysis.reading.numbers import Mark, first, is_number, matches
+from analysis.reading.numbers import Mark, as_numbers, first, is_number, matches
 from analysis.reading.search_record import SearchRecord
 from analysis.reading.sources import read_data, read_file, read_run, with_places
 from analysis.reading.table import (
@@ -312,8 +312,9 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
         if column is not None:
             _check_numbers(frame, column, source)
     for column in (*roles.axes, roles.seed):
-        if column is not None:
+        if column is not None and frame[column].dtype == pl.String:
             _check_one_kind(frame, column, source)
+            frame = frame.with_columns(as_numbers(frame[column], "."))
     frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)
     if roles.precision is not None:
         frame = frame.with_columns(pl.col(roles.precision).cast(pl.String))
@@ -372,8 +373,6 @@ def _check_one_kind(frame: pl.DataFrame, name: str, source: str) -> None:
     As texts they would be levels without an order, and no one would notice.
     """
     column = frame[name]
-    if column.dtype != pl.String:
-        return
     text, number = first(~matches(column, ".")), first(is_number(column))
     if text is not None and number is not None:
         raise AnalysisError(

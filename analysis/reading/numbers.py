@@ -58,10 +58,14 @@ def typed(
         name: column.str.strip_chars().str.replace("^−", "-") for name, column in texts.items()
     }
     decimal = mark or _decimal_mark(plain, places, prefer)
-    return {name: _typed(column, decimal) for name, column in plain.items()}
+    return {name: as_numbers(column, decimal) for name, column in plain.items()}
 
 
-def _typed(column: pl.Series, mark: Mark) -> pl.Series:
+def as_numbers(column: pl.Series, mark: Mark) -> pl.Series:
+    """A column of texts as numbers or truths with this decimal mark, or as it is.
+
+    What says that a value is missing becomes null.
+    """
     values = column.set(column.str.contains(NO_NUMBER), None)
     if values.null_count() == len(values):
         return values.cast(pl.Float64)

@@ -156,11 +156,7 @@ def test_the_distance_can_be_the_response(run: Path) -> None:
         run, response="val_loss_above_floor", permutations=50, bootstrap=50, only=("association",)
     )
     rows = found.table.frame.filter(pl.col("epoch") == 1)
-    line = (
-        found.frames["association"]
-        .filter(pl.col("metric") == "nc3_cosine_mean")
-        .to_dicts()[0]
-    )
+    line = found.frames["association"].filter(pl.col("metric") == "nc3_cosine_mean").to_dicts()[0]
     expected = np.corrcoef(rows["nc3_cosine_mean"], rows["val_loss"] - rows["entropy_floor"])[0, 1]
     assert line["estimate"] == pytest.approx(expected, abs=1e-12)
     assert line["agrees"] == (expected < 0)

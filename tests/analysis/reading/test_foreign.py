@@ -232,6 +232,42 @@ def test_faults_name_the_value_its_row_and_the_remedy(
     assert len(str(caught.value)) <= LONGEST
 
 
+def test_what_a_spreadsheet_leaves_around_a_table_is_left_out(tmp_path: Path) -> None:
+    plain = write(tmp_path / "table.csv")
+    around = tmp_path / "around.csv"
+    text = plain.read_text(encoding="utf-8")
+    around.write_text(
+        "".join(f"{line},,\n" for line in text.splitlines()) + ",,,,,,,\n\n", encoding="utf-8"
+    )
+    assert_frame_equal(read(around), read(plain))
+
+
+def test_numbers_that_are_texts_in_parquet_or_a_pattern_are_numbers(tmp_path: Path) -> None:
+    frame = pl.DataFrame(rows())
+    frame.with_columns(pl.col("width").cast(pl.String)).write_parquet(tmp_path / "table.parquet")
+    assert read(tmp_path / "table.parquet")["width"].to_list() == frame["width"].to_list()
+    frame.with_columns(
+        pl.when(pl.col("seed") == 3).then(pl.lit("wide")).otherwise(pl.lit("64")).alias("width")
+    ).write_parquet(tmp_path / "table.parquet")
+    with pytest.raises(AnalysisError, match=r"'wide' \(row 10\) beside '64' \(row 1\)"):
+        read(tmp_path / "table.parquet")
+    content = yaml.safe_load((TABLES / "map.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "map.yaml"
+    pattern = r"^t(?P<half>\d+)$"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                **content,
+                "extract": {"column": "run", "pattern": pattern},
+                "axes": ["half"],
+                "architecture": [],
+            }
+        )
+    )
+    table = load(TABLES / "eu.csv", columns=path)
+    assert table.frame["half"].to_list() == [*range(24)]
+
+
 def test_the_mark_can_be_said(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text(lines("a;1,032;0;5;7;1", "b;2;0;5;7;1"), encoding="utf-8")
