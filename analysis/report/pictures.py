@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ INCH = 72.0  # points, the unit of an svg
 
 @dataclass(frozen=True)
 class FigureExhibit:
-    """A figure of the report.
+    """A figure of the report, drawn when it is first asked for.
 
     `caption` says which rows and how many trainings it shows; `folded` hides it at first.
     """
@@ -25,8 +26,13 @@ class FigureExhibit:
     name: str
     title: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
     folded: bool = False
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The drawing."""
+        return self.draw()
 
     @property
     def points(self) -> int:

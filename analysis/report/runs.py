@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -156,7 +157,12 @@ def _section(
                     f"r of each run, and pooled, {title}",
                     "Bars are 95% intervals; the diamond is the mean over runs. It is filled where "
                     "the metric is associated, as is the dot of a run.",
-                    forest(drawn, xlabel="(partial) correlation with the response", whole=True),
+                    partial(
+                        forest,
+                        drawn,
+                        xlabel="(partial) correlation with the response",
+                        whole=True,
+                    ),
                     folded=question not in (WITHIN, GIVEN_DESIGN),
                 )
             )

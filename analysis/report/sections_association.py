@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def _scatter(
         return []
     rows, roles = context.rows, context.table.roles
     caption = f"{rows_used(context.table, rows)}.{norm_remark(shown)}"
-    figure = figures.scatter(rows, roles, lines, metrics, colour=colour_of(context.table))
+    figure = partial(figures.scatter, rows, roles, lines, metrics, colour=colour_of(context.table))
     return [FigureExhibit(name, title, caption, figure, folded)]
 
 
@@ -130,15 +131,14 @@ def within(context: Context) -> Section | None:
             more=context.more,
         )
     ]
-    drawn = _forest_of_cells(lines, in_cells)
-    if drawn is not None:
+    if in_cells["low"].null_count() < len(in_cells):  # else no cell has an interval of its own
         exhibits.append(
             FigureExhibit(
                 "within",
                 "r of each design cell, and pooled",
                 f"{rows_used(table, rows)}. Bars are 95% intervals (Fisher's for a cell); the "
                 "diamond is the pooled r, filled where the metric is associated.",
-                drawn,
+                partial(_forest_of_cells, lines, in_cells),
                 folded=cells > FEW_CELLS,
             )
         )
@@ -170,10 +170,8 @@ def within(context: Context) -> Section | None:
     )
 
 
-def _forest_of_cells(lines: pl.DataFrame, in_cells: pl.DataFrame) -> Figure | None:
-    """r by cell, a panel a metric; None where no cell has an interval of its own."""
-    if in_cells["low"].null_count() == len(in_cells):
-        return None
+def _forest_of_cells(lines: pl.DataFrame, in_cells: pl.DataFrame) -> Figure:
+    """r by cell, a panel a metric."""
     metrics = in_cells["metric"].unique(maintain_order=True).to_list()[:LABELLED]
     cells = in_cells.filter(pl.col("metric").is_in(metrics) & pl.col("r").is_not_null()).select(
         panel="metric",
@@ -289,7 +287,7 @@ def fixed(context: Context) -> Section | None:
     for place, (point, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
         lines = frame.filter(pl.col("configuration") == point)
         suffix = "" if place == 0 else f"_{place + 1}"
-        figure = figures.scatter(part, table.roles, lines, context.headline, colour=None)
+        figure = partial(figures.scatter, part, table.roles, lines, context.headline, colour=None)
         caption = f"{rows_used(table, part)}.{norm_remark(lines)}"
         title = f"The response against each metric at {point}"
         exhibits.append(FigureExhibit(f"fixed{suffix}", title, caption, figure, folded=place > 0))
@@ -338,7 +336,7 @@ def axes(context: Context) -> Section | None:
                 "What each axis does, the others held",
                 f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a "
                 "filled dot has p maxT of at most .05.",
-                effect_figure(drawn),
+                partial(effect_figure, drawn),
             )
         )
     exhibits.append(
@@ -358,7 +356,7 @@ def axes(context: Context) -> Section | None:
             f"The metrics against {name}{apart}",
             f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in "
             f"{name} and seed alone.",
-            against_axis(rows, table.roles, name, columns, facet=facet, missing=missing),
+            partial(against_axis, rows, table.roles, name, columns, facet=facet, missing=missing),
             folded=True,
         )
         for name in names

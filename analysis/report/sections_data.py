@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from analysis.figures.classes import by_frequency, frequencies
@@ -28,7 +30,7 @@ def data(context: Context) -> Section | None:
                 "Class frequencies",
                 f"{_sets(sets)} of {trainings}: samples of each class in the training split, "
                 "most frequent first.",
-                frequencies(sets),
+                partial(frequencies, sets),
             )
         )
     if sets:
@@ -88,7 +90,7 @@ def classes(context: Context) -> Section | None:
                 f"classes{suffix}",
                 f"All classes of {name} by frequency",
                 f"{used}, at {first['precision'][0]}; trainings other than this one are not shown.",
-                by_frequency(first, shown),
+                partial(by_frequency, first, shown),
                 folded=place > 0,
             ),
         ]

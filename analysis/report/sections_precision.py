@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import polars as pl
 
@@ -56,7 +57,7 @@ def precision(context: Context) -> Section | None:
             f"Change of {response} by precision",
             f"{used} Points are filled where the verdict is changed; the shaded margin is what "
             "counts as no change.",
-            by_precision(lines, response),
+            partial(by_precision, lines, response),
         ),
     ]
     if has_bits(table):
@@ -67,7 +68,7 @@ def precision(context: Context) -> Section | None:
             "change_links",
             f"Change of {response} and change of each metric, drawn",
             used,
-            change_scatter(pairings, few, response),
+            partial(change_scatter, pairings, few, response),
             folded=True,
         ),
         TableExhibit(
@@ -108,14 +109,15 @@ def _against_bits(context: Context, few: Sequence[str]) -> list[Exhibit]:
             "The response and the metrics against bits per weight",
             f"{curves} A line per configuration, the median over its seeds; hollow diamonds are "
             "fine-tuned precisions.",
-            against_bits(measured, table.roles, (response, *few), colour=colour_of(table)),
+            partial(against_bits, measured, table.roles, (response, *few), colour=colour_of(table)),
         ),
         FigureExhibit(
             "loss_bits",
             f"{response} against bits per weight, by collapse at the reference",
             f"{curves} A line per training, coloured by its metric at the reference precision; "
             "fine-tuned precisions are left out.",
-            loss_against_bits(
+            partial(
+                loss_against_bits,
                 measured,
                 context.rows,
                 table.roles,
@@ -145,7 +147,8 @@ def _damage(context: Context, used: str) -> list[Exhibit]:
                 f"{used} Partial r of the metric at the baseline and the change of "
                 f"{context.response}, {drawn['control'][0]} and given {drawn['given'][0]}; bars "
                 "are 95% intervals, a filled dot is associated.",
-                forest(
+                partial(
+                    forest,
                     part.select(
                         pl.col("metric").alias("panel"),
                         pl.col("precision").alias("label"),

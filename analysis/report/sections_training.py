@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -86,7 +87,7 @@ def training(context: Context) -> Section | None:
             "curves",
             "Loss, accuracy and collapse over training",
             caption,
-            curves((*beside, *context.headline)),
+            partial(curves, (*beside, *context.headline)),
         ),
         TableExhibit(
             "training",
@@ -99,11 +100,9 @@ def training(context: Context) -> Section | None:
         ),
     ]
     if others:
-        figure = curves(others)
+        title = "The other metrics over training"
         exhibits.append(
-            FigureExhibit(
-                "curves_more", "The other metrics over training", caption, figure, folded=True
-            )
+            FigureExhibit("curves_more", title, caption, partial(curves, others), folded=True)
         )
     return Section(
         "training",
@@ -228,7 +227,7 @@ def layer(context: Context) -> Section | None:
                 "layers",
                 "Depth profile",
                 f"{used} A line per configuration.",
-                depth_profile(rows, table.roles, columns, colour=colour_of(table)),
+                partial(depth_profile, rows, table.roles, columns, colour=colour_of(table)),
             ),
             TableExhibit(
                 "layers",

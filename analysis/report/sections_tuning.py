@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from analysis.figures.tuning import arms, front, history, importance_bars, schedules
@@ -102,7 +104,7 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
     if any(len(side.values) for side in sides):
         geometric = line.scale == "log"
         names = (f"trial {line.trial}", "untuned default")
-        figure = arms(sides[0], sides[1], names, column, geometric=geometric)
+        figure = partial(arms, sides[0], sides[1], names, column, geometric=geometric)
         mean = "geometric" if geometric else "arithmetic"
         caption = (
             f"{used}A point is a seed that holds the constraints, a line joins a pair, "
@@ -122,7 +124,7 @@ def _course(search: SearchRecord) -> list[Exhibit]:
         "checkpoint."
     )
     exhibits: list[Exhibit] = [
-        FigureExhibit("history", "The course of the search", caption, history(search))
+        FigureExhibit("history", "The course of the search", caption, partial(history, search))
     ]
     if len(search.objectives) > 1:
         constraints = " that holds the constraints" if search.constraints else ""
@@ -130,7 +132,7 @@ def _course(search: SearchRecord) -> list[Exhibit]:
             f"Complete trials at their last checkpoint; no other{constraints} is better than "
             "one on the front in all objectives."
         )
-        exhibits.append(FigureExhibit("front", "The front", caption, front(search)))
+        exhibits.append(FigureExhibit("front", "The front", caption, partial(front, search)))
     return exhibits
 
 
@@ -154,7 +156,7 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
         [frame.with_columns(pl.lit(name).alias("objective")) for name, frame in frames.items()]
     )
     return [
-        FigureExhibit("importances", "What mattered", caption, importance_bars(frames)),
+        FigureExhibit("importances", "What mattered", caption, partial(importance_bars, frames)),
         TableExhibit("importances", "What mattered", caption, table, IMPORTANCE, folded=True),
     ]
 
@@ -178,7 +180,7 @@ def _schedules(search: SearchRecord, table: Table) -> list[Exhibit]:
         f"led to. Best and worst: of the {len(search.sound)} trials that hold the constraints, "
         f"by {objective.column} at the last checkpoint."
     )
-    figure = schedules(search.rates, collapse, columns)
+    figure = partial(schedules, search.rates, collapse, columns)
     return [FigureExhibit("schedules", "Schedules and collapse", caption, figure)]
 
 
