@@ -52,24 +52,24 @@ def launch(
         overrides: settings in place of those of the study, `path=value` with a value as in YAML.
 
     Returns:
-        `code` 0 where all cells are done, 1 where some failed or the launch was stopped; `paths`.
+        `code` 0 where all cells are in the store, 1 where some failed or it was stopped; `paths`.
 
     Raises:
         StudyError: the study or an override cannot be used, or the cluster cannot be joined.
-        StoreError: the run directory holds other rows of a cell, or is none.
+        StoreError: the run directory holds other rows of a cell, is none, or cannot be written.
+        OSError: the disk failed; what was stored before is kept.
     """
     import sys
-
-    from rich.console import Console
 
     from study.launching.options import LaunchOptions
     from study.launching.runs import open_study
     from study.launching.study_launch import StudyLaunch
+    from study.launching.view import Output
     from study.store import RunPaths
 
     config, run_dir = open_study(study, Path(runs), overrides)
     options = LaunchOptions(serial=serial, address=address, retry_failed=retry_failed)
-    console = Console(file=sys.stdout)  # this one, also while a training prints elsewhere
+    console = Output(file=sys.stdout)  # this one, also while a training prints elsewhere
     source = str(study) if isinstance(study, str | Path) else f"study {study.name}"
     code = StudyLaunch(config, run_dir, options, console, source=source).run()
     return Launched(code, RunPaths(run_dir))

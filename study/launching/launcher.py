@@ -1,6 +1,6 @@
 """Works off a backlog, through Ray or in this process, watched.
 
-    prepare(cells)           set damaged files aside, forget failures, delete leftovers
+    prepare(cells)           try the folder, set damaged files aside, delete leftovers
     plan(cells)              what the store lacks, with its cost
     work(backlog, watch)     hand out trainings until the backlog is empty or stopped
 
@@ -41,6 +41,7 @@ from study.store import Store
 from study.store.atomic import write_atomically, write_json
 from study.store.leases import Leases
 from study.store.paths import TrainingPaths
+from study.store.probe import probe
 from study.store.provenance import launch_record, now
 from study.training.checkpoints import has_checkpoints
 
@@ -105,9 +106,11 @@ class Launcher:
         """Make a run ready for a launch of cells.
 
         Damaged files are set aside, failures forgotten as asked, leftovers of killed launches
-        deleted.
+        deleted. Raises StoreError where the folder cannot be used.
         """
         cells = tuple(cells)
+        if (warning := probe(self.run_dir)) is not None:
+            self.say(warning)
         for path in self.store.verify():
             self.say(f"damaged file set aside, its cell runs again: {path}")
         cause = self.options.retry_failed
@@ -118,9 +121,18 @@ class Launcher:
         forget_dead_launches()
         self._delete_leftovers(cells)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether the run is there and cannot be written, such as one in an archive."""
+        return self.run_dir.is_dir() and not os.access(self.run_dir, os.W_OK)
+
+    def missing(self, cells: Iterable[Cell]) -> set[str]:
+        """Keys of the cells that have no rows in the store."""
+        return {cell.key for cell in cells} - self.store.keys()
+
     def failures(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
-        """Failure records of cells."""
-        keys = {cell.key for cell in cells}
+        """Failure records of cells that have no rows."""
+        keys = self.missing(cells)
         return [record for record in self.store.failures() if record["cell"] in keys]
 
     def describe(self, cells: Iterable[Cell]) -> None:
@@ -149,13 +161,16 @@ class Launcher:
         try:
             self._work(backlog, watch)
         except (Stopped, KeyboardInterrupt):
-            command = self.description.command(self.run_dir, self.options)
-            does = self.description.does
-            self.say(f"\nStopped. What was finished is stored; this {does}:\n  {command}")
+            self.say(f"\nStopped. What was finished is stored. {self.again()}")
             return False
         finally:
             self.stop_file.unlink(missing_ok=True)
         return True
+
+    def again(self) -> str:
+        """How the user takes this launch up again."""
+        command = self.description.command(self.run_dir, self.options)
+        return f"This {self.description.does}:\n  {command}"
 
     def watch(self, cells: tuple[Cell, ...]) -> Watch:
         """A look at cells, each training weighted by its cost where that is known."""
@@ -242,7 +257,11 @@ class Launcher:
     def _ask_to_stop(self, backlog: Backlog) -> None:
         self.say("\nStopping: asking the trainings to save (again to stop at once) ...")
         backlog.end("the launch was stopped")
-        write_atomically(self.stop_file, now().encode())
+        try:
+            write_atomically(self.stop_file, now().encode())
+        except OSError as error:
+            self.say(f"They cannot be asked ({error.strerror}): stopping at once")
+            raise Stopped from error
 
     def _any_worker(self) -> bool:
         return any(lease.launch == self.name and not lease.dead() for lease in self.leases.all())

@@ -45,8 +45,8 @@ class StudyStatus:
         return render(self.watch, self.watch.look())
 
     def failures(self) -> list[dict[str, Any]]:
-        """Failure records of the cells of the study."""
-        keys = {cell.key for cell in self.watch.cells}
+        """Failure records of the cells of the study that have no rows."""
+        keys = {cell.key for cell in self.watch.cells} - self.watch.store.keys()
         return [record for record in self.watch.store.failures() if record["cell"] in keys]
 
     def by_axis(self) -> dict[str, dict[str, Counter[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
@@ -43,11 +44,15 @@ class StudyLaunch:
         show_plan(left, launcher.console, launcher.sizes)
 
     def run(self) -> int:
-        """Run what is left; the exit code: 0 all done, 1 something failed or was stopped.
+        """Run what is left; the exit code: 0 all in the store, 1 failed or stopped.
 
-        Raises StudyError where a Ray cluster cannot be joined.
+        Raises StudyError where a Ray cluster cannot be joined, StoreError where something is left
+        and the run cannot be written.
         """
         launcher = self.launcher
+        if launcher.read_only and not launcher.missing(self.cells):
+            launcher.say(nothing_to_run(len(self.cells), self.cells))
+            return self._summary("")
         launcher.prepare(self.cells)
         launcher.describe_file(
             launcher.paths.study,
@@ -87,13 +92,24 @@ class StudyLaunch:
                 f"`python -m study.status {launcher.run_dir}` tells why, "
                 "`--retry-failed` runs them again."
             )
-        done = len(launcher.store.keys() & {cell.key for cell in self.cells})
+        missing = launcher.missing(self.cells)
+        unexplained = len(missing) - len(failed)
+        if unexplained and not ending:
+            launcher.say(
+                f"{unexplained} cells have neither rows nor a record of why. {launcher.again()}"
+            )
+        done = len({cell.key for cell in self.cells}) - len(missing)
         if done:
             launcher.say(
                 f"{done} of {len(self.cells)} cells are in {launcher.run_dir}. "
                 f"Next: python -m analysis {launcher.run_dir}"
             )
-        return 1 if failed or ending else 0
+        return 1 if missing or ending else 0
+
+
+def nothing_to_run(done: int, cells: Collection[Cell]) -> str:
+    """What is said where no cell is left that a launch may run."""
+    return f"{done} of {len(cells)} cells are done: nothing to run."
 
 
 def run_cells(launcher: Launcher, study: StudyConfig, cells: tuple[Cell, ...]) -> str | None:
@@ -103,7 +119,7 @@ def run_cells(launcher: Launcher, study: StudyConfig, cells: tuple[Cell, ...]) -
     """
     left = launcher.plan(cells)
     if not left.pending:
-        launcher.say(f"{len(left.done)} of {len(cells)} cells are done: nothing to run.")
+        launcher.say(nothing_to_run(len(left.done), cells))
         return ""
     backlog = _begin(launcher, study, left)
     return (backlog.ending or "") if launcher.work(backlog, launcher.watch(cells)) else None

@@ -5,10 +5,12 @@ A live table on a terminal, a line now and then elsewhere.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +20,22 @@ from study.launching.progress import Snapshot, Watch, headline, render
 REFRESH = 1.0
 LINE_AFTER, LINE_AT_LEAST = 5.0, 60.0
 """Seconds between two lines when something has changed, and when nothing has."""
+
+
+class Output(Console):
+    """Standard output of a launch, which goes on in silence where nobody takes what it says."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, or fall silent for good: the reader has gone, or the disk of a log is full."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Rich calls this where the reader has gone."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 @contextmanager
@@ -47,7 +65,8 @@ def _looking(watch: Watch, show: Callable[[Snapshot], None]) -> Iterator[None]:
         pause = REFRESH
         while not done.wait(pause):
             began = time.monotonic()
-            show(watch.look())
+            with suppress(OSError):  # a disk that does not answer now may at the next look
+                show(watch.look())
             pause = max(REFRESH, 20 * (time.monotonic() - began))
 
     thread = threading.Thread(target=look, name="view", daemon=True)

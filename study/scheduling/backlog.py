@@ -111,26 +111,23 @@ class Backlog:
             self.parallel is not None and len(self.out) >= self.parallel
         ):
             return None
-        due = [training for when, training in self.postponed if when <= time.monotonic()]
-        self.postponed = [
-            (when, training) for when, training in self.postponed if when > time.monotonic()
-        ]
+        clock = time.monotonic()
+        due = [training for when, training in self.postponed if when <= clock]
+        self.postponed = [(when, training) for when, training in self.postponed if when > clock]
         self.waiting.extendleft(reversed(due))
         if len(self.failed_at) >= BAD_NODE:
             self._look_elsewhere()
         while self.waiting:
-            training = self.waiting.popleft()
+            training = self.waiting[0]  # it leaves the list once nothing can fail any more
             left = [cell.key for cell in training.cells if not self._settled(cell.key)]
-            if not left:
-                continue
-            if self.leases.busy(training.key) and self.gone.get(
-                training.key
-            ) != self.leases.stale_owner(training.key):
-                self._postpone(training, POLL)
-                continue
-            self.out[training.key] = training
             stale = self.leases.stale_owner(training.key)
-            return Work(training.only(left), self.run_dir, self.launch, self.git_sha, stale)
+            busy = self.leases.busy(training.key) and self.gone.get(training.key) != stale
+            self.waiting.popleft()
+            if left and busy:
+                self._postpone(training, POLL)
+            elif left:
+                self.out[training.key] = training
+                return Work(training.only(left), self.run_dir, self.launch, self.git_sha, stale)
         return None
 
     def ended(self, key: str, ended: Ended, node: str = "") -> None:
@@ -138,7 +135,7 @@ class Backlog:
         if ended.outcome == "lost":
             self.lost(key, ended.message)
             return
-        training = self.out.pop(key)
+        training = self.out[key]
         if ended.outcome == "busy":
             self._postpone(training, POLL)
         elif ended.outcome == "done":
@@ -146,13 +143,14 @@ class Backlog:
             self.suspects.pop(node, None)
         elif ended.outcome == "failed" and ended.cause is not None:
             self._failed(training, ended.cause, ended.message, node)
+        del self.out[key]
 
     def lost(self, key: str, message: str, *, out_of_memory: bool = False) -> None:
         """The worker of a training has ended without a word.
 
         It was killed, or its watchdog ended it as it hung, or its computer is down.
         """
-        training = self.out.pop(key)
+        training = self.out[key]
         folder = self.store.paths.training(key)
         lease = self.leases.get(key)
         mine = lease is not None and lease.launch == self.launch
@@ -164,6 +162,7 @@ class Backlog:
                 f"again in {BACK_OFF:.0f} s"
             )
             self._postpone(training, BACK_OFF)
+            del self.out[key]
             return
         cause: Cause = "out_of_memory" if out_of_memory else "node_lost"
         if (stacks := stacks_of_hang(folder)) is not None:
@@ -174,6 +173,7 @@ class Backlog:
             )
             clear_stacks(folder)
         self._failed(training, cause, message, lease.node if lease is not None and mine else "")
+        del self.out[key]
 
     def _beside_a_larger(self, lease: Lease) -> bool:
         """Whether a training was killed for the memory of another one on its computer.
@@ -210,7 +210,8 @@ class Backlog:
                 blamed = True
                 self.lost(training.key, message, out_of_memory=True)
             else:
-                self._postpone(self.out.pop(training.key), POLL)
+                self._postpone(training, POLL)
+                del self.out[training.key]
         if not blamed:
             self.streak["node_lost"] += 1
             self._give_up_if_hopeless("node_lost", message)
@@ -243,8 +244,8 @@ class Backlog:
     def _failed(self, training: Training, cause: Cause, message: str, node: str) -> None:
         """Try once more, here or elsewhere, or leave it at a record."""
         first_line = message.splitlines()[0] if message else ""
-        self._record(training, cause, message, node)
-        if cause in RETRIED:
+        recorded = self._record(training, cause, message, node)
+        if cause in RETRIED or not recorded:
             self.attempts[training.key] += 1
             used, allowed = self.attempts[training.key], training.first.resources.retries + 1
             if used < allowed:
@@ -266,13 +267,21 @@ class Backlog:
             self.store.forget_failure(cell.key)
         self._postpone(training, pause)
 
-    def _record(self, training: Training, cause: Cause, message: str, node: str) -> None:
-        """Record the failure of cells of which the worker could not."""
-        for cell in training.cells:
-            if not self._settled(cell.key):
-                record_failure(
-                    self.store, training.key, cell.key, message, cause, host=node or "unknown"
-                )
+    def _record(self, training: Training, cause: Cause, message: str, node: str) -> bool:
+        """Record the failure of cells of which the worker could not.
+
+        False where the disk does not take the record: another attempt may then find room for rows.
+        """
+        try:
+            for cell in training.cells:
+                if not self._settled(cell.key):
+                    record_failure(
+                        self.store, training.key, cell.key, message, cause, host=node or "unknown"
+                    )
+        except OSError as error:
+            self.say(f"training {training.key[:8]}: its failure cannot be recorded: {error}")
+            return False
+        return True
 
     def _blame(self, training: Training, node: str) -> bool:
         """Whether the computer is blamed, so that the training runs again elsewhere."""

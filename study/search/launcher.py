@@ -19,6 +19,7 @@ from study.search.journal import counted, read_journal
 from study.search.searcher import Searcher
 from study.settings.faults import Fault, StudyError
 from study.store.leases import Leases
+from study.store.probe import probe
 
 
 class SearchLaunch:
@@ -49,9 +50,13 @@ class SearchLaunch:
 
         It is 0 where the search and its confirmation are complete, 1 where they are not. Raises
         StudyError where another process works on the search, the journal belongs to another one,
-        or a Ray cluster cannot be joined.
+        or a Ray cluster cannot be joined; StoreError where the run cannot be written.
         """
         paths = self.launcher.paths
+        if self.launcher.read_only and self._complete():
+            self.launcher.say(f"{self.search.config.trials} trials are done: nothing to run.")
+            return 0
+        probe(paths.root)
         lease = paths.search_lease
         with Leases(lease.parent).hold(lease.stem, self.launcher.name) as holding:
             if holding is None:
@@ -66,6 +71,18 @@ class SearchLaunch:
                 epochs=self.search.most_epochs,
             )
             return _Session(self.search, searcher, self.launcher).run()
+
+    def _complete(self) -> bool:
+        """Whether the search and its confirmation lack nothing."""
+        launcher, config = self.launcher, self.search.config
+        if not launcher.paths.journal.exists():
+            return False
+        study = read_journal(launcher.paths.journal)
+        confirmed = study.user_attrs.get("confirmation")
+        if counted(study) < config.trials or (config.confirm and confirmed is None):
+            return False
+        keys = set() if confirmed is None else {*confirmed["tuned"], *confirmed["default"]}
+        return keys <= launcher.store.keys()
 
 
 class _Session:
@@ -186,13 +203,19 @@ class _Session:
         self._describe()
         if ending:
             launcher.say(ending)
-        failed = launcher.failures(confirmed)
+        failed, missing = launcher.failures(confirmed), launcher.missing(confirmed)
         if failed:
             causes = ", ".join(sorted({str(record["cause"]) for record in failed}))
             launcher.say(
                 f"{len(failed)} cells of the confirmation failed ({causes}); "
                 "`--retry-failed` runs them again."
             )
+        if len(missing) > len(failed) and not ending:
+            launcher.say(
+                f"{len(missing) - len(failed)} cells of the confirmation have neither rows nor a "
+                f"record of why. {launcher.again()}"
+            )
         launcher.say(f"Next: python -m analysis {launcher.run_dir}")
         launcher.say(f"Trials one by one: optuna-dashboard {launcher.paths.journal}")
-        return 1 if failed or ending else 0
+        complete = self.searcher.finished >= self.search.config.trials
+        return 1 if missing or ending or not complete else 0

@@ -29,9 +29,9 @@ from study.tune import main
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished search, confirmed on four seeds."""
+    """A folder with a finished search, confirmed on six seeds."""
     folder = tmp_path_factory.mktemp("finished")
-    assert tune(folder, hunt(confirm=4, constraints=["train_accuracy >= 0.3"])) == 0
+    assert tune(folder, hunt(confirm=6, constraints=["train_accuracy >= 0.3"])) == 0
     return folder
 
 
@@ -54,12 +54,12 @@ def test_the_winner_and_the_default_are_trained_on_fresh_seeds(finished: Path) -
     study = journal(run)
     told = study.user_attrs["confirmation"]
     assert told["trial"] == study.best_trial.number
-    assert told["seeds"] == [1, 2, 3, 4]
+    assert told["seeds"] == [1, 2, 3, 4, 5, 6]
     table = Store(run).read()
     for arm, lr in (("tuned", study.best_params["train.lr"]), ("default", 0.05)):
         part = table.filter(pl.col("cell").is_in(told[arm]))
         assert part["lr"].unique().to_list() == [lr]
-        assert sorted(part["seed"].unique()) == [1, 2, 3, 4]
+        assert sorted(part["seed"].unique()) == [1, 2, 3, 4, 5, 6]
     planned = Store(run).planned()
     assert set(planned["cell"]) == Store(run).keys()
 
@@ -75,20 +75,20 @@ def test_a_finished_search_trains_nothing_again(
 
 
 def test_one_launch_has_one_record_of_its_trials_and_its_confirmation(tmp_path: Path) -> None:
-    assert tune(tmp_path, hunt(trials=2, confirm=4)) == 0
+    assert tune(tmp_path, hunt(trials=2, confirm=6)) == 0
     (record,) = (
         json.loads(path.read_text())
         for path in RunPaths(tmp_path / "runs" / "hunt").launches.glob("*.json")
     )
-    assert (record["trials"], record["cells"]) == (2, 8)
+    assert (record["trials"], record["cells"]) == (2, 12)
 
 
 def test_a_dry_run_counts_what_is_done_and_begins_nothing(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tune(finished, hunt(confirm=4, constraints=["train_accuracy >= 0.3"]), "--dry-run") == 0
+    assert tune(finished, hunt(confirm=6, constraints=["train_accuracy >= 0.3"]), "--dry-run") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "The search asks for 6 of them, then 8 to confirm the best. 6 trials are done." in said
+    assert "The search asks for 6 of them, then 12 to confirm the best. 6 trials are done." in said
     fresh = hunt() | {"name": "fresh"}
     assert tune(finished, fresh, "--dry-run") == 0
     assert "0 trials are done" in capsys.readouterr().out
@@ -110,9 +110,9 @@ def test_status_of_a_search_in_figures(finished: Path, capsys: pytest.CaptureFix
     ]
     assert found["confirmation"] == {
         "trial": best.number,
-        "seeds": [1, 2, 3, 4],
-        "total": 8,
-        "done": 8,
+        "seeds": [1, 2, 3, 4, 5, 6],
+        "total": 12,
+        "done": 12,
         "failed": 0,
     }
     assert (found["running"], found["failures"]) == ([], {})
@@ -134,7 +134,7 @@ def test_status_tells_the_settings_of_the_best_trial(
     assert (
         f"(train.lr {best.params['train.lr']:.4g}, train.schedule {schedule['kind']}{more})" in said
     )
-    assert "confirmation of trial" in said and "8/8 cells done" in said
+    assert "confirmation of trial" in said and "12/12 cells done" in said
 
 
 def test_status_of_a_search_that_goes_on(
@@ -211,7 +211,7 @@ def test_a_search_that_extends_what_was_found_remembers_its_seeds(finished: Path
 
     Else it would be confirmed on seeds of the first.
     """
-    content = hunt(confirm=4) | {
+    content = hunt(confirm=6) | {
         "name": "second",
         "extends": "runs/hunt/best.yaml",
         "grid": {"seed": [0]},
@@ -221,13 +221,15 @@ def test_a_search_that_extends_what_was_found_remembers_its_seeds(finished: Path
     content["search"]["space"] = {"train.lr": {"log": [0.05, 5]}}
     first = load_search(write_search(finished, {**content, "grid": {"seed": [2]}}))
     assert tuning_seeds(first) == {0, 2}
-    assert fresh_seeds(first) == [3, 4, 5, 6]
+    assert fresh_seeds(first) == [3, 4, 5, 6, 7, 8]
     tuned = {"search": "first", "trial": 1, "seeds": [4, 5]}
     assert fresh_seeds(load_search(write_search(finished, {**content, "tuned": tuned}))) == [
         1,
         2,
         3,
         6,
+        7,
+        8,
     ]
 
 
@@ -240,7 +242,7 @@ def test_the_folder_of_a_search_is_no_grid_to_launch(
 
 def test_more_trials_go_on_where_the_search_was(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "hunt"
-    assert tune(tmp_path, hunt(trials=2, confirm=4)) == 0
+    assert tune(tmp_path, hunt(trials=2, confirm=6)) == 0
     confirmed = journal(run).user_attrs["confirmation"]
     assert tune(tmp_path, hunt(trials=4)) == 0
     assert states(run) == ["COMPLETE"] * 4
@@ -266,7 +268,7 @@ def test_diverged_trials_are_told_so_and_replaced(
 def test_without_a_trial_that_holds_the_constraints_nothing_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tune(tmp_path, hunt(trials=2, constraints=["train_accuracy >= 2"], confirm=4)) == 1
+    assert tune(tmp_path, hunt(trials=2, constraints=["train_accuracy >= 2"], confirm=6)) == 1
     assert "there is no best.yaml" in capsys.readouterr().out
     assert not list((tmp_path / "runs" / "hunt").glob("best*.yaml"))
 
@@ -349,12 +351,12 @@ def test_a_killed_search_reaches_exactly_the_trials_asked_for(tmp_path: Path) ->
 def test_a_search_on_ray_killed_and_relaunched_reaches_exactly_the_trials_asked_for(
     tmp_path: Path, round_number: int
 ) -> None:
-    search = hunt(trials=10, seed=round_number, confirm=4)
+    search = hunt(trials=10, seed=round_number, confirm=6)
     search["train"]["epochs"] = 60
     with ray_home() as home:
         run = killed_and_relaunched(home, tmp_path, search)
     counts = Counter(states(run))
     assert counts["COMPLETE"] == 10
     assert counts["FAIL"] <= 4  # what ran when the launcher was killed
-    assert len(journal(run).user_attrs["confirmation"]["tuned"]) == 4
+    assert len(journal(run).user_attrs["confirmation"]["tuned"]) == 6
     assert failures(run) == {}

@@ -1,0 +1,46 @@
+"""Whether a folder can hold a run: what a launch does there is tried before it does anything."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+from study.store.atomic import create, write_atomically
+from study.store.cells import StoreError
+
+LITTLE = 100 * 2**20
+"""Free bytes below which the user is warned."""
+
+
+def probe(folder: Path) -> str | None:
+    """Make a folder, and write, name, replace and read a file in it; a warning, or None.
+
+    Raises StoreError where one of these fails, with what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be made ({error.strerror}): give another place with --runs"
+        ) from error
+    trial = folder / f".probe-{secrets.token_hex(4)}"
+    content = secrets.token_bytes(4096)
+    try:
+        try:
+            create(trial, content)
+            write_atomically(trial, content)
+            whole = trial.read_bytes() == content
+        finally:
+            trial.unlink(missing_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StoreError(
+            f"{folder} takes no files ({error.strerror}): mend that, "
+            "or give another place with --runs"
+        ) from error
+    if not whole:
+        raise StoreError(f"{folder} does not keep what is written there: --runs names another")
+    if free < LITTLE:
+        return f"Warning: {folder} has only {free / 2**20:.0f} MiB left"
+    return None
