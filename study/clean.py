@@ -7,13 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.launching.units import size_text
-from study.store import StoreError
-from study.store.usage import delete_checkpoints
+from study.settings.doors import at_door, refused
 
 
+@at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 no kept weights are left, 2 the request is wrong."""
+    from study.launching.units import size_text
+    from study.store import StoreError
+    from study.store.usage import delete_checkpoints
+
     parser = argparse.ArgumentParser(
         prog="python -m study.clean",
         description="Delete the kept weights of a run; a later precision then trains again.",
@@ -23,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         freed = delete_checkpoints(options.run)
     except StoreError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     print(f"Deleted {size_text(freed)} of checkpoints.")
     return 0
 

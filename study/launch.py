@@ -7,26 +7,31 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from study.settings.doors import at_door, refused
 
-from study.launching import launch
-from study.launching.options import LaunchOptions, add_launch_arguments
-from study.launching.replicates import design_sizes, power_text
-from study.launching.runs import open_study
-from study.launching.study_launch import StudyLaunch
-from study.settings.faults import StudyError
-from study.store import StoreError
+if TYPE_CHECKING:
+    from study.launching.study_launch import StudyLaunch
 
 
+@at_door
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 all done, 1 something failed or was stopped, 2 wrong request."""
+    """Exit code: 0 all cells stored, 1 something failed or was stopped, 2 wrong request."""
+    from study.launching import launch
+    from study.launching.options import LaunchOptions
+    from study.launching.runs import open_study
+    from study.launching.study_launch import StudyLaunch
+    from study.launching.view import Output
+    from study.settings.faults import StudyError
+    from study.store import StoreError
+
     options = _parser().parse_intermixed_args(arguments)
     try:
         how = LaunchOptions(options.serial, options.address, options.retry_failed)
         if options.dry_run or options.calibrate:
             study, run_dir = open_study(options.study, Path(options.runs), options.overrides)
-            console = Console(file=sys.stdout)
+            console = Output(file=sys.stdout)
             planned = StudyLaunch(study, run_dir, how, console, source=options.study)
             planned.show(calibrated=options.calibrate)
             console.print(_power(planned), soft_wrap=True, highlight=False)
@@ -38,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             overrides=options.overrides,
         ).code
     except (StudyError, StoreError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
-        return 2
+        return refused(error)
 
 
 def _power(planned: StudyLaunch) -> str:
     """What the replicates of a study can find, which is told before it is paid for."""
     from analysis.statistics.design_power import FAMILY, design_power
+    from study.launching.replicates import design_sizes, power_text
 
     family = len(planned.study.analysis.primary or ()) or FAMILY
     power = design_power(design_sizes(planned.cells), family=family)
@@ -52,6 +57,8 @@ def _power(planned: StudyLaunch) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from study.launching.options import add_launch_arguments
+
     parser = argparse.ArgumentParser(
         prog="python -m study.launch",
         description="Train and measure every cell of a study that has no rows yet.",

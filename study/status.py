@@ -8,23 +8,28 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.live import Live
+from study.settings.doors import at_door, refused
+from study.settings.faults import Fault, StudyError
 
-from study.launching.runs import open_study
-from study.launching.status import StudyStatus
-from study.search.runs import open_search
-from study.search.status import SearchStatus
-from study.settings.faults import StudyError
-from study.store import RunPaths, StoreError
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from study.launching.status import StudyStatus
+    from study.search.status import SearchStatus
 
 PAUSE = 2.0
 """Seconds between two looks of --watch."""
 
 
+@at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
+    from rich.console import Console
+
+    from study.store import StoreError
+
     options = _parser().parse_args(arguments)
     console = Console()
     try:
@@ -37,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(status.tables())
         return 1 if status.failed else 0
     except (StudyError, StoreError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
-        return 2
+        return refused(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +61,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _status(run: str) -> StudyStatus | SearchStatus:
-    """What looks at a run: a search has a journal."""
+    """What looks at a run: a search has a journal.
+
+    Raises StudyError for what is no folder of a run.
+    """
+    from study.launching.runs import open_study
+    from study.launching.status import StudyStatus
+    from study.search.runs import open_search
+    from study.search.status import SearchStatus
+    from study.store import RunPaths
+
+    if not Path(run).is_dir():
+        what = "is a file" if Path(run).exists() else "does not exist"
+        fix = "Give the folder of a run: the study `NAME` lies in runs/NAME once it is launched"
+        raise StudyError([Fault("", what, fix)], source=run)
     if RunPaths(Path(run)).journal.exists():
         return SearchStatus(*open_search(run, Path()))
     return StudyStatus(*open_study(run, Path()))
@@ -65,6 +82,8 @@ def _status(run: str) -> StudyStatus | SearchStatus:
 
 def _follow(status: StudyStatus | SearchStatus, console: Console) -> None:
     """Show a run until nothing is left that could change."""
+    from rich.live import Live
+
     with Live(console=console, refresh_per_second=1) as live:
         while status.goes_on:
             live.update(status.live())

@@ -7,32 +7,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from study.launching.options import LaunchOptions, add_launch_arguments
-from study.search.launcher import SearchLaunch
-from study.search.runs import open_search
-from study.settings.faults import StudyError
-from study.store import StoreError
+from study.settings.doors import at_door, refused
 
 
+@at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 search and confirmation complete, 1 incomplete, 2 wrong request."""
+    from study.launching.options import LaunchOptions
+    from study.launching.view import Output
+    from study.search.launcher import SearchLaunch
+    from study.search.runs import open_search
+    from study.settings.faults import StudyError
+    from study.store import StoreError
+
     options = _parser().parse_intermixed_args(arguments)
     try:
         search, run_dir = open_search(options.search, Path(options.runs), options.overrides)
         how = LaunchOptions(options.serial, options.address, options.retry_failed)
-        launch = SearchLaunch(search, run_dir, how, Console(file=sys.stdout))
+        launch = SearchLaunch(search, run_dir, how, Output(file=sys.stdout))
         if not options.dry_run:
             return launch.run()
         launch.show()
     except (StudyError, StoreError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
-        return 2
+        return refused(error)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    from study.launching.options import add_launch_arguments
+
     parser = argparse.ArgumentParser(
         prog="python -m study.tune",
         description="Search for settings with Optuna; each trial is a training with stored rows.",

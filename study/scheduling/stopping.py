@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: trainings are asked to save, then the launch ends."""
+"""Ctrl-C, SIGTERM and SIGHUP: trainings are asked to save, then the launch ends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ NOTICE = 10.0
 """Seconds that the scheduler has for noticing that all workers have ended."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, the end of an allocation, and the end of the terminal."""
+
+
 class Stopped(BaseException):
-    """The user asked the launch to end (Ctrl-C or SIGTERM)."""
+    """The user asked the launch to end, by one of `SIGNALS`."""
 
 
 class Stopping:
@@ -38,11 +42,13 @@ class Stopping:
     def waits(self) -> Iterator[None]:
         """Take signals for requests while the block runs.
 
-        Ends in Stopped if there was one. Nest it where a library sets handlers too.
+        Ends in Stopped if there was one. Nest it where a library sets handlers too. A SIGHUP that
+        is ignored stays so: `nohup` asked for that.
         """
         before = {
             number: signal.signal(number, self._signalled)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
         }
         try:
             yield

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all.
 
-A temporary file is written and synchronized, then renamed, and its folder synchronized.
+A temporary file is written and synchronized, then renamed, and its folder synchronized. File
+systems without hard links, or that cannot synchronize a folder, do as well.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -12,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""Numbers of the errors of what a file system cannot do, whatever room it has."""
 
 
 @contextmanager
@@ -48,16 +53,35 @@ def create(path: Path, content: bytes) -> None:
     try:
         temporary.write_bytes(content)
         _sync(temporary)
-        os.link(temporary, path)  # unlike rename, fails where the name is taken
+        give_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
 
 
+def give_name(temporary: Path, path: Path) -> None:
+    """Let a whole file appear under a name; `temporary` may be left.
+
+    Raises FileExistsError where the name is taken, as a rename does not. Without hard links the
+    name is taken by an empty file first, which counts as damaged should this process end there.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary.replace(path)
+
+
 def _sync(path: Path) -> None:
+    """Bring a file or a folder to the disk, as far as its file system can."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
     finally:
         os.close(handle)
 

@@ -1,7 +1,7 @@
 """Who works on a training: leases, as files in the run directory.
 
 They need no locks of the file system, which on shared disks are not to be trusted. A lease is
-created exclusively (by a hard link) and renewed by its owner's heartbeat. It is taken over when its
+created exclusively and renewed by its owner's heartbeat. It is taken over when its
 process is known to be dead, or its heartbeat has stood still for `STALE` seconds *on the observer's
 clock*, so that the clocks of several machines need not agree. Should two owners ever hold one
 lease, the store still keeps one set of rows: leases save work, the store keeps results right.
@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 
-from study.store.atomic import create, write_atomically
+from study.store.atomic import create, give_name, write_atomically
 
 BEAT = 2.0
 STALE = 120.0
@@ -161,7 +161,7 @@ class Leases:
         if taken is not None and taken.owner != owner:
             # Somebody else has taken it over in between: give it back.
             with suppress(FileExistsError):  # its owner has renewed it already
-                os.link(aside, self._path(training))
+                give_name(aside, self._path(training))
         aside.unlink(missing_ok=True)
 
     @contextmanager

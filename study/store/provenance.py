@@ -112,6 +112,14 @@ def _processor() -> str:
     )
 
 
+def _user() -> str:
+    """Who this is: by number where no name is known, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def launch_record() -> dict[str, Any]:
     """Everything about a launch.
 
@@ -121,7 +129,7 @@ def launch_record() -> dict[str, Any]:
         "started_at": now(),
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
         "folder": str(Path.cwd()),
-        "user": getpass.getuser(),
+        "user": _user(),
         **git_state(),
         "versions": versions(),
         "hardware": hardware(),
