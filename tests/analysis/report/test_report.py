@@ -327,13 +327,13 @@ def test_wrong_requests_end_with_2_and_one_line(
     assert "Traceback" not in error
 
 
-def test_a_folder_that_cannot_be_written_ends_with_1(
+def test_a_folder_that_cannot_be_written_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "rows.parquet"
     rows_of_a_study(2).write_parquet(source)
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    assert main([str(source), "--permutations", "50", "--out", str(tmp_path / "file")]) == 1
+    assert main([str(source), "--permutations", "50", "--out", str(tmp_path / "file")]) == 2
     assert "cannot write the report there" in capsys.readouterr().err
 
 
