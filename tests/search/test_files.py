@@ -63,8 +63,8 @@ def schedule(**families: Any) -> dict[str, Any]:
         (hunt(trials=0), "search.trials", "0"),
         (hunt(trails=3), "search.trails", "Did you mean `trials`"),
         (hunt(sampler="tpee"), "search.sampler", "'tpee'"),
-        (hunt(confirm=3), "search.confirm", "4 to 10"),
-        (hunt(confirm=11), "search.confirm", "4 to 10"),
+        (hunt(confirm=5), "search.confirm", "6 to 20"),
+        (hunt(confirm=21), "search.confirm", "6 to 20"),
         (
             hunt(pruning="median", objective=dict.fromkeys(["nc1_ratio", "val_loss"], "minimize")),
             "search.pruning",
@@ -117,12 +117,12 @@ def schedule(**families: Any) -> dict[str, Any]:
             "rules[0]",
         ),
         (
-            {**hunt(confirm=4), "train": {"epochs": 2, "init_seed": 7}},
+            {**hunt(confirm=6), "train": {"epochs": 2, "init_seed": 7}},
             "train.init_seed",
             "fresh seeds",
         ),
         (
-            {**hunt(confirm=4), "grid": {"train.shuffle_seed": [7]}},
+            {**hunt(confirm=6), "grid": {"train.shuffle_seed": [7]}},
             "train.shuffle_seed",
             "fresh seeds",
         ),

@@ -276,7 +276,7 @@ def test_a_journal_cut_by_a_kill_is_mended(
 )
 def test_a_changed_search_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     searcher_of(search_of(hunt()), tmp_path)
-    searcher_of(search_of(hunt(trials=50, confirm=4)), tmp_path)
+    searcher_of(search_of(hunt(trials=50, confirm=6)), tmp_path)
     with pytest.raises(StudyError, match="was changed since") as caught:
         searcher_of(search_of(hunt(**changes)), tmp_path)
     assert [fault.path for fault in caught.value.faults] == [said]

@@ -20,7 +20,7 @@ from analysis.findings.tuning import comparison_table, confirmed
 from analysis.reading.load import load
 from analysis.reading.search import describe
 from analysis.reading.search_record import Confirmation, Objective, SearchRecord
-from analysis.reading.table import AnalysisError, Choices, Metric
+from analysis.reading.table import AnalysisError, Choices, Metric, Roles
 from analysis.report.page import build_report
 from analysis.report.summary import summarise
 from analysis.statistics.paired import mean_difference
@@ -66,6 +66,7 @@ def rows(
 
 
 HEAVY = Metric("nc1_ratio", "NC1", "lower", heavy_tailed=True)
+ROLES = Roles("val_loss", {"val_loss": "lower"}, {}, (), (), "training")
 TRIALS = pl.DataFrame(
     {"trial": [3], "state": ["complete"], "nc1_ratio": [0.1], "holds": [True], "settings": ["lr 1"]}
 )
@@ -132,12 +133,12 @@ def test_a_winner_that_later_trials_surpassed_is_not_called_confirmed() -> None:
     line = confirmed(replace(record(6, 6), best=(7,)), rows(VALUES), HEAVY)
     assert line is not None and line.beats is True and line.stands is False
     frames = {"trials": TRIALS, "confirmation": comparison_table(line)}
-    (_, paragraph) = summarise(frames, "val_loss", [])
+    (_, paragraph) = summarise(frames, ROLES)
     assert (
         paragraph.title == "Not confirmed" and "Later trials surpassed this one" in paragraph.text
     )
     frames["confirmation"] = comparison_table(replace(line, stands=True))
-    assert summarise(frames, "val_loss", [])[1].title == "Confirmed"
+    assert summarise(frames, ROLES)[1].title == "Confirmed"
 
 
 def test_a_worse_winner_does_not_beat_the_default() -> None:
@@ -179,9 +180,9 @@ def test_settings_read_in_a_line() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of twelve trials, confirmed on four seeds."""
+    """A search of twelve trials, confirmed on six seeds."""
     folder = tmp_path_factory.mktemp("report")
-    assert tune(folder, hunt(trials=12, confirm=4, constraints=["train_accuracy >= 0.3"])) == 0
+    assert tune(folder, hunt(trials=12, confirm=6, constraints=["train_accuracy >= 0.3"])) == 0
     return folder / "runs" / "hunt"
 
 
@@ -211,7 +212,7 @@ def test_the_page_compares_what_the_store_holds(run: Path) -> None:
         }
         for column in ("nc1_ratio", "train_accuracy")
     )
-    places = [n for n in range(4) if min(sound["tuned"][n], sound["default"][n]) >= 0.3]
+    places = [n for n in range(6) if min(sound["tuned"][n], sound["default"][n]) >= 0.3]
     assert line["n"] == len(places) >= 2
     reference = mean_difference(
         [math.log(values["tuned"][n]) - math.log(values["default"][n]) for n in places]
