@@ -64,6 +64,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_verified(folder: Path, name: str) -> bytes | None:
+    """The bytes of one file of an entry; None where they are not those that were written."""
+    try:
+        content = (folder / name).read_bytes()
+        expected = _read_manifest(folder / _MANIFEST)["digests"].get(name)
+    except (OSError, _CorruptError):
+        return None  # whoever opens the entry repairs it
+    return content if hashlib.sha256(content).hexdigest() == expected else None
+
+
 def cached(cache: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
     """The entry `key`, built by `build` if it is missing or damaged.
 
@@ -74,7 +84,7 @@ def cached(cache: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> En
     """
     folder = cache / key
     while True:
-        if folder.is_dir():
+        if folder.exists():
             try:
                 return _verified(folder)
             except _CorruptError as fault:
@@ -84,7 +94,10 @@ def cached(cache: Path, key: str, build: Callable[[Path], dict[str, Any]]) -> En
 
 
 def notes_of_entries(cache: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Folder and notes of all entries, newest first, without checking their files."""
+    """Folder and notes of all entries, newest first.
+
+    Their files are not checked: `read_verified` reads them.
+    """
     entries = []
     for path in cache.glob(f"[!.]*/{_MANIFEST}"):
         try:
@@ -114,9 +127,18 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
     except (OSError, ValueError) as fault:
         raise _CorruptError(f"{path.name}: {fault}") from fault
-    if not isinstance(manifest, dict) or set(manifest) != {"notes", "digests"}:
+    # Entries of earlier versions have no seal.
+    if not isinstance(manifest, dict) or set(manifest) | {"seal"} != {"notes", "digests", "seal"}:
         raise _CorruptError(f"{path.name} has other contents than a manifest")
+    if "seal" in manifest and manifest["seal"] != _seal(manifest["notes"], manifest["digests"]):
+        raise _CorruptError(f"{path.name} does not have the content it was written with")
+    if not isinstance(manifest["digests"], dict):
+        raise _CorruptError(f"{path.name} names no files")
     return manifest
+
+
+def _seal(notes: Any, digests: Any) -> str:
+    return digest(json.dumps([notes, digests], sort_keys=True))
 
 
 def _publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
@@ -126,7 +148,8 @@ def _publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
     try:
         notes = build(own)
         digests = {path.name: file_digest(path) for path in sorted(own.iterdir())}
-        (own / _MANIFEST).write_text(json.dumps({"notes": notes, "digests": digests}))
+        manifest = {"notes": notes, "digests": digests, "seal": _seal(notes, digests)}
+        (own / _MANIFEST).write_text(json.dumps(manifest))
         for path in own.iterdir():
             _sync(path)
         own.chmod(0o755)  # mkdtemp makes it private; others who share the cache read it
@@ -146,7 +169,7 @@ def _discard(folder: Path) -> None:
     """
     aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
     try:
-        folder.rename(aside)
+        folder.rename(aside / "entry")
     except FileNotFoundError:
         _log.info("%s was removed by another process", folder)
     finally:

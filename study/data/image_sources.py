@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from study.data.base import DataError, Ints
 from study.data.cache import cached, digest
@@ -133,11 +135,22 @@ def _column(
     raise DataError(f"{setting}: {name} has no column {names}; its columns: {', '.join(features)}")
 
 
+def _pixels(value: Any) -> npt.NDArray[Any]:
+    """Pixels of a table's value: an image, an array, or the bytes of an image file."""
+    encoded = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(encoded, bytes):
+        return np.asarray(value)
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return np.asarray(picture)
+
+
 def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Ints]:
     images: list[Pixels] = []
     labels: list[int] = []
     for row in table.select_columns([image, label]):
-        pixels = np.asarray(row[image])
+        pixels = _pixels(row[image])
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
             raise DataError(
                 f"data.source: column {image!r} of {name} holds {pixels.dtype} {pixels.shape}, "

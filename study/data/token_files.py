@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from study.data.base import DataError, Ints
-from study.data.cache import cached, digest, notes_of_entries
+from study.data.cache import cached, digest, notes_of_entries, read_verified
 from study.data.config import Corpus
 from study.data.corpus import Documents, open_corpus, split_at_end
 from study.data.tokenizing import Characters, Tokenizer, load_subwords, train_byte_pairs
@@ -109,15 +110,19 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
 def token_counts(config: Corpus, base: Path, cache: Path) -> tuple[Ints, Ints] | None:
     """(V,) counts of the tokens in training and validation text.
 
-    They are those last built from these settings; None if never.
+    They are those last built from these settings; None if never, or if they were damaged since.
 
     Neither the source nor the tokenizer is read, so the answer is instant and may be of an older
     content.
     """
     request = _request(config, base)
     for folder, notes in notes_of_entries(cache):
-        if notes.get("request") == request:
-            return np.load(folder / "train_counts.npy"), np.load(folder / "val_counts.npy")
+        if isinstance(notes, dict) and notes.get("request") == request:
+            train, val = (
+                read_verified(folder, f"{split}_counts.npy") for split in ("train", "val")
+            )
+            if train is not None and val is not None:
+                return np.load(BytesIO(train)), np.load(BytesIO(val))
     return None
 
 
