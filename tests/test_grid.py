@@ -12,6 +12,7 @@ from pydantic import Field
 from study.config import COLUMNS, study_from
 from study.data import Estimate
 from study.grid import Cell, cost, expand, plan, trainings
+from study.models.transformer_config import GPTNeoModel
 from study.settings.base import Settings
 from study.settings.schema import plain
 
@@ -32,12 +33,16 @@ def cells(**changes: Any) -> tuple[Cell, ...]:
     return expand(study_from(content, folder=Path("/nowhere"), source="test"))
 
 
+def gpt(cell: Cell) -> GPTNeoModel:
+    """The settings of a cell's model."""
+    assert isinstance(cell.config.model, GPTNeoModel)
+    return cell.config.model
+
+
 def test_grid_is_the_product_of_its_axes_in_order() -> None:
     grid_cells = cells(grid={"width": [32, 64], "epochs": [1, 2, 3], "seed": [0, 1]})
     assert len(grid_cells) == 12
-    assert [(c.config.model.width, c.config.train.epochs, c.config.seed) for c in grid_cells][
-        :3
-    ] == [
+    assert [(gpt(c).width, c.config.train.epochs, c.config.seed) for c in grid_cells[:3]] == [
         (32, 1, 0),
         (32, 1, 1),
         (32, 2, 0),
@@ -51,7 +56,7 @@ def test_grids_unite_without_duplicates() -> None:
             {"width": [64], "depth": [1, 2], "epochs": [1]},
         ]
     )
-    assert sorted((c.config.model.width, c.config.model.depth) for c in grid_cells) == [
+    assert sorted((gpt(c).width, gpt(c).depth) for c in grid_cells) == [
         (32, 1),
         (64, 1),
         (64, 2),

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psutil
 import torch
@@ -275,7 +276,7 @@ def against_decision_products() -> None:
         compare(
             name,
             products,
-            lambda c=centre: c.agreement(features, labels, weight),
+            partial(centre.agreement, features, labels, weight),
             5,
             "ours / baseline <= 1.3",
         )

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy
@@ -79,7 +80,7 @@ def main() -> None:
     )
     covariates = rng.standard_normal((ROWS, 4))
     cells = np.repeat(np.arange(ROWS // 10), 10)
-    designs: dict[str, dict[str, np.ndarray]] = {
+    designs: dict[str, dict[str, Any]] = {
         "free": {},
         "Freedman-Lane, four covariates": {"covariates": covariates},
         "within cells of ten": {"within": cells},

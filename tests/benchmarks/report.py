@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -59,7 +60,7 @@ def write_rows(path: Path) -> int:
         for epoch in range(CHECKPOINTS):
             for precision, bits in BITS.items():
                 values = own + 0.1 * rng.standard_normal(len(names))
-                row = {
+                row: dict[str, Any] = {
                     "training": f"t{number:05}",
                     **axes,
                     "weight_decay": (0.0, 0.1)[number % 2],

@@ -21,6 +21,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import yaml
@@ -131,8 +132,7 @@ def drive(trials: int) -> None:
                 flush=True,
             )
 
-    Backlog.ended = counting  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder:
+    with patch.object(Backlog, "ended", counting), tempfile.TemporaryDirectory() as folder:
         launch([write_study(folder, trials), "--runs", folder])
 
 

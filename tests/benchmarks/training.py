@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     return {"seconds": seconds, "loss": loss, "gib": peak}
 
 
-def hugging_face(tokens, classes, weights):  # type: ignore[no-untyped-def]
+def hugging_face(tokens, classes, weights):
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -78,7 +78,7 @@ def hugging_face(tokens, classes, weights):  # type: ignore[no-untyped-def]
     return losses[0], times
 
 
-def ours(tokens, classes, weights):  # type: ignore[no-untyped-def]
+def ours(tokens, classes, weights):
     """The training loop itself, on a split of these tokens; a step ends where the next batch is asked for."""
     import numpy as np
     import torch
@@ -97,7 +97,7 @@ def ours(tokens, classes, weights):  # type: ignore[no-untyped-def]
         def samples(self) -> int:
             return len(tokens) * TOKENS
 
-        def batch(self, rows):  # type: ignore[no-untyped-def]
+        def batch(self, rows):
             times.append(time.perf_counter())
             chosen = tokens[torch.from_numpy(np.asarray(rows))]
             return chosen[:, :-1], chosen[:, 1:]

@@ -186,7 +186,7 @@ def test_imbalance_reaches_training_but_not_validation(tmp_path: Path) -> None:
 
 
 def test_estimate_of_balanced_windows(tmp_path: Path) -> None:
-    settings = {"quota": 30, "context": 8, "imbalance_ratio": 3}
+    settings: dict[str, Any] = {"quota": 30, "context": 8, "imbalance_ratio": 3}
     data = load(tmp_path, **settings)
     size = estimate(
         BalancedData(source="text.txt", **settings), base=tmp_path, cache=tmp_path / "cache"

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,11 @@ def _build_slowly(folder: Path) -> dict[str, int]:
     return {"builder": os.getpid()}
 
 
-def _open_entry(cache: Path, start: float, queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _note(name: str, folder: Path) -> dict[str, str]:
+    return {"name": name}
+
+
+def _open_entry(cache: Path, start: float, queue: multiprocessing.Queue) -> None:
     time.sleep(max(0.0, start - time.time()))
     entry = cached(cache, "key", _build_slowly)
     queue.put(
@@ -129,7 +134,7 @@ def test_a_failing_build_leaves_nothing_and_its_error_arrives(tmp_path: Path) ->
 
 def test_notes_of_entries_lists_newest_first_and_skips_damage(tmp_path: Path) -> None:
     for number, name in enumerate(["old", "new", "damaged"]):
-        cached(tmp_path, name, lambda folder, name=name: {"name": name})
+        cached(tmp_path, name, partial(_note, name))
         os.utime(tmp_path / name / "manifest.json", (number, number))
     (tmp_path / "damaged" / "manifest.json").write_text("{")
     assert [notes["name"] for _, notes in notes_of_entries(tmp_path)] == ["new", "old"]

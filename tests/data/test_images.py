@@ -12,7 +12,7 @@ import io
 import pickle
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import numpy as np
@@ -79,9 +79,9 @@ def write_idx(
 class Python2Pickler(pickle._Pickler):
     """Writes bytes as Python 2 wrote its strings, which is what CIFAR's files hold."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
-    def save_string(self, value: bytes) -> None:
+    def save_string(self: Any, value: bytes) -> None:
         self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
         self.memoize(value)
 
@@ -102,9 +102,8 @@ def old_array(values: np.ndarray) -> Any:
 
     class Old:
         def __reduce__(self) -> Any:
-            reconstruct, *_ = values.__reduce__()
             return (
-                reconstruct,
+                values.__reduce__()[0],
                 (np.ndarray, (0,), b"b"),
                 (1, values.shape, values.dtype, False, values.tobytes()),
             )
@@ -278,8 +277,8 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
         (1, 6, 7),
         list("abcdefghij"),
     )
-    for split, name in ((data.train, "train"), (data.val, "test")):
-        inputs, targets = everything(split)
+    for part, name in ((data.train, "train"), (data.val, "test")):
+        inputs, targets = everything(part)
         np.testing.assert_allclose(
             inputs, standardised(stored[name][0], stored["train"][0]), atol=1e-5
         )
@@ -379,7 +378,7 @@ def test_label_noise_changes_the_share_asked_for_and_no_image(tmp_path: Path) ->
 
 
 def test_estimate_of_images(tmp_path: Path) -> None:
-    settings = {"quota": 50, "imbalance_ratio": 5}
+    settings: dict[str, Any] = {"quota": 50, "imbalance_ratio": 5}
     size = estimate(ImagesData(**settings), base=tmp_path, cache=tmp_path)
     data = load(tmp_path, **settings)
     assert size is not None

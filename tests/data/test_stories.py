@@ -267,7 +267,7 @@ def test_data_set_of_stories(tmp_path: Path) -> None:
 
 
 def test_estimate_of_determined_samples_is_the_expectation(tmp_path: Path) -> None:
-    settings = {"train_tokens": 64 * 3000, "predict": "determined"}
+    settings: dict[str, Any] = {"train_tokens": 64 * 3000, "predict": "determined"}
     size = estimate(StoriesData(**settings), base=tmp_path, cache=tmp_path)
     assert size is not None
     assert size.train_samples == pytest.approx(load(tmp_path, **settings).train.samples, rel=0.02)

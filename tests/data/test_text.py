@@ -135,7 +135,12 @@ def test_trained_byte_pairs_are_of_the_training_split_reversible_and_determinist
     tmp_path: Path,
 ) -> None:
     (tmp_path / "text.txt").write_text(TEXT + "zyzzyva quizzify " * 20)
-    settings = {"source": "text.txt", "tokenizer": "bpe:300", "context": 8, "val_fraction": 0.1}
+    settings: dict[str, Any] = {
+        "source": "text.txt",
+        "tokenizer": "bpe:300",
+        "context": 8,
+        "val_fraction": 0.1,
+    }
     first = load(tmp_path, **settings)
     second = load_data(TextData(**settings), base=tmp_path, cache=tmp_path / "other")
     assert first.fingerprint == second.fingerprint
@@ -352,7 +357,7 @@ def test_one_play_is_selected_by_its_title(tmp_path: Path) -> None:
         tmp_path, source=str(SHARED / "shakespeare.txt"), select="julius caesar", context=64
     )
     assert text[start:end].startswith(decoded(data, "train"))
-    total = int(data.facts["train_tokens_in_corpus"]) + int(data.facts["val_tokens_in_corpus"])  # type: ignore[arg-type]
+    total = int(data.facts["train_tokens_in_corpus"]) + int(data.facts["val_tokens_in_corpus"])
     assert total == end - start
     with pytest.raises(DataError, match="did you mean 'Othello'"):
         load(tmp_path, source=str(SHARED / "shakespeare.txt"), select="Otello")
@@ -368,7 +373,7 @@ def test_shakespeare_in_gpt2_tokens_has_the_published_vocabulary(tmp_path: Path)
     )
     # Counted by whoever wrote the README beside the file: 1,532,573 tokens of the undivided text,
     # 19,075 distinct.
-    total = int(data.facts["train_tokens_in_corpus"]) + int(data.facts["val_tokens_in_corpus"])  # type: ignore[arg-type]
+    total = int(data.facts["train_tokens_in_corpus"]) + int(data.facts["val_tokens_in_corpus"])
     assert abs(total - 1_532_573) <= 4
     assert abs(data.classes - 19_075) <= 1
     assert sum((data.class_counts >= 100).tolist()) < 1_515

@@ -47,7 +47,8 @@ def _cov(values: Array) -> float:
 
 
 def _frame(classes: int) -> Array:
-    return (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
+    frame: Array = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
+    return frame
 
 
 def _etf_error(vectors: Array) -> float:
@@ -173,9 +174,10 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
     out["nc3_distance"] = np.linalg.norm(
         w / np.linalg.norm(w, axis=1, keepdims=True) - u, axis=1
     ).mean()
-    out["nc3_frobenius"] = np.linalg.norm(w / np.linalg.norm(w) - m / np.linalg.norm(m))
+    out["nc3_frobenius"] = float(np.linalg.norm(w / np.linalg.norm(w) - m / np.linalg.norm(m)))
     product = w @ m.T
-    out["nc3_dual_error"] = np.linalg.norm(product / np.linalg.norm(product) - _frame(classes))
+    error = product / np.linalg.norm(product) - _frame(classes)
+    out["nc3_dual_error"] = float(np.linalg.norm(error))
     return {name: float(value) for name, value in out.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import reduce
 from operator import add
+from typing import Any
 
 import metrics_brute_force as brute
 import numpy as np
@@ -215,8 +216,9 @@ def test_what_cannot_be_decided_has_a_reason() -> None:
 def test_bad_requests() -> None:
     means, features, labels = drawn(4, 3, seed=17), drawn(5, 3, seed=18), labels_for(5, 4)
     centre = NearestCentre(moments_with(means))
+    misspelt: Any = "fais"
     with pytest.raises(MomentsError, match="unknown engine 'fais': known are"):
-        NearestCentre(moments_with(means), engine="fais")
+        NearestCentre(moments_with(means), engine=misspelt)
     with pytest.raises(MomentsError, match="weight must be"):
         centre.agreement(features, labels, means[:3])
     with pytest.raises(MomentsError, match=r"bias must have shape \(4,\), got \(3,\)"):

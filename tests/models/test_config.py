@@ -70,7 +70,10 @@ def test_pretrained_models_are_counted_from_the_headers_of_their_files(tmp_path:
         (lambda: NanoGPTModel(width=30, depth=1, heads=4), "width 30 is not a multiple of heads 4"),
         (lambda: GPTNeoModel(width=0, depth=1), "greater than or equal to 1"),
         (lambda: GPTNeoModel(width=True, depth=1), "valid integer"),
-        (lambda: NanoGPTModel(width=32, depth=1, init="xavier"), "kaiming"),
+        (
+            lambda: NanoGPTModel.model_validate({"width": 32, "depth": 1, "init": "xavier"}),
+            "kaiming",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_with_a_reason(make, words: str) -> None:

@@ -11,6 +11,7 @@ from places import SEARCH_SPACES
 from study.config import load_study
 from study.grid import expand, trainings
 from study.models import parameter_count
+from study.models.transformer_config import GPTNeoModel
 from study.precision import parse_precision
 from study.settings.yaml_files import read_extended
 
@@ -52,10 +53,9 @@ def test_the_grid_of_linguistic_collapse() -> None:
     assert recipes == {(1, 5e-4): 30, (3, 5e-4): 30, (10, 5e-4): 30, (1, 0.1): 30, (10, 0.1): 30}
     for cell in cells:
         model, train = cell.config.model, cell.config.train
-        assert (
-            train.batch_size
-            == TABLE_3[model.depth][(64, 128, 256, 512, 768, 1024).index(model.width)]
-        )
+        assert isinstance(model, GPTNeoModel)
+        column = (64, 128, 256, 512, 768, 1024).index(model.width)
+        assert train.batch_size == TABLE_3[model.depth][column]
         assert (train.schedule.kind, train.schedule.warmup, train.precision) == (
             "linear",
             0.0,
@@ -72,6 +72,8 @@ def test_the_seeds_of_table_1() -> None:
     assert len(cells) == 21
     assert {cell.config.train.init_seed for cell in cells} == {0}
     assert sorted(cell.config.train.shuffle_seed for cell in cells) == list(range(21))
-    (only,) = {(c.config.model.width, c.config.model.depth, c.config.train.epochs) for c in cells}
-    assert only == (768, 2, 1)
+    (model,) = {c.config.model for c in cells}
+    assert isinstance(model, GPTNeoModel)
+    assert (model.width, model.depth) == (768, 2)
+    assert {c.config.train.epochs for c in cells} == {1}
     assert {(c.config.train.weight_decay, c.config.train.batch_size) for c in cells} == {(5e-4, 16)}

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from study.models import GPTNeoModel, NanoGPTModel, build_model, save_checkpoint
 from study.models.base import FeatureModel
+from study.models.transformer import Block
 from study.training.losses import Loss, head_loss
 
 CLASSES = 503
@@ -177,7 +178,8 @@ def test_initialisation_is_seeded_and_leaves_the_global_generator_alone() -> Non
 )
 def test_initialisation_has_the_stated_spread(config, stds: dict[str, float]) -> None:
     model = build_model(config, classes=300, context=64, seed=0)
-    block = model.blocks[0]
+    block = model.get_submodule("blocks.0")
+    assert isinstance(block, Block)
     matrices = {
         "qkv": block.attention.qkv,
         "out": block.attention.out,
@@ -198,7 +200,7 @@ def test_features_head_and_layers_are_what_forward_uses() -> None:
         layer.register_forward_hook(lambda _m, _i, output, name=name: seen.update({name: output}))
     features = model.features(x)
     assert list(seen) == ["block1", "block2", "block3"]
-    assert torch.equal(model.norm(seen["block3"]), features)
+    assert torch.equal(model.get_submodule("norm")(seen["block3"]), features)
     assert torch.equal(F.linear(features, model.head.weight), model(x))
     assert model.tied
     assert model.head.weight is model.embedding.weight

@@ -82,17 +82,17 @@ def test_collapse_is_reached(
 
 
 def test_squared_error_reaches_the_known_minimum(tmp_path: Any) -> None:
-    """
+    """The singular values sqrt(n) of Y shrink by N decay at the minimum.
 
-    W H - Y||^2 / 2N|The singular values sqrt(n) of Y shrink by N decay at the minimum.|min ||W H -
-    Y||^2 / 2N + decay (||W||^2 + ||H||^2) / 2 has ||W||^2 = ||H||^2 = their sum (the nuclear norm;
-    Zhou et al. 2022b, theorem 3.1). 2022b, theorem 3.1).
+    min ||W H - Y||^2 / 2N + decay (||W||^2 + ||H||^2) / 2 has ||W||^2 = ||H||^2 = their sum (the
+    nuclear norm; Zhou et al. 2022b, theorem 3.1).
     """
     model, _ = descend(tmp_path, BALANCED, {"bias": False}, "mse")
     shrunk = N_PER_CLASS**0.5 - C * N_PER_CLASS * DECAY
     assert model.head.weight.square().sum().item() == pytest.approx(C * shrunk, rel=1e-4)
-    assert model.table.weight.square().sum().item() == pytest.approx(C * shrunk, rel=1e-4)
-    products = model.table.weight @ model.head.weight.T
+    table = model.get_parameter("table.weight")
+    assert table.square().sum().item() == pytest.approx(C * shrunk, rel=1e-4)
+    products = table @ model.head.weight.T
     own = products[torch.arange(C * N_PER_CLASS), torch.arange(C).repeat_interleave(N_PER_CLASS)]
     np.testing.assert_allclose(own.detach(), shrunk / N_PER_CLASS**0.5, rtol=1e-4)
 
@@ -156,7 +156,7 @@ def test_the_simplex_frame(classes: int, width: int) -> None:
 
 
 def test_a_fixed_head_stays_and_must_fit() -> None:
-    data = load_data(FreeData(classes=6, quota=3), base=None, cache=None)  # type: ignore[arg-type]
+    data = load_data(FreeData(classes=6, quota=3), base=None, cache=None)
     config = CellConfig.model_validate(
         {
             "data": {"kind": "free", "classes": 6, "quota": 3},
@@ -173,11 +173,11 @@ def test_a_fixed_head_stays_and_must_fit() -> None:
 
 def test_free_data_are_numbers_and_classes() -> None:
     config = FreeData(classes=4, quota=10, imbalance="exponential", imbalance_ratio=8)
-    data = load_data(config, base=None, cache=None)  # type: ignore[arg-type]
+    data = load_data(config, base=None, cache=None)
     assert data.class_counts.tolist() == [10, 5, 2, 1]  # 10 * 8^(-k/3): 10, 5, 2.5 (to even), 1.25
     inputs, targets = data.train.batch(np.array([0, 9, 10, 17]))
     assert (inputs.tolist(), targets.tolist()) == ([0, 9, 10, 17], [0, 0, 1, 3])
-    known = estimate(config, base=None, cache=None)  # type: ignore[arg-type]
+    known = estimate(config, base=None, cache=None)
     assert (
         (known.train_rows, known.classes, known.input_shape)
         == (18, 4, data.input_shape)

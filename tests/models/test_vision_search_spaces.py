@@ -11,9 +11,11 @@ from places import SEARCH_SPACES
 
 from study.config import load_study
 from study.data import load_data
+from study.data.config import ImagesData
 from study.grid import expand, trainings
 from study.measuring.collect import collect
 from study.models import parameter_count
+from study.models.vision_config import SimpleCNN
 from study.training.train import train
 
 
@@ -31,6 +33,7 @@ def test_the_grid_of_cifar_has_every_architecture() -> None:
     kinds = Counter(
         (c.config.model.kind, c.config.data.source, c.config.data.ood, c.config.train.optimizer)
         for c in cells
+        if isinstance(c.config.data, ImagesData)
     )
     each = 8 * 3  # precisions x seeds
     for source, ood in (("cifar10", "cifar100"), ("cifar100", "cifar10")):
@@ -49,6 +52,7 @@ def test_digits_hold_the_imbalance_that_is_asked_for(tmp_path: Path) -> None:
     configs = {cell.config.data.model_dump_json(): cell.config.data for cell in cells}
     assert len(configs) == 7
     for config in configs.values():
+        assert isinstance(config, ImagesData)
         counts = load_data(config, base=tmp_path, cache=tmp_path).class_counts
         assert counts[0] == 128
         assert counts[-1] == 128 // config.imbalance_ratio
@@ -65,7 +69,8 @@ def test_digits_collapse_in_the_terminal_phase(seed: int, tmp_path: Path) -> Non
     config = next(
         c.config
         for c in cells
-        if (c.config.model.width, c.config.precision, c.config.seed) == (32, "fp32", seed)
+        if isinstance(c.config.model, SimpleCNN)
+        and (c.config.model.width, c.config.precision, c.config.seed) == (32, "fp32", seed)
     )
     data = load_data(config.data, base=tmp_path, cache=tmp_path)
     measure, cpu = config.measure.model_copy(update={"layers": "last"}), torch.device("cpu")

@@ -138,7 +138,7 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolutions_equal_a_plain_reference(convolution: nn.Module, name: str) -> None:
     precision = parse_precision(name)
-    weight = weights(*convolution.weight.shape)
+    weight = weights(*convolution.get_parameter("weight").shape)
     convolution.weight = nn.Parameter(weight)
     row = weight[0].numel()
     if precision.group is not None and row % precision.group != 0:
@@ -148,7 +148,7 @@ def test_convolutions_equal_a_plain_reference(convolution: nn.Module, name: str)
             quantize(convolution, name)
         return
     expected = plain_rounding(weight.numpy(), precision.bits, precision.group, precision.symmetric)
-    mine = quantize(convolution, name).weight.detach().numpy()
+    mine = quantize(convolution, name).get_parameter("weight").detach().numpy()
     # numpy and torch divide alike, so the integers agree; the last multiplication may differ in the
     # last bit
     np.testing.assert_allclose(mine, expected, rtol=3e-7, atol=0)
@@ -161,11 +161,14 @@ def test_convolutions_with_one_scale_equal_a_plain_reference(
 ) -> None:
     """The whole kernel as one channel of the plain reference."""
     precision = parse_precision(name)
-    weight = weights(*convolution.weight.shape)
+    weight = weights(*convolution.get_parameter("weight").shape)
     convolution.weight = nn.Parameter(weight)
     expected = plain_rounding(weight.numpy()[None], precision.bits, None, precision.symmetric)[0]
     np.testing.assert_allclose(
-        quantize(convolution, name).weight.detach().numpy(), expected, rtol=3e-7, atol=0
+        quantize(convolution, name).get_parameter("weight").detach().numpy(),
+        expected,
+        rtol=3e-7,
+        atol=0,
     )
 
 
@@ -246,7 +249,7 @@ def plain_float_rounding(weight: np.ndarray, name: str) -> np.ndarray:
 def test_convolutions_in_float_formats_equal_a_plain_reference(
     convolution: nn.Module, name: str
 ) -> None:
-    weight = weights(*convolution.weight.shape)
+    weight = weights(*convolution.get_parameter("weight").shape)
     convolution.weight = nn.Parameter(weight)
     row = weight[0].numel()
     if name in MICROSCALING and row % MICROSCALING[name][3] != 0:
@@ -255,7 +258,7 @@ def test_convolutions_in_float_formats_equal_a_plain_reference(
         ):
             quantize(convolution, name)
         return
-    mine = quantize(convolution, name).weight.detach().numpy()
+    mine = quantize(convolution, name).get_parameter("weight").detach().numpy()
     np.testing.assert_allclose(mine, plain_float_rounding(weight.numpy(), name), rtol=3e-7, atol=0)
 
 
@@ -267,7 +270,7 @@ def test_convolutions_in_nf4_are_their_kernels_in_a_row(convolution: nn.Module) 
     """
     from torchao.quantization import to_nf4
 
-    weight = weights(*convolution.weight.shape)
+    weight = weights(*convolution.get_parameter("weight").shape)
     convolution.weight = nn.Parameter(weight)
     if weight.numel() % 64 != 0:
         with pytest.raises(
@@ -281,7 +284,10 @@ def test_convolutions_in_nf4_are_their_kernels_in_a_row(convolution: nn.Module) 
     ).get_original_weight()
     expected[weight.reshape(-1) == 0] = 0
     torch.testing.assert_close(
-        quantize(convolution, "nf4").weight.data.reshape(-1), expected, rtol=0, atol=0
+        quantize(convolution, "nf4").get_parameter("weight").data.reshape(-1),
+        expected,
+        rtol=0,
+        atol=0,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from study.metrics.table import METRICS
-from study.models.hub import HubModel
+from study.models.foreign import HubModel
 from study.precision import (
     PrecisionError,
     RelativeError,
@@ -129,7 +130,8 @@ def test_ties_stay_tied_and_the_lookup_is_the_dequantized_head(
     measured = quantize(language_model, name)
     assert measured.head.weight is measured.embedding.weight
     assert not torch.equal(measured.head.weight.float(), language_model.head.weight)
-    head = measured.head.packed.dequantize() if name in DYNAMIC else measured.head.weight
+    layer: Any = measured.head  # what it holds depends on the format
+    head = layer.packed.dequantize() if name in DYNAMIC else layer.weight
     assert torch.equal(measured.embedding(tokens), head[tokens])
     record = quantization_record(language_model, measured, parse_precision(name))
     assert record["tied_embedding_changed"] is True
@@ -214,14 +216,13 @@ def test_tied_embedding_of_the_record_follows_the_scope(language_model: Language
 
 
 def test_positions_are_told_by_attribute_and_by_name() -> None:
-    model = nn.ModuleDict(
-        {"wpe": nn.Embedding(8, 64), "table": nn.Embedding(8, 64), "wte": nn.Embedding(8, 64)}
-    )
+    table: Any = nn.Embedding(8, 64)
+    model = nn.ModuleDict({"wpe": nn.Embedding(8, 64), "table": table, "wte": nn.Embedding(8, 64)})
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == [
         "table.weight",
         "wte.weight",
     ]
-    model["table"].positional = True
+    table.positional = True
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["wte.weight"]
 
 
@@ -236,17 +237,18 @@ def test_tables_of_positions_stay(name: str) -> None:
 
 
 def test_an_embedding_that_may_hold_positions_asks_for_a_mark() -> None:
-    model = nn.ModuleDict({"pos_tags": nn.Embedding(8, 64), "wte": nn.Embedding(8, 64)})
+    tags: Any = nn.Embedding(8, 64)
+    model = nn.ModuleDict({"pos_tags": tags, "wte": nn.Embedding(8, 64)})
     with pytest.raises(
         PrecisionError, match=r"pos_tags \(Embedding, \(8, 64\)\) may be a table of positions"
     ):
         covered_weights(model, parse_precision("int4"))
-    model["pos_tags"].positional = False
+    tags.positional = False
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == [
         "pos_tags.weight",
         "wte.weight",
     ]
-    model["pos_tags"].positional = True
+    tags.positional = True
     assert [w.name for w in covered_weights(model, parse_precision("int4"))] == ["wte.weight"]
 
 
@@ -298,7 +300,7 @@ def test_layers_of_a_cast_round_the_exact_result_once(
     make, shape = LAYERS[kind]
     half = quantize(nn.Sequential(make(bias)), name)
     assert isinstance(half[0], (*HALF.values(), HalfTransposed))
-    x = torch.randn(shape).to(half[0].weight.dtype)
+    x = torch.randn(shape).to(half.get_parameter("0.weight").dtype)
     output = half(x)
     exact_layer = make(bias).double()
     exact_layer.load_state_dict(half[0].state_dict())
@@ -319,7 +321,7 @@ def test_rotary_angles_are_not_rounded(name: str) -> None:
 
     So the comparison is with the model in float64.
     """
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden_size": 64,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
@@ -364,11 +366,11 @@ def test_casts_convert_the_whole_model(name: str, dtype: torch.dtype) -> None:
 def test_a_checkpoint_that_overflows_is_named() -> None:
     model = nn.Sequential(nn.Linear(64, 64))
     with torch.no_grad():
-        model[0].weight[3, 5] = 1e6
+        model.get_parameter("0.weight")[3, 5] = 1e6
     with pytest.raises(PrecisionError, match=r"0\.weight .* not finite"):
         quantize(model, "fp16")
     with torch.no_grad():
-        model[0].weight[3, 5] = float("nan")
+        model.get_parameter("0.weight")[3, 5] = float("nan")
     for name in ["bf16", "int4", "fp8", "mxfp4"]:
         with pytest.raises(PrecisionError, match=r"0\.weight .* not finite"):
             quantize(model, name)
@@ -467,10 +469,9 @@ def test_hugging_face_linear_layers_have_their_channels_last() -> None:
 
     model = nn.Sequential(Conv1D())
     linear = nn.Linear(64, 48, bias=False)
-    linear.weight = nn.Parameter(model[0].weight.data.t().clone())
-    assert torch.equal(
-        quantize(model, "int3-g32")[0].weight, quantize(linear, "int3-g32").weight.t()
-    )
+    linear.weight = nn.Parameter(model.get_parameter("0.weight").data.t().clone())
+    rounded = quantize(model, "int3-g32").get_parameter("0.weight")
+    assert torch.equal(rounded, quantize(linear, "int3-g32").weight.t())
 
 
 def test_a_matrix_that_no_format_covers_is_an_error() -> None:
@@ -518,7 +519,7 @@ def test_record_of_a_small_model_by_hand() -> None:
     assert record["quantized_share"] == 2048 / (2048 + 64 + 640 + 10)
     assert record["bits_per_weight"] == 4 + (32 + 8) / 32
     assert record["model_bytes"] == 2048 // 2 + 64 * 5 + 4 * (64 + 640 + 10)
-    w, q = (m["fc"].weight.detach().double().numpy() for m in (model, measured))
+    w, q = (m.get_parameter("fc.weight").detach().double().numpy() for m in (model, measured))
     assert record["weight_error"] == pytest.approx(
         ((w - q) ** 2).sum() ** 0.5 / (w**2).sum() ** 0.5, rel=1e-7
     )

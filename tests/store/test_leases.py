@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -27,7 +28,7 @@ def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Leases:
     return Leases(tmp_path / "leases")
 
 
-def wait_for(condition, seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait until a condition holds; fail if it never does."""
     end = time.monotonic() + seconds
     while not condition():

@@ -43,10 +43,8 @@ def test_a_test_in_a_batch_equals_the_test_alone() -> None:
                 )
                 outcome = outcomes[response, name, column]
                 assert isinstance(outcome, Outcome)
-                assert (outcome.r, outcome.p) == (
-                    pytest.approx(float(alone.statistic), abs=1e-14),
-                    alone.p,
-                )
+                assert outcome.r == pytest.approx(float(alone.statistic), abs=1e-14)
+                assert outcome.p == alone.p
                 assert (outcome.p_low, outcome.p_high) == pytest.approx(tuple(alone.p_interval))
                 assert outcome.p_maxt == (family.p_maxt[column] if column < 3 else None)
 
