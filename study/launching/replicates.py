@@ -7,16 +7,21 @@ from collections.abc import Iterable, Mapping
 
 from study.grid import Cell, trainings
 
-CHANCE = ("seed", "init_seed", "shuffle_seed", "data_seed", "precision")
-"""Columns in which trainings of one design cell may differ."""
+CHANCE: Mapping[str, bool | set[str]] = {
+    "seed": True,
+    "precision": True,
+    "precision_options": True,
+    "data": {"seed"},
+    "train": {"init_seed", "shuffle_seed"},
+}
+"""Settings in which trainings of one design cell may differ."""
 
 
 def design_sizes(cells: Iterable[Cell]) -> list[int]:
     """Trainings of each design cell: of those that differ in their seed alone."""
-    designs: Counter[tuple[tuple[str, object], ...]] = Counter()
-    for training in trainings(cells):
-        settings = training.first.settings()
-        designs[tuple(item for item in settings.items() if item[0] not in CHANCE)] += 1
+    designs = Counter(
+        training.first.config.model_dump_json(exclude=CHANCE) for training in trainings(cells)
+    )
     return list(designs.values())
 
 
