@@ -175,14 +175,14 @@ def verdicts(
     """
     functions = frozenset() if cells is None else axis_functions(values, cells)
     lines: dict[str, Verdict] = {}
-    testable: dict[str, Verdict] = {}
     for name, column in values.items():
         family = NO_FAMILY if name in functions else _family(name, roles)
         line = Verdict(np.flatnonzero(np.isfinite(column)), family=family)
         line = replace(line, note=_missing(column, line, prepare, choices))
-        lines[name] = line = _screened(name, column, line, prepare)
-        if line.verdict is None and line.family != NO_FAMILY:
-            testable[name] = line
+        lines[name] = _varied(name, column, line)
+    for batch in _batches(lines):
+        lines |= _screened(batch, values, lines, prepare)
+    testable = {name: line for name, line in lines.items() if _open(line)}
     tests = _Tests(values, testable, prepare, choices)
     primary = [name for name, line in testable.items() if line.family == PRIMARY]
     others = [name for name, line in testable.items() if line.family == EXPLORATORY]
@@ -210,25 +210,60 @@ def _missing(column: Floats, line: Verdict, prepare: Preparation, choices: Choic
     return f"{text}, which {goes} with the response (p {p:.2g})"
 
 
-def _screened(name: str, column: Floats, line: Verdict, prepare: Preparation) -> Verdict:
-    """The line as it is if its metric can be tested, else with the reason why it cannot."""
+def _varied(name: str, column: Floats, line: Verdict) -> Verdict:
+    """The line as it is if its metric varies, else with the reason why it cannot be tested."""
     if line.family == NO_FAMILY:
         return replace(line, note=joined(line.note, FUNCTION_OF_AXES))
     n = len(line.rows)
     if n < LEAST_ROWS:
         reason = f"cannot reject with n = {n}: {LEAST_ROWS} are needed"
         return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, reason))
-    x = column[line.rows]
-    if np.ptp(x) == 0:
+    if np.ptp(column[line.rows]) == 0:
         return replace(line, family=NO_FAMILY, note=joined(line.note, f"{name} is constant"))
-    try:
-        test = prepare(x[:, None], line.rows)
-    except ValueError as error:
-        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, str(error)))
-    if test.least_p > ALPHA:
-        reason = f"cannot reject with n = {n}: no p below {test.least_p:.2g} is possible"
-        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, reason))
     return line
+
+
+def _open(line: Verdict) -> bool:
+    """Whether nothing speaks against a test so far."""
+    return line.verdict is None and line.family != NO_FAMILY
+
+
+def _batches(lines: Mapping[str, Verdict]) -> list[list[str]]:
+    """The metrics that may be tested, those with values in the same rows together."""
+    batches: dict[bytes, list[str]] = {}
+    for name, line in lines.items():
+        if _open(line):
+            batches.setdefault(line.rows.tobytes(), []).append(name)
+    return list(batches.values())
+
+
+def _screened(
+    names: list[str],
+    values: Mapping[str, Floats],
+    lines: Mapping[str, Verdict],
+    prepare: Preparation,
+) -> dict[str, Verdict]:
+    """Lines of the same rows, as they are or with the reason why they cannot be tested."""
+    rows = lines[names[0]].rows
+    try:
+        test = prepare(np.column_stack([values[name][rows] for name in names]), rows)
+    except ValueError as error:
+        if len(names) > 1:  # one of them may stand in the way of the others
+            return {
+                name: line
+                for each in names
+                for name, line in _screened([each], values, lines, prepare).items()
+            }
+        line = lines[names[0]]
+        note = joined(line.note, str(error))
+        return {names[0]: replace(line, verdict=CANNOT_REJECT, note=note)}
+    if test.least_p <= ALPHA:
+        return {}
+    reason = f"cannot reject with n = {len(rows)}: no p below {test.least_p:.2g} is possible"
+    return {
+        name: replace(lines[name], verdict=CANNOT_REJECT, note=joined(lines[name].note, reason))
+        for name in names
+    }
 
 
 @dataclass(frozen=True)
@@ -371,11 +406,11 @@ def _adjusted(
         if not any(covers) or permutations >= MOST:
             break
         permutations = min(STEP * permutations, MOST)
-        # An adjusted p depends on those of the neighbouring ranks, which go on as well.
+        # An adjusted p depends on those of the next ranks, which go on as well.
         near = [
             name
             for at, name in enumerate(names)
-            if low[at] <= NEAR * ALPHA and not outcomes[name].test.exact
+            if low[at] <= NEAR * ALPHA and high[at] > ALPHA and not outcomes[name].test.exact
         ]
         outcomes |= tests.alone(near, permutations)
     lines = {}
