@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import scipy.stats
 
+from analysis.figures.precision import by_precision
 from analysis.findings.changes import changes, moving_axis, seed_spread
 from analysis.findings.pairs import comparisons, paired, uncompared
 from analysis.reading.selection import precisions
@@ -333,3 +334,24 @@ def test_metrics_with_kept_means_start_from_the_metric_itself() -> None:
         line_of(lines, column=name)["estimate"] for name in ("nc1_cdnv", "nc1_cdnv_refmeans")
     )
     assert with_means == pytest.approx(plain + 0.25, abs=1e-12)
+
+
+def test_the_forest_shows_every_line_of_the_response() -> None:
+    """A point and an interval for each level of each precision, filled where it changed."""
+
+    def change(epochs: int, name: str, rng: np.random.Generator) -> float:
+        return float(rng.normal(1.0 if epochs == 10 and name == "int2" else 0.0, 0.01))
+
+    lines = changes(made(change, trainings=48, margin=0.1), CHOICES).filter(column="val_loss")
+    (axis,) = by_precision(lines, "val_loss").axes
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    bars = [
+        line for line in axis.lines if line.get_marker() != "o" and len(set(line.get_ydata())) == 1
+    ]
+    assert [float(line.get_xdata()[0]) for line in points] == lines["estimate"].to_list()
+    assert [tuple(line.get_xdata()) for line in bars] == lines.select("low", "high").rows()
+    filled = [line.get_markerfacecolor() != "white" for line in points]
+    assert filled == (lines["verdict"] == "changed").to_list()
+    assert sum(filled) == 2  # int2 over all trainings and after 10 epochs
+    texts = [text.get_text() for text in axis.get_yticklabels()]
+    assert texts == ["int8 − fp32", "int4 − fp32", "int2 − fp32"]
