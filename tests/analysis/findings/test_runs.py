@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,14 +25,14 @@ from analysis.statistics.within import bootstrap_within
 QUICK = {"only": ("within",), "permutations": 200, "bootstrap": 200}
 
 
-def bounded(r: float, spread: float) -> dict[str, float]:
+def bounded(r: float, spread: float) -> dict[str, Any]:
     """r with the 95% interval that a standard error on Fisher's scale gives."""
     reach = norm.ppf(0.975) * spread
     low, high = (math.tanh(math.atanh(r) + side * reach) for side in (-1, 1))
     return {"estimate": r, "low": low, "high": high}
 
 
-def line(run: str, r: float, spread: float, **others: object) -> RunLine:
+def line(run: str, r: float, spread: float, **others: Any) -> RunLine:
     plain = RunLine("within", "nc1", run, 20, **bounded(r, spread), family="primary")
     return replace(plain, **others)
 
@@ -116,7 +117,7 @@ def test_runs_without_association_stay_silent() -> None:
             x, y = (rng.standard_normal(36) * spread for _ in range(2))
             low, high = bootstrap_within(x[:, None], y, cells, bootstrap=300, seed=seed)
             left = [v - (np.bincount(cells, v) / 3)[cells] for v in (x, y)]
-            r = float(np.corrcoef(*left)[0, 1])
+            r = float(np.corrcoef(left[0], left[1])[0, 1])
             lines.append(
                 RunLine("within", "nc1", run, 36, r, float(low[0]), float(high[0]), None, None)
             )
