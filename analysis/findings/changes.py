@@ -100,8 +100,11 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
     own_means = [name for name in table.frame.columns if name.endswith(REFMEANS)]
     columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table), *own_means])
     axis = moving_axis(pairings, roles)
+    before = {baseline: final_rows(table, baseline) for baseline in {pair[1] for pair in pairs}}
     by_column = {
-        column: _of_column(table, pairings, column, axis if column in detailed else None, choices)
+        column: _of_column(
+            table.roles, pairings, before, column, axis if column in detailed else None, choices
+        )
         for column in columns
     }
     lines = [
@@ -158,8 +161,9 @@ def _ordered(table: Table) -> list[str]:
 
 
 def _of_column(
-    table: Table,
+    roles: Roles,
     pairings: Mapping[tuple[str, str], pl.DataFrame],
+    before: Mapping[str, pl.DataFrame],
     column: str,
     axis: tuple[str, list[object]] | None,
     choices: Choices,
@@ -168,25 +172,22 @@ def _of_column(
     absent = f"{column} is not in this table"
     if not all(column in rows.columns for rows in pairings.values()):
         return [Change(*pair, column, TOTAL, 0, note=absent) for pair in pairings]
-    spreads = {
-        baseline: seed_spread(final_rows(table, baseline), table.roles.axes, column)
-        for baseline in {baseline for _, baseline in pairings}
-    }
+    spreads = {baseline: seed_spread(rows, roles.axes, column) for baseline, rows in before.items()}
     lines = []
     for level, parts in _levels(pairings, axis):
         differences = {
-            pair: rows.select(pl.col(table.roles.unit), d=_difference(column)).drop_nulls()
+            pair: rows.select(pl.col(roles.unit), d=_difference(column)).drop_nulls()
             for pair, rows in parts.items()
         }
         alone = [
             _line(
                 Change(*pair, column, level, len(rows), seed_sd=spreads[pair[1]]),
                 rows["d"].to_numpy(),
-                table.roles,
+                roles,
             )
             for pair, rows in differences.items()
         ]
-        lines += _adjusted(alone, list(differences.values()), table.roles.unit, choices)
+        lines += _adjusted(alone, list(differences.values()), roles.unit, choices)
     return lines
 
 

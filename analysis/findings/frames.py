@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, TypeVar, get_args, get_type_hints
 
 import polars as pl
@@ -31,7 +31,7 @@ def _kind(hint: object) -> pl.DataType:
 
 def frame_of(line: type[DataclassInstance], lines: Iterable[DataclassInstance]) -> pl.DataFrame:
     """The table of `lines` of the type `line`, with every column even without a line."""
-    return pl.DataFrame([asdict(each) for each in lines], schema=schema(line))
+    return pl.DataFrame([vars(each) for each in lines], schema=schema(line))
 
 
 def lines_of(line: type[Line], frame: pl.DataFrame) -> list[Line]:
