@@ -30,7 +30,7 @@ from analysis.report import (
 from analysis.report.columns import METRICS
 from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Builder, Context, Section, seeds_used
-from analysis.report.summary import summarise
+from analysis.report.summary import LEAD, summarise
 from analysis.report.tables import TableExhibit
 
 OF_A_SEARCH = (
@@ -73,6 +73,11 @@ class Page:
     facts: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
     summary: tuple[Paragraph, ...]
+
+    @property
+    def lead(self) -> int:
+        """How many paragraphs of the summary are its first sentences, set larger."""
+        return sum(part.title in LEAD for part in self.summary)
 
     @property
     def frames(self) -> dict[str, pl.DataFrame]:

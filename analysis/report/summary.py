@@ -34,7 +34,10 @@ from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UND
 from analysis.statistics.levels import ALPHA
 
 NAMED = 4  # metrics that a sentence describes with their numbers
+BRIEFLY = 2  # of them where a line a question has many
 LISTED = 8  # metrics that a sentence names at most
+
+LEAD = ("Asked", "Holds", "Does not hold")  # titles of the three sentences
 
 Line = TypeVar("Line", bound=Tested)
 
@@ -98,13 +101,14 @@ def _three_sentences(
     else:
         families = f"{metrics(primary, 'primary')} {'decides' if len(primary) == 1 else 'decide'}"
         families += f"; {metrics(others, 'exploratory')} beside" if others else ""
+    asked, holds, lacks = LEAD
     yield Paragraph(
-        "Asked",
+        asked,
         f"Does {response} go with neural collapse among {n} trainings, once what the settings do "
         f"is taken out ({head.control})? {families}.",
     )
-    yield Paragraph("Holds", _holds(head, primary, others, frames, response))
-    yield Paragraph("Does not hold", _does_not_hold(head, primary or others, response))
+    yield Paragraph(holds, _holds(head, primary, others, frames, response))
+    yield Paragraph(lacks, _does_not_hold(head, primary or others, response))
 
 
 def _holds(
@@ -212,14 +216,16 @@ def _described(lines: Sequence[Association], response: str) -> Iterator[Paragrap
         shown = "; ".join(f"{line.metric} (n {line.n}: {line.note})" for line in lacking[:LISTED])
         more = f"; and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
         yield Paragraph("Missing values", f"{shown}{more}.")
-    for line in lines:
-        if line.given_norm is not None and line.estimate is not None:
-            yield Paragraph(
-                "Feature norm",
-                f"{line.metric} scales with the feature norm: its r is {signed(line.estimate)} as "
-                f"it is and {signed(line.given_norm)} (p {p_value(line.given_norm_p)}) given the "
-                "norm.",
-            )
+    given_norm = [line for line in lines if line.given_norm is not None]
+    if given_norm:
+        parts = [
+            f"{line.metric} {signed(line.estimate)} as it is and {signed(line.given_norm)} "
+            f"(p {p_value(line.given_norm_p)}) given the norm"
+            for line in given_norm
+        ]
+        yield Paragraph(
+            "Feature norm", f"A CDNV scales with the feature norm. r is {'; '.join(parts)}."
+        )
 
 
 def _within(lines: Sequence[Within], response: str) -> Paragraph:
@@ -455,36 +461,39 @@ def numbers(line: Tested) -> str:
     return f"r {signed(line.estimate)}{bounds}, n {line.n}"
 
 
-def described(lines: Sequence[Tested]) -> str:
+def described(lines: Sequence[Tested], named: int = NAMED) -> str:
     """The first of the lines, each with its numbers and adjusted p."""
     parts = [
         f"{line.metric} ({numbers(line)}, "
         + (f"p maxT {p_value(line.p_maxt)})" if line.family == PRIMARY else f"q {p_value(line.q)})")
-        for line in lines[:NAMED]
+        for line in lines[:named]
     ]
-    more = len(lines) - NAMED
-    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+    more = [line.metric for line in lines[named:]]
+    return "; ".join(parts) + (f"; and {listing(more)}" if more else "")
 
 
 def tally(lines: Sequence[Tested], response: str) -> str:
-    """How many of each family are associated, and with which numbers; what cannot be said."""
-    parts = []
+    """How many of each family are associated, primary ones with numbers; what cannot be said."""
+    parts: list[str] = []
     for family in (PRIMARY, EXPLORATORY):
         judged = of_family(lines, family)
         if not judged:
             continue
         clear = with_verdict(judged, ASSOCIATED)
+        beside = family == EXPLORATORY and bool(parts)
         text = (
-            f"{len(clear)} of {len(judged)} {family} metrics {are(clear)} associated with "
+            f"{len(clear)} of {len(judged)} {family} ones"
+            if beside
+            else f"{len(clear)} of {len(judged)} {family} metrics {are(clear)} associated with "
             f"{response}"
         )
-        if clear:
-            text += f": {described(clear)}"
+        if clear and not beside:
+            text += f": {described(clear, BRIEFLY)}"
         for word, phrase in ((UNDECIDED, "undecided"), (CANNOT_REJECT, "cannot reject")):
             if open_lines := with_verdict(judged, word):
                 text += f" ({phrase}: {listing([line.metric for line in open_lines])})"
         parts.append(text)
-    return "; ".join(parts) if parts else "no metric can be tested"
+    return "; and ".join(parts) if parts else "no metric can be tested"
 
 
 def listing(names: Sequence[str]) -> str:

@@ -78,22 +78,25 @@ def clear_of(lines: list[Line]) -> list[Line]:
     return sorted(clear, key=lambda line: -abs(line["estimate"]))
 
 
-def described(lines: list[Line]) -> list[str]:
-    """The first four associated lines, each with its numbers and adjusted p."""
+def described(lines: list[Line], named: int = 4) -> list[str]:
+    """The first associated lines, each with its numbers and adjusted p."""
     parts = []
-    for line in lines[:4]:
+    for line in lines[:named]:
         adjusted = line["p_maxt"] if line["family"] == "primary" else line["q"]
         parts += [*r_of(line), p_of(adjusted)]
-    return [*parts, *([str(len(lines) - 4)] if len(lines) > 4 else [])]
+    more = len(lines) - named
+    return [*parts, *([str(more - 8)] if more > 8 else [])]
 
 
 def tally(table: list[Line]) -> list[str]:
-    parts = []
+    parts: list[str] = []
     for family in ("primary", "exploratory"):
         lines = of_family(table, family)
         if lines:
             clear = clear_of(lines)
-            parts += [str(len(clear)), str(len(lines)), *described(clear)]
+            beside = bool(parts)
+            parts += [str(len(clear)), str(len(lines))]
+            parts += [] if beside else described(clear, 2)
     return parts
 
 
