@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -308,6 +309,7 @@ def _from_transformers(folder: Path, auto: str, tensors: Mapping[str, StoredTens
                 dtype=torch.float32,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # the report names them
             )
         except ModelError:
             raise
@@ -318,16 +320,23 @@ def _from_transformers(folder: Path, auto: str, tensors: Mapping[str, StoredTens
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, UnpicklingError):
+        return "it holds other things than plain tensors, or is damaged"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _check_report(
     folder: Path, model: Any, report: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
 ) -> None:
     """Raise ModelError unless every weight of model and files found the other."""
-    lacking = [str(key) for key in report["missing_keys"]]
-    lacking += [str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]]
-    if lacking:
+    if other := [key for key in report["mismatched_keys"] if isinstance(key, tuple)]:
+        name, stored, needed = sorted(other, key=str)[0]
+        raise ModelError(
+            f"{folder}: {name} is {tuple(stored)} where {type(model).__name__} has "
+            f"{tuple(needed)} ({len(other)} tensors of other shapes): config.json and the weights "
+            "belong to different models"
+        )
+    if lacking := [str(key) for key in (*report["missing_keys"], *report["mismatched_keys"])]:
         raise ModelError(
             f"{folder} lacks weights of {type(model).__name__}, which would be drawn at random: "
             f"{listed(lacking)}: config.json and the weights belong to different models, or the "
@@ -403,8 +412,10 @@ def _check_sizes(folder: Path, plan: nn.Module, tensors: Mapping[str, StoredTens
 
 def _auto_class(folder: Path, config: Mapping[str, Any]) -> str:
     """Which of transformers' loaders reads the architecture that `config.json` names."""
+    from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    kind = config.get("model_type")
     names: Any = config.get("architectures") or [""]
     if not isinstance(names, list) or not isinstance(names[0], str):
         raise ModelError(f"{folder}: architectures in config.json is no list of names: {_REMEDY}")
@@ -415,10 +426,13 @@ def _auto_class(folder: Path, config: Mapping[str, Any]) -> str:
     causal: set[str] = set()
     for value in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         causal |= {value} if isinstance(value, str) else set(value)
-    if "For" in name and name not in causal and not name.endswith("ForCausalLM"):
+    other_task = "For" in name and name not in causal and not name.endswith("ForCausalLM")
+    known = isinstance(kind, str) and kind in CONFIG_MAPPING
+    other_kind = known and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if other_task or other_kind:
         raise ModelError(
-            f"{folder} is a {name[:80]}: measured are causal language models, and classifiers "
-            f"({', '.join(_CLASSIFIERS)}) whose head is linear on a pooled output"
+            f"{folder} is a {(name or str(kind))[:80]}: measured are causal language models, and "
+            f"classifiers ({', '.join(_CLASSIFIERS)}) whose head is linear on a pooled output"
         )
     return "AutoModelForCausalLM"
 
@@ -485,7 +499,7 @@ def _check_finite(model: Any) -> None:
 
 
 def _name_of(module: nn.Module, model: nn.Module) -> str:
-    names = {each: name for name, each in model.named_modules()}
+    names: dict[nn.Module, str] = {each: name for name, each in model.named_modules()}
     return names[module]
 
 

@@ -224,6 +224,8 @@ def _filled(folder: Path, architecture: Architecture, tensors: Mapping[str, Tens
     """
     remedy = "config.json and the weights belong to different models, or one of them is damaged"
     try:
+        if architecture.width % architecture.heads:
+            raise ValueError(f"width {architecture.width} for {architecture.heads} heads")
         model = Transformer(architecture)
     except (ArithmeticError, TypeError, ValueError, RuntimeError) as error:
         raise error_of(folder, f"{CONFIG} describes no transformer: {error}", remedy) from error
@@ -353,7 +355,11 @@ def _from_hugging_face(theirs: Mapping[str, Tensor], names: Iterable[str]) -> di
     parts = {
         name: [theirs[part] for part in _their_names(name) if part in theirs] for name in names
     }
-    return {name: torch.cat(tensors) for name, tensors in parts.items() if tensors}
+    return {
+        name: torch.cat(tensors) if len({t.shape for t in tensors}) == 1 else tensors[0]
+        for name, tensors in parts.items()
+        if tensors
+    }
 
 
 def _their_names(name: str) -> list[str]:

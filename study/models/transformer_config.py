@@ -90,7 +90,7 @@ class NanoGPTModel(ModelSettings):
 
 def _check_heads(width: int, heads: int) -> None:
     if width % heads:
-        fitting = [count for count in range(1, width + 1) if width % count == 0]
+        fitting = [count for count in range(1, min(width, 1024) + 1) if width % count == 0]
         nearest = sorted(fitting, key=lambda count: (abs(count - heads), count))[:3]
         raise ValueError(
             f"width {width} is not a multiple of heads {heads}; the nearest numbers of heads that "
