@@ -20,6 +20,7 @@ from analysis.reading.table import Choices, Roles, Table
 from analysis.statistics.checkpoints import (
     Courses,
     bootstrap_courses,
+    pooled_courses,
     prepare_courses,
     shared_courses,
     successive,
@@ -36,10 +37,15 @@ class Checkpoints(Tested):
     """One line: a metric and the response over all checkpoints of `trainings` trainings.
 
     Both are centred by design cell and epoch, which takes out what time does to all; `estimate`
-    is the r of what is left, and whole trainings are exchanged inside their cell.
+    is the r of what is left, and whole trainings are exchanged inside their cell. Beside it
+    stands the r of all checkpoints pooled, time included, with the centre of its null, whole
+    trainings being exchanged over all cells, and its two-sided p.
     """
 
     trainings: int = 0
+    pooled_r: float | None = None
+    pooled_null: float | None = None
+    pooled_p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,34 @@ def checkpoints(table: Table, choices: Choices) -> pl.DataFrame:
     courses = _courses(rows, roles)
     values, y = metric_values(rows, roles), rows[roles.response].to_numpy()
     start = {name: Checkpoints(name, 0, trainings=_trainings(courses)) for name in values}
-    return frame_of(Checkpoints, _answered(start, values, y, courses, roles, choices))
+    lines = _answered(start, values, y, courses, roles, choices)
+    every = _courses(rows, roles, shared=False)
+    return frame_of(
+        Checkpoints, [_with_pooled(line, values[line.metric], y, every, choices) for line in lines]
+    )
+
+
+def _with_pooled(
+    line: Checkpoints, x: Floats, y: Floats, every: _Courses, choices: Choices
+) -> Checkpoints:
+    """The line with the r of all checkpoints, which no verdict is taken from."""
+    there = np.flatnonzero(np.isfinite(x))
+    if len(there) < 2 or np.ptp(x[there]) == 0:
+        return line
+    pooled = pooled_courses(
+        x[there],
+        y[there],
+        units=every.units[there],
+        epochs=every.epochs[there],
+        permutations=choices.permutations,
+        seed=choices.seed,
+    )
+    return replace(
+        line,
+        pooled_r=float(pooled.r),
+        pooled_null=float(pooled.null),
+        pooled_p=float(pooled.p),
+    )
 
 
 def lead(table: Table, choices: Choices) -> pl.DataFrame:

@@ -180,6 +180,9 @@ CHECKPOINTS = columns_of(
     Checkpoints,
     *tested("r", "of values centred by design cell and epoch", rows="checkpoints"),
     Column("trainings", "trainings", whole, hint="exchanged as wholes inside their cell"),
+    Column("pooled r", "pooled_r", signed, hint="of all checkpoints, what time does included"),
+    Column("its null", "pooled_null", signed, hint="mean r where whole trainings are exchanged"),
+    Column("p", "pooled_p", p_value, hint="two-sided, of the distance from that null"),
     *NOTE,
 )
 LEAD = columns_of(

@@ -128,7 +128,8 @@ def checkpoints(context: Context) -> Section | None:
             "Association over training",
             f"Checkpoints{at_precision(table)} of {counted(first['trainings'])} that share their "
             f"design cell with another; response {table.roles.response}. Both columns are centred "
-            f"by design cell and epoch. {context.seeds}.",
+            "by design cell and epoch. Beside it the r of all checkpoints pooled, whose null is "
+            f"what time alone gives. {context.seeds}.",
             lines,
             CHECKPOINTS,
             more=context.more,

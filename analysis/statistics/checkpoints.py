@@ -199,3 +199,65 @@ def successive(units: ArrayLike, epochs: ArrayLike) -> tuple[Codes, Codes, Codes
     if not same.any():
         raise ValueError("no training has three checkpoints: nothing can follow a change")
     return a[same], b[same], c[same]
+
+
+@dataclass(frozen=True)
+class PooledCourses:
+    """Pooled correlation `r` (k,) of all checkpoints, the centre `null` (k,) of r, and `p` (k,).
+
+    `null` is the mean of r where whole trainings are exchanged: what time does to x and y alike
+    is in it. `p` is two-sided, of the distance of r from it.
+    """
+
+    r: Floats
+    null: Floats
+    p: Floats
+
+
+def pooled_courses(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    units: ArrayLike,
+    epochs: ArrayLike,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> PooledCourses:
+    """How x (n,) or (n, k) and y (n,) go together over all checkpoints, course of time included.
+
+    Whole trainings with the same epochs are exchanged, over all design cells. With courses x_u,
+    y_u of training u, r* = (sum_u <x_u, y_pi(u)> - n mean x mean y) / (n sd x sd y), so that one
+    product of courses serves every exchange. p = (1 + #{|r* - null| >= |r - null|}) / (1 + N).
+    It tells size, settings and time of training apart from nothing: `over_training` does. Raises
+    ValueError for a column that is constant or not finite, or two rows of one training at an epoch.
+    """
+    columns, response = finite_columns("x", x), finite_columns("y", y)[:, 0]
+    n, k = columns.shape
+    unit, epoch = codes("units", units, n), codes("epochs", epochs, n)
+    if len(np.unique(np.column_stack([unit, epoch]), axis=0)) < n:
+        raise ValueError("a training has two rows at one epoch")
+    scale = n * columns.std(axis=0) * response.std()
+    if not (scale > 0).all():
+        raise ValueError("a column is constant over all checkpoints")
+    columns, response = columns - columns.mean(axis=0), response - response.mean()
+    course = _course(unit, epoch)
+    generator = np.random.default_rng(seed)
+    sums = np.zeros((permutations, k))
+    observed = np.zeros(k)
+    for kind in np.unique(course):
+        rows = np.flatnonzero(course == kind)
+        rows = rows[np.lexsort((epoch[rows], unit[rows]))]
+        trainings = len(np.unique(unit[rows]))
+        x_UxExK = columns[rows].reshape(trainings, -1, k)
+        products_UxUxK = np.einsum("uek,ve->uvk", x_UxExK, response[rows].reshape(trainings, -1))
+        observed += np.einsum("uuk->k", products_UxUxK)
+        places = np.tile(np.arange(trainings), (permutations, 1))
+        orders_PxU = generator.permuted(places, axis=1)
+        for u in range(trainings):
+            sums += products_UxUxK[u][orders_PxU[:, u]]
+    r, shuffled = observed / scale, sums / scale
+    null = shuffled.mean(axis=0)
+    distance = np.abs(r - null) * (1 - 1e-12)
+    p = (1 + (np.abs(shuffled - null) >= distance).sum(axis=0)) / (1 + permutations)
+    shape = np.shape(x)[1:]
+    return PooledCourses(r.reshape(shape), null.reshape(shape), p.reshape(shape))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.statistics.checkpoints import lead, over_training
+from analysis.statistics.checkpoints import lead, over_training, pooled_courses
 from analysis.statistics.permutation import permutation_test
 
 Study = tuple[np.ndarray, np.ndarray, dict[str, Any]]
@@ -131,3 +131,39 @@ def test_lead_pairs_a_change_with_the_one_that_follows() -> None:
     with pytest.raises(ValueError, match="three checkpoints"):
         first = labels["epochs"] < 2
         lead(x.ravel()[first], y.ravel()[first], **{k: v[first] for k, v in labels.items()})
+
+
+def test_pooled_courses_have_the_null_and_p_of_all_orders() -> None:
+    x, y, labels = study(3, cells=3, seeds=2, epochs=3, link=1.0)
+    unit, n = labels["units"], len(x)
+    exact = []
+    for order in itertools.permutations(range(6)):
+        moved = np.concatenate([y[unit == order[u]] for u in range(6)])
+        exact.append(np.corrcoef(np.concatenate([x[unit == u] for u in range(6)]), moved)[0, 1])
+    r = np.corrcoef(x, y)[0, 1]
+    null = np.mean(exact)
+    share = np.mean(np.abs(exact - null) >= np.abs(r - null) - 1e-12)
+    shuffled = np.random.default_rng(0).permutation(n)  # the order of rows says nothing
+    pooled = pooled_courses(
+        x[shuffled],
+        y[shuffled],
+        units=unit[shuffled],
+        epochs=labels["epochs"][shuffled],
+        permutations=20_000,
+        seed=1,
+    )
+    assert float(pooled.r) == pytest.approx(r, abs=1e-12)
+    assert float(pooled.null) == pytest.approx(null, abs=1e-3)
+    assert float(pooled.p) == pytest.approx(share, abs=4 * np.sqrt(share / 20_000) + 1e-4)
+
+
+def test_pooled_courses_that_share_time_alone_are_no_finding() -> None:
+    found = 0
+    for seed in range(100):
+        x, y, labels = study(seed, cells=4, seeds=3, epochs=3, link=0.0)
+        pooled = pooled_courses(
+            x, y, units=labels["units"], epochs=labels["epochs"], permutations=499, seed=seed
+        )
+        assert float(pooled.r) > 0.8
+        found += float(pooled.p) <= 0.05
+    assert found <= 12
