@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
         "study.data",
         "study.grid",
         "study.metrics",
+        "study.models",
         "study.scheduling",
         "study.settings",
         "study.store",

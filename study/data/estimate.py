@@ -23,7 +23,7 @@ from study.data.grammar import Grammar
 from study.data.image_choice import choose_images
 from study.data.image_sources import image_folder
 from study.data.imbalance import class_sizes
-from study.data.token_files import token_counts
+from study.data.token_files import chunk_count, token_counts
 
 GPT2_TOKENIZERS = ("hub:EleutherAI/gpt-neo-125M", "hub:openai-community/gpt2", "hub:gpt2")
 TINY_STORIES = "hub:roneneldan/TinyStories"
@@ -36,8 +36,11 @@ def of_text(config: TextData, base: Path, cache: Path) -> Estimate | None:
         return _published(config)
     train, val = counts
     rows, val_rows = (
-        min(share or int(counts.sum()), int(counts.sum())) // config.context
-        for share, counts in ((config.train_tokens, train), (config.val_tokens, val))
+        chunk_count(int(part.sum()), config.context, share, split)
+        for part, share, split in (
+            (train, config.train_tokens, "train"),
+            (val, config.val_tokens, "val"),
+        )
     )
     samples = config.context - 1 - config.ignore_first
     return _of_corpus(config, counts, (rows, rows * samples, val_rows * samples))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.data.base import IGNORE, DataError, Dataset, Fact, Ints, class_facts
+from study.data.base import IGNORE, Dataset, Fact, Ints, class_facts
 from study.data.config import Corpus, TextData
-from study.data.token_files import Stored, TokenFiles, tokenize
+from study.data.token_files import Stored, TokenFiles, chunk_count, tokenize
 
 _COUNTED_AT_ONCE = 1 << 24
 
@@ -116,15 +116,5 @@ def corpus_facts(files: TokenFiles) -> dict[str, Fact]:
 
 
 def _packed(tokens: Stored, context: int, share: int | None, split: str) -> Stored:
-    if share is not None and share > len(tokens):
-        raise DataError(
-            f"data.{split}_tokens: {share:,} asked for, but the {split} split has {len(tokens):,} "
-            "tokens"
-        )
-    chunks = (share or len(tokens)) // context
-    if chunks == 0:
-        raise DataError(
-            f"data.context: {context} tokens do not fit into the {share or len(tokens):,} tokens "
-            f"of the {split} split"
-        )
+    chunks = chunk_count(len(tokens), context, share, split)
     return tokens[: chunks * context].reshape(chunks, context)

@@ -126,6 +126,25 @@ def token_counts(config: Corpus, base: Path, cache: Path) -> tuple[Ints, Ints] |
     return None
 
 
+def chunk_count(tokens: int, context: int, share: int | None, split: str) -> int:
+    """Chunks of a split of so many tokens, or of a share of it.
+
+    Raises:
+        DataError: the split is smaller than the share, or than a chunk.
+    """
+    if share is not None and share > tokens:
+        raise DataError(
+            f"data.{split}_tokens: {share:,} asked for, but the {split} split has {tokens:,} tokens"
+        )
+    chunks = (tokens if share is None else share) // context
+    if chunks == 0:
+        raise DataError(
+            f"data.context: {context} tokens do not fit into the {share or tokens:,} tokens "
+            f"of the {split} split"
+        )
+    return chunks
+
+
 def _request(config: Corpus, base: Path) -> dict[str, Any]:
     fields = ("source", "text_column", "select", "tokenizer", "val_fraction")
     return {"base": str(base.resolve()), **{name: getattr(config, name) for name in fields}}

@@ -9,6 +9,10 @@ from study.data.config import HUB_IMAGES
 from study.grid import Cell
 
 
+class UnfetchedError(DataError):
+    """Data on the hub that are not here yet, so that nothing is known of them."""
+
+
 class DataSizes:
     """Sizes of data sets, each looked up once.
 
@@ -30,6 +34,10 @@ class DataSizes:
         result = self._look_up(cell)
         return str(result) if isinstance(result, DataError) else None
 
+    def unfetched(self, cell: Cell) -> bool:
+        """Whether nothing is known of a cell's data until they are fetched."""
+        return isinstance(self._look_up(cell), UnfetchedError)
+
     def _look_up(self, cell: Cell) -> Estimate | DataError:
         key = (cell.config.data.model_dump_json(), str(cell.folder))
         if key not in self._results:
@@ -49,7 +57,9 @@ def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
         return known
     source = str(getattr(config, "source", ""))
     if source.startswith("hub:") or source in HUB_IMAGES:
-        raise DataError(f"{source} has not been fetched yet: its size is known once a launch did")
+        raise UnfetchedError(
+            f"{source} has not been fetched yet: its size is known once a launch did"
+        )
     data = load_data(config, base=folder, cache=cache)
     return Estimate(
         len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape

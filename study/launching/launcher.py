@@ -14,8 +14,7 @@ import os
 import secrets
 import shlex
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from study.config import COLUMN_KINDS, Resources
+from study.config import COLUMN_KINDS
 from study.grid import Cell, Plan, measurements, plan, trainings
+from study.launching.checks import lack_fault, lacking, training_faults
 from study.launching.data_sizes import DataSizes
 from study.launching.options import LaunchOptions
 from study.launching.progress import Watch
@@ -101,6 +101,26 @@ class Launcher:
             kept=lambda training: has_checkpoints(self.paths, training.key, training.epochs),
             size=self.sizes.size,
         )
+
+    def faults(self, cells: Iterable[Cell]) -> list[Fault]:
+        """What is known to be wrong with what would run of cells, before anything is started."""
+        cells = tuple(cells)
+        left = self.missing(cells)
+        if self.options.retry_failed is None:
+            left -= self.store.failed()
+        pending = (training.only(left) for training in trainings(cells))
+        here = self.options.address is None and not os.environ.get("RAY_ADDRESS")
+        return training_faults(
+            [training for training in pending if training.cells],
+            self.sizes,
+            here=here or self.options.serial,
+            serial=self.options.serial,
+        )
+
+    def check(self, cells: Iterable[Cell]) -> None:
+        """Raise StudyError with all faults of what would run of cells."""
+        if faults := self.faults(cells):
+            raise StudyError(faults, source=self.description.source)
 
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Make a run ready for a launch of cells.
@@ -244,15 +264,7 @@ class Launcher:
             )
             self.say(f"Some trainings wait for a larger node to join: {text}")
             return
-        faults = [
-            Fault(
-                f"resources.{lack.name}",
-                f"is {lack.need:g}, but this computer has {lack.have:g}",
-                "Ask for less, or for a cluster",
-            )
-            for lack in lacks
-        ]
-        raise StudyError(faults, source=self.description.source)
+        raise StudyError(map(lack_fault, lacks), source=self.description.source)
 
     def _ask_to_stop(self, backlog: Backlog) -> None:
         self.say("\nStopping: asking the trainings to save (again to stop at once) ...")
@@ -265,28 +277,6 @@ class Launcher:
 
     def _any_worker(self) -> bool:
         return any(lease.launch == self.name and not lease.dead() for lease in self.leases.all())
-
-
-@dataclass(frozen=True)
-class Lack:
-    """A resource of which trainings need more than any node has."""
-
-    name: str
-    need: float
-    have: float
-
-
-def lacking(
-    resources: Iterable[Resources], nodes: Collection[Mapping[str, float]]
-) -> tuple[Lack, ...]:
-    """The resources of which some training needs more than the largest node has."""
-    needs = Counter[str]()
-    for each in resources:
-        needs |= Counter({"cpus": each.cpus, "gpus": each.gpus})
-    largest = {name: max((node[name] for node in nodes), default=0.0) for name in needs}
-    return tuple(
-        Lack(name, need, largest[name]) for name, need in needs.items() if need > largest[name]
-    )
 
 
 def _work_here(backlog: Backlog) -> None:

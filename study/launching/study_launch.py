@@ -15,6 +15,7 @@ from study.launching.options import LaunchOptions
 from study.launching.plan_report import show_plan
 from study.launching.speed import calibrate
 from study.scheduling.backlog import Backlog
+from study.settings.faults import StudyError
 
 
 class StudyLaunch:
@@ -36,12 +37,21 @@ class StudyLaunch:
         self.launcher = Launcher(run_dir, options, console, description)
 
     def show(self, *, calibrated: bool = False) -> None:
-        """Print what a launch would do and cost; `calibrated`: measure a few steps first."""
+        """Print what a launch would do and cost; `calibrated`: measure a few steps first.
+
+        Raises StudyError where it is known that it would not run.
+        """
         launcher = self.launcher
+        faults = launcher.faults(self.cells)
+        # A plan of what a larger computer would run helps; one of what none can run does not.
+        if any(not fault.path.startswith("resources") for fault in faults):
+            raise StudyError(faults, source=launcher.description.source)
         left = launcher.plan(self.cells)
         if calibrated:
             calibrate(left, launcher.paths.cache, launcher.say)
         show_plan(left, launcher.console, launcher.sizes)
+        if faults:
+            raise StudyError(faults, source=launcher.description.source)
 
     def run(self) -> int:
         """Run what is left; the exit code: 0 all in the store, 1 failed or stopped.
@@ -53,6 +63,7 @@ class StudyLaunch:
         if launcher.read_only and not launcher.missing(self.cells):
             launcher.say(nothing_to_run(len(self.cells), self.cells))
             return self._summary("")
+        launcher.check(self.cells)
         launcher.prepare(self.cells)
         launcher.describe_file(
             launcher.paths.study,

@@ -135,6 +135,14 @@ def known_precisions() -> dict[str, Precision]:
     return {p.name: p for p in [*casts, replace(casts[0], tuning="ft"), *weights, *scoped]}
 
 
+@cache
+def _nearest(name: str) -> str:
+    """The known name that is most like another one; each point of a grid asks for it again."""
+    from difflib import get_close_matches
+
+    return get_close_matches(name[:100].strip().lower(), known_precisions(), n=1, cutoff=0.0)[0]
+
+
 def parse_precision(name: str) -> Precision:
     """The precision called `name`; PrecisionError names the nearest known one.
 
@@ -143,11 +151,8 @@ def parse_precision(name: str) -> Precision:
     known = known_precisions()
     if name in known:
         return known[name]
-    from difflib import get_close_matches
-
-    nearest = get_close_matches(name.strip().lower(), known, n=1, cutoff=0.0)[0]
     raise PrecisionError(
-        f"unknown precision {name!r}: the nearest known one is {nearest!r}. Known are "
+        f"unknown precision {name!r}: the nearest known one is {_nearest(name)!r}. Known are "
         f"{', '.join(CASTS)}, ft-fp32, int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, "
         f"then -dynamic (not after -tensor), {', '.join(FLOATS)}; qat- or efqat- before an integer "
         "format without -dynamic, /body or /head behind a weight format (docs/precision.md has "

@@ -202,6 +202,8 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
         faults += _study_faults(study, space)
         faults += _edge_faults(study, space)
         if not shape:
+            faults += _absent_faults(section, constraints, study, space)
+        if not shape:
             faults += _plan_faults(SearchConfig(**section), study)
     if faults or study is None:
         raise StudyError(faults, source=source)
@@ -240,6 +242,33 @@ def _column_faults(section: dict[str, Any], constraints: tuple[Constraint, ...])
     for location, name in named:
         if name not in METRICS:
             yield Fault(location, f"unknown column {name!r}", nearest(name, METRICS))
+
+
+def _absent_faults(
+    section: dict[str, Any], constraints: tuple[Constraint, ...], study: StudyConfig, space: Space
+) -> Iterator[Fault]:
+    """Columns that no trial of the study can have a value of."""
+    objective = section.get("objective")
+    named = [(f"search.objective.{name}", name) for name in objective or ()]
+    named += [(f"search.constraints[{n}]", each.column) for n, each in enumerate(constraints)]
+    point = next(study.points()).settings
+    data = point.get("data", {})
+    searched = {path.rpartition(".")[2] for path in space.settings if path.startswith("data.")}
+    even = data.get("kind") in ("free", "balanced") and not {"imbalance_ratio", "kind"} & searched
+    for place, name in named:
+        if name.startswith("nc5_") and data.get("ood") is None and "ood" not in searched:
+            fix = "Give data.ood, or look for another column"
+            yield Fault(place, f"{name} needs other images, and data.ood names none", fix)
+        elif name.startswith("minority_") and even and data.get("imbalance_ratio", 1) == 1:
+            fix = "Set data.imbalance_ratio above 1, or look for another column"
+            yield Fault(place, f"{name} needs small classes, and all are equally large", fix)
+        elif name.endswith("_refmeans") or name in ("logits_error", "mean_drift"):
+            fix = "Look for another column"
+            message = f"{name} compares two precisions, and a trial is judged at the reference's"
+            yield Fault(place, message, fix)
+        elif name == "entropy_floor" and data.get("kind") != "stories":
+            fix = "Use data.kind stories, or look for another column"
+            yield Fault(place, f"{name} is known of stories alone", fix)
 
 
 def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:

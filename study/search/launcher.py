@@ -35,8 +35,7 @@ class SearchLaunch:
     def show(self) -> None:
         """Print what is done and what a trial costs."""
         launcher, config = self.launcher, self.search.config
-        journal = launcher.paths.journal
-        done = counted(read_journal(journal)) if journal.exists() else 0
+        done = self._check()
         trial = plan(self.search.default.cells, size=launcher.sizes.size)
         show_plan(trial, launcher.console, launcher.sizes)
         arms = f", then {2 * config.confirm} to confirm the best" if config.confirm else ""
@@ -56,6 +55,7 @@ class SearchLaunch:
         if self.launcher.read_only and self._complete():
             self.launcher.say(f"{self.search.config.trials} trials are done: nothing to run.")
             return 0
+        self._check()
         probe(paths.root)
         lease = paths.search_lease
         with Leases(lease.parent).hold(lease.stem, self.launcher.name) as holding:
@@ -83,6 +83,14 @@ class SearchLaunch:
             return False
         keys = set() if confirmed is None else {*confirmed["tuned"], *confirmed["default"]}
         return keys <= launcher.store.keys()
+
+    def _check(self) -> int:
+        """Refuse a search whose trials cannot run; how many are done."""
+        journal = self.launcher.paths.journal
+        done = counted(read_journal(journal)) if journal.exists() else 0
+        if done < self.search.config.trials:
+            self.launcher.check(self.search.default.cells)
+        return done
 
 
 class _Session:

@@ -11,7 +11,7 @@ from tiny_study import tiny, write_study
 from study.config import Resources
 from study.launch import main
 from study.launching import launch
-from study.launching.launcher import Lack, lacking
+from study.launching.checks import Lack, lacking
 from study.launching.options import LaunchOptions
 from study.settings.faults import StudyError
 

@@ -11,7 +11,8 @@ from study.launch import main
 
 
 def dry_run(name: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main([str(SEARCH_SPACES / name), "--runs", str(runs), "--dry-run"]) == 0
+    command = [str(SEARCH_SPACES / name), "--runs", str(runs), "--dry-run"]
+    assert main([*command, "--address", "of-a-cluster-with-gpus:6379"]) == 0
     return " ".join(capsys.readouterr().out.split())
 
 

@@ -1,0 +1,166 @@
+"""What can be known to be wrong with trainings before one of them starts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from study.config import Resources
+from study.data import DataError, check_data
+from study.data.config import Corpus, StoriesData
+from study.grid import Cell, Training
+from study.launching.data_sizes import DataSizes
+from study.models.config import ModelError
+from study.models.hub_config import PretrainedModel
+from study.models.kinds import parameter_count
+from study.settings.faults import Fault
+
+POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+"""Names that configurations of transformers have for the number of positions."""
+
+
+def training_faults(
+    trainings: Iterable[Training], sizes: DataSizes, *, here: bool, serial: bool
+) -> list[Fault]:
+    """Data, models and resources that cannot be had, each told once.
+
+    Args:
+        trainings: what is to run.
+        sizes: sizes of the data, which are read for it unless they lie on the hub.
+        here: whether this computer alone runs them, so that what it lacks will not come.
+        serial: in this process, with the cores and the GPU that are there.
+    """
+    first = [training.first for training in trainings]
+    faults = [*_data_faults(first, sizes), *_model_faults(first, sizes)]
+    if here:
+        faults += resource_faults([cell.resources for cell in first], serial=serial)
+    return list(dict.fromkeys(faults))
+
+
+def _data_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
+    seen = set[tuple[str, Path]]()
+    for cell in cells:
+        identity = (cell.config.data.model_dump_json(), cell.folder)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            check_data(cell.config.data, base=cell.folder)
+        except DataError as error:
+            yield fault_of(str(error), "data")
+            continue
+        if (problem := sizes.problem(cell)) is not None and not sizes.unfetched(cell):
+            yield fault_of(problem, "data")
+
+
+def _model_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
+    """Models that are missing, or too short for the context, as far as can be known."""
+    for cell in cells:
+        config = cell.config
+        shape: tuple[int, ...] | None = None
+        classes = 2
+        if isinstance(config.data, Corpus | StoriesData):
+            shape = (config.data.context - 1,)
+        elif (size := sizes.size(cell)) is not None:
+            shape, classes = size.input_shape, size.classes
+        if shape is None:
+            continue
+        try:
+            parameter_count(config.model, classes=classes, input_shape=shape, base=cell.folder)
+        except ModelError as error:
+            yield fault_of(str(error), "model")
+            continue
+        if isinstance(config.model, PretrainedModel) and len(shape) == 1:
+            positions = _positions(cell.folder / config.model.path)
+            if positions is not None and shape[0] > positions:
+                message = f"has {positions:,} positions, but a chunk has {shape[0]:,} inputs"
+                fix = f"Set data.context to at most {positions + 1}"
+                yield Fault("model.path", f"{config.model.path} {message}", fix)
+
+
+def _positions(folder: Path) -> int | None:
+    """The number of learned positions that a checkpoint's configuration names.
+
+    None where it names none, or positions are no table that ends.
+    """
+    try:
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # the model's own check says what is wrong with the file
+    if not isinstance(config, dict) or any("rope" in key or "rotary" in key for key in config):
+        return None
+    numbers = [config[name] for name in POSITIONS if isinstance(config.get(name), int)]
+    return numbers[0] if numbers and numbers[0] > 0 else None
+
+
+def fault_of(message: str, place: str) -> Fault:
+    """The fault of an error whose message begins with the setting that it is about."""
+    path, colon, rest = message.partition(": ")
+    is_path = bool(colon) and path.replace(".", "").replace("_", "").isalnum() and "." in path
+    return Fault(path, rest) if is_path else Fault(place, message)
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A resource of which trainings need more than any node has."""
+
+    name: str
+    need: float
+    have: float
+
+
+def lacking(
+    resources: Iterable[Resources], nodes: Collection[Mapping[str, float]]
+) -> tuple[Lack, ...]:
+    """The resources of which some training needs more than the largest node has."""
+    needs = Counter[str]()
+    for each in resources:
+        needs |= Counter(
+            {"cpus": each.cpus, "gpus": each.gpus, "memory_gib": each.memory_gib or 0.0}
+        )
+    known = {name for node in nodes for name in node}
+    largest = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in needs}
+    return tuple(
+        Lack(name, need, largest[name])
+        for name, need in needs.items()
+        if need > largest[name] and (name in known or name != "memory_gib")
+    )
+
+
+def resource_faults(resources: list[Resources], *, serial: bool) -> Iterator[Fault]:
+    """Resources that this computer does not have."""
+    needs_gpu = any(each.gpus or each.device == "cuda" for each in resources)
+    gpus = _gpus() if needs_gpu else 0
+    node = {
+        "cpus": float(os.cpu_count() or 1),
+        "gpus": float(gpus),
+        "memory_gib": psutil.virtual_memory().total / 2**30,
+    }
+    for lack in lacking(resources, [node]):
+        if not (serial and lack.name in ("cpus", "gpus")):
+            yield lack_fault(lack)
+    if any(each.device == "cuda" for each in resources) and not gpus:
+        fix = "Use auto or cpu, or a cluster"
+        yield Fault("resources.device", "is cuda, but this computer has no CUDA device", fix)
+
+
+def lack_fault(lack: Lack) -> Fault:
+    """The fault of trainings that no node of this computer can run."""
+    return Fault(
+        f"resources.{lack.name}",
+        f"is {lack.need:g}, but this computer has {lack.have:.4g}",
+        "Ask for less, or for a cluster",
+    )
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
