@@ -2,13 +2,17 @@
 
     python tests/benchmarks/metrics.py
 
-1. All columns at 4,096 classes x 512 against a plain implementation of the definitions, as published packages have it: one
-   function a metric, tiles of broadcast differences over the pair matrix, C x C Gram matrices; float64 as ours.
-2. All columns at 29,233 x 768 against this machine's float64 matrix product for half the pairs; extra memory.
-3. Moments of a batch of 2,047 x 512 over 29,233 classes against the usual two passes of one-hot products, in float32.
+1. All columns at 4,096 classes x 512 against a plain implementation of the definitions, as
+   published packages have it: one function a metric, tiles of broadcast differences over the pair
+   matrix, C x C Gram matrices; float64 as ours.
+2. All columns at 29,233 x 768 against this machine's float64 matrix product for half the pairs;
+   extra memory.
+3. Moments of a batch of 2,047 x 512 over 29,233 classes against the usual two passes of one-hot
+   products, in float32.
 4. Decisions of 8,188 samples over 29,233 classes x 768 against their two float32 matrix products.
 
-Baselines and ours alternate; figures are medians, with the least time behind them. Compare on an idle machine.
+Baselines and ours alternate; figures are medians, with the least time behind them. Compare on an
+idle machine.
 """
 
 from __future__ import annotations
@@ -49,8 +53,10 @@ def compare(
     base, mine = ([pair[side] for pair in times] for side in (0, 1))
     ratio = statistics.median(mine) / statistics.median(base)
     print(
-        f"{name}: baseline {statistics.median(base):.4g} s (least {min(base):.4g}), ours {statistics.median(mine):.4g} s "
-        f"(least {min(mine):.4g}); ours / baseline {ratio:.3g}, baseline / ours {1 / ratio:.4g}; target {target}",
+        f"{name}: baseline {statistics.median(base):.4g} s (least {min(base):.4g}), ours "
+        f"{statistics.median(mine):.4g} s "
+        f"(least {min(mine):.4g}); ours / baseline {ratio:.3g}, baseline / ours "
+        f"{1 / ratio:.4g}; target {target}",
         flush=True,
     )
 
@@ -72,7 +78,8 @@ def peak_memory(name: str) -> Iterator[None]:
     done.set()
     watcher.join()
     print(
-        f"{name}: {(peak - start) / 2**30:.3f} GiB above the {start / 2**30:.3f} GiB before; target < 1 GiB",
+        f"{name}: {(peak - start) / 2**30:.3f} GiB above the {start / 2**30:.3f} GiB before; "
+        "target < 1 GiB",
         flush=True,
     )
 
@@ -132,8 +139,10 @@ def plain_cdnv(means: Tensor, spreads: Tensor, power: int) -> Tensor:
 
 
 def plain_metrics(m: ClassMoments, weight: Tensor) -> dict[str, float]:
-    """The definitions as they are written and as the published packages go about them: one function a metric, each over
-    tiles of the pair matrix, distances by broadcast differences."""
+    """The definitions as they are written, computed as the published packages do.
+
+    One function a metric, each over tiles of the pair matrix, distances by broadcast differences.
+    """
     mu, s2, w = m.means, m.variance_norms, weight.double()
     classes, dim = mu.shape
     centred = mu - mu.mean(0)
@@ -210,7 +219,8 @@ def against_plain() -> None:
     assert ours.keys() == found.keys()
     mine = statistics.median(times)
     print(
-        f"all columns at 4,096 x 512: plain {plain:.4g} s (once), ours {mine:.4g} s (median of 10, least {min(times):.4g}); "
+        f"all columns at 4,096 x 512: plain {plain:.4g} s (once), ours {mine:.4g} s (median of "
+        f"10, least {min(times):.4g}); "
         f"plain / ours {plain / mine:.4g}; target >= 150; largest relative difference {worst:.2g}",
         flush=True,
     )
@@ -272,7 +282,10 @@ def against_decision_products() -> None:
     engines: tuple[Engine, ...] = ("torch", "faiss")
     for engine in engines:
         centre = NearestCentre(moments, engine=engine)
-        name = f"decisions of 8,188 over {CLASSES:,} x {DIM}, {engine}, against their two float32 products"
+        name = (
+            f"decisions of 8,188 over {CLASSES:,} x {DIM}, {engine}, "
+            "against their two float32 products"
+        )
         compare(
             name,
             products,
@@ -285,8 +298,10 @@ def against_decision_products() -> None:
 def main() -> None:
     torch.set_num_threads(2)
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-        f"{torch.get_num_threads()} threads, python {platform.python_version()}, torch {torch.__version__}, "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}, "
+        f"{torch.get_num_threads()} threads, python {platform.python_version()}, torch "
+        f"{torch.__version__}, "
         f"AVX-512 {torch.backends.cpu.get_cpu_capability()}"
     )
     against_one_hot()

@@ -1,12 +1,14 @@
-"""What measuring a checkpoint under eight precisions costs, in units of eight plain forward passes.
+"""What measuring a checkpoint at eight precisions costs, in plain forward passes.
 
-Left out are what is done once a checkpoint, whatever its samples (rounding the weights), and a second pass over a few
-training samples for their agreement. The exit code is 1 where a target is missed.
+Left out are what is done once a checkpoint, whatever its samples (rounding the weights), and a
+second pass over a few training samples for their agreement. The exit code is 1 where a target is
+missed.
 
-Targets, in units of plain forward passes over the same samples: at most 1.2 for the moments of training samples, at most 2
-for them and the decisions, by both sets of class means, on as many validation samples. Both sides use the same batches,
-threads and models and take turns after each batch, because a shared machine is a quarter faster or slower from one minute
-to the next; the median of the ratios of the rounds counts, and all of them are printed.
+Targets, in units of plain forward passes over the same samples: at most 1.2 for the moments of
+training samples, at most 2 for them and the decisions, by both sets of class means, on as many
+validation samples. Both sides use the same batches, threads and models and take turns after each
+batch, because a shared machine is a quarter faster or slower from one minute to the next; the
+median of the ratios of the rounds counts, and all of them are printed.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ def main() -> int:
     torch.set_num_threads(2)
     load = os.getloadavg()[0]
     print(
-        f"{platform.processor() or platform.machine()}, load {load:.1f}, 2 threads, torch {torch.__version__}"
+        f"{platform.processor() or platform.machine()}, load {load:.1f}, 2 threads, torch "
+        f"{torch.__version__}"
     )
     config = GPTNeoModel(width=256, depth=4, heads=8)
     model = build_model(config, classes=CLASSES, input_shape=(CONTEXT - 1,), seed=0).eval()
@@ -82,7 +85,7 @@ def main() -> int:
             each(inputs)
 
     def seconds(data: Dataset, passes: dict[str, Split]) -> tuple[float, float]:
-        """Of one measurement and of plain forward passes over the same samples, one after each batch."""
+        """Of one measurement and of as many plain forward passes, one after each batch."""
         plain, at = 0.0, Counter[str]()
 
         def beat(doing: str, share: float) -> None:

@@ -1,9 +1,12 @@
-"""Time and size of a report of 10,000 rows: 250 trainings x 5 checkpoints x 8 precisions, every metric of a run.
+"""Time and size of a report of 10,000 rows.
 
-python tests/benchmarks/report.py                 # prints seconds of each part and MB of the page; svg figures only
-python tests/benchmarks/report.py --profile       # and where the time goes
+250 trainings x 5 checkpoints x 8 precisions, every metric of a run, figures as svg.
 
-The report is written by the command line in a process of its own, so imports count. Exit code 1 beyond the bounds.
+    python tests/benchmarks/report.py              # seconds of each part, MB of the page
+    python tests/benchmarks/report.py --profile    # and where the time goes
+
+The report is written by the command line in a process of its own, so imports count. Exit code 1
+beyond the bounds.
 """
 
 from __future__ import annotations
@@ -117,7 +120,8 @@ def main() -> int:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(f"{rows:,} rows: {seconds:.1f} s, report.html {size / 1e6:.1f} MB")
         print(
-            f"processor time {used.ru_utime + used.ru_stime:.1f} s, memory {used.ru_maxrss / 2**20:.2f} GiB"
+            f"processor time {used.ru_utime + used.ru_stime:.1f} s, memory "
+            f"{used.ru_maxrss / 2**20:.2f} GiB"
         )
         print(f"{os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}")
         if profile:

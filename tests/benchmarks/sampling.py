@@ -1,6 +1,9 @@
-"""How far each metric at a tenth of the training samples lies from the full pass: `python ... > docs/sampling.md`.
+"""How far each metric at a tenth of the training samples lies from the full pass.
 
-It is not noise alone: class counts shrink, so fewer classes are measured, and the means of the others are less exact.
+    python tests/benchmarks/sampling.py > docs/sampling.md
+
+It is not noise alone: class counts shrink, so fewer classes are measured, and the means of the
+others are less exact.
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ STUDY = {
 
 
 def main() -> None:
-    """Train one model, measure it on all samples and on a tenth of them, drawn anew each time; print the table."""
+    """Train one model, measure it on all samples and on tenths of them; print the table.
+
+    Each tenth is drawn anew.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "sampling.yaml"
@@ -73,12 +79,18 @@ def page(full: dict[str, float | None], tenths: list[dict[str, float | None]], s
     lines = [
         "# A tenth of the samples",
         "",
-        "`measure.train_tokens` makes measuring cheaper. What it costs: one GPT-Neo (2 x 128, three epochs on Python's",
-        f"documentation, 512 byte-pair classes) measured on all its {samples:,} training samples and on {SUBSETS} different",
-        "tenths of them, `min_count` 10. Bias is the median of the tenths less the full value, spread the standard",
-        "deviation of the tenths, both relative to the full value. The bias does not average out: with fewer samples a",
-        "class, the class means carry noise that looks like distance, and rare classes fall below `min_count`. Compare",
-        "only values measured on as many samples. (Written by `python tests/benchmarks/sampling.py > docs/sampling.md`,",
+        "`measure.train_tokens` makes measuring cheaper. What it costs: one GPT-Neo (2 x 128, "
+        "three epochs on Python's",
+        f"documentation, 512 byte-pair classes) measured on all its {samples:,} training "
+        f"samples and on {SUBSETS} different",
+        "tenths of them, `min_count` 10. Bias is the median of the tenths less the full value, "
+        "spread the standard",
+        "deviation of the tenths, both relative to the full value. The bias does not average "
+        "out: with fewer samples a",
+        "class, the class means carry noise that looks like distance, and rare classes fall "
+        "below `min_count`. Compare",
+        "only values measured on as many samples. (Written by `python "
+        "tests/benchmarks/sampling.py > docs/sampling.md`,",
         f"torch {torch.__version__}.)",
         "",
         "| metric | all samples | a tenth (median) | bias | spread |",
@@ -99,7 +111,8 @@ def page(full: dict[str, float | None], tenths: list[dict[str, float | None]], s
     counts = [tenth["classes_measured"] for tenth in tenths]
     known_counts = [count for count in counts if count is not None]
     lines.append(
-        f"| `classes_measured` | {full['classes_measured']} | {statistics.median(known_counts):g} | | |"
+        f"| `classes_measured` | {full['classes_measured']} | "
+        f"{statistics.median(known_counts):g} | | |"
     )
     return "\n".join(lines)
 

@@ -1,11 +1,13 @@
-"""What Ray, a fresh worker and the bookkeeping of a training cost, and how the driver's memory grows.
+"""What Ray, a fresh worker and bookkeeping cost a training, and the driver's memory.
 
     python tests/benchmarks/scheduling.py [--rounds 3] [--trainings 20] [--trials 300]
 
-No-op trainings: a transformer of width 8 and 1,000 tokens, one epoch, two workers of one thread. Their cost is the slope
-between a launch of 2 and one of 2 + TRAININGS, so that the start of Ray is left out. Target: 2 s each.
+No-op trainings: a transformer of width 8 and 1,000 tokens, one epoch, two workers of one thread.
+Their cost is the slope between a launch of 2 and one of 2 + TRAININGS, so that the start of Ray is
+left out. Target: 2 s each.
 
-Memory: resident size of the driver over TRIALS trials of which each does nothing, handed to Tune in chunks of 100.
+Memory: resident size of the driver over TRIALS trials of which each does nothing, handed to Tune in
+chunks of 100.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch"))
     processor = platform.processor() or platform.machine()
     print(
-        f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {versions}"
+        f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python "
+        f"{platform.python_version()}, {versions}"
     )
     few, many = (
         [seconds(2 + more) for _ in range(options.rounds)] for more in (0, options.trainings)
@@ -71,7 +74,8 @@ def main() -> None:
     costs = [(b - a) / options.trainings for a, b in zip(few, many, strict=True)]
     print(f"launch of 2 trainings: {statistics.median(few):.1f} s")
     print(
-        f"each further training: {statistics.median(costs):.2f} s ({min(costs):.2f} to {max(costs):.2f}), target {TARGET} s"
+        f"each further training: {statistics.median(costs):.2f} s ({min(costs):.2f} to "
+        f"{max(costs):.2f}), target {TARGET} s"
     )
     subprocess.run(
         [sys.executable, __file__, "--driver", "--trials", str(options.trials)],
@@ -128,7 +132,8 @@ def drive(trials: int) -> None:
         count += 1
         if count % EVERY == 0:
             print(
-                f"driver after {count} trials: {psutil.Process().memory_info().rss / 2**20:.0f} MiB",
+                f"driver after {count} trials: "
+                f"{psutil.Process().memory_info().rss / 2**20:.0f} MiB",
                 flush=True,
             )
 

@@ -1,4 +1,7 @@
-"""Time to plan and to relaunch 10,000 cells, in fresh processes. Targets: dry run 5 s, relaunch of a finished run 10 s."""
+"""Time to plan and to relaunch 10,000 cells, in fresh processes.
+
+Targets: dry run 5 s, relaunch of a finished run 10 s.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ STUDY = {
 def main() -> None:
     """Print the median and the extremes of each."""
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}"
     )
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "large.yaml"
@@ -60,7 +64,8 @@ def report(what: str, command: list[str], target: float) -> None:
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         times.append(time.perf_counter() - began)
     print(
-        f"{what}: {statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f}), target {target:.0f} s"
+        f"{what}: {statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f}), "
+        f"target {target:.0f} s"
     )
 
 

@@ -1,10 +1,12 @@
-"""Speed and peak memory of training: this project against a plain loop over Hugging Face's GPT-Neo, from the same weights.
+"""Speed and peak memory of training, against a plain loop over Hugging Face's GPT-Neo.
+
+Both start from the same weights.
 
     python tests/benchmarks/training.py [--rounds 3] [--steps 6] [--threads 2]
 
 GPT-Neo of width 256 and depth 2, batches of 2 x 2,048 tokens, bf16 autocast, fused AdamW, one
-process a measurement. `full` has the vocabulary of 50,257 tokens; `observed` has the 29,233 that occur in TinyStories
-and is compared with the same Hugging Face run.
+process a measurement. `full` has the vocabulary of 50,257 tokens; `observed` has the 29,233 that
+occur in TinyStories and is compared with the same Hugging Face run.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 WIDTH, DEPTH, BATCH, TOKENS = 256, 2, 2, 2048
 FULL, OBSERVED = 50_257, 29_233
@@ -43,7 +46,10 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    """Seconds of each step (the first is left out as warm-up), the first loss and the peak memory of this process."""
+    """Seconds of each step, the first loss and the peak memory of this process.
+
+    The first step is left out as warm-up.
+    """
     import torch
 
     torch.set_num_threads(options.threads)
@@ -79,7 +85,10 @@ def hugging_face(tokens, classes, weights):
 
 
 def ours(tokens, classes, weights):
-    """The training loop itself, on a split of these tokens; a step ends where the next batch is asked for."""
+    """The training loop itself, on a split of these tokens.
+
+    A step ends where the next batch is asked for.
+    """
     import numpy as np
     import torch
 
@@ -135,11 +144,15 @@ def compare(options: argparse.Namespace) -> int:
 
     from study.models import GPTNeoModel, build_model, save_checkpoint
 
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}"
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads; {versions}"
+    versions = (
+        f"torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"Python {platform.python_version()}"
     )
-    results: dict[str, list[dict[str, object]]] = {"hugging_face": [], "full": [], "observed": []}
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{options.threads} threads; {versions}"
+    )
+    results: dict[str, list[dict[str, Any]]] = {"hugging_face": [], "full": [], "observed": []}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
         save_checkpoint(
@@ -149,18 +162,19 @@ def compare(options: argparse.Namespace) -> int:
             weights,
         )
         for _ in range(options.rounds):
-            for name, found in results.items():
+            for name, measured in results.items():
                 command = [sys.executable, __file__, "--measure", name, "--weights", str(weights)]
                 command += ["--steps", str(options.steps), "--threads", str(options.threads)]
                 output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                found.append(json.loads(output.splitlines()[-1]))
+                measured.append(json.loads(output.splitlines()[-1]))
     speed, memory = {}, {}
-    for name, found in results.items():
-        seconds = statistics.median(s for one in found for s in one["seconds"])  # type: ignore[attr-defined]
+    for name, measured in results.items():
+        seconds = statistics.median(s for one in measured for s in one["seconds"])
         speed[name] = BATCH * TOKENS / seconds
-        memory[name] = max(float(one["gib"]) for one in found)  # type: ignore[arg-type]
+        memory[name] = max(float(one["gib"]) for one in measured)
         print(
-            f"{name:14} {speed[name]:7.0f} tokens/s  peak {memory[name]:5.2f} GiB  first loss {found[0]['loss']:.4f}"
+            f"{name:14} {speed[name]:7.0f} tokens/s  peak {memory[name]:5.2f} GiB  first loss "
+            f"{measured[0]['loss']:.4f}"
         )
     met = True
     for name, target in TARGETS.items():
@@ -168,7 +182,8 @@ def compare(options: argparse.Namespace) -> int:
         good = gain >= target and share <= LARGEST_SHARE_OF_MEMORY
         met &= good
         print(
-            f"{name:14} {gain:.2f} times the tokens per second (target {target}), {share:.2f} of the memory "
+            f"{name:14} {gain:.2f} times the tokens per second (target {target}), {share:.2f} "
+            "of the memory "
             f"(target {LARGEST_SHARE_OF_MEMORY:.2f}): {'met' if good else 'MISSED'}"
         )
     return 0 if met else 1

@@ -22,7 +22,10 @@ METRICS = {
 
 
 def write_study(path: Path, strength: float) -> Path:
-    """4 architectures x 6 seeds, three checkpoints, three precisions; `strength` ties nc3_distance to the loss."""
+    """4 architectures x 6 seeds, three checkpoints, three precisions.
+
+    `strength` ties nc3_distance to the loss.
+    """
     rng = np.random.default_rng(19)
     rows = []
     for number in range(24):
