@@ -103,6 +103,20 @@ ROOMS: dict[str, set[str]] = {
 """Room -> rooms that it imports: exactly these arrows exist."""
 
 DOORS = {"study": "study doors", "analysis": "analysis doors"}
+DOOR_MODULES = {
+    "study",
+    "study.__main__",
+    "study.clean",
+    "study.launch",
+    "study.measure",
+    "study.pack",
+    "study.status",
+    "study.tune",
+    "analysis",
+    "analysis.__main__",
+    "analysis.permutation",
+    "analysis.regression",
+}
 
 
 def module_name(path: Path, root: Path) -> str:
@@ -112,13 +126,9 @@ def module_name(path: Path, root: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """The room of a module: its folder, itself for `study.config` and `study.grid`, else a door."""
+    """The room of a module: the doors, else its folder, or itself where it lies in none."""
     package, *rest = module.split(".")
-    if not rest:
-        return DOORS[package]
-    room = f"{package}.{rest[0]}"
-    folder = (ROOT / package / rest[0]).is_dir() or len(rest) > 1
-    return room if folder or room in ROOMS else DOORS[package]
+    return DOORS[package] if module in DOOR_MODULES else f"{package}.{rest[0]}"
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -128,12 +138,17 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(path: Path, known: dict[str, Path]) -> set[str]:
-    """Modules of both packages that a file imports, those inside functions too."""
+    """Modules of both packages that a file imports, those inside functions too.
+
+    Fails for a relative import, which says a room only together with where it stands.
+    """
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}: relative import"
+            assert node.level == 0, f"{path}: relative import"
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= {name if name in known else node.module for name in whole}
     return names & known.keys()
@@ -168,6 +183,10 @@ def test_rooms_form_no_circle() -> None:
     tuple(TopologicalSorter(ROOMS).static_order())
 
 
+def test_every_door_is_there() -> None:
+    assert modules(ROOT).keys() >= DOOR_MODULES
+
+
 def test_modules_form_no_circle() -> None:
     known = modules(ROOT)
     graph = {name: imports(path, known) for name, path in known.items()}
@@ -196,6 +215,8 @@ def test_a_stray_file_and_a_forbidden_arrow_are_faults(tmp_path: Path) -> None:
     (tmp_path / "study" / "attic").mkdir()
     (tmp_path / "study" / "attic" / "junk.py").write_text("import os\n")
     assert "study.attic is no room of the table" in faults(tmp_path)
+    (tmp_path / "analysis" / "loose.py").write_text("import os\n")
+    assert "analysis.loose is no room of the table" in faults(tmp_path)
     upward = tmp_path / "study" / "metrics" / "pairs.py"
     upward.write_text(upward.read_text() + "\nfrom study.training import train\n")
     assert "study.metrics imports study.training" in faults(tmp_path)
@@ -217,14 +238,14 @@ def test_architecture_shows_the_table() -> None:
 
 def users_of(package: str) -> set[str]:
     """Modules that import a library."""
-    found = set()
+    users = set()
     for name, path in modules(ROOT).items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(other.split(".")[0] == package for other in names):
-                found.add(name)
-    return found
+                users.add(name)
+    return users
 
 
 def test_ray_has_one_door() -> None:
