@@ -163,7 +163,7 @@ def _shown(value: Any) -> str:
 def learning_rates(paths: RunPaths, training: str) -> pl.DataFrame | None:
     """Rate (epoch, lr) of each step of a training; None where its loss log is gone."""
     try:
-        text = (paths.training(training) / "loss_log.jsonl").read_text(encoding="utf-8")
+        text = paths.loss_log(training).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
