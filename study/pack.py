@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.launching.units import size_text
-from study.store import Store, StoreError
-from study.store.packing import pack
-from study.store.usage import folder_size
+from study.settings.doors import at_door, refused
 
 
+@at_door
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 the copy is there, 2 the request is wrong."""
+    """Exit code: 0 the copy is there, 1 it could not be made, 2 the request is wrong."""
+    from study.launching.units import size_text
+    from study.store import Store, StoreError
+    from study.store.packing import pack
+    from study.store.usage import folder_size
+
     parser = argparse.ArgumentParser(
         prog="python -m study.pack",
         description="Copy a run without weights and logs, with all rows in one file.",
@@ -25,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         pack(options.run, options.target)
     except (StoreError, FileExistsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     store = Store(options.target)
     planned = set(store.planned()["cell"])
     done, size = len(store.keys() & planned), size_text(folder_size(options.target))
