@@ -12,6 +12,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def _note(name: str, folder: Path) -> dict[str, str]:
     return {"name": name}
 
 
-def _open_entry(cache: Path, start: float, queue: multiprocessing.Queue) -> None:
+def _open_entry(cache: Path, start: float, queue: multiprocessing.Queue[Any]) -> None:
     time.sleep(max(0.0, start - time.time()))
     entry = cached(cache, "key", _build_slowly)
     queue.put(

@@ -170,4 +170,5 @@ def tiny_model(kind: str, **settings: Any) -> PreTrainedModel:
     common = {name: value for name, value in _SIZES.items() if name in names}
     config = AutoConfig.for_model(kind, **(common | _OWN.get(kind, {}) | settings))
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return model.eval()
+    model.eval()
+    return model

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.config import MeasureConfig
-from study.data.base import IGNORE, Dataset, Ints
+from study.data.base import IGNORE, Dataset, Ints, Split
 from study.measuring.collect import _batches, collect, measured_rows
 from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
 from study.metrics.scores import HeldOutScores, Scores
@@ -74,14 +74,14 @@ def dataset(rows: int = 40) -> Dataset:
     )
 
 
-def samples(model: Model, split: Tokens, rows: Ints | None = None) -> tuple[Tensor, Tensor]:
+def samples(model: Model, split: Split, rows: Ints | None = None) -> tuple[Tensor, Tensor]:
     inputs, targets = split.batch(np.arange(len(split)) if rows is None else rows)
     positions = targets.reshape(-1) != IGNORE
     with torch.no_grad():
         return model.features(inputs).reshape(-1, D)[positions], targets.reshape(-1)[positions]
 
 
-def moments(model: Model, split: Tokens, rows: Ints | None = None) -> ClassMoments:
+def moments(model: Model, split: Split, rows: Ints | None = None) -> ClassMoments:
     m = ClassMoments(V, D, scatter=True)
     m.update(*samples(model, split, rows))
     return m

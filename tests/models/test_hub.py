@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,10 +33,10 @@ from study.models import (
     load_pretrained,
     save_checkpoint,
 )
-from study.models.hub import HubModel
+from study.models.foreign import HubModel
 from study.models.transformer import Transformer
 
-SPECIAL = {"bos_token_id": 0, "eos_token_id": 0}
+SPECIAL: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
 
 
 def gpt2() -> GPT2LMHeadModel:
@@ -45,7 +46,7 @@ def gpt2() -> GPT2LMHeadModel:
 
 
 def llama() -> LlamaForCausalLM:
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 3,
@@ -143,7 +144,7 @@ def test_a_fine_tuned_hub_model_is_saved_for_transformers(tmp_path: Path, make) 
 
 def test_an_unusual_gpt_neo_goes_through_transformers(tmp_path: Path) -> None:
     """A hidden layer of other than four widths is not ours to build."""
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": 60,
         "hidden_size": 32,
         "num_layers": 2,
@@ -176,7 +177,7 @@ def test_a_nanogpt_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     """Not taken for logits that the model changes: NaN differs from NaN."""
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 1,
@@ -194,7 +195,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_its_head_is_refused(tmp_path: Path) -> None:
     """transformers would draw the head at random and say so in a warning alone."""
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 1,

@@ -118,7 +118,7 @@ def test_small_images_get_a_small_stem() -> None:
     assert parameter_count(ResNet18(), classes=10, input_shape=RGB) == 11_173_962
     assert 0.8e6 < parameter_count(ConvNeXt(), classes=10, input_shape=RGB) < 1.25e6
     model = build(ResNet18()).eval()
-    assert model.stem(images(1, RGB)).shape == (1, 64, 32, 32)
+    assert model.get_submodule("stem")(images(1, RGB)).shape == (1, 64, 32, 32)
     assert ConvNeXt(depth=18).stages == ConvNeXt(variant="tiny").stages == (3, 3, 9, 3)
     assert ConvNeXt(depth=8).stages == (1, 1, 5, 1)
 

@@ -17,7 +17,7 @@ from transformers import (
 from study.settings.schedule import ScheduleConfig, learning_rate
 
 STEPS = 40
-ADAPTER: TypeAdapter = TypeAdapter(ScheduleConfig)
+ADAPTER: TypeAdapter[ScheduleConfig] = TypeAdapter(ScheduleConfig)
 
 
 def factors(config: object) -> list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from study.training.finetune import LargestRows, finetune
 from study.training.train import Checkpoint, Diverged, Progress, TrainingError, train
 
 CPU = torch.device("cpu")
-LAST = {
+LAST: dict[str, Any] = {
     "train_loss_running": 1.0,
     "train_accuracy_running": 0.5,
     "zero_error_epoch": None,
@@ -130,7 +131,7 @@ def test_a_finetuned_model_is_baked_tied_and_deterministic(short: Trained) -> No
     assert not first.training
     assert not any(parameter.requires_grad for parameter in first.parameters())
     for weight in covered_weights(first, parse_precision("int3")):
-        assert all(len(row.unique()) <= 8 for row in weight.rows)
+        assert all(len(row.unique()) <= 8 for row in weight.matrices[0])
     for name in ["norm.weight", "position.weight"]:
         assert not torch.equal(first.get_parameter(name), short.model.get_parameter(name))
     record = quantization_record(short.model, first, parse_precision("qat-int3"))
@@ -227,12 +228,12 @@ def test_fake_quantization_computes_what_quantize_bakes_and_passes_its_gradient_
     output.square().sum().backward()
     for weight in weights:
         place = weight.places[0]
-        gradient = place.module.parametrizations.weight.original.grad
+        gradient = place.module.get_parameter("parametrizations.weight.original").grad
         # every entry, those at the clamp included: a straight-through estimator cuts nothing off
         assert torch.equal(gradient, reference.get_parameter(place.name).grad)
     for weight, original in zip(weights, originals, strict=True):
         study.training.finetune._remove(weight)
-        assert torch.equal(weight.places[0].module.weight, original)
+        assert torch.equal(weight.places[0].module.get_parameter("weight"), original)
     assert sorted(model.state_dict()) == sorted(reference.state_dict())
 
 
@@ -247,8 +248,8 @@ def test_tied_weights_are_one_parameter_while_they_are_trained(short: Trained) -
         study.training.finetune._parametrize(weight, parse_precision("int3"), share=None)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
     model(tokens).square().sum().backward()
-    shared = model.head.parametrizations.weight.original
-    assert shared is model.embedding.parametrizations.weight.original
+    shared = model.get_parameter("head.parametrizations.weight.original")
+    assert shared is model.get_parameter("embedding.parametrizations.weight.original")
     # the sum of what lookup and head contribute, in either order
     torch.testing.assert_close(shared.grad, expected.head.weight.grad, rtol=1e-5, atol=1e-5)
     for weight in weights:
@@ -321,7 +322,7 @@ def test_tuned_cells_are_measured_beside_the_others(short: Trained) -> None:
     assert results["ft-fp32"][0]["weight_error"] > 0 == results["fp32"][0]["weight_error"]
 
 
-def measured(short: Trained, names: list[str], **train: object) -> dict[str, object]:
+def measured(short: Trained, names: list[str], **train: object) -> dict[str, Any]:
     """What `measure_checkpoint` finds, by precision."""
     content = short.config.model_dump()
     content["train"] |= train
@@ -338,7 +339,7 @@ def measured(short: Trained, names: list[str], **train: object) -> dict[str, obj
 def test_a_precision_that_cannot_be_trained_takes_no_other_along(short: Trained) -> None:
     results = measured(short, ["fp32", "int8", "qat-int3"], precision="fp16")
     assert isinstance(results["qat-int3"], TrainingError)
-    assert len(results["fp32"]) == len(results["int8"]) == 1  # type: ignore[arg-type]
+    assert len(results["fp32"]) == len(results["int8"]) == 1
 
 
 def test_a_fine_tuning_that_diverges_names_its_own_learning_rate(short: Trained) -> None:

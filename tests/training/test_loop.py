@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, get_linear_schedule_with_warmup
 from study.models import build_model, load_checkpoint, save_checkpoint
 from study.training.loss_log import read_losses
 from study.training.optimizer import make_optimizer
-from study.training.train import Diverged, TrainingError, train
+from study.training.train import Diverged, Progress, TrainingError, train
 
 CPU = torch.device("cpu")
 
@@ -162,6 +162,7 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
     Also where a pass is smaller than the others and positions are ignored.
     """
     data = dataset(rows=10)
+    assert isinstance(data.train, TokenRows)
     data.train.tokens[:, 3] = 7
     large = losses_of(cell(batch_size=6), data, tmp_path / "large")
     for size in (3, 2, 1):
@@ -178,6 +179,7 @@ def test_ignored_positions_do_not_train(tmp_path: Path) -> None:
     """
     config = cell(epochs=1, batch_size=11, lr=1e-12)
     data = dataset(last_only=True)
+    assert isinstance(data.train, TokenRows)
     (loss,) = losses_of(config, data, tmp_path)
     model = build_model(config.model, classes=23, context=17, seed=5)
     with torch.no_grad():
@@ -187,12 +189,13 @@ def test_ignored_positions_do_not_train(tmp_path: Path) -> None:
     assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_step_without_samples_is_refused() -> None:
+def test_a_step_without_samples_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batch(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (len(rows), 16)
+        return torch.zeros(shape, dtype=torch.int64), torch.full(shape, -100)
+
     data = dataset(last_only=True)
-    data.train.batch = lambda rows: (
-        torch.zeros(len(rows), 16, dtype=torch.int64),
-        torch.full((len(rows), 16), -100),
-    )
+    monkeypatch.setattr(data.train, "batch", batch)
     with pytest.raises(TrainingError, match="step 1: none of its 4 rows"):
         list(train(cell(), data, CPU))
 
@@ -263,7 +266,7 @@ def test_divergence_names_the_step_and_the_way_out(tmp_path: Path) -> None:
 
 
 def test_beat_reports_progress_to_the_end() -> None:
-    beats = []
+    beats: list[Progress] = []
     for _ in train(cell(epochs=2), dataset(), CPU, beat=beats.append):
         pass
     assert (beats[-1].epoch, beats[-1].epochs, beats[-1].step, beats[-1].steps) == (2, 2, 6, 6)
@@ -292,17 +295,17 @@ def test_shuffling_depends_on_its_seed_alone(tmp_path: Path) -> None:
     )
 
 
-def test_every_row_is_trained_once_an_epoch() -> None:
+def test_every_row_is_trained_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     handed: list[int] = []
     data = dataset(rows=11)
-    plain_batch = TokenRows.batch
+    plain_batch = data.train.batch
 
     def batch(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         if torch.is_grad_enabled():  # the search for errors reads the data, too
             handed.extend(rows.tolist())
-        return plain_batch(data.train, rows)
+        return plain_batch(rows)
 
-    data.train.batch = batch
+    monkeypatch.setattr(data.train, "batch", batch)
     for _ in train(cell(epochs=2), data, CPU):
         pass
     assert sorted(handed[:11]) == sorted(handed[11:]) == list(range(11))

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from study.training import losses
-from study.training.losses import Loss, head_loss
+from study.training.losses import Loss, LossName, head_loss
 
-NAMES = ["cross_entropy", "label_smoothing", "focal", "mse"]
+NAMES: list[LossName] = ["cross_entropy", "label_smoothing", "focal", "mse"]
 
 
 def plain(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
@@ -77,7 +77,7 @@ def test_value_and_gradients_equal_the_plain_formula(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_leading_dimensions_do_not_matter(name: str) -> None:
+def test_leading_dimensions_do_not_matter(name: LossName) -> None:
     head = nn.Linear(4, 6)
     features, targets = torch.randn(2, 3, 4), torch.randint(0, 6, (2, 3))
     joint = head_loss(features, head, targets, Loss(name)).loss
@@ -98,7 +98,7 @@ def test_equal_logits_count_as_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 @pytest.mark.parametrize("margin", [5.0, 12.0, 60.0, 200.0, -200.0])
-def test_confident_samples_keep_finite_values_and_gradients(name: str, margin: float) -> None:
+def test_confident_samples_keep_finite_values_and_gradients(name: LossName, margin: float) -> None:
     """At the end of collapse p_y is 1 to the last bit.
 
     Float64 cross-entropy is the reference for float32.
@@ -151,7 +151,7 @@ class _Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_never_holds_the_logits_of_more_than_one_chunk(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: LossName
 ) -> None:
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", 50 * 400)
     head = nn.Linear(8, 400, bias=False)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from study.training.train import train
 
 CPU = torch.device("cpu")
 
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "plain": {},
     "bf16": {"precision": "bf16"},
     "accumulation": {"batch_size": 2, "accumulation": 2},
@@ -50,7 +51,7 @@ def run(
     kill_before: int | None = None,
     minutes: float = 0.0,
     base: Path = Path(),
-) -> list:
+) -> list[tuple[int, float, float]]:
     """Train to the end, or die just before a batch.
 
     (epoch, running loss, running accuracy) of what was yielded.
@@ -118,7 +119,13 @@ def test_dropout_of_a_pretrained_model_repeats(tmp_path: Path) -> None:
 
     They do not depend on what was drawn before.
     """
-    sizes = {"vocab_size": 23, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    sizes: dict[str, Any] = {
+        "vocab_size": 23,
+        "n_positions": 32,
+        "n_embd": 16,
+        "n_layer": 1,
+        "n_head": 2,
+    }
     GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).save_pretrained(
         tmp_path / "start"
     )
@@ -258,7 +265,7 @@ def test_two_states_are_kept_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [{"lr": 2e-2}, {"epochs": 4}, {"shuffle_seed": 9}])
-def test_states_of_other_settings_are_refused(other: dict, tmp_path: Path) -> None:
+def test_states_of_other_settings_are_refused(other: dict[str, Any], tmp_path: Path) -> None:
     run(cell(), tmp_path, kill_before=5)
     with pytest.raises(ResumeError, match="other settings or other data"):
         run(cell(**other), tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from image_rows import image_dataset, random_rows
+from image_rows import ImageRows, image_dataset, random_rows
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
 from tiny_study import failures, launch, rows, starts, training_steps
@@ -22,8 +22,10 @@ from study.config import CellConfig
 from study.data import estimate, load_data
 from study.data.base import Dataset
 from study.data.config import ImagesData
+from study.data.images import Images
 from study.measuring.collect import collect
 from study.metrics import ClassMoments, ood_orthogonality
+from study.models.base import FeatureModel
 from study.precision import quantization_record, quantize
 from study.precision.names import parse_precision
 from study.training.finetune import finetune
@@ -116,7 +118,7 @@ def test_a_step_and_a_measurement_of_large_models(model: dict[str, Any], classes
     trains_and_measures(model, classes)
 
 
-def built(model: dict[str, Any], data: Dataset) -> nn.Module:
+def built(model: dict[str, Any], data: Dataset) -> FeatureModel:
     first, *_ = train(cell(model), data, CPU)
     return first.model
 
@@ -134,11 +136,11 @@ def test_convolutions_are_quantized(model: dict[str, Any], precision: str) -> No
     assert len(kernels) >= 2
     bits = parse_precision(precision).bits
     for key in kernels:
-        before, after = original.get_submodule(key).weight, rounded.get_submodule(key).weight
+        before, after = (each.get_parameter(f"{key}.weight") for each in (original, rounded))
         assert not torch.equal(before, after)
         assert max(len(torch.unique(channel)) for channel in after) <= 2**bits
     record = quantization_record(original, rounded, parse_precision(precision))
-    assert record["quantized_share"] > 0.9
+    assert float(record["quantized_share"]) > 0.9
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(original(x), rounded(x))
 
@@ -163,7 +165,8 @@ def test_fine_tuning_leaves_a_fixed_head_as_it_is() -> None:
     tuned = finetune(last.model, parse_precision("qat-int4"), config, data, CPU)
     rounded = quantize(last.model, "int4")
     assert torch.equal(tuned.head.weight, rounded.head.weight)
-    assert not torch.equal(tuned.blocks[0][0].weight, rounded.blocks[0][0].weight)
+    kernels = [each.get_parameter("blocks.0.0.weight") for each in (tuned, rounded)]
+    assert not torch.equal(*kernels)
 
 
 def test_vectors_are_not_decayed() -> None:
@@ -209,6 +212,7 @@ def test_the_terminal_phase_starts_at_the_first_epoch_without_error() -> None:
 
 def test_a_training_with_errors_has_no_terminal_phase() -> None:
     data = image_dataset(10, each=5, shape=(1, 8, 8))
+    assert isinstance(data.train, ImageRows)
     data.train.images[1] = data.train.images[0]  # two images alike with different labels
     config = cell({"kind": "simple_cnn", "width": 16, "depth": 2}, epochs=8, batch_size=32, lr=0.2)
     *_, last = train(config, data, CPU)
@@ -261,6 +265,12 @@ def ood_images(tmp_path: Path, **settings: Any) -> torch.Tensor:
     return images
 
 
+def grey_statistics(data: Dataset) -> tuple[float, float]:
+    """Mean and deviation of the one channel of the training images."""
+    assert isinstance(data.train, Images)
+    return float(data.train.mean), float(data.train.deviation)
+
+
 def test_photographs_stand_beside_digits(tmp_path: Path) -> None:
     """8 x 8 patches in grey, scaled to the digits' range of 0 to 16.
 
@@ -272,10 +282,9 @@ def test_photographs_stand_beside_digits(tmp_path: Path) -> None:
     assert patches.shape == (2 * (427 // 8) * (640 // 8), 1, 8, 8)
     data = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
     photo = load_sample_images().images[0][8:16, 16:24].astype(np.float64).mean(axis=2) * 16 / 255
-    standard = (np.rint(photo) - float(data.train.mean)) / float(data.train.deviation)
-    assert (
-        np.abs(patches[80 + 2, 0].numpy() - standard).max() < 1 / float(data.train.deviation) + 1e-5
-    )  # a grey level
+    mean, deviation = grey_statistics(data)
+    error = np.abs(patches[80 + 2, 0].numpy() - (np.rint(photo) - mean) / deviation)
+    assert error.max() < 1 / deviation + 1e-5  # a grey level
     plain = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
     assert (
         load_data(ImagesData(ood="photos"), base=tmp_path, cache=tmp_path).fingerprint
@@ -288,8 +297,8 @@ def test_other_images_are_brought_to_shape(tmp_path: Path) -> None:
     digits = load_digits().images
     patches = ood_images(tmp_path, ood="digits")
     data = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
-    standard = (digits - float(data.train.mean)) / float(data.train.deviation)
-    np.testing.assert_allclose(patches[:, 0].numpy(), standard, atol=1e-5)
+    mean, deviation = grey_statistics(data)
+    np.testing.assert_allclose(patches[:, 0].numpy(), (digits - mean) / deviation, atol=1e-5)
     with pytest.raises(ValidationError, match="known source"):
         ImagesData(ood="nothing")
 
