@@ -1,0 +1,129 @@
+"""A disk that fails at any call: nothing is lost, and 0 means that all cells are stored."""
+
+from __future__ import annotations
+
+import errno
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from faulty_disk import KINDS, Fault, FaultyDisk, Launches, Result, compiled, launches
+from polars.testing import assert_frame_equal
+from tiny_study import rows
+
+from study.store import Store
+
+BASE = {
+    "name": "base",
+    "data": {"kind": "free", "classes": 3, "quota": 6},
+    "model": {"kind": "ufm", "width": 4},
+    "train": {
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "batch_size": 1000,
+        "weight_decay": 5e-3,
+        "epochs": 4,
+    },
+    "measure": {"at": "log", "min_count": 1},
+    "grid": {"precision": ["fp32", "int8"], "seed": [0, 1]},
+    "keep": "none",
+}
+CELLS = 4
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the study and its runs lie."""
+    folder = tmp_path_factory.mktemp("faulty")
+    (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def disk(place: Path) -> FaultyDisk:
+    """A disk that fails below `runs`."""
+    library = compiled(place)
+    if library is None:
+        pytest.skip("no C compiler")
+    return FaultyDisk(place, place / "runs", library)
+
+
+@pytest.fixture(scope="module")
+def serial(disk: FaultyDisk, place: Path) -> Iterator[Launches]:
+    """Serial launches on that disk."""
+    with launches(disk, place) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A launch on a disk that does not fail: its rows, and its calls by kind."""
+
+    rows: pl.DataFrame
+    calls: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def sound(serial: Launches, place: Path) -> Sound:
+    """What a disk that does not fail gives."""
+    result = launch(serial, place, Fault())
+    assert result.code == 0, result.output
+    assert all(result.calls[kind] > 3 for kind in KINDS[1:]), result.calls
+    return Sound(rows(place / "runs" / "base"), result.calls)
+
+
+def launch(serial: Launches, place: Path, fault: Fault, *options: str) -> Result:
+    arguments = [str(place / "base.yaml"), "--runs", str(place / "runs"), "--serial", *options]
+    return serial.run(arguments, fault)
+
+
+def check(serial: Launches, place: Path, sound: Sound, fault: Fault) -> Result:
+    """A launch with a fault, and the next one without; what the first one gave."""
+    shutil.rmtree(place / "runs", ignore_errors=True)
+    first = launch(serial, place, fault)
+    store = Store(place / "runs" / "base")
+    stored = store.keys()
+    assert "Traceback" not in first.output, (fault, first.output)
+    assert first.code in (0, 1, 2), (fault, first)
+    assert first.output.strip(), fault
+    if first.code == 0:
+        assert len(stored) == CELLS, (fault, first.output)
+    again = launch(serial, place, Fault(), "--retry-failed")
+    assert again.code == 0, (fault, first.output, again.output)
+    assert stored <= store.keys() and len(store.keys()) == CELLS, (fault, again.output)
+    assert_frame_equal(rows(place / "runs" / "base"), sound.rows)
+    return first
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_call_that_fails_loses_nothing(
+    serial: Launches, place: Path, sound: Sound, kind: str
+) -> None:
+    """Two calls of each kind; the long test takes all."""
+    chance = random.Random(kind)
+    for _ in range(2):
+        at = chance.randint(1, sound.calls[kind])
+        check(serial, place, sound, Fault(kind, at, number=errno.EIO))
+
+
+def test_a_disk_that_gets_full_ends_in_an_error_and_loses_nothing(
+    serial: Launches, place: Path, sound: Sound
+) -> None:
+    for share in (0.4, 0.8):
+        at = int(share * sound.calls["write"])
+        assert check(serial, place, sound, Fault("write", at, forever=True)).code in (1, 2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("forever", [False, True])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_any_call_that_fails_loses_nothing(
+    serial: Launches, place: Path, sound: Sound, kind: str, forever: bool
+) -> None:
+    for at in range(1, sound.calls[kind] + 1):
+        check(serial, place, sound, Fault(kind, at, forever, number=errno.EIO))
