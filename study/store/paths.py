@@ -261,15 +261,18 @@ class ScratchPaths:
 
     PREFIX = "study-"
     TUNE_PREFIX = "tune-"
+    CONTENT = (".owner.json.*", "session_*", f"{TUNE_PREFIX}*", "ray*", "prom_metrics_*.json")
+    """Names of all that lies there beside the record of the owner."""
 
     @property
     def owner(self) -> Path:
         return self.folder / "owner.json"
 
-    @classmethod
-    def all(cls, parent: Path) -> Iterator[ScratchPaths]:
-        """Folders below `parent` that have an owner."""
-        return (cls(path.parent) for path in parent.glob(f"{cls.PREFIX}*/owner.json"))
+
+def is_stop_file(path: Path) -> bool:
+    """Whether a path, followed through no link, is that of `RunPaths.stop_launch`."""
+    shape = path.suffix == ".stop" and path.parent.name == "launches"
+    return shape and path.parent.resolve() == path.parent
 
 
 def cache_of(runs: Path) -> Path:
