@@ -1,6 +1,7 @@
 """Works off a backlog, through Ray or in this process, watched.
 
-    prepare(cells)           try the folder, set damaged files aside, delete leftovers
+    try_folder()             make the folder of the run
+    prepare(cells)           set damaged files aside, forget failures, delete leftovers
     plan(cells)              what the store lacks, with its cost
     work(backlog, watch)     hand out trainings until the backlog is empty or stopped
 
@@ -26,13 +27,14 @@ from rich.console import Console
 
 from study.config import COLUMN_KINDS
 from study.grid import Cell, Plan, measurements, plan, trainings
-from study.launching.checks import lack_fault, lacking, training_faults
+from study.launching.checks import Lack, lack_fault, lacking, training_faults
 from study.launching.data_sizes import DataSizes
 from study.launching.options import LaunchOptions
 from study.launching.progress import Watch
 from study.launching.view import view
 from study.scheduling.backlog import Backlog
-from study.scheduling.leftovers import forget_dead_launches, scratch
+from study.scheduling.joining import ClusterError
+from study.scheduling.leftovers import NoPlace, forget_dead_launches, scratch
 from study.scheduling.ray_environment import prepare_environment
 from study.scheduling.stopping import Stopped, Stopping
 from study.scheduling.work import work
@@ -122,15 +124,21 @@ class Launcher:
         if faults := self.faults(cells):
             raise StudyError(faults, source=self.description.source)
 
+    def try_folder(self) -> None:
+        """Make the folder of the run, and warn where it has little room.
+
+        Raises StoreError where it cannot be used.
+        """
+        if (warning := probe(self.run_dir)) is not None:
+            self.say(warning)
+
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Make a run ready for a launch of cells.
 
         Damaged files are set aside, failures forgotten as asked, leftovers of killed launches
-        deleted. Raises StoreError where the folder cannot be used.
+        deleted.
         """
         cells = tuple(cells)
-        if (warning := probe(self.run_dir)) is not None:
-            self.say(warning)
         for path in self.store.verify():
             self.say(f"damaged file set aside, its cell runs again: {path}")
         cause = self.options.retry_failed
@@ -228,41 +236,56 @@ class Launcher:
                 self._work_on_ray(backlog, stopping)
 
     def _work_on_ray(self, backlog: Backlog, stopping: Stopping) -> None:
-        address = prepare_environment(self.options.address)
-        from study.scheduling import ray_tune
-
         try:
+            address = prepare_environment(self.options.address)
+            from study.scheduling import ray_tune
+
+            own = address == "local"
             with (
-                scratch(self.stop_file) as folder,
+                scratch(self.stop_file, sockets=own) as folder,
                 ray_tune.connected(address, folder),
                 stopping.waits(),  # again, as Ray has set handlers of its own
             ):
-                self._check_resources(backlog, ray_tune.nodes())
+                self._check_resources(backlog, ray_tune.nodes(), ray_tune.free(), own=own)
                 backlog.nodes = ray_tune.nodes
                 while not backlog.settle():
                     try:
                         ray_tune.run(backlog, folder)
                     except ray_tune.SweepError as error:
                         backlog.abandoned(str(error), killed=error.killed)
-        except ray_tune.ClusterError as error:
+        except ClusterError as error:
             fix = "docs/cluster.md tells how to start and join a cluster"
             fault = Fault("--address", str(error), fix)
             raise StudyError([fault], source="command line") from error
+        except NoPlace as error:
+            fix = "Set RAY_TMPDIR to a folder with a short path, such as /tmp"
+            raise StudyError([Fault("RAY_TMPDIR", str(error), fix)], source="Ray") from error
 
-    def _check_resources(self, backlog: Backlog, nodes: Mapping[str, Mapping[str, float]]) -> None:
+    def _check_resources(
+        self,
+        backlog: Backlog,
+        nodes: Mapping[str, Mapping[str, float]],
+        free: Mapping[str, float],
+        *,
+        own: bool,
+    ) -> None:
         """Refuse trainings that fit no node of this computer.
 
-        To a cluster a larger node may join: there the user is told, and they wait.
+        To a cluster a larger node may join, and others may use it: there the user is told, and they
+        wait.
         """
-        lacks = lacking((each.first.resources for each in backlog.upcoming), nodes.values())
-        if not lacks:
+        resources = [each.first.resources for each in backlog.upcoming]
+        lacks = lacking(resources, nodes.values())
+        if not own:
+            for lack in lacks:
+                self.say(
+                    f"Waiting for {_amount(lack)}: nodes have {lack.have:g}. "
+                    "Trainings that need it start once a larger node has joined"
+                )
+            for lack in () if lacks else lacking(resources, [free]):
+                self.say(f"Waiting for {_amount(lack)}: {lack.have:g} are free")
             return
-        if self.options.address is not None:
-            text = ", ".join(
-                f"resources.{lack.name} is {lack.need:g}, the largest node has {lack.have:g}"
-                for lack in lacks
-            )
-            self.say(f"Some trainings wait for a larger node to join: {text}")
+        if not lacks:
             return
         raise StudyError(map(lack_fault, lacks), source=self.description.source)
 
@@ -277,6 +300,14 @@ class Launcher:
 
     def _any_worker(self) -> bool:
         return any(lease.launch == self.name and not lease.dead() for lease in self.leases.all())
+
+
+def _amount(lack: Lack) -> str:
+    """`1 GPU`, `2 CPUs`, `8 GiB of memory`."""
+    unit = {"cpus": "CPU", "gpus": "GPU"}.get(lack.name)
+    if unit is None:
+        return f"{lack.need:g} GiB of memory"
+    return f"{lack.need:g} {unit}{'s' if lack.need > 1 else ''}"
 
 
 def _work_here(backlog: Backlog) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from study.scheduling.joining import agree, bring_token
+
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -21,13 +23,18 @@ SETTINGS = {
 def prepare_environment(address: str | None) -> str:
     """Set what the user has not set; the address of the cluster to join.
 
-    That is `address`, else RAY_ADDRESS, else `local`: a Ray of our own. RAY_AUTH_MODE is left to
-    the user: client and cluster must agree, else workers die as soon as they start.
+    That is `address`, else RAY_ADDRESS, else `local`: a Ray of our own. RAY_AUTH_MODE becomes what
+    the cluster asks for.
+
+    Raises ClusterError where no cluster answers.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if address != "local":
+    if address == "local":
+        bring_token()
+    else:
+        agree(address)
         # A cluster that is not there is reported once, by us.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     return address

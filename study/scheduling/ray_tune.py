@@ -24,6 +24,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.search import Searcher
 
 from study.scheduling.backlog import Backlog
+from study.scheduling.joining import ClusterError
 from study.scheduling.processes import Nursery
 from study.scheduling.work import Ended, Work
 from study.store.paths import ScratchPaths
@@ -32,14 +33,6 @@ TRIALS = 500
 """Trials in one run of Tune: its driver's memory grows with them."""
 LOW_ON_MEMORY = "due to the node running low on memory"
 """In the text of Ray's memory monitor; Tune keeps the type of this error to itself."""
-NOT_JOINED = (
-    "cannot join the Ray cluster at {}: {}. If it is up, it asks for its token: "
-    "copy ~/.ray/auth_token of its head node to the same place here and set RAY_AUTH_MODE=token"
-)
-
-
-class ClusterError(RuntimeError):
-    """The Ray cluster cannot be joined."""
 
 
 class SweepError(RuntimeError):
@@ -81,10 +74,9 @@ def connected(address: str, scratch: Path) -> Iterator[None]:
     )
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
-    except (ConnectionError, RuntimeError, RayError) as error:
-        raise ClusterError(
-            f"Ray does not start: {error}" if own else NOT_JOINED.format(address, error)
-        ) from error
+    except Exception as error:  # Ray raises plain ones too, where its start takes too long
+        what = "Ray does not start" if own else f"cannot join the Ray cluster at {address}"
+        raise ClusterError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
     try:
         yield
     finally:
@@ -106,6 +98,12 @@ def nodes() -> dict[str, dict[str, float]]:
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     }
+
+
+def free() -> dict[str, float]:
+    """How many `cpus` and `gpus` of all nodes together nobody uses now."""
+    available = ray.available_resources()  # type: ignore[no-untyped-call]
+    return {"cpus": available.get("CPU", 0.0), "gpus": available.get("GPU", 0.0)}
 
 
 def run(backlog: Backlog, scratch: Path) -> None:
@@ -132,8 +130,8 @@ def run(backlog: Backlog, scratch: Path) -> None:
         )
         try:
             tuner.fit()
-        except (RuntimeError, RayError, tune.TuneError) as error:
-            raise SweepError(str(error)) from error
+        except (RuntimeError, OSError, RayError, tune.TuneError) as error:
+            raise SweepError(str(error) or type(error).__name__) from error
 
 
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:

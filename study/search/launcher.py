@@ -19,7 +19,6 @@ from study.search.journal import counted, read_journal
 from study.search.searcher import Searcher
 from study.settings.faults import Fault, StudyError
 from study.store.leases import Leases
-from study.store.probe import probe
 
 
 class SearchLaunch:
@@ -55,8 +54,8 @@ class SearchLaunch:
         if self.launcher.read_only and self._complete():
             self.launcher.say(f"{self.search.config.trials} trials are done: nothing to run.")
             return 0
+        self.launcher.try_folder()
         self._check()
-        probe(paths.root)
         lease = paths.search_lease
         with Leases(lease.parent).hold(lease.stem, self.launcher.name) as holding:
             if holding is None:

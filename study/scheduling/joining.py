@@ -1,0 +1,111 @@
+"""Whether a Ray cluster answers, and whether it asks for a token, before Ray is asked to join it.
+
+Ray itself retries a dead address for minutes, in which it hears no Ctrl-C. A client whose
+RAY_AUTH_MODE is not that of the cluster is refused, or its workers die as soon as they start.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONNECT, ANSWER = 4.0, 10.0
+"""Seconds for a connection, and for an answer as Ray gives it."""
+LOOK = 0.1
+MODE, TOKENS = "RAY_AUTH_MODE", ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+OURS = ("disabled", "token")
+"""Modes between which an answer decides; a cluster may have others, which the user sets."""
+
+
+class ClusterError(RuntimeError):
+    """The Ray cluster cannot be joined."""
+
+
+def bring_token() -> None:
+    """Give a Ray of our own its token where the home folder cannot keep one."""
+    if any(name in os.environ for name in (MODE, *TOKENS)):
+        return
+    try:
+        folder = Path.home() / ".ray"
+        fit = (folder / "auth_token").exists() or os.access(
+            folder if folder.exists() else folder.parent, os.W_OK
+        )
+    except RuntimeError:  # nobody knows this user's home
+        fit = False
+    if not fit:
+        os.environ[TOKENS[0]] = secrets.token_hex(32)
+
+
+def agree(address: str) -> None:
+    """Set RAY_AUTH_MODE to what a cluster asks for.
+
+    Raises ClusterError where nobody answers in time, or the cluster refuses our token.
+    """
+    if "://" in address:
+        return  # Ray's client, which has ways of its own
+    if address != "auto":
+        _connect(address)
+    answers = _ask(address)
+    if mode := next((mode for mode, answer in answers.items() if answer == ""), None):
+        os.environ[MODE] = mode
+        return
+    last = list(answers.values())[-1]
+    if last is None:
+        raise ClusterError(f"what answers at {address} is no Ray cluster, or it hangs")
+    if "token" in last.lower():
+        raise ClusterError(
+            f"the cluster at {address} asks for its token: copy ~/.ray/auth_token of its head node "
+            "to the same place here, or set RAY_AUTH_TOKEN to what is in it"
+        )
+    raise ClusterError(f"cannot join the Ray cluster at {address}: {last}")
+
+
+def _connect(address: str) -> None:
+    """Raises ClusterError where nobody listens."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
+    except ValueError:
+        raise ClusterError(f"{address} is no address: HOST:PORT, or auto") from None
+    except OSError as error:
+        raise ClusterError(
+            f"nobody answers at {address} ({error.strerror or error}): is the cluster up?"
+        ) from None
+
+
+def _ask(address: str) -> dict[str, str | None]:
+    """What a cluster says by mode: '' where it takes us, None where it says nothing in time."""
+    own = os.environ.get(MODE, OURS[0])
+    modes = OURS if own in OURS else (own,)
+    where = [] if address == "auto" else ["--address", address]
+    asking = {
+        mode: subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "health-check", *where],
+            env={**os.environ, MODE: mode, **({} if where else {"RAY_ADDRESS": ""})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        for mode in modes
+    }
+    deadline = time.monotonic() + ANSWER
+    answers: dict[str, str | None] = {}
+    for mode, process in asking.items():
+        try:
+            _, error = process.communicate(timeout=max(LOOK, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            answers[mode] = None
+        else:
+            lines = error.strip().splitlines() or ["it ended without a word"]
+            answers[mode] = lines[-1] if process.returncode else ""
+        finally:
+            process.kill()
+            process.wait()
+    return answers
