@@ -145,6 +145,6 @@ def _given_train_loss(
     progress = rows[TRAIN_LOSS].cast(pl.Float64).to_numpy()
 
     def test(x: Floats, at: Codes) -> Prepared:
-        return prepare(x, y[at], covariates=progress[at], studentized=True)
+        return prepare(x, y[at], covariates=progress[at])
 
     return p_beside(values, test, choices)
