@@ -1,11 +1,20 @@
-"""Type-I errors over 2,000 simulated data sets each, seeds fixed beforehand.
+"""Levels, coverage and power on simulated studies, and type-I errors of the tests themselves.
 
-Rejection at 5% must lie within [.03, .07].
+The tables of the report are held to account on 60 studies; `tests/calibration.py` has a thousand
+of each scenario. Of the tests there are 2,000 simulated data sets each, seeds fixed beforehand:
+rejection at 5% must lie within [.03, .07].
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
+from places import ROOT
+from simulated_studies import SCENARIOS, faults, tally
 
 from analysis.statistics.permutation import permutation_test
 
@@ -13,6 +22,25 @@ SETS = 2_000
 PERMUTATIONS = 199  # (b+1)/(n+1) <= .05 is then attainable exactly: b <= 9
 LEVEL = 0.05
 LOW, HIGH = 0.03, 0.07
+
+SHORT = {"reference": 15, "published, spread": 15, "single": 15, "seeds, t2": 15}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_tables_keep_their_promises_on_a_few_studies(name: str) -> None:
+    scenario = SCENARIOS[name]
+    counts = tally(scenario, range(SHORT[name]))
+    assert {table.split(",")[0] for table in counts} == set(scenario.tables)
+    assert all(one.studies == SHORT[name] and one.lines for one in counts.values())
+    assert faults(scenario, counts) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(24 * 3600)
+def test_tables_keep_their_promises(tmp_path: Path) -> None:
+    command = [sys.executable, "tests/calibration.py", "--out", str(tmp_path / "figures.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_free_test_under_independence() -> None:
