@@ -164,7 +164,8 @@ def test_scaled_and_capped_logits(
 ) -> None:
     """The scale is part of the head's rows; a cap changes the loss and no decision."""
     saved(tmp_path, kind, **settings)
-    rewrite(tmp_path, lambda t: t["model.embed_tokens.weight"].mul_(30))
+    name = "model.embed_tokens.weight"
+    rewrite(tmp_path, lambda t: t.update({name: t[name] * 30}))
     model = load_pretrained(str(tmp_path)).eval()
     assert (model.logit_scale, model.logit_cap) == (scale, cap)
     data = dataset(rows=4, context=21, classes=CLASSES)
@@ -175,7 +176,7 @@ def test_scaled_and_capped_logits(
         theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()(input_ids=x).logits
         torch.testing.assert_close(model(x), theirs, rtol=1e-6, atol=1e-5)
     geometry = collapse_metrics(result.moments, model.head.weight * scale, min_count=1)
-    assert {name: result.values[name] for name in geometry} == dict(geometry)
+    assert {column: result.values[column] for column in geometry} == dict(geometry)
 
 
 def test_rows_beyond_the_classes_stay_in_the_softmax(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_rows_beyond_the_classes_stay_in_the_softmax(tmp_path: Path) -> None:
 
 def image_model(kind: str) -> Any:
     sizes = {"num_labels": 7, "image_size": 16, "patch_size": 8, "hidden_size": 32}
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "vit": {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48} | sizes,
         "resnet": {
             "num_labels": 7,

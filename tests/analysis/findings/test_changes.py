@@ -345,11 +345,12 @@ def test_the_forest_shows_every_line_of_the_response() -> None:
     lines = changes(made(change, trainings=48, margin=0.1), CHOICES).filter(column="val_loss")
     (axis,) = by_precision(lines, "val_loss").axes
     points = [line for line in axis.lines if line.get_marker() == "o"]
-    bars = [
-        line for line in axis.lines if line.get_marker() != "o" and len(set(line.get_ydata())) == 1
-    ]
-    assert [float(line.get_xdata()[0]) for line in points] == lines["estimate"].to_list()
-    assert [tuple(line.get_xdata()) for line in bars] == lines.select("low", "high").rows()
+    others = [line.get_xydata() for line in axis.lines if line.get_marker() != "o"]
+    bars = [xy[:, 0] for xy in map(np.asarray, others) if len(set(xy[:, 1])) == 1]
+    assert [float(np.asarray(line.get_xdata())[0]) for line in points] == lines[
+        "estimate"
+    ].to_list()
+    assert [tuple(x) for x in bars] == lines.select("low", "high").rows()
     filled = [line.get_markerfacecolor() != "white" for line in points]
     assert filled == (lines["verdict"] == "changed").to_list()
     assert sum(filled) == 2  # int2 over all trainings and after 10 epochs
