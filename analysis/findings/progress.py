@@ -22,6 +22,7 @@ TRAIN_LOSS, GAP = "train_loss", "generalization_gap"
 
 REMAINS = "remains given train_loss"
 VANISHES = "vanishes given train_loss"
+TURNS = "turns its sign given train_loss"
 APPEARS = "appears given train_loss"
 
 
@@ -107,7 +108,9 @@ def _read(line: GivenProgress, before: GivenProgress) -> GivenProgress:
     line = replace(line, before=before.estimate, verdict_before=before.verdict)
     held, holds = before.verdict == ASSOCIATED, line.verdict == ASSOCIATED
     if held and holds:
-        return replace(line, reading=REMAINS)
+        assert line.estimate is not None and before.estimate is not None
+        same = (line.estimate > 0) == (before.estimate > 0)
+        return replace(line, reading=REMAINS if same else TURNS)
     if held and line.verdict == NOT_FOUND:
         return replace(line, reading=VANISHES)
     if holds and before.verdict == NOT_FOUND:

@@ -23,7 +23,15 @@ from analysis.findings.design import Candidate, GivenDesign
 from analysis.findings.effects import Effect
 from analysis.findings.forecast import TOGETHER, Forecast
 from analysis.findings.frames import lines_of
-from analysis.findings.progress import APPEARS, GAP, REMAINS, TRAIN_LOSS, VANISHES, GivenProgress
+from analysis.findings.progress import (
+    APPEARS,
+    GAP,
+    REMAINS,
+    TRAIN_LOSS,
+    TURNS,
+    VANISHES,
+    GivenProgress,
+)
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
 from analysis.findings.within import Within
 from analysis.reading.table import Roles
@@ -132,12 +140,14 @@ def _holds(
     readings = {
         line.metric: line.reading for line in _progress(frames) if line.response == response
     }
-    remains, vanishes = (
+    remains, turns, vanishes = (
         [line.metric for line in clear if readings.get(line.metric) == word]
-        for word in (REMAINS, VANISHES)
+        for word in (REMAINS, TURNS, VANISHES)
     )
     if remains:
         text += f" Given train_loss as well, it remains for {listing(remains)}."
+    if turns:
+        text += f" Its sign turns given train_loss for {listing(turns)}."
     if vanishes:
         text += f" It vanishes given train_loss for {listing(vanishes)}: there it says how far"
         text += " training got."
@@ -275,6 +285,7 @@ def _given_progress(lines: Sequence[GivenProgress], response: str) -> Paragraph:
         f"{text} {listing([line.metric for line in chosen])}"
         for reading, text in (
             (REMAINS, "it remains for"),
+            (TURNS, "its sign turns for"),
             (VANISHES, "it vanishes for"),
             (APPEARS, "it appears for"),
         )

@@ -19,7 +19,7 @@ from analysis.findings.controls import (
     within_control,
 )
 from analysis.findings.design import design_tables
-from analysis.findings.progress import APPEARS, REMAINS, VANISHES, given_train_loss
+from analysis.findings.progress import APPEARS, REMAINS, TURNS, VANISHES, given_train_loss
 from analysis.findings.within import by_cell, within
 from analysis.reading.table import Choices
 
@@ -122,6 +122,7 @@ def test_given_train_loss_tells_progress_from_generalization() -> None:
         train_loss=pl.Series(own["progress"]),
         nc1_ratio=pl.Series(own["progress"] + 0.3 * rng.standard_normal(128)),
         nc4_agreement=pl.Series(own["beyond"] + 0.3 * rng.standard_normal(128)),
+        unc3_cosine_std=pl.Series(own["beyond"] - 3.0 * own["progress"]),
         nc3_cosine_mean=pl.Series(own["beyond"] - own["progress"] + 0.1 * rng.standard_normal(128)),
     )
     rows = rows.with_columns(generalization_gap=pl.col("val_loss") - pl.col("train_loss"))
@@ -131,6 +132,7 @@ def test_given_train_loss_tells_progress_from_generalization() -> None:
     assert given["nc1_ratio"]["reading"] == VANISHES
     assert given["nc4_agreement"]["reading"] == REMAINS
     assert given["nc3_cosine_mean"]["reading"] == APPEARS
+    assert given["unc3_cosine_std"]["reading"] == TURNS
     assert given["nc2_log_norm_std"]["reading"] == ""
     assert gap["nc4_agreement"]["verdict"] == "associated"
     assert gap["nc1_ratio"]["verdict"] == "not found"
