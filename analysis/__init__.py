@@ -55,7 +55,9 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     classes: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report | RunsReport:
-    """The report of a run directory or table, not yet written; see `report.page.Report`.
+    """The report of a run directory or table, not yet written.
+
+    See `report.page.Report`.
 
     It has the summary, every frame and every figure. Several sources make a `RunsReport`: each
     question run by run and pooled, and each run's own report. What names columns holds for those

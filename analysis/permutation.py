@@ -1,4 +1,4 @@
-"""The face of the permutation engine: `permutation_test(x, y, ...)` and what it returns."""
+"""The face of the permutation engine: `permutation_test` and what it returns."""
 
 from analysis.statistics.permutation import PermutationResult, permutation_test
 

@@ -134,7 +134,9 @@ class Tuned(Settings):
 
 
 class AnalysisConfig(Settings):
-    """What a study declares of its analysis before it runs; never part of a cell's identity.
+    """What a study declares of its analysis before it runs.
+
+    It is never part of a cell's identity.
 
     `primary` are the metrics that it is to decide about (those of the report where it is None), all
     others are exploratory; `margin` the change of a column that counts as none.

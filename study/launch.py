@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 all cells stored, 1 something failed or was stopped, 2 wrong request."""
+    """Exit code: 0 all cells stored, 1 some failed or were stopped, 2 wrong request."""
     from study.launching import launch
     from study.launching.options import LaunchOptions
     from study.launching.runs import open_study

@@ -22,7 +22,9 @@ def scatter(
     *,
     colour: str | None,
 ) -> Figure:
-    """The response against each metric, one panel each, titled with R^2 and r of `lines`.
+    """The response against each metric, one panel each.
+
+    A panel is titled with R^2 and r of `lines`.
 
     Colours are an axis of the grid, normally a size. A metric whose line has no r is left out;
     one with heavy tails has a logarithmic axis.

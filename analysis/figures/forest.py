@@ -15,7 +15,7 @@ MANY = 12  # rows from which they are dense
 
 
 def forest(lines: pl.DataFrame, *, xlabel: str, whole: bool = False) -> Figure:
-    """One panel for each `panel`, one row for each `label`, in the order in which they come.
+    """One panel for each `panel`, one row for each `label`, in order of appearance.
 
     `lines` has at least one line of the columns panel, label, estimate, low, high, solid (whether
     the dot is filled) and summary (whether it is a diamond, such as a pooled estimate). The axis

@@ -31,7 +31,9 @@ from analysis.reading.table import BITS, Roles
 
 
 def by_precision(lines: pl.DataFrame, response: str) -> Figure:
-    """The change of the response at each precision with its interval: over all, and by level.
+    """Change of the response at each precision with its interval.
+
+    Over all trainings, and by level.
 
     `lines` are those of the table of changes. The margin within which a change counts as none is
     shaded; a filled point has the verdict `changed`.

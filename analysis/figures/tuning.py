@@ -246,7 +246,10 @@ def schedules(
 def arms(
     tuned: Arm, default: Arm, names: tuple[str, str], column: str, *, geometric: bool
 ) -> Figure:
-    """The value of each seed of both arms; a line joins a pair, a bar is a mean of pairs."""
+    """The value of each seed of both arms.
+
+    A line joins a pair, a bar is a mean of pairs.
+    """
     places = sorted(tuned.values.keys() | default.values.keys())
     spread = dict(zip(places, np.linspace(-0.18, 0.18, len(places)), strict=True))
     pairs = [place for place in places if place in tuned.values and place in default.values]

@@ -1,4 +1,7 @@
-"""Each metric against the response over all trainings, described: nothing is taken out."""
+"""Each metric against the response over all trainings.
+
+A description: nothing is taken out.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +154,7 @@ def described(
 
 
 def with_interval(line: Any, low: float, high: float) -> Any:
-    """The line with the interval of r, and that of R^2, which r being in the first puts it in."""
+    """The line with the interval of r, and that of R^2 which follows from it."""
     if np.isnan(low):
         return line
     squares = sorted((low**2, high**2))

@@ -89,7 +89,9 @@ def seed_spread(rows: pl.DataFrame, axes: tuple[str, ...], column: str) -> float
 
 
 def changes(table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Change` lines of every precision, the response and other outcomes first.
+    """Table of `Change` lines of every precision.
+
+    The response and other outcomes come first.
 
     Outcomes and the primary metrics have further lines for each level of `moving_axis`.
     """
@@ -120,7 +122,9 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
 def moving_axis(
     pairings: Mapping[tuple[str, str], pl.DataFrame], roles: Roles
 ) -> tuple[str, list[object]] | None:
-    """The axis by whose levels the size of the response's change differs most, and its levels.
+    """The axis by whose levels the change of the response differs most in size.
+
+    Returned with its levels.
 
     Of the ranks of |d| the share between levels (epsilon^2 of Kruskal & Wallis 1952, less what
     chance gives), averaged over the comparisons. The size says nothing of the sign, so that sign
@@ -141,7 +145,10 @@ def moving_axis(
 
 
 def _between(ranked: pl.DataFrame) -> float:
-    """Share of the variance of `rank` between values of `level`, adjusted for their number."""
+    """Share of the variance of `rank` between values of `level`.
+
+    It is adjusted for their number.
+    """
     n, levels = len(ranked), ranked["level"].n_unique()
     total = float(np.square(ranked["rank"] - ranked["rank"].mean()).sum()) if n else 0.0
     if levels < 2 or n <= 2 * levels or not total:
@@ -290,7 +297,10 @@ def _adjusted(
 
 
 def _flipped(d: Floats, lines: Sequence[Change], choices: Choices) -> Decided:
-    """Joint sign flips of d (n, K), which go on only for a line that its own test calls changed."""
+    """Joint sign flips of d (n, K).
+
+    They go on only for a line that its own test calls changed.
+    """
     n, seed = choices.permutations, choices.seed
     test = joint_sign_flips(d, permutations=n, most=n, seed=seed)
     unclear = [

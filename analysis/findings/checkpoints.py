@@ -1,4 +1,4 @@
-"""Whether metric and response go together over training, and which of them moves first.
+"""Whether metric and response go together over training, and which moves first.
 
 Shapes: n rows, one a checkpoint of a training at the reference precision.
 """
@@ -34,7 +34,7 @@ METRIC_FIRST, RESPONSE_FIRST = "metric first", "response first"
 
 @dataclass(frozen=True)
 class Checkpoints(Tested):
-    """One line: a metric and the response over all checkpoints of `trainings` trainings.
+    """One line: a metric and the response over all checkpoints of trainings.
 
     Both are centred by design cell and epoch, which takes out what time does to all; `estimate`
     is the r of what is left, and whole trainings are exchanged inside their cell. Beside it
@@ -50,7 +50,7 @@ class Checkpoints(Tested):
 
 @dataclass(frozen=True)
 class Lead(Tested):
-    """One line: a change from one checkpoint to the next against the change that follows it.
+    """One line: a change between checkpoints against the change that follows it.
 
     `order` says whose change comes first; centred and exchanged as in `Checkpoints`, by the
     three epochs that the two changes span. `n` pairs of changes of `trainings` trainings.
@@ -62,7 +62,10 @@ class Lead(Tested):
 
 @dataclass(frozen=True)
 class _Courses:
-    """The exchange of whole trainings as a control of rows (n,): see `findings.controls`."""
+    """The exchange of whole trainings as a control of rows (n,).
+
+    See `findings.controls`.
+    """
 
     rows: Codes
     cells: Codes
@@ -88,7 +91,10 @@ class _Courses:
 
 
 def checkpoints(table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Checkpoints` lines; empty where every training has a single checkpoint."""
+    """Table of `Checkpoints` lines.
+
+    It is empty where every training has a single checkpoint.
+    """
     rows, roles = _rows(table), table.roles
     if rows.is_empty():
         return frame_of(Checkpoints, [])

@@ -1,4 +1,4 @@
-"""Whether collapse predicts what a precision costs, and whether both change together.
+"""Whether collapse predicts what a precision costs, and changes with it.
 
 Shapes: n trainings that are measured at a precision and at its baseline.
 """
@@ -38,7 +38,9 @@ NOISE = "weight_error"
 
 @dataclass(frozen=True)
 class Damage(Tested):
-    """One line: a metric and the change of the response from `baseline` to `precision`.
+    """One line: a metric and the change of the response between two precisions.
+
+    They are `baseline` and `precision`.
 
     `kind` baseline: x is the metric at the baseline, given the response and the training loss
     there; `kind` change: x is the change of the metric, given the relative error of the weights.
@@ -57,7 +59,10 @@ class Damage(Tested):
 
 @dataclass(frozen=True)
 class _Question:
-    """One comparison: rows that have all that is needed, y, the metrics, and the control."""
+    """One comparison: its rows, y, the metrics, and the control.
+
+    The rows have all that is needed.
+    """
 
     line: Damage
     y: Floats
@@ -127,7 +132,9 @@ def _varies(rows: pl.DataFrame, column: str) -> bool:
 
 
 def _over_precisions(questions: list[_Question], roles: Roles, choices: Choices) -> list[Damage]:
-    """The lines of each comparison, those of primary metrics adjusted over the comparisons.
+    """The lines of each comparison.
+
+    Those of primary metrics are adjusted over the comparisons.
 
     Permutations go on for the comparisons that have a line whose verdict they leave open.
     """
@@ -149,7 +156,10 @@ def _over_precisions(questions: list[_Question], roles: Roles, choices: Choices)
 def _adjusted(
     answers: list[dict[str, Damage]], primary: tuple[str, ...]
 ) -> tuple[list[dict[str, Damage]], set[int]]:
-    """The lines with their q over precisions, and the comparisons with one that it leaves open."""
+    """The lines with their q over precisions, and the comparisons left open.
+
+    A comparison is left open where one of its lines is.
+    """
     done, unclear = [dict(answer) for answer in answers], set()
     for name in primary:
         places = [

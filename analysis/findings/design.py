@@ -26,7 +26,7 @@ from analysis.statistics.design_power import detectable_r
 
 @dataclass(frozen=True)
 class GivenDesign(Tested):
-    """One line: the partial r of a metric and the response, given a model of the design.
+    """One line: the partial r of a metric and the response, given the design.
 
     `dof` residual degrees of freedom, of which a partial |r| of `detectable` is found with 80%
     power within the family.
@@ -38,7 +38,7 @@ class GivenDesign(Tested):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One line: a model of the response by the axes, and whether it is the one that is `chosen`.
+    """One line: a model of the response by the axes, and whether it is chosen.
 
     `rank` parameters leave `dof` degrees of freedom; `r2` in [0, 1]; `q2` of design cells that
     were left out; `lack_f` with `lack_df_fit` and `lack_df_error` degrees of freedom compares
@@ -62,7 +62,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PlaceboLine:
-    """One line: a function of the axes alone, its partial `r` with the response given the model."""
+    """One line: a function of the axes alone as a placebo.
+
+    `r` is its partial correlation with the response, given the model.
+    """
 
     placebo: str
     n: int
@@ -73,7 +76,10 @@ class PlaceboLine:
 
 @dataclass(frozen=True)
 class DesignTables:
-    """The tables of this question: lines of metrics, the control itself, and its placebos."""
+    """The tables of this question.
+
+    They are the lines of metrics, the control itself, and its placebos.
+    """
 
     given_design: pl.DataFrame
     design: pl.DataFrame

@@ -1,4 +1,4 @@
-"""What a metric adds to a forecast of the response of an architecture that was not seen.
+"""What a metric adds to a forecast of the response of unseen architectures.
 
 Shapes: n trainings, k metrics, q columns of the model of the design.
 """
@@ -49,7 +49,9 @@ LEAST_GROUPS = 3  # architectures, so that a model sees two when one is left out
 
 @dataclass(frozen=True)
 class Forecast(Tested):
-    """One line: a metric beside the model of the design, one architecture left out in turn.
+    """One line: a metric beside the model of the design.
+
+    One architecture is left out in turn.
 
     `q2_without` and `q2_with` the metric, each 1 - squared errors of prediction / squares about
     the mean; `estimate` is their difference. p is one-sided, by exchanging the metric inside
@@ -182,7 +184,10 @@ def _alone(
     permutations: int,
     seed: int,
 ) -> dict[str, Forecast]:
-    """What each metric adds; metrics with a value in the same rows share their permutations."""
+    """What each metric adds to the forecast.
+
+    Metrics with a value in the same rows share their permutations.
+    """
     batches: dict[bytes, list[str]] = {}
     for name in names:
         batches.setdefault(np.isfinite(values[name]).tobytes(), []).append(name)
@@ -248,7 +253,10 @@ def _adjusted(
 
 
 def _worth(line: Forecast) -> Forecast:
-    """Not found where the forecast is no better, however small p: chance would have harmed more."""
+    """Not found where the forecast is no better, however small p.
+
+    Chance would then have harmed it more.
+    """
     if (line.estimate or 0.0) > 0 or line.verdict == NOT_FOUND:
         return line
     return replace(line, verdict=NOT_FOUND, note=joined(line.note, "the forecast is no better"))

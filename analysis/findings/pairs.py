@@ -1,4 +1,7 @@
-"""Trainings measured at two precisions: which are compared, and one row a training."""
+"""Trainings measured at two precisions, one row a training.
+
+Which precisions are compared is decided here, too.
+"""
 
 from __future__ import annotations
 

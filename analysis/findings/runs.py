@@ -1,4 +1,4 @@
-"""One question asked of several runs: each run's own answer, and what they say together."""
+"""One question asked of several runs: each run's answer, and all together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class RunLine:
-    """One line: what the report of a `run` says of a metric, by the table of a `question`.
+    """One line: what a report says of a metric, by the table of a `question`.
+
+    The report is that of `run`.
 
     `estimate` is the (partial) r of n trainings with its 95% interval.
     """
@@ -79,7 +81,10 @@ class PooledRuns(Tested):
 
 
 def run_lines(frames: Mapping[str, Mapping[str, pl.DataFrame]]) -> pl.DataFrame:
-    """Table of `RunLine` lines from the tables of each run's report, by the name of the run."""
+    """Table of `RunLine` lines from the tables of each run's report.
+
+    `frames` has these by the name of the run.
+    """
     columns = [name for name in RunLine.__dataclass_fields__ if name not in ("question", "run")]
     lines = []
     for question, table in QUESTIONS.items():
@@ -159,7 +164,10 @@ def _pooled(lines: list[RunLine]) -> PooledRuns:
 
 
 def _spread(line: RunLine) -> float | None:
-    """Standard error of r on Fisher's scale, from its interval; None where that has no width."""
+    """Standard error of r on Fisher's scale, from its interval.
+
+    None where that has no width.
+    """
     if line.estimate is None or line.low is None or line.high is None:
         return None
     ends = (line.low, line.estimate, line.high)

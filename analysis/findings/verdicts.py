@@ -1,4 +1,4 @@
-"""What every table of association says of a metric, and the rules by which it says so.
+"""What tables of association say of a metric, and by which rules.
 
 A table has one estimand a line. Its metrics form two families that are never mixed: the primary
 ones, named before the study was run, are adjusted by step-down max-T over the rows that they
@@ -71,7 +71,9 @@ class Tested:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the tests of a table say of one metric: the fields of `Tested` but the interval.
+    """What the tests of a table say of one metric.
+
+    These are the fields of `Tested` but the interval.
 
     `estimate` is the (partial) r that the test has; `rows` (m,) are those it used.
     """
@@ -123,7 +125,10 @@ def inadequate(lines: Iterable[Line], reason: str) -> list[Line]:
 
 
 def design_cells(rows: pl.DataFrame, roles: Roles) -> Codes:
-    """Design cell (n,) of each row: rows of one agree in all axes, and differ in their seed."""
+    """Design cell (n,) of each row.
+
+    Rows of one cell agree in all axes, and differ in their seed.
+    """
     if not roles.axes or rows.is_empty():
         return np.zeros(len(rows), dtype=np.intp)
     return (
@@ -132,7 +137,7 @@ def design_cells(rows: pl.DataFrame, roles: Roles) -> Codes:
 
 
 def axis_functions(values: Mapping[str, Floats], cells: Codes) -> frozenset[str]:
-    """Metrics that do not vary in any of the cells (n,) with replicates, but between cells."""
+    """Metrics that vary between cells (n,) with replicates, but in none of them."""
     several = np.bincount(cells)[cells] > 1
     if not several.any():
         return frozenset()
@@ -211,7 +216,10 @@ def _missing(column: Floats, line: Verdict, prepare: Preparation, choices: Choic
 
 
 def _varied(name: str, column: Floats, line: Verdict) -> Verdict:
-    """The line as it is if its metric varies, else with the reason why it cannot be tested."""
+    """The line as it is if its metric varies.
+
+    Else it comes with the reason why it cannot be tested.
+    """
     if line.family == NO_FAMILY:
         return replace(line, note=joined(line.note, FUNCTION_OF_AXES))
     n = len(line.rows)
@@ -243,7 +251,10 @@ def _screened(
     lines: Mapping[str, Verdict],
     prepare: Preparation,
 ) -> dict[str, Verdict]:
-    """Lines of the same rows, as they are or with the reason why they cannot be tested."""
+    """Lines of the same rows.
+
+    They are as they were, or with the reason why they cannot be tested.
+    """
     rows = lines[names[0]].rows
     try:
         test = prepare(np.column_stack([values[name][rows] for name in names]), rows)
@@ -328,7 +339,9 @@ class _Alone:
 def p_beside(
     values: Mapping[str, Floats], prepare: Preparation, choices: Choices
 ) -> dict[str, tuple[float, float]]:
-    """(r, p) of a test that stands beside a verdict, by metric; none where it cannot be done.
+    """(r, p) of a test that stands beside a verdict, by metric.
+
+    None where it cannot be done.
 
     values: (n,) each, NaN for missing.
     """
@@ -358,7 +371,10 @@ def _once(test: Repeatable, permutations: int, choices: Choices) -> Decided:
 
 
 def _primary(names: list[str], n: int, tests: _Tests) -> dict[str, Verdict]:
-    """Primary metrics: max-T over those with a value in all n rows, Holm for the others."""
+    """Adjusted p of primary metrics.
+
+    By max-T over those with a value in all n rows, by Holm for the others.
+    """
     complete = [name for name in names if len(tests.lines[name].rows) == n]
     lines: dict[str, Verdict] = {}
     beside: list[_Alone] = []

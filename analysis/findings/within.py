@@ -52,7 +52,10 @@ class InCell:
 
 
 def within(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
-    """Table of `Within` lines over rows that are one per training; empty without replicates."""
+    """Table of `Within` lines over rows that are one per training.
+
+    It is empty without replicates.
+    """
     control = within_control(rows, roles)
     if not len(control.rows):
         return frame_of(Within, [])

@@ -1,4 +1,6 @@
-"""Files of tables that others wrote: delimited text and workbooks, as columns of texts.
+"""Files of tables that others wrote, as columns of texts.
+
+Delimited text and workbooks.
 
 Separator, encoding and compression are told from the file itself.
 """
@@ -133,7 +135,9 @@ def _frame(
     mark: Mark | None,
     prefer: Mark | None,
 ) -> pl.DataFrame:
-    """Rows below their header as typed columns, and in `ROW` the place of each in its file.
+    """Rows below their header as typed columns.
+
+    The column `ROW` has the place of each in its file.
 
     Raises AnalysisError for a table without rows, a name that stands twice, and a row that is
     longer or shorter than the header.

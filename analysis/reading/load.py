@@ -354,7 +354,10 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
 
 
 def _check_numbers(frame: pl.DataFrame, name: str, source: str) -> None:
-    """Refuse a column of numbers that holds something else, naming the value and its row."""
+    """Refuse a column of numbers that holds something else.
+
+    The error names the value and its row.
+    """
     column = frame[name]
     if column.dtype.is_numeric() or not column.count():
         return

@@ -153,7 +153,10 @@ def _fault(path: Path, fault: Any, kind: type[_Part]) -> str:
 
 
 def read_declared(path: Path) -> Declared:
-    """What the YAML of a study declares under `analysis`; nothing where there is no such file."""
+    """What the YAML of a study declares under `analysis`.
+
+    Nothing where there is no such file.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:  # of a search, whose trials are no study
@@ -288,7 +291,10 @@ def _evaluate(frame: pl.DataFrame, name: str, sql: str, place: str) -> pl.Series
 
 
 def _texts(frame: pl.DataFrame, sql: str) -> str:
-    """Values that are no numbers in the columns of an expression, as the end of a message."""
+    """Values that are no numbers in the columns of an expression.
+
+    As the end of a message.
+    """
     try:
         names = pl.sql_expr(sql).meta.root_names()
     except pl.exceptions.PolarsError:

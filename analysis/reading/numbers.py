@@ -43,7 +43,9 @@ def is_number(texts: pl.Series) -> pl.Series:
 def typed(
     texts: Mapping[str, pl.Series], places: pl.Series, *, mark: Mark | None, prefer: Mark | None
 ) -> dict[str, pl.Series]:
-    """Columns of texts as numbers where each value is one or missing, else as they are.
+    """Columns of texts as numbers where each value is one or missing.
+
+    Other columns stay as they are.
 
     Args:
         texts: columns of strings by name.

@@ -71,7 +71,10 @@ ADJUSTED = (
 
 
 def tested(heading: str, hint: str, *, rows: str = "trainings, one row each") -> tuple[Column, ...]:
-    """The first columns of every table of association, the estimate under its own heading."""
+    """The first columns of every table of association.
+
+    The estimate stands under its own heading.
+    """
     return (
         Column("metric", "metric"),
         Column("family", "family"),

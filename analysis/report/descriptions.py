@@ -1,4 +1,7 @@
-"""Paragraphs of the summary about what is described: searches, axes, courses, precisions."""
+"""Paragraphs of the summary about what is described.
+
+Searches, axes, courses, precisions.
+"""
 
 from __future__ import annotations
 

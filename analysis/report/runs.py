@@ -43,7 +43,10 @@ FOLDER = "runs"  # where the reports of single runs lie, beside the page
 
 @dataclass(frozen=True)
 class RunsReport(Page):
-    """The page of several runs; `reports` has each run's own report, by the name of the run."""
+    """The page of several runs.
+
+    `reports` has each run's own report, by the name of the run.
+    """
 
     reports: Mapping[str, Report]
 
@@ -101,7 +104,10 @@ def build_runs_report(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What the runs are called: by their own name, with those of folders where two share it."""
+    """What the runs are called.
+
+    By their own name, with those of folders where two share it.
+    """
     places = [path.resolve() for path in paths]
     if len(set(places)) < len(places):
         raise AnalysisError("the same run is given twice: leave one out")
@@ -187,7 +193,10 @@ def _described(row: Mapping[str, object]) -> bool:
 
 
 def _drawn(lines: pl.DataFrame, pooled: pl.DataFrame, question: str) -> pl.DataFrame:
-    """Lines of the forest plot of a question: primary metrics, or the first ones without any."""
+    """Lines of the forest plot of a question.
+
+    Primary metrics, or the first ones where there are none.
+    """
     answers = pooled.filter((pl.col("question") == question) & pl.col("estimate").is_not_null())
     chosen = answers.filter(pl.col("family") == PRIMARY)
     metrics = (answers if chosen.is_empty() else chosen)["metric"].to_list()[:LABELLED]

@@ -1,4 +1,4 @@
-"""The section about precisions: what they change, and whether collapse predicts it."""
+"""The section about precisions: what they change, and what predicts it."""
 
 from __future__ import annotations
 

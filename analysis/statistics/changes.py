@@ -1,4 +1,6 @@
-"""What a treatment changes, one difference a training: signed ranks, their interval, equivalence.
+"""What a treatment changes, from one difference a training.
+
+Signed ranks, the interval that inverts them, equivalence.
 
 Shapes: n differences, K treatments that were compared on the same trainings.
 """
@@ -109,7 +111,10 @@ def _upper_tail(d: Floats) -> float:
 
 @lru_cache(maxsize=256)
 def _distribution(doubled: tuple[int, ...]) -> Floats:
-    """Probability of each sum of a random subset of integers. Streitberg & Roehmel 1986."""
+    """Probability of each sum of a random subset of integers.
+
+    Streitberg & Roehmel 1986.
+    """
     chance = np.zeros(sum(doubled) + 1)
     chance[0], reach = 1.0, 0
     for rank in doubled:
@@ -148,7 +153,10 @@ def _interval(d: Floats, walsh: Floats) -> tuple[float | None, float | None]:
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Least place in low .. high from which `holds`, which is true at high + 1 at the latest."""
+    """Least place in low .. high from which `holds`.
+
+    It is true at high + 1 at the latest.
+    """
     while low <= high:
         middle = (low + high) // 2
         if holds(middle):
@@ -160,7 +168,10 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 @lru_cache(maxsize=256)
 def _rejected_ranks(n: int) -> int:
-    """Greatest sum of positive ranks that is rejected as too low, -1 where there is none."""
+    """Greatest sum of positive ranks that is rejected as too low.
+
+    It is -1 where there is none.
+    """
     if n <= EXACT_ROWS:
         below = np.cumsum(_distribution(tuple(2 * rank for rank in range(1, n + 1)))[::2])
         return int(np.searchsorted(below, ALPHA / 2 * (1 + TIE), side="right")) - 1
@@ -171,7 +182,9 @@ def _rejected_ranks(n: int) -> int:
 
 
 def tost(differences: ArrayLike, margin: float) -> float:
-    """p of equivalence: that the pseudo-median of differences (n,) lies within +-margin.
+    """p of equivalence of differences (n,).
+
+    The alternative is that their pseudo-median lies within +-margin.
 
     The larger of the one-sided signed-rank p that it exceeds -margin and that it falls short of
     +margin (two one-sided tests; Schuirmann 1987). It is at most .025 where the 95% interval of
@@ -202,7 +215,9 @@ def joint_sign_flips(
     level: float = ALPHA,
     seed: int = 0,
 ) -> Decided:
-    """Signed-rank tests of K treatments (n, K), adjusted for being K by joint sign flips.
+    """Signed-rank tests of K treatments (n, K).
+
+    They are adjusted for being K by joint sign flips.
 
     A pattern of signs (n,) flips the differences of a training for all treatments at once, which
     keeps their dependence. The statistic is the sum of signed ranks over the root of the sum of
@@ -229,7 +244,10 @@ def joint_sign_flips(
 
 @dataclass(frozen=True)
 class _Flips:
-    """Signed ranks of unit length (n, K), from the least to the most significant column."""
+    """Signed ranks of unit length (n, K).
+
+    Columns come from the least to the most significant.
+    """
 
     ranks: Floats
     biserial: Floats

@@ -1,4 +1,6 @@
-"""Association over training: what time does to all is taken out, whole trainings are exchanged.
+"""Association over training.
+
+What time does to all is taken out, and whole trainings are exchanged.
 
 Shapes: n rows, one a checkpoint, k columns.
 """
@@ -34,7 +36,9 @@ class OverTraining:
 
 @dataclass(frozen=True)
 class Lead:
-    """`forward`: a change of x and the change of y that follows it; `reverse`: y, then x.
+    """Which of two columns moves first.
+
+    `forward`: a change of x and the change of y that follows it; `reverse`: y, then x.
 
     Both stand side by side, so that neither can be read as a cause alone.
     """
@@ -55,7 +59,7 @@ def over_training(
     bootstrap: int = 2_000,
     seed: int = 0,
 ) -> OverTraining:
-    """Association of x (n,) or (n, k) with y (n,) over the checkpoints of all trainings.
+    """Association of x (n,) or (n, k) with y (n,) over all checkpoints.
 
     Columns are centred by design cell (n,) and epoch (n,), which takes out the course that the
     trainings of a cell share; then whole trainings (`units`, n) with the same epochs are
@@ -94,7 +98,10 @@ class Courses:
 
 
 def shared_courses(cells: ArrayLike, units: ArrayLike, epochs: ArrayLike) -> Courses:
-    """Which of n checkpoints are compared with which; raises ValueError as `over_training`."""
+    """Which of n checkpoints are compared with which.
+
+    Raises ValueError as `over_training`.
+    """
     n = len(np.asarray(units))
     cell, unit = codes("cells", cells, n), codes("units", units, n)
     epoch = codes("epochs", epochs, n)
@@ -110,7 +117,10 @@ def shared_courses(cells: ArrayLike, units: ArrayLike, epochs: ArrayLike) -> Cou
 
 
 def prepare_courses(x: ArrayLike, y: ArrayLike, shared: Courses) -> Prepared:
-    """The test of x (n,) or (n, k) and y (n,) over shared courses, before any exchange."""
+    """The test of x (n,) or (n, k) and y (n,) over shared courses.
+
+    It is made before any exchange.
+    """
     return prepare(
         np.asarray(x)[shared.rows],
         np.asarray(y)[shared.rows],
@@ -124,7 +134,10 @@ def prepare_courses(x: ArrayLike, y: ArrayLike, shared: Courses) -> Prepared:
 def bootstrap_courses(
     x: ArrayLike, y: ArrayLike, shared: Courses, *, bootstrap: int = 2_000, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """95% interval (low (k,), high (k,)) of the same r, by drawing trainings inside cells."""
+    """95% interval (low (k,), high (k,)) of the same r.
+
+    By drawing trainings inside cells.
+    """
     return bootstrap_within(
         np.asarray(x)[shared.rows],
         np.asarray(y)[shared.rows],
@@ -161,7 +174,7 @@ def lead(
     bootstrap: int = 2_000,
     seed: int = 0,
 ) -> Lead:
-    """Change of x from one checkpoint to the next against the change of y that follows.
+    """Change of x between checkpoints against the change of y that follows.
 
     x: (n,) or (n, k). y: (n,). With three checkpoints a, b, c in a row of one training:
     x_b - x_a with y_c - y_b, and for the reverse y_b - y_a with x_c - x_b; related as in
@@ -203,7 +216,9 @@ def successive(units: ArrayLike, epochs: ArrayLike) -> tuple[Codes, Codes, Codes
 
 @dataclass(frozen=True)
 class PooledCourses:
-    """Pooled correlation `r` (k,) of all checkpoints, the centre `null` (k,) of r, and `p` (k,).
+    """Pooled correlation of all checkpoints.
+
+    `r` (k,), the centre `null` (k,) of r under exchange, and `p` (k,).
 
     `null` is the mean of r where whole trainings are exchanged: what time does to x and y alike
     is in it. `p` is two-sided, of the distance of r from it.
@@ -223,7 +238,9 @@ def pooled_courses(
     permutations: int = 10_000,
     seed: int = 0,
 ) -> PooledCourses:
-    """How x (n,) or (n, k) and y (n,) go together over all checkpoints, course of time included.
+    """How x (n,) or (n, k) and y (n,) go together over all checkpoints.
+
+    The course of time is included.
 
     Whole trainings with the same epochs are exchanged, over all design cells. With courses x_u,
     y_u of training u, r* = (sum_u <x_u, y_pi(u)> - n mean x mean y) / (n sd x sd y), so that one

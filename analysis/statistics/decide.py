@@ -1,4 +1,7 @@
-"""Permutation tests that go on until their verdict is clear, so that none depends on the seed."""
+"""Permutation tests that go on until their verdict is clear.
+
+So no verdict depends on the seed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A model of the design: which function of the axes y follows, and whether that is enough.
+"""A model of the design.
+
+Which function of the axes y follows, and whether that is enough.
 
 If y is f(axes) plus noise and f lies in the span of the model, a metric may depend on the axes as
 it likes; so the model has to fit y, and is tested for it.
@@ -29,7 +31,9 @@ Axes = Mapping[str, ArrayLike]
 
 @dataclass(frozen=True)
 class DesignModel:
-    """`name` of the candidate, its `terms` in words, its `columns` (n, q) without intercept.
+    """A candidate for the model of the design.
+
+    Its `name`, its `terms` in words, its `columns` (n, q) without intercept.
 
     `rank` with the intercept, `dof` = n - rank, `r2` in [0, 1], `q2` of predictions for groups
     that were left out, at most 1.
@@ -46,7 +50,7 @@ class DesignModel:
 
 @dataclass(frozen=True)
 class LackOfFit:
-    """F test of the cell means about the model against the replicates about the cell means."""
+    """F test of the cell means about the model, against the replicates about them."""
 
     f: float
     df_fit: int
@@ -56,7 +60,10 @@ class LackOfFit:
 
 @dataclass(frozen=True)
 class Placebo:
-    """A function of the axes outside the span: partial `r` with y, its `p`, and that by Holm."""
+    """A function of the axes outside the span.
+
+    Its partial `r` with y, its `p`, and that by Holm.
+    """
 
     name: str
     r: float
@@ -82,7 +89,10 @@ class DesignControl:
 
 
 def cell_codes(axes: Axes) -> Codes:
-    """The design cell (n,) of each row, as integers: rows that agree in every axis share one."""
+    """The design cell (n,) of each row, as integers.
+
+    Rows that agree in every axis share one.
+    """
     arrays = [np.asarray(values) for values in axes.values()]
     if not arrays:
         raise ValueError("a design needs an axis")
@@ -91,7 +101,9 @@ def cell_codes(axes: Axes) -> Codes:
 
 
 def leave_groups_out_q2(y: ArrayLike, columns: ArrayLike, groups: ArrayLike) -> float:
-    """Q^2 = 1 - sum of squared errors of prediction / sum of squares of y about its mean.
+    """Q^2 = 1 - squared errors of prediction / squares of y about its mean.
+
+    Both are sums over the rows.
 
     Each group (n,) is predicted by least squares on an intercept and columns (n, q) of all other
     groups. No model is fitted again: with H the hat matrix and e the residuals, the errors of a
@@ -129,7 +141,9 @@ def _rows_by_label(label: Codes) -> list[Codes]:
 def design_candidates(
     y: ArrayLike, numeric: Axes, categorical: Axes, *, groups: ArrayLike | None = None
 ) -> tuple[DesignModel, ...]:
-    """The models of y (n,) that are considered, in order, those without a term left out.
+    """The models of y (n,) that are considered, in order.
+
+    Those without a term are left out.
 
     "factors": every axis as a factor. "pairwise factors": and all their pairwise interactions.
     "quadratic in logs": numeric axes in logarithms with squares and pairwise interactions, all
@@ -219,7 +233,9 @@ def _model(name: str, terms: str, columns: Floats, y: Floats, groups: Codes) -> 
 def choose_design(
     candidates: tuple[DesignModel, ...], *, least_dof: int = LEAST_DOF
 ) -> DesignModel:
-    """The candidate of the largest Q^2 that leaves `least_dof` degrees of freedom; ties: first.
+    """The candidate of the largest Q^2, the first of equal ones.
+
+    It leaves `least_dof` degrees of freedom.
 
     Raises ValueError where none leaves as many.
     """
@@ -287,7 +303,10 @@ def _default_placebos(numeric: Axes) -> dict[str, Floats]:
 
 
 def _outside(columns: Floats, placebos: Axes) -> dict[str, Floats]:
-    """Placebos that the span does not hold, without those that another equals beside it."""
+    """Placebos that the span does not hold.
+
+    Those that another equals beside it are left out.
+    """
     removed = nuisance(len(columns), covariates=columns)
     kept: dict[str, Floats] = {}
     directions: list[Floats] = []

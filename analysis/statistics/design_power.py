@@ -1,4 +1,7 @@
-"""What a design can find, from the sizes of its cells alone: nothing has to be trained for it."""
+"""What a design can find, from the sizes of its cells alone.
+
+Nothing has to be trained for it.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,9 @@ def replicates_needed(
     power: float = POWER,
     level: float = ALPHA,
 ) -> int:
-    """Fewest seeds in each of `cells` design cells with which a partial r is found with `power`.
+    """Fewest seeds in each of `cells` design cells that find a partial r.
+
+    It is found with probability `power`.
 
     r in (0, 1); the test has cells (seeds - 1) - 1 - covariates degrees of freedom. Raises
     ValueError for another r, and where 100,000 seeds are too few.
@@ -111,7 +116,9 @@ def design_power(
     power: float = POWER,
     level: float = ALPHA,
 ) -> DesignPower:
-    """What a design with these seeds in each cell finds, and the seeds that it would need.
+    """What a design with these seeds in each cell finds.
+
+    Also the seeds that it would need.
 
     `sizes` trainings of each design cell; `family` metrics of the primary family; `covariates`
     beside them. Raises ValueError without a cell or with an empty one.

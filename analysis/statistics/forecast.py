@@ -39,7 +39,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class RidgeForecast:
-    """The same of all metrics at once, by a ridge regression; `p` is None where nothing moves."""
+    """The same of all metrics at once, by a ridge regression.
+
+    `p` is None where nothing moves.
+    """
 
     q2_without: float
     q2_with: float
@@ -59,7 +62,9 @@ def forecast(
     permutations: int = 10_000,
     seed: int = 0,
 ) -> Forecast:
-    """What each metric of x (n,) or (n, k) adds to the forecast of y (n,) from columns (n, q).
+    """What each metric of x adds to the forecast of y (n,).
+
+    x is (n,) or (n, k), the columns of the design (n, q).
 
     Each group (n,) is predicted from all others by least squares on an intercept, the columns of
     the design and one metric; Q^2 = 1 - sum of squared errors of prediction / sum of squares of y
@@ -95,7 +100,9 @@ def ridge_forecast(
     permutations: int = 999,
     seed: int = 0,
 ) -> RidgeForecast:
-    """What all metrics of x (n, k) together add; arguments and errors as of `forecast`.
+    """What all metrics of x (n, k) together add.
+
+    Arguments and errors as of `forecast`.
 
     In each training part columns of the design are fitted without penalty and the metrics, in
     standard deviations of what the columns leave of them there, with a ridge penalty. It is the
@@ -117,7 +124,10 @@ def ridge_forecast(
 
 @dataclass(frozen=True)
 class _State:
-    """y and the columns of the design made ready: `parts` are rows and (I - H_gg)^-1 of a group."""
+    """y and the columns of the design made ready.
+
+    `parts` are rows and (I - H_gg)^-1 of a group.
+    """
 
     basis: Floats
     error: Floats
@@ -214,7 +224,10 @@ def _exceedance(
     gain: Floats,
     gains: Callable[[Codes], Floats],
 ) -> tuple[Floats, int, bool]:
-    """One-sided p (k,) of gains under exchange inside cells, permutations used, all or not."""
+    """One-sided p (k,) of gains under exchange inside cells.
+
+    With the permutations used, and whether these were all.
+    """
     if replicates(cells) == 0:
         return np.full(gain.shape, np.nan), 0, False
     exact, total, orders = permuted_rows(cells, permutations, seed, BATCH)

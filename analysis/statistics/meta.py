@@ -1,4 +1,6 @@
-"""Meta-analysis by random effects: what several estimates of one quantity say together.
+"""Meta-analysis by random effects.
+
+What several estimates of one quantity say together.
 
 Shapes: k estimates, each with the sampling variance that goes with it.
 """
@@ -49,7 +51,9 @@ class MetaAnalysis:
 def meta_analysis(
     effects: ArrayLike, variances: ArrayLike, *, method: Method = "REML"
 ) -> MetaAnalysis:
-    """Random-effects meta-analysis of effects (k,) with known sampling variances (k,) > 0.
+    """Random-effects meta-analysis of effects (k,).
+
+    Their sampling variances (k,) > 0 are known.
 
     tau^2 by restricted maximum likelihood (Viechtbauer 2005) or by the
     moments of Q (DerSimonian & Laird 1986). I^2 = tau^2 / (tau^2 + s^2), s^2 the typical
@@ -100,7 +104,10 @@ def meta_analysis(
 
 
 def _reml(y: Floats, v: Floats) -> float:
-    """tau^2 at which the restricted likelihood is level; 0 where it falls from there on."""
+    """tau^2 at which the restricted likelihood is level.
+
+    It is 0 where the likelihood falls from there on.
+    """
     from scipy.optimize import brentq
 
     def slope(tau2: float) -> float:

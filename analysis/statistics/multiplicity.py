@@ -31,7 +31,9 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """False discovery rate of independent or positively dependent tests: p (k,) -> q (k,).
+    """False discovery rate: p (k,) -> q (k,).
+
+    It holds for independent or positively dependent tests.
 
     Benjamini & Hochberg 1995.
 

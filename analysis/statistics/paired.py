@@ -1,4 +1,6 @@
-"""Mean of paired differences: exact sign flips, and the interval that inverts them.
+"""Mean of paired differences.
+
+Exact sign flips, and the interval that inverts them.
 
 Shapes: n differences, N = 2^n patterns of signs.
 """
@@ -37,7 +39,9 @@ class MeanDifference:
 
 
 def mean_difference(differences: ArrayLike, *, level: float = ALPHA) -> MeanDifference:
-    """Exact test that differences (n,) are symmetric about zero, and its 1 - level interval.
+    """Exact test that differences (n,) are symmetric about zero.
+
+    With the 1 - level interval of their mean.
 
     The statistic is the mean (Fisher 1935, section 21). The interval holds every shift m for
     which the test of d - m has p > level. A pattern that flips a part of the differences is at

@@ -1,4 +1,7 @@
-"""Partial correlation with an interval that holds where spread differs between rows."""
+"""Partial correlation with an interval.
+
+The interval holds where spread differs between rows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from analysis.statistics.linear import SINGULAR, Floats, finite_columns, nuisanc
 
 @dataclass(frozen=True)
 class PartialCorrelation:
-    """`r` (k,) in [-1, 1], 95% interval `low`, `high` (k,), residual degrees of freedom `dof`.
+    """Partial correlation `r` (k,) in [-1, 1] with its 95% interval.
+
+    `low` and `high` (k,), and the residual degrees of freedom `dof`.
 
     The interval is NaN where |r| is 1, also if only without one of the rows.
     """

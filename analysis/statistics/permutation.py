@@ -1,4 +1,6 @@
-"""Permutation tests of association: free, within blocks, of whole units, given covariates.
+"""Permutation tests of association.
+
+Free, within blocks, of whole units, given covariates.
 
 All metrics are permuted together, so that step-down max-T over them costs nothing more.
 
@@ -75,11 +77,17 @@ class PermutationResult:
 
     @property
     def p_interval(self) -> Floats:
-        """(2, ...) 95% interval of the p of infinitely many permutations; p itself when exact."""
+        """(2, ...) 95% interval of the p of infinitely many permutations.
+
+        It is p itself when exact.
+        """
         return self.interval(CONFIDENCE)
 
     def interval(self, confidence: float) -> Floats:
-        """(2, ...) Clopper-Pearson interval of `p` at that confidence; p itself when exact."""
+        """(2, ...) Clopper-Pearson interval of `p` at that confidence.
+
+        It is p itself when exact.
+        """
         return self._interval(self.exceedances, self.p, confidence)
 
     def interval_maxt(self, confidence: float) -> Floats:
@@ -95,7 +103,9 @@ class PermutationResult:
 def clopper_pearson(
     count: ArrayLike, total: int, *, confidence: float = CONFIDENCE
 ) -> tuple[Floats, Floats]:
-    """Exact interval (low, high) of a share of which `count` of `total` draws are successes.
+    """Exact interval (low, high) of a share.
+
+    `count` of `total` draws were successes.
 
     Clopper & Pearson 1934; shapes are those of `count`, values in [0, 1].
     """
@@ -128,7 +138,9 @@ def permutation_test(
     studentized: bool = False,
     seed: int = 0,
 ) -> PermutationResult:
-    """Two-sided test of the correlation of each metric with y, all metrics permuted together.
+    """Two-sided test of the correlation of each metric with y.
+
+    All metrics are permuted together.
 
     x: (n,) or (n, k). y: (n,). The statistic is Pearson's r, of values centred within blocks if
     `within` (n,) is given, and the partial r given `covariates` (n,) or (n, c); then residuals
@@ -166,7 +178,9 @@ def permutation_test(
 
 @dataclass(frozen=True)
 class Counts:
-    """Of `n` permutations, those at least as far from zero (k,), least significant metric first.
+    """Of `n` permutations, those at least as far from zero (k,).
+
+    The least significant metric comes first.
 
     `maxt` is the same for the running maxima, before it is made monotone.
     """
@@ -181,7 +195,7 @@ class Counts:
     def result(
         self, r: Floats, statistic: Floats, order: Codes, shape: tuple[int, ...], *, exact: bool
     ) -> PermutationResult:
-        """The outcome with r and statistic (k,), all put back as `order` says and to `shape`."""
+        """The outcome with r and statistic (k,), as `order` and `shape` say."""
         back = np.argsort(order)
         maxt = np.maximum.accumulate(self.maxt[::-1])[::-1]
         return PermutationResult(
@@ -236,7 +250,10 @@ class Prepared:
         return _ratio(np.abs(sums, out=sums), permuted_CxN @ self.squares)
 
     def signed(self) -> tuple[Floats, Floats]:
-        """Signed (r, statistic) of the data as they are, each (k,), in the order of `columns`."""
+        """Signed (r, statistic) of the data as they are, each (k,).
+
+        In the order of `columns`.
+        """
         r = self.response @ self.columns
         return r, np.sign(r) * self.statistics(self.response[None].copy())[0]
 
@@ -278,7 +295,9 @@ def prepare(
     centred_in: ArrayLike | None = None,
     studentized: bool = False,
 ) -> Prepared:
-    """The test of `permutation_test` before any permutation; raises ValueError as that does.
+    """The test of `permutation_test` before any permutation.
+
+    Raises ValueError as that does.
 
     `centred_in` (n,) are the blocks whose means are taken out where they are not those inside
     which rows or units move; each move must then leave the rows of a block in it.
@@ -356,7 +375,10 @@ def _correlations(permuted_CxN: Floats, columns_NxK: Floats, basis_NxQ: Floats) 
 
 
 def _projected(permuted_CxN: Floats, basis_NxQ: Floats) -> Floats:
-    """What the covariates leave of permuted residuals; zero where only rounding error is left."""
+    """What the covariates leave of permuted residuals.
+
+    It is zero where only rounding error is left.
+    """
     permuted_CxN -= (permuted_CxN @ basis_NxQ) @ basis_NxQ.T
     permuted_CxN[np.einsum("cn,cn->c", permuted_CxN, permuted_CxN) <= 1e-14] = 0.0
     return permuted_CxN
@@ -373,7 +395,10 @@ def _ratio(sums_CxK: Floats, squares_CxK: Floats) -> Floats:
 
 
 def _by_units(permuted_CxN: Floats, columns_NxK: Floats, unit_N: Codes) -> Floats:
-    """|t| (c, k) of slopes, from sums in each unit of a column times the full model's residual."""
+    """abs(t) (c, k) of slopes.
+
+    From sums in each unit of a column times the full model's residual.
+    """
     slopes = np.asarray(permuted_CxN @ columns_NxK)  # columns have unit length
     squares = np.zeros_like(slopes)
     for rows in _rows_of(unit_N):
@@ -427,7 +452,9 @@ def _orbits(block: Codes, units: ArrayLike | None) -> list[Codes]:
 def permuted_rows(
     within: ArrayLike, permutations: int, seed: int, rows: int
 ) -> tuple[bool, int, Iterator[Codes]]:
-    """Orders of n rows, each moved inside its block of `within` (n,), for other statistics.
+    """Orders of n rows, for other statistics.
+
+    Each row is moved inside its block of `within` (n,).
 
     Whether they are all orders, how many, and chunks (c, n) of at most `rows` of them. Raises
     ValueError where no block has two rows.
@@ -505,7 +532,10 @@ def _all_orders(m: int) -> Codes:
 def _orders(
     n: int, orbits: tuple[tuple[tuple[int, ...], bytes], ...], total: int, seed: Seed
 ) -> NDArray[np.int32]:
-    """(total, n) random orders of n rows, drawn once for the many tests that share them."""
+    """(total, n) random orders of n rows.
+
+    They are drawn once for the many tests that share them.
+    """
     places = [np.frombuffer(rows, dtype=np.intp).reshape(shape) for shape, rows in orbits]
     rows = _chunk_rows(n)
     chunks = _moved(np.arange(n, dtype=np.float64), places, total, seed, rows)

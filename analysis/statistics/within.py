@@ -1,4 +1,6 @@
-"""Association among replicates: x and y centred in their design cell, moved only inside it.
+"""Association among replicates.
+
+x and y are centred in their design cell, and moved only inside it.
 
 Shapes: n rows, k columns, C cells, b bootstrap draws.
 """
@@ -21,7 +23,10 @@ FLAT = 1e-10  # relative size below which what is left of a column in a cell is 
 
 @dataclass(frozen=True)
 class CellCorrelation:
-    """Correlations `r` (k,) of the `n` rows of one cell; NaN for a column that is constant."""
+    """Correlations `r` (k,) of the `n` rows of one cell.
+
+    NaN for a column that is constant.
+    """
 
     label: object
     n: int
@@ -113,7 +118,9 @@ def within_cells(
 def correlations_by_cell(
     x: ArrayLike, y: ArrayLike, cells: ArrayLike, *, covariates: ArrayLike | None = None
 ) -> tuple[CellCorrelation, ...]:
-    """r of x (n,) or (n, k) and y (n,) in each cell (n,), of residuals where covariates are given.
+    """r of x (n,) or (n, k) and y (n,) in each cell (n,).
+
+    It is that of residuals where covariates are given.
 
     Raises ValueError for null input.
     """
@@ -146,7 +153,9 @@ def bootstrap_within(
     bootstrap: int = 2_000,
     seed: int = 0,
 ) -> tuple[Floats, Floats]:
-    """95% interval (low (k,), high (k,)) of the pooled r of columns centred in their cell.
+    """95% interval (low (k,), high (k,)) of the pooled r.
+
+    The columns are centred in their cell.
 
     In each cell (n,) as many rows, or whole `units` (n,), are drawn with replacement as it has,
     and centred again in their cell, or in the finer `blocks` (n,). The standard deviation of
@@ -221,7 +230,10 @@ def _correlations_of_draws(
 
 
 def _times_drawn(rng: np.random.Generator, cell: Codes, draws: int) -> Floats:
-    """(units, draws) how often each unit is drawn, as many in a cell (units,) as it has."""
+    """(units, draws) how often each unit is drawn.
+
+    As many are drawn in a cell (units,) as it has.
+    """
     times = np.empty((len(cell), draws))
     size = np.bincount(cell)[cell]
     for m in np.unique(size):

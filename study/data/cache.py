@@ -65,7 +65,10 @@ def file_digest(path: Path) -> str:
 
 
 def read_verified(folder: Path, name: str) -> bytes | None:
-    """The bytes of one file of an entry; None where they are not those that were written."""
+    """The bytes of one file of an entry.
+
+    None where they are not those that were written.
+    """
     try:
         content = (folder / name).read_bytes()
         expected = _read_manifest(folder / _MANIFEST)["digests"].get(name)

@@ -23,10 +23,16 @@ LINE_AFTER, LINE_AT_LEAST = 5.0, 60.0
 
 
 class Output(Console):
-    """Standard output of a launch, which goes on in silence where nobody takes what it says."""
+    """Standard output of a launch.
+
+    The launch goes on in silence where nobody takes what it says.
+    """
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, or fall silent for good: the reader has gone, or the disk of a log is full."""
+        """Print, or fall silent for good.
+
+        That is where the reader has gone, or the disk of a log is full.
+        """
         try:
             super().print(*objects, **options)
         except OSError:

@@ -57,7 +57,7 @@ class FeatureModel(nn.Module, ABC):
 
     @property
     def head_rows(self) -> tuple[Tensor, Tensor | None]:
-        """Weight (classes, d) and bias (classes,) of the head, times the scale of the logits."""
+        """The head: weight (classes, d) and bias (classes,), times the scale of logits."""
         weight, bias = self.head.weight, self.head.bias
         if self.logit_scale == 1:
             return weight, bias

@@ -1,4 +1,4 @@
-"""Models of `transformers` behind our interface, loaded with every doubt said aloud.
+"""Models of `transformers` behind our interface, with every doubt said aloud.
 
 Code that comes with a checkpoint is never run.
 """
@@ -132,7 +132,9 @@ class HubModel(FeatureModel):
         return torch.randint(self.embedding.num_embeddings, (1, length), generator=generator)
 
     def _find_logits(self, model: Any, tokens: Tensor) -> None:
-        """Take scale and cap from the settings; raise ModelError if the model computes others.
+        """Take scale and cap from the settings.
+
+        Raises ModelError if the model computes others.
 
         The head is made to return large values, which show what comes after it whatever the size
         of the logits is; then head(features) is compared with the logits themselves.
@@ -438,7 +440,10 @@ def _auto_class(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def _pickled_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of `pytorch_model.bin`, read without its content and without running code."""
+    """Every tensor of `pytorch_model.bin`, without its content.
+
+    The file is read without running code.
+    """
     file = folder / "pytorch_model.bin"
     if not file.exists():
         return {}

@@ -137,7 +137,10 @@ def known_precisions() -> dict[str, Precision]:
 
 @cache
 def _nearest(name: str) -> str:
-    """The known name that is most like another one; each point of a grid asks for it again."""
+    """The known name that is most like another one.
+
+    It is kept, because each point of a grid asks for it again.
+    """
     from difflib import get_close_matches
 
     return get_close_matches(name[:100].strip().lower(), known_precisions(), n=1, cutoff=0.0)[0]

@@ -50,7 +50,10 @@ def refused(error: Exception) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Let output that was closed go nowhere, instead of into the next file that is opened."""
+    """Let output that was closed go nowhere.
+
+    Else it would go into the next file that is opened.
+    """
     for number, name in ((1, "stdout"), (2, "stderr")):
         try:
             os.fstat(number)

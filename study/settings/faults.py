@@ -14,7 +14,10 @@ LISTED = 50
 
 
 def shortened(text: str, length: int) -> str:
-    """Text that fits a terminal: its middle left out where it is long, no control characters."""
+    """Text that fits a terminal.
+
+    Its middle is left out where it is long, and control characters always.
+    """
     return _cut("".join(map(_printable, _cut(text, length))), length)
 
 

@@ -15,7 +15,10 @@ Scalar = str | int | float | bool | None
 
 
 class _Invalid:
-    """Stands for a value that a setting cannot have; equal to nothing, not even to itself."""
+    """Stands for a value that a setting cannot have.
+
+    It equals nothing, not even itself.
+    """
 
     __hash__ = object.__hash__
 
@@ -127,7 +130,7 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
 
 
 def setting(model: type[BaseModel], tree: Any, path: str) -> Any:
-    """The value of one setting below raw settings, as validation makes it of what stands there.
+    """The value of one setting below raw settings, as validation makes it.
 
     The default where nothing stands there. INVALID where it is no value of the setting, and where
     the kinds that `tree` names have no such setting.

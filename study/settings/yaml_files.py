@@ -26,7 +26,9 @@ _OTHER_NUMBER = re.compile(r"[-+]?(0_*[0-9][0-9_]*|[0-9][0-9_]*(:[0-9]+)+(\.[0-9
 
 
 class Inherited(list[Any]):
-    """Rules that were written for another grid: that of the file that is extended or overridden.
+    """Rules that were written for another grid.
+
+    That is the grid of the file that is extended or overridden.
 
     They need not match a point of this one.
     """
@@ -36,7 +38,10 @@ yaml.SafeDumper.add_representer(Inherited, yaml.SafeDumper.represent_list)
 
 
 def with_inherited_rules(content: Mapping) -> Mapping:
-    """The content of a file whose rules need not match, as they were written for another grid."""
+    """The content of a file whose rules need not match any point.
+
+    They were written for another grid.
+    """
     rules = content.get("rules")
     return {**content, "rules": Inherited(rules)} if isinstance(rules, list) else content
 
@@ -62,7 +67,10 @@ def read_yaml(path: Path) -> Mapping:
 
 
 def _text(path: Path) -> str:
-    """The text of a file of a size that settings have; devices and pipes may never end."""
+    """The text of a file of a size that settings have.
+
+    Devices and pipes may never end.
+    """
     try:
         if is_folder(path):
             raise StudyError([Fault("", "this is a folder", "Give a YAML file")])
@@ -140,7 +148,9 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Check:
-    """Looks for what PyYAML reads in silence, or fails at, before values are made of nodes.
+    """Looks for what PyYAML reads in silence, or fails at.
+
+    It does so before values are made of nodes.
 
     Keys given twice (it keeps the last), keys that are no text, aliases that hold themselves or
     multiply to more than fits a memory, numbers that are read as other numbers than they look like.

@@ -1,4 +1,7 @@
-"""Whether a folder can hold a run: what a launch does there is tried before it does anything."""
+"""Whether a folder can hold a run.
+
+What a launch does there is tried before it does anything.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ LITTLE = 100 * 2**20
 
 
 def probe(folder: Path) -> str | None:
-    """Make a folder, and write, name, replace and read a file in it; a warning, or None.
+    """Make a folder, and write, name, replace and read a file in it.
+
+    Returns a warning, or None.
 
     Raises StoreError where one of these fails, with what to do.
     """

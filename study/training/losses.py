@@ -166,7 +166,10 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def _cap(logits_RxV: Tensor, cap: float) -> Tensor:
-    """Replace logits z by cap tanh(z / cap); return the slopes 1 - tanh(z / cap)^2 (R, V)."""
+    """Replace logits z by cap tanh(z / cap); return the slopes (R, V).
+
+    They are 1 - tanh(z / cap)^2.
+    """
     bounded = logits_RxV.div_(cap).tanh_()
     slopes = 1 - bounded.square()
     logits_RxV.mul_(cap)
