@@ -171,9 +171,12 @@ def agreed_elsewhere(model: FeatureModel, data: Dataset, m: ClassMoments) -> int
             ["model", "--data", "data.yaml", "--min-count", "9999", "--classes", "c.parquet"],
             "two measured classes; 0",
         ),
-        (["model", "--data", "nowhere.txt"], "nowhere.txt"),
+        (["model", "--data", "nowhere.txt", "--tokenizer", "char"], "nowhere.txt"),
         (["model", "--data", "python-docs", "--tokenizer", "bpe:400"], "classes"),
-        (["model", "--data", "python-docs", "--context", "4000"], "has only 2048 positions"),
+        (
+            ["model", "--data", "python-docs", "--tokenizer", "char", "--context", "4000"],
+            "has only 2048 positions",
+        ),
     ],
 )
 def test_bad_requests_are_answered_with_exit_code_2(
