@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 Tokens = npt.NDArray[np.uint32]
 
+SMALLEST_VOCABULARY = 2
 _BATCH_CHARACTERS = 1_000_000
+_TOKENIZER_FILES = (
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+"""Files of which `transformers` makes a tokenizer, where there is no tokenizer.json."""
 _END_NAMES = (
     END_OF_TEXT,
     "<|end_of_text|>",
@@ -158,33 +167,81 @@ def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
 
 
 def load_subwords(name: str, base: Path) -> Subwords:
-    """A tokenizers JSON file, a folder with tokenizer.json, or `hub:NAME[@REVISION]`.
+    """A tokenizers JSON file, the folder of a checkpoint, or `hub:NAME[@REVISION]`.
+
+    A folder or a name has a tokenizer.json, or files that `transformers` makes one of: a model of
+    sentencepiece, or a vocabulary with merges.
 
     Raises:
-        DataError: the file is missing or not of that format, or the hub cannot be reached.
+        DataError: there is no such file, it is damaged, or the hub cannot be reached.
     """
     from tokenizers import Tokenizer
 
     try:
         if name.startswith("hub:"):
             repository, _, revision = name.removeprefix("hub:").partition("@")
-            tokenizer = Tokenizer.from_pretrained(repository, revision=revision or "main")
+            tokenizer = _of_the_hub(repository, revision or "main")
         else:
             path = base / Path(name).expanduser()
-            path = path / "tokenizer.json" if path.is_dir() else path
-            if not path.is_file():
-                raise DataError(f"data.tokenizer: no file {path}")
-            tokenizer = Tokenizer.from_file(str(path))
+            if path.is_dir() and not (path / "tokenizer.json").exists():
+                tokenizer = _through_transformers(path)
+            else:
+                path = path / "tokenizer.json" if path.is_dir() else path
+                if not path.is_file():
+                    raise DataError(f"data.tokenizer: no file {path}")
+                tokenizer = Tokenizer.from_file(str(path))
     except DataError:
         raise
     except Exception as fault:  # the library raises plain Exception for files and hub alike
         raise DataError(
-            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {fault}; give a "
-            "`tokenizers` JSON file, or hub:NAME where the hub can be reached"
+            f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {str(fault)[:200]}; "
+            "give a `tokenizers` JSON file, or hub:NAME where the hub can be reached"
         ) from fault
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return Subwords(tokenizer)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder of a checkpoint has a tokenizer that `load_subwords` reads."""
+    return any((folder / name).exists() for name in ("tokenizer.json", *_TOKENIZER_FILES))
+
+
+def _of_the_hub(repository: str, revision: str) -> tokenizers.Tokenizer:
+    from huggingface_hub import snapshot_download
+    from tokenizers import Tokenizer
+
+    files = ["*.json", *_TOKENIZER_FILES, "merges.txt"]
+    # The index of the weights and their files are many times larger than all of these.
+    folder = Path(
+        snapshot_download(
+            repository, revision=revision, allow_patterns=files, ignore_patterns=["*.index.json"]
+        )
+    )
+    if (folder / "tokenizer.json").exists():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return _through_transformers(folder)
+
+
+def _through_transformers(folder: Path) -> tokenizers.Tokenizer:
+    """What `transformers` makes of a model of sentencepiece, or of a vocabulary and merges."""
+    from tokenizers import Tokenizer
+
+    if not has_tokenizer(folder):
+        raise DataError(
+            f"data.tokenizer: {folder} has no tokenizer (tokenizer.json, "
+            f"{', '.join(_TOKENIZER_FILES[:3])}, ...): name the tokenizer of the checkpoint"
+        )
+    from transformers import AutoTokenizer
+
+    made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    backend = getattr(made, "backend_tokenizer", None)
+    if backend is None or backend.get_vocab_size() < SMALLEST_VOCABULARY:
+        raise DataError(
+            f"data.tokenizer: transformers makes no fast tokenizer of the files in {folder}: save "
+            "it as tokenizer.json"
+        )
+    return Tokenizer.from_str(backend.to_str())
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from study.config import CellConfig, MeasureConfig
 from study.data import DataConfig, Dataset, load_data
+from study.data.tokenizing import has_tokenizer
 from study.models import load_pretrained
 from study.precision import (
     REFERENCE,
@@ -29,6 +30,7 @@ from study.settings.yaml_files import read_yaml
 from study.store import SCHEMA_VERSION, RunPaths
 from study.store.paths import cache_of
 from study.training.devices import choose_device, device_name
+from study.training.train import numbers_are_tokens
 
 if TYPE_CHECKING:
     from study.measuring.collect import Measurement
@@ -99,7 +101,12 @@ def measure_model(
 
     where = choose_device(device)
     data = load_data(request.config, base=request.base, cache=request.cache)
-    model = load_pretrained(name, classes=data.classes, input_shape=data.input_shape)
+    model = load_pretrained(
+        name,
+        classes=data.classes,
+        input_shape=data.input_shape,
+        padded=numbers_are_tokens(request.config),
+    )
     model = model.to(where).eval()
     started = time.monotonic()
     models: dict[str, FeatureModel] = {REFERENCE: model}
@@ -164,7 +171,7 @@ def data_request(
         model: the checkpoint.
         data: a YAML file with a `data:` section, or a source of text; None: the data that a kept
             checkpoint of a run was trained on.
-        tokenizer: of a source; by default that of the model's folder, else `char`.
+        tokenizer: of a source; by default that of the model's folder or of the hub.
         context: tokens in a chunk of a source.
     """
     cache = cache_of(Path("runs"))
@@ -175,14 +182,31 @@ def data_request(
         content = read_yaml(path)
         config = _data_config(content.get("data", content), str(path))
         return DataRequest(config, path.resolve().parent, cache)
-    beside = Path(model) / "tokenizer.json"
     values = {
         "kind": "text",
         "source": data,
-        "tokenizer": tokenizer or (str(beside) if beside.exists() else "char"),
+        "tokenizer": tokenizer or _tokenizer_of(model),
         "context": context or CONTEXT,
     }
     return DataRequest(_data_config(values, "command line"), Path.cwd(), cache)
+
+
+def _tokenizer_of(model: str) -> str:
+    """The tokenizer that lies beside a model. Raises StudyError where there is none."""
+    if model.startswith("hub:"):
+        return model
+    folder = Path(model)
+    if (folder / "tokenizer.json").exists():
+        return str(folder / "tokenizer.json")
+    if has_tokenizer(folder):
+        return str(folder.resolve())
+    fault = Fault(
+        "--tokenizer",
+        f"is missing, and {model} has no tokenizer beside it",
+        "Name the tokenizer that the model was trained with: a folder, a tokenizers file, "
+        "hub:NAME, or char or bpe:N where it was made from this very source",
+    )
+    raise StudyError([fault], source="command line")
 
 
 def _data_of_run(model: Path) -> DataRequest:

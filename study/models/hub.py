@@ -75,8 +75,13 @@ def build(
     seed: int,
     base: Path,
 ) -> FeatureModel:
-    """The checkpoint that `settings` name; nothing in it is drawn at random."""
-    return load_pretrained(settings.path, classes=classes, input_shape=input_shape, base=base)
+    """The checkpoint that `settings` name; nothing in it is drawn at random.
+
+    Its head may be padded: have more rows than there are classes.
+    """
+    return load_pretrained(
+        settings.path, classes=classes, input_shape=input_shape, base=base, padded=True
+    )
 
 
 def load_pretrained(
