@@ -15,11 +15,13 @@ import polars as pl
 import pytest
 import scipy.stats
 from null_study import KINDS, null_study
+from places import SHARED
 from report_study import METRICS, write_study
 
 import analysis
 from analysis.report.page import Report
 
+CASES = SHARED.parent / "cases" / "tables"
 NUMBER = re.compile(r"[+−]?\d+(?:\.\d+)?(?:e[+−]?\d+)?%?")
 OPTIONS: dict[str, Any] = {"permutations": 400, "bootstrap": 300, "seed": 5}
 
@@ -407,3 +409,14 @@ def test_a_metric_with_an_empty_row_is_named_with_its_n(tmp_path: Path) -> None:
     text = text_of(report, "Missing values")
     assert text.startswith("nc1_ratio (n 127: 1 of 128 rows have no value")
     assert "7 primary metrics decide" in text_of(report, "Asked")
+
+
+@pytest.mark.skipif(not CASES.exists(), reason=f"the tables of cases are not at {CASES}")
+def test_the_metric_of_a_foreign_table_with_an_empty_cell_is_named() -> None:
+    source, columns = CASES / "onenull.csv", CASES / "map.yaml"
+    report = analysis.report(source, columns=columns, **OPTIONS, only=("association", "within"))
+    assert text_of(report, "Missing values").startswith("nc1 (n 23: 1 of 24 rows have no value")
+    (line,) = report.frames["within"].filter(pl.col("metric") == "nc1").to_dicts()
+    assert line["n"] == 23
+    assert line["q"] is not None
+    assert f"{len(report.frames['within'])} exploratory metrics" in text_of(report, "Asked")
