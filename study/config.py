@@ -396,8 +396,8 @@ def _grid_faults(
     if unsound or inherited:
         return list(faults)
     for number, rule in enumerate(study.rules):
-        asked = {full_path(path) for path in rule.when}
-        if number not in matching and not asked & set(searched):
+        conditions = {full_path(path) for path in rule.when}
+        if number not in matching and not conditions & set(searched):
             faults[_unmatched(study, rule, f"rules[{number}].when")] = None
     return list(faults)
 

@@ -82,21 +82,21 @@ class Control:
         There no spread differs between cells, and r itself finds associations more often: of 21
         replicates one of .4 in 45% of studies, and in 36% if it is studentized.
         """
-        given = self.covariates if self.covariates.shape[1] else None
+        covariates = self.covariates if self.covariates.shape[1] else None
         several = self.blocks is None or len(np.unique(self.blocks)) > 1
-        return prepare(x, y, within=self.blocks, covariates=given, studentized=several)
+        return prepare(x, y, within=self.blocks, covariates=covariates, studentized=several)
 
     def interval(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]:
         """95% interval (low (k,), high (k,)) of the partial r of x (m, k) with y (m,)."""
-        given = self.covariates if self.covariates.shape[1] else None
+        covariates = self.covariates if self.covariates.shape[1] else None
         if self.blocks is None:
-            fit = partial_correlation(x, y, covariates=given)
+            fit = partial_correlation(x, y, covariates=covariates)
             return fit.low, fit.high
         return bootstrap_within(
             x,
             y,
             self.blocks,
-            covariates=given,
+            covariates=covariates,
             bootstrap=choices.bootstrap,
             seed=choices.seed,
         )

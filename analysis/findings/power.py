@@ -37,15 +37,15 @@ def power(rows: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     """Table of the `Power` line of rows that are one per training."""
     family = len(roles.primary) or FAMILY
     sizes = np.bincount(design_cells(rows, roles))
-    found = design_power(sizes[sizes > 0].tolist(), family=family)
+    design = design_power(sizes[sizes > 0].tolist(), family=family)
     line = Power(
-        trainings=found.trainings,
-        cells=found.cells,
-        r_w=found.r_w,
+        trainings=design.trainings,
+        cells=design.cells,
+        r_w=design.r_w,
         family=family,
-        alone=found.alone,
-        within_family=found.within_family,
-        seeds_r30=found.seeds[0.3],
-        seeds_r50=found.seeds[0.5],
+        alone=design.alone,
+        within_family=design.within_family,
+        seeds_r30=design.seeds[0.3],
+        seeds_r50=design.seeds[0.5],
     )
     return frame_of(Power, [line])

@@ -91,7 +91,7 @@ def run_lines(frames: Mapping[str, Mapping[str, pl.DataFrame]]) -> pl.DataFrame:
         for run, tables in frames.items():
             if table not in tables:
                 continue
-            frame = _asked(tables[table], question)
+            frame = _answers(tables[table], question)
             lines += [
                 RunLine(question=question, run=run, **line)
                 for line in frame.select(columns).to_dicts()
@@ -99,7 +99,7 @@ def run_lines(frames: Mapping[str, Mapping[str, pl.DataFrame]]) -> pl.DataFrame:
     return frame_of(RunLine, lines)
 
 
-def _asked(frame: pl.DataFrame, question: str) -> pl.DataFrame:
+def _answers(frame: pl.DataFrame, question: str) -> pl.DataFrame:
     """The lines of a table that answer the question."""
     if question == GIVEN_TRAIN_LOSS:
         return frame.filter(pl.col("given") == TRAIN_LOSS)

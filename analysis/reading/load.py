@@ -82,8 +82,8 @@ def load(
     declared = Declared()
     trainings: dict[str, str] = {}
     if path.is_dir():
-        for option, given in (("--columns", columns), ("names of columns", names)):
-            if given:
+        for option, value in (("--columns", columns), ("names of columns", names)):
+            if value:
                 raise AnalysisError(
                     f"{path} is a run directory, whose columns are known: leave {option} out"
                 )

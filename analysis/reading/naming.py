@@ -87,7 +87,7 @@ def map_of(frame: pl.DataFrame, names: ColumnNames, response: str | None, source
         names.seed or own("seed"),
         names.precision or own("precision"),
     )
-    wanted = [
+    options = [
         *(("--unit", name) for name in unit),
         *(("--metrics", name) for name in metrics),
         *(("--axes", name) for name in names.axes or ()),
@@ -97,7 +97,7 @@ def map_of(frame: pl.DataFrame, names: ColumnNames, response: str | None, source
         ("--seed-column", seed),
         ("--precision-column", precision),
     ]
-    for option, name in wanted:
+    for option, name in options:
         if name is not None and name not in columns:
             raise AnalysisError(
                 f"{source}: {option}: {name!r} is no column.{nearest(name, columns)}"

@@ -294,12 +294,12 @@ def design_control(
 
 
 def _default_placebos(numeric: Axes) -> dict[str, Floats]:
-    found: dict[str, Floats] = {}
-    for name, given in numeric.items():
-        values = finite_columns(name, given)[:, 0]
+    placebos: dict[str, Floats] = {}
+    for name, axis in numeric.items():
+        values = finite_columns(name, axis)[:, 0]
         if (values > 0).all():
-            found |= {f"log {name}": np.log(values), f"1 / {name}": 1.0 / values}
-    return found
+            placebos |= {f"log {name}": np.log(values), f"1 / {name}": 1.0 / values}
+    return placebos
 
 
 def _outside(columns: Floats, placebos: Axes) -> dict[str, Floats]:
@@ -308,10 +308,10 @@ def _outside(columns: Floats, placebos: Axes) -> dict[str, Floats]:
     Those that another equals beside it are left out.
     """
     removed = nuisance(len(columns), covariates=columns)
-    kept: dict[str, Floats] = {}
+    distinct: dict[str, Floats] = {}
     directions: list[Floats] = []
-    for name, given in placebos.items():
-        values = finite_columns(name, given)
+    for name, placebo in placebos.items():
+        values = finite_columns(name, placebo)
         spread = float(np.linalg.norm(values - values.mean()))
         left = removed.residual(values)[:, 0]
         size = float(np.linalg.norm(left))
@@ -320,8 +320,8 @@ def _outside(columns: Floats, placebos: Axes) -> dict[str, Floats]:
         if any(abs(float(left @ other)) / size > 1.0 - OUTSIDE for other in directions):
             continue
         directions.append(left / size)
-        kept[name] = values[:, 0]
-    return kept
+        distinct[name] = values[:, 0]
+    return distinct
 
 
 def lack_of_fit(y: ArrayLike, columns: ArrayLike, cells: ArrayLike) -> LackOfFit | None:

@@ -79,24 +79,25 @@ def within_cells(
     metrics, response = finite_columns("x", x), finite_columns("y", y)[:, 0]
     labels = np.asarray(cells)
     cell = codes("cells", labels, len(metrics))
-    kept = np.bincount(cell)[cell] > 1
-    if not kept.any():
+    rows = np.flatnonzero(np.bincount(cell)[cell] > 1)
+    if not len(rows):
         raise ValueError("no design cell has two rows: there are no replicates")
-    given = None if covariates is None else finite_columns("covariates", covariates)[kept]
-    metrics, response, cell, labels = metrics[kept], response[kept], cell[kept], labels[kept]
+    if covariates is not None:
+        covariates = finite_columns("covariates", covariates)[rows]
+    metrics, response, cell, labels = metrics[rows], response[rows], cell[rows], labels[rows]
     test = decide(
         metrics if np.ndim(x) == 2 else metrics[:, 0],
         response,
         within=cell,
-        covariates=given,
+        covariates=covariates,
         permutations=permutations,
         most=most,
         seed=seed,
     )
     low, high = bootstrap_within(
-        metrics, response, cell, covariates=given, bootstrap=bootstrap, seed=seed
+        metrics, response, cell, covariates=covariates, bootstrap=bootstrap, seed=seed
     )
-    by_cell = correlations_by_cell(metrics, response, labels, covariates=given)
+    by_cell = correlations_by_cell(metrics, response, labels, covariates=covariates)
     sizes = [one.n for one in by_cell]
     meta = tuple(
         meta_of_correlations([one.r[column] for one in by_cell], sizes)

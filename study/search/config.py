@@ -210,8 +210,8 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
     return Search(SearchConfig(**section), constraints, space, content, study, source)
 
 
-def _read_constraints(given: Any, faults: list[Fault]) -> Iterator[Constraint]:
-    for number, text in enumerate(given if isinstance(given, list) else []):
+def _read_constraints(lines: Any, faults: list[Fault]) -> Iterator[Constraint]:
+    for number, text in enumerate(lines if isinstance(lines, list) else []):
         location, fix = (
             f"search.constraints[{number}]",
             "Write `train_accuracy >= 0.99` or `val_loss <= 2`",

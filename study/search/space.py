@@ -259,16 +259,16 @@ def _read_dimension(value: Any, location: str, faults: list[Fault]) -> Dimension
     if not isinstance(value, dict) or len(value) != 1:
         faults.append(Fault(location, f"is {value!r}", WRITTEN))
         return None
-    ((kind, given),) = value.items()
+    ((kind, content),) = value.items()
     if kind not in KINDS:
         faults.append(Fault(location, f"is `{kind}`", nearest(str(kind), KINDS)))
         return None
-    problem = _choice_problem(given) if kind == "choice" else _range_problem(kind, given)
+    problem = _choice_problem(content) if kind == "choice" else _range_problem(kind, content)
     if problem is not None:
-        faults.append(Fault(f"{location}.{kind}", f"is {given!r}", problem))
+        faults.append(Fault(f"{location}.{kind}", f"is {content!r}", problem))
         return None
     return Dimension(
-        kind, tuple(_FLOATS.validate_python(given) if kind in ("float", "log") else given)
+        kind, tuple(_FLOATS.validate_python(content) if kind in ("float", "log") else content)
     )
 
 
