@@ -51,6 +51,13 @@ divides their number in layers too small for that. A block of zeros stays zero i
   biases, vectors and position embeddings stay. A layer is a position embedding if it has
   `positional = True` or a name such as `wpe`, `position` or `pos_embedding`. Any other matrix that
   belongs to no layer is an error that names it.
+* The experts of a mixture that lie in one tensor are stacked linear layers: each is rounded alone.
+  Every weight format leaves as they are, and the row names in `unrounded_layers`: routers and gates
+  of shared experts, `A_log` of state-space models, the gates of an RG-LRU, and filters along the
+  tokens (depthwise convolutions of one dimension). Their rounding would change which path a token
+  takes, or how long a state lasts, rather than a product.
+* A scale of the logits (`logit_scale`, `logits_scaling`) multiplies the rounded head, and a cap
+  comes after it, both unrounded.
 * `/body` leaves the head and all embeddings as they are, `/head` everything but the head. A head
   that is tied to the embedding stays tied: quantizing it changes the embedding, and the row says so
   (`tied_embedding_changed`).
