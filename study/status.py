@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
-from study.settings.faults import Fault, StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
     from rich.console import Console
 
+    from study.settings.faults import StudyError
     from study.store import StoreError
 
     options = _parser().parse_args(arguments)
@@ -69,6 +69,7 @@ def _status(run: str) -> StudyStatus | SearchStatus:
     from study.launching.status import StudyStatus
     from study.search.runs import open_search
     from study.search.status import SearchStatus
+    from study.settings.faults import Fault, StudyError
     from study.store import RunPaths
 
     if not Path(run).is_dir():

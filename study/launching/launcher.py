@@ -43,7 +43,7 @@ from study.store import Store
 from study.store.atomic import write_atomically, write_json
 from study.store.leases import Leases
 from study.store.paths import TrainingPaths
-from study.store.probe import probe
+from study.store.probe import check_place, probe
 from study.store.provenance import launch_record, now
 from study.training.checkpoints import has_checkpoints
 
@@ -80,6 +80,8 @@ class Launcher:
     def __init__(
         self, run_dir: Path, options: LaunchOptions, console: Console, description: Description
     ) -> None:
+        """Raises StoreError where the run's folder lies below a file."""
+        check_place(run_dir)
         self.run_dir, self.options, self.console = run_dir, options, console
         self.description = description
         self.store = Store(run_dir)

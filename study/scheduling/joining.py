@@ -6,11 +6,14 @@ RAY_AUTH_MODE is not that of the cluster is refused, or its workers die as soon 
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,18 +29,23 @@ class ClusterError(RuntimeError):
     """The Ray cluster cannot be joined."""
 
 
+def bring_home() -> None:
+    """Lend a user without a name or a home what Ray reads from there, while this process lives."""
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="study-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        os.environ["HOME"] = home
+
+
 def bring_token() -> None:
     """Give a Ray of our own its token where the home folder cannot keep one."""
     if any(name in os.environ for name in (MODE, *TOKENS)):
         return
-    try:
-        folder = Path.home() / ".ray"
-        fit = (folder / "auth_token").exists() or os.access(
-            folder if folder.exists() else folder.parent, os.W_OK
-        )
-    except RuntimeError:  # nobody knows this user's home
-        fit = False
-    if not fit:
+    folder = Path.home() / ".ray"
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not (folder / "auth_token").exists() and not os.access(nearest, os.W_OK):
         os.environ[TOKENS[0]] = secrets.token_hex(32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from study.scheduling.joining import agree, bring_token
+from study.scheduling.joining import agree, bring_home, bring_token
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,6 +31,7 @@ def prepare_environment(address: str | None) -> str:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    bring_home()
     if address == "local":
         bring_token()
     else:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
@@ -66,13 +64,17 @@ def _open_standard_streams() -> None:
 def _line(error: Exception) -> str:
     """The error in one line, with the place of its trace."""
     first = str(error).strip().partition("\n")[0]
-    text = first if len(first) <= LONGEST else f"{first[:LONGEST]} ..."
+    text = first.rstrip(".")
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
     head = f"error: {type(error).__name__}: {text}" if text else f"error: {type(error).__name__}"
     return f"{head}. What was stored before is kept. {_keep_trace(error)}"
 
 
 def _keep_trace(error: Exception) -> str:
     """Write the trace to a file of its own; says where it is."""
+    import tempfile
+    import traceback
+
     try:
         handle, path = tempfile.mkstemp(prefix="study-error-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123

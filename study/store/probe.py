@@ -16,6 +16,13 @@ LITTLE = 100 * 2**20
 """Free bytes below which the user is warned."""
 
 
+def check_place(folder: Path) -> None:
+    """Raise StoreError where a folder could not even be made, as it lies below a file."""
+    above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not above.is_dir():
+        raise StoreError(f"{above} is no folder: give another place with --runs")
+
+
 def probe(folder: Path) -> str | None:
     """Make a folder, and write, name, replace and read a file in it.
 
