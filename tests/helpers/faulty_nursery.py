@@ -13,9 +13,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import study.scheduling.processes
 import study.training.train
+from study.scheduling import processes
 from study.scheduling.work import Ended, Work, work
 
 
@@ -53,11 +54,12 @@ def faulty(task: Work, **options: Any) -> Ended:
         if name == "raise":
             raise KeyError("injected")
 
-    if name != "none":
-        study.training.train.build_model = act
-    return work(task, **options)
+    if name == "none":
+        return work(task, **options)
+    with patch.object(study.training.train, "build_model", act):
+        return work(task, **options)
 
 
 if __name__ == "__main__":
-    study.scheduling.processes.work = faulty
-    study.scheduling.processes.serve()
+    with patch.object(processes, "work", faulty):
+        processes.serve()

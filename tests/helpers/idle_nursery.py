@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import time
 from typing import Any
+from unittest.mock import patch
 
-import study.scheduling.processes
+from study.scheduling import processes
 from study.scheduling.work import Ended, Work
 
 
@@ -22,6 +23,5 @@ def idle(task: Work, **options: Any) -> Ended:
 
 
 if __name__ == "__main__":
-    study.scheduling.processes.NEEDED = ()
-    study.scheduling.processes.work = idle
-    study.scheduling.processes.serve()
+    with patch.object(processes, "NEEDED", ()), patch.object(processes, "work", idle):
+        processes.serve()

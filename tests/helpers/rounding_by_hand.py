@@ -34,7 +34,8 @@ def rounded(w_oi: Tensor, name: str) -> Tensor:
     scale = w.abs().amax(2, keepdim=True) / ((high - low) / 2)
     scale = scale.clamp_min(torch.finfo(torch.float32).eps)
     # The largest weight lies on a tie, which this product decides as a division would not.
-    return ((w * (1 / scale)).round().clamp(low, high) * scale).reshape(w_oi.shape)
+    values: Tensor = (w * (1 / scale)).round().clamp(low, high) * scale
+    return values.reshape(w_oi.shape)
 
 
 def _nvfp4(w_oi: Tensor) -> Tensor:
@@ -74,9 +75,10 @@ def round_model(model: nn.Module, name: str) -> None:
 def _round_experts(module: nn.Module, attribute: str, parameter: Tensor, name: str) -> None:
     kind = type(module).__name__
     packed = kind == "DbrxExpertGLU"
-    experts = (
-        parameter.view(module.moe_num_experts, -1, parameter.shape[-1]) if packed else parameter
-    )
+    experts = parameter
+    if packed:
+        assert isinstance(module.moe_num_experts, int)
+        experts = parameter.view(module.moe_num_experts, -1, parameter.shape[-1])
     transposed = kind in _TRANSPOSED_EXPERTS or (packed and attribute == "w2")
     for expert in experts:
         expert.copy_(rounded(expert.t(), name).t() if transposed else rounded(expert, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -93,9 +94,9 @@ def test_checkpoints_of_others_are_measured_and_quantized(folder: Path, kind: st
         cache=folder / "cache",
     )
     torch.manual_seed(0)
-    special = {"bos_token_id": 0, "eos_token_id": 0}
+    special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
     if kind == "gpt2":
-        sizes = {"n_positions": 31, "n_embd": 32, "n_layer": 2, "n_head": 2}
+        sizes: dict[str, Any] = {"n_positions": 31, "n_embd": 32, "n_layer": 2, "n_head": 2}
         theirs = GPT2LMHeadModel(GPT2Config(vocab_size=data.classes, **sizes, **special)).eval()
     else:
         sizes = {

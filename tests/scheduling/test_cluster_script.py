@@ -87,16 +87,16 @@ def test_a_search_is_launched_when_asked_for(environment: dict[str, str]) -> Non
 def test_the_end_of_the_allocation_is_passed_on_and_awaited(environment: dict[str, str]) -> None:
     process = submit(environment | {"WAITS": "yes"})
     log = Path(environment["LOG"])
+
+    def asked() -> bool:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        return process.poll() is not None or "asked" in log.read_text()
+
     try:
         wait_for(lambda: log.exists() and "python" in log.read_text(), seconds=30)
         time.sleep(0.2)  # the script sets its trap
-        wait_for(
-            lambda: (
-                process.poll() is not None
-                or process.send_signal(signal.SIGTERM)
-                or "asked" in log.read_text()
-            )
-        )
+        wait_for(asked)
         assert process.wait(timeout=30) == 1
     finally:
         end(process)

@@ -37,7 +37,7 @@ def faulty_launch(
     study: dict[str, Any],
     faults: dict[int, str],
     *options: str,
-    **variables: str,
+    **variables: Any,
 ) -> tuple[int, str]:
     """Launch a study whose trainings fail by seed; exit code and output."""
     (folder / "markers").mkdir(exist_ok=True)
