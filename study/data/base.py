@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from study.settings.faults import shortened
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -25,8 +27,11 @@ IGNORE = -100
 class DataError(ValueError):
     """Data that cannot be read or does not fit the settings.
 
-    The message is for the user.
+    The message is for the user: one sentence of at most 500 characters.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, 500))
 
 
 class Split(Protocol):

@@ -99,7 +99,8 @@ class Corpus(DataSettings):
     source: str = "python-docs"
     """`python-docs`, a file, a folder, or `hub:NAME[@REVISION]`.
 
-    A file is a .txt, .jsonl or .parquet file, a folder one of such parquet files.
+    A file is a .txt, .jsonl or .parquet file, the first two also as .gz or .zst; a folder holds
+    such files, with the split in their names (`train.txt`, `valid.txt`).
     """
     text_column: str = "text"
     """Column of a table (.jsonl, .parquet, hub) that holds the text of a document."""
@@ -134,9 +135,10 @@ class Corpus(DataSettings):
         if source.startswith("hub:"):
             return _hub_name(source)
         endings = (".txt", ".jsonl", ".parquet")
+        plain = source.removesuffix(".gz").removesuffix(".zst")
         if (
             source == "python-docs"
-            or source.endswith(endings)
+            or plain.endswith(endings)
             or "/" in source
             or source in (".", "..")
         ):

@@ -15,6 +15,7 @@ from study.data.cache import cached, digest
 from study.data.config import HUB_IMAGES, ImagesData
 from study.data.image_files import ImageSet, Labelled, Pixels, read_idx_folder, read_python_batches
 from study.data.splits import folder_digest, load_splits, no_path, train_and_val
+from study.settings.yaml_files import is_folder
 
 _FORMAT = 1  # rises when the same images would be stored otherwise
 
@@ -60,7 +61,7 @@ def image_folder(config: ImagesData, base: Path) -> Path | None:
     if config.source == "digits" or config.source in HUB_IMAGES or config.source.startswith("hub:"):
         return None
     folder = base / Path(config.source).expanduser()
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(no_path(folder))
     return folder
 

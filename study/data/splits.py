@@ -6,11 +6,20 @@ They come from the hub, or from a folder of parquet files laid out like it.
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
 from study.data.base import DataError
 from study.data.cache import digest, file_digest
+from study.settings.yaml_files import is_folder
+
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval"),
+}
+"""Split -> words in names of files that mean it."""
 
 
 def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
@@ -27,6 +36,7 @@ def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
     import datasets
 
     path, revision = name, None
+    _check_rows(name)
     if name.startswith("hub:"):
         path, _, revision = name.removeprefix("hub:").partition("@")
     try:
@@ -43,6 +53,22 @@ def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
     return loaded
 
 
+def _check_rows(name: str) -> None:
+    """Raise DataError where a parquet file of a folder has no rows, at which `datasets` breaks."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in sorted(Path(name).rglob("*.parquet")) if not name.startswith("hub:") else ():
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError) as fault:
+            raise DataError(
+                f"data.source: {path} cannot be read as parquet: {fault}; write it again"
+            ) from fault
+        if not rows:
+            raise DataError(f"data.source: {path} has no rows; fill the split, or delete the file")
+
+
 def train_and_val(splits: dict[str, Any], name: str) -> tuple[Any, Any | None]:
     """The training split and the one for validation, if there is one.
 
@@ -54,6 +80,16 @@ def train_and_val(splits: dict[str, Any], name: str) -> tuple[Any, Any | None]:
     return splits["train"], next(
         (splits[split] for split in ("validation", "valid", "test") if split in splits), None
     )
+
+
+def split_of(path: Path) -> str | None:
+    """The split that a file's name or its folders name, such as `corpus-train.txt`, or None."""
+    for part in reversed(path.parts):
+        words = re.split(r"[^a-z]+", part.lower())
+        for split, names in SPLITS.items():
+            if any(name in words for name in names):
+                return split
+    return None
 
 
 def folder_digest(path: Path) -> str:
@@ -70,7 +106,7 @@ def folder_digest(path: Path) -> str:
 
 def no_path(path: Path) -> str:
     """Message for a path at which there is nothing, with the nearest name beside it."""
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         return f"data.source: no file or folder {path} (there is no folder {path.parent} either)"
     near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
     return f"data.source: no file or folder {path}" + (

@@ -112,6 +112,7 @@ def corpus_facts(files: TokenFiles) -> dict[str, Fact]:
         "val_documents": files.val_documents,
         "train_tokens_in_corpus": len(files.train),
         "val_tokens_in_corpus": len(files.val),
+        **({"rows_without_text": files.nulls} if files.nulls else {}),
     }
 
 

@@ -37,6 +37,8 @@ class TokenFiles:
     val_counts: Ints
     train_documents: int
     val_documents: int
+    nulls: int
+    """Rows of the source without a text, which were left out."""
     fingerprint: str
 
 
@@ -89,7 +91,8 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
                 raise DataError(f"data.source: the {split} split of {config.source} has no text")
             np.save(folder / f"{split}_counts.npy", counts)
             documents[split] = counter.passed
-        return {"request": _request(config, base), "documents": documents}
+        nulls = {"nulls": corpus.nulls.total()} if corpus.nulls.total() else {}
+        return {"request": _request(config, base), "documents": documents, **nulls}
 
     entry = cached(cache, key, build)
     folder = entry.folder
@@ -101,6 +104,7 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
         val_counts=np.load(folder / "val_counts.npy"),
         train_documents=entry.notes["documents"]["train"],
         val_documents=entry.notes["documents"]["val"],
+        nulls=entry.notes.get("nulls", 0),
         fingerprint=digest(
             *(entry.digests[name] for name in ("train.npy", "val.npy", "tokenizer.json"))
         ),

@@ -54,6 +54,14 @@ def is_folder(target: str | Path) -> bool:
         return False
 
 
+def is_file(target: str | Path) -> bool:
+    """Whether there is a file at a path; not where it is no path at all."""
+    try:
+        return Path(target).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_yaml(path: Path) -> Mapping:
     """The mapping that a YAML file holds.
 
