@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from analysis.figures.colours import OKABE_ITO
 from analysis.figures.drawing import STYLE, columns_of_rows
 
-LABELLED = 6  # panels that stand side by side at most
+LABELLED = 7  # panels that stand side by side at most
+WIDE_PANELS = 3  # panels up to which a title has one line
 ROW, DENSE_ROW = 0.3, 0.19  # inches of a row, of one among many
 MANY = 12  # rows from which they are dense
 
@@ -31,7 +32,7 @@ def forest(lines: pl.DataFrame, *, xlabel: str, whole: bool = False) -> Figure:
             labels,
             across,
             wide=min(5.2, (6.9 - 0.15 * (across - 1)) / across),
-            above=0.3,
+            above=0.3 if across <= WIDE_PANELS else 0.45,
             below=0.62,
             high=ROW if len(labels) < MANY else DENSE_ROW,
         )
@@ -56,6 +57,18 @@ def forest(lines: pl.DataFrame, *, xlabel: str, whole: bool = False) -> Figure:
             else:
                 axis.locator_params(axis="x", nbins=5)
             if len(panels) > 1:
-                axis.set_title(str(panel), fontsize=8 if across > 3 else 9)
+                narrow = across > WIDE_PANELS
+                axis.set_title(
+                    _in_two_lines(panel) if narrow else panel, fontsize=7.5 if narrow else 9
+                )
         figure.text(0.5, 0.1 / figure.get_size_inches()[1], xlabel, ha="center")
     return figure
+
+
+def _in_two_lines(name: str) -> str:
+    """A name broken after the underscore that is nearest to its middle."""
+    places = [at + 1 for at, letter in enumerate(name) if letter == "_"]
+    if not places:
+        return name
+    middle = min(places, key=lambda at: abs(2 * at - len(name)))
+    return f"{name[:middle]}\n{name[middle:]}"

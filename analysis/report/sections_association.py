@@ -137,7 +137,8 @@ def within(context: Context) -> Section | None:
                 "within",
                 "r of each design cell, and pooled",
                 f"{rows_used(table, rows)}. Bars are 95% intervals (Fisher's for a cell); the "
-                "diamond is the pooled r, filled where the metric is associated.",
+                "diamond is the pooled r, filled where the metric is associated."
+                + (f" The first {LABELLED} metrics." if len(shown) > LABELLED else ""),
                 partial(_forest_of_cells, lines, in_cells),
                 folded=cells > FEW_CELLS,
             )

@@ -16,7 +16,7 @@ import polars as pl
 from markupsafe import Markup, escape
 
 DASH = "–"
-NOTES = ("note", "description")  # columns of sentences, which may break
+NOTES = ("note", "description", "terms")  # columns of sentences, which may break
 LONG = 16  # characters beyond which names in the first column may break on a phone
 KEY = re.compile("[0-9a-f]{32}")
 
