@@ -18,7 +18,6 @@ import pytest
 from places import ROOT
 from ray_home import wait_for
 
-from study.scheduling import leftovers
 from study.scheduling.leftovers import NoPlace, forget_dead_launches, scratch
 from study.store.leases import this_machine
 
@@ -201,6 +200,6 @@ def test_a_place_that_is_too_long_or_missing_is_refused(
     ):
         pass
     monkeypatch.delenv("RAY_TMPDIR")
-    monkeypatch.setattr(leftovers.tempfile, "gettempdir", lambda: str(long))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(long))
     with scratch(tmp_path / "a.stop") as folder:
         assert folder.parent == Path("/tmp").resolve(), "a short one is taken instead"
