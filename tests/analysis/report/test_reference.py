@@ -52,13 +52,21 @@ def test_no_number_of_the_page_is_written_by_hand() -> None:
 
 def test_the_numbers_of_a_page_are_found_by_their_row() -> None:
     """Read here by the csv module, and looked for by hand."""
-    path = RUN / "report" / "tables" / "association.csv"
+    path = RUN / "report" / "tables" / "within.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        row = next(row for row in csv.DictReader(file) if row["given"])
-    where = ", ".join(f'{name}="{row[name]}"' for name in ("metric", "given", "scale"))
-    frames = {"association": pl.read_csv(path, infer_schema_length=None)}
-    text = fill(f'{{{{ value("association", "r", 3, {where}) }}}}', frames)
-    assert float(text.replace("\u2212", "-")) == pytest.approx(float(row["r"]), abs=0.5001e-3)
+        rows = list(csv.DictReader(file))
+    row = rows[3]
+    frames = {"within": pl.read_csv(path, infer_schema_length=None)}
+    text = fill(f'{{{{ value("within", "estimate", 3, metric="{row["metric"]}") }}}}', frames)
+    estimate = float(text.replace("\u2212", "-"))
+    assert estimate == pytest.approx(float(row["estimate"]), abs=0.5001e-3)
+    primary = [row for row in rows if row["family"] == "primary"]
+    listed = fill('{{ names("within", "metric", family="primary", verdict="associated") }}', frames)
+    expected = [row["metric"] for row in primary if row["verdict"] == "associated"]
+    assert re.findall(r"`(\w+)`", listed) == expected
+    word = f'{{{{ word("within", "verdict", metric="{row["metric"]}") }}}}'
+    assert fill(word, frames) == row["verdict"]
+    assert fill('{{ names("within", "metric", metric="absent") }}', frames) == "none"
 
 
 @pytest.mark.parametrize(
