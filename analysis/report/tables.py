@@ -18,6 +18,8 @@ from markupsafe import Markup, escape
 DASH = "–"
 NOTES = ("note", "description", "terms")  # columns of sentences, which may break
 LONG = 16  # characters beyond which names in the first column may break on a phone
+FORMULA = r"^[=+\-@\t\r]"  # beginnings of what spreadsheets compute
+TAG = re.compile("<(?=[A-Za-z/!?])")  # where HTML would begin
 KEY = re.compile("[0-9a-f]{32}")
 
 
@@ -242,7 +244,8 @@ class TableExhibit:
             "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |"
             for row in self.rows
         ]
-        return "\n".join([f"**{self.title}.** {self.said}", "", head, rule, *body, ""])
+        text = "\n".join([f"**{self.title}.** {self.said}", "", head, rule, *body, ""])
+        return TAG.sub("&lt;", text)
 
     def latex(self) -> str:
         """A booktabs table."""
@@ -269,9 +272,22 @@ class TableExhibit:
 
     def write(self, folder: Path) -> None:
         """NAME.csv (every column, full precision), NAME.md, NAME.tex in `folder`."""
-        self.frame.write_csv(folder / f"{self.name}.csv")
+        inert(self.frame).write_csv(folder / f"{self.name}.csv")
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
         (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
+
+
+def inert(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table whose texts no spreadsheet takes for formulas; numbers written as text stay."""
+    return frame.with_columns(
+        pl.when(text.str.contains(FORMULA) & text.cast(pl.Float64, strict=False).is_null())
+        .then("'" + text)
+        .otherwise(text)
+        .alias(name)
+        for name in frame.columns
+        if frame[name].dtype == pl.String
+        for text in [pl.col(name)]
+    )
 
 
 def _sortable(value: Any) -> str:
