@@ -210,13 +210,15 @@ def plain_metrics(m: ClassMoments, weight: Tensor) -> dict[str, float]:
 
 def against_plain() -> None:
     moments, weight = moments_with(4096, 512), drawn(4096, 512, seed=3)
-    found: dict[str, float] = {}
+    definitions: dict[str, float] = {}
     ours = collapse_metrics(moments, weight)
     times = [seconds(lambda: collapse_metrics(moments, weight)) for _ in range(5)]
-    plain = seconds(lambda: found.update(plain_metrics(moments, weight)))
+    plain = seconds(lambda: definitions.update(plain_metrics(moments, weight)))
     times += [seconds(lambda: collapse_metrics(moments, weight)) for _ in range(5)]
-    worst = max(abs(ours[name] - value) / max(abs(value), 1e-3) for name, value in found.items())
-    assert ours.keys() == found.keys()
+    worst = max(
+        abs(ours[name] - value) / max(abs(value), 1e-3) for name, value in definitions.items()
+    )
+    assert ours.keys() == definitions.keys()
     mine = statistics.median(times)
     print(
         f"all columns at 4,096 x 512: plain {plain:.4g} s (once), ours {mine:.4g} s (median of "

@@ -125,10 +125,10 @@ def main() -> int:
         )
         print(f"{os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}")
         if profile:
-            with cProfile.Profile() as told:
+            with cProfile.Profile() as profile:
                 analyse(arguments)
-            pstats.Stats(told).sort_stats("cumulative").print_stats(60)
-            pstats.Stats(told).sort_stats("tottime").print_stats(40)
+            pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
+            pstats.Stats(profile).sort_stats("tottime").print_stats(40)
     return int(process.returncode != 0 or seconds > MOST_SECONDS or size > MOST_BYTES)
 
 

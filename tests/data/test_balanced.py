@@ -107,11 +107,11 @@ def test_places_are_chosen_uniformly(block: int, monkeypatch: pytest.MonkeyPatch
         assert (np.diff(ends) > 0).all()
         assert collections.Counter(tokens[ends].tolist()) == {0: 4, 1: 2}
         hits[ends] += 1
-    for token, wanted in ((0, 4), (1, 2)):
+    for token, copies in ((0, 4), (1, 2)):
         places = np.flatnonzero(tokens == token)
         assert (hits[places[places < 2]] == 0).all()
         places = places[places >= 2]
-        share = wanted / len(places)
+        share = copies / len(places)
         # Variance of a count under sampling without replacement is runs * share * (1 - share); the
         # sum is fixed.
         deviation = (hits[places] - runs * share) / math.sqrt(runs * share * (1 - share))

@@ -33,11 +33,11 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 def test_every_cell_has_a_row_for_every_checkpoint(finished: Path) -> None:
     table = rows(finished / "runs" / "tiny")
     cells = expand(load_study(finished / "tiny.yaml"))
-    found = {(row["cell"], row["epoch"]) for row in table.iter_rows(named=True)}
-    assert found == {
+    checkpoints = {(row["cell"], row["epoch"]) for row in table.iter_rows(named=True)}
+    assert checkpoints == {
         (cell.key, epoch) for cell in cells for epoch in range(cell.config.train.epochs + 1)
     }
-    assert len(table) == len(found)
+    assert len(table) == len(checkpoints)
 
 
 def test_launching_again_runs_nothing_and_says_so(

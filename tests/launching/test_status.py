@@ -31,16 +31,16 @@ def test_json_counts_by_axis_and_lists_failures(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(run), "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["cells"] == {"total": 4, "done": 2, "failed": 2, "left": 0}
-    assert found["by_axis"] == {
+    report = json.loads(capsys.readouterr().out)
+    assert report["cells"] == {"total": 4, "done": 2, "failed": 2, "left": 0}
+    assert report["by_axis"] == {
         "seed": {"0": {"done": 1, "failed": 1}, "1": {"done": 1, "failed": 1}},
         "train.lr": {"0.001": {"done": 2}, "1e+20": {"failed": 2}},
     }, "axes with one value are left out"
-    assert [record["cause"] for record in found["failures"]] == ["diverged", "diverged"]
-    assert found["running"] == []
+    assert [record["cause"] for record in report["failures"]] == ["diverged", "diverged"]
+    assert report["running"] == []
     files = (path for path in (run / "checkpoints").rglob("*") if path.is_file())
-    assert found["disk_bytes"]["checkpoints"] == sum(path.stat().st_size for path in files) > 0
+    assert report["disk_bytes"]["checkpoints"] == sum(path.stat().st_size for path in files) > 0
 
 
 def test_tables_group_failures_by_cause_with_an_example_and_its_log(

@@ -177,7 +177,7 @@ def test_what_cannot_be_decided_has_a_reason() -> None:
     broken_features, broken_weight = features.clone(), means.clone()
     broken_features[2, 1], broken_weight[0, 0] = math.nan, math.inf
     moments.nonfinite = 3
-    for found, reason in (
+    for agreement, reason in (
         (centre.agreement(broken_features, labels, means), "features are infinite or NaN"),
         (
             centre.agreement(features, labels, broken_weight),
@@ -198,14 +198,16 @@ def test_what_cannot_be_decided_has_a_reason() -> None:
         (centre.agreement(features[:0], labels[:0], means), "no samples"),
     ):
         assert (
-            found.nc4_agreement
-            is found.ncc_accuracy
-            is found.unmeasured_share
-            is found.linear_accuracy
+            agreement.nc4_agreement
+            is agreement.ncc_accuracy
+            is agreement.unmeasured_share
+            is agreement.linear_accuracy
             is None
         )
-        assert reason in found.undefined
-        assert (good + found).undefined == (None if "no samples" in reason else found.undefined)
+        assert reason in agreement.undefined
+        assert (good + agreement).undefined == (
+            None if "no samples" in reason else agreement.undefined
+        )
     assert good.undefined is None
     with pytest.raises(MomentsError, match="there are no centres: no class has"):
         NearestCentre(moments_with(means), 11).nearest(features)

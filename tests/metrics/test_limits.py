@@ -51,10 +51,10 @@ def gaussian_moments(
     return moments_of(features, labels, classes), weight
 
 
-def assert_undefined(found: CollapseMetrics, *columns: str, reason: str) -> None:
+def assert_undefined(metrics: CollapseMetrics, *columns: str, reason: str) -> None:
     for column in columns:
-        assert found[column] is None, column
-        assert reason in found.reasons[column], found.reasons[column]
+        assert metrics[column] is None, column
+        assert reason in metrics.reasons[column], metrics.reasons[column]
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])

@@ -150,8 +150,8 @@ def test_a_disturbed_sweep_ends_with_the_rows_of_an_undisturbed_one(
 ) -> None:
     """A node or a worker is killed, or the launcher, and a file damaged."""
     chance = random.Random(KINDS.index(kind))
-    found = one_round([kind], chance, home, nodes, tmp_path, SMALL, leases=False)
-    assert found.equals(small)
+    rows = one_round([kind], chance, home, nodes, tmp_path, SMALL, leases=False)
+    assert rows.equals(small)
 
 
 @pytest.fixture(scope="module")

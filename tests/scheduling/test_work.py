@@ -191,8 +191,8 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """Let the next training die as by a kill once the rows of an epoch are written."""
     write = Partial.write
 
-    def die(self: Partial, at: int, found: dict[str, list[dict[str, object]]]) -> None:
-        write(self, at, found)
+    def die(self: Partial, at: int, rows: dict[str, list[dict[str, object]]]) -> None:
+        write(self, at, rows)
         if at == epoch:
             raise KeyboardInterrupt
 

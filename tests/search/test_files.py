@@ -171,8 +171,8 @@ def schedule(**families: Any) -> dict[str, Any]:
 def test_each_fault_names_its_place_and_what_to_do(
     content: dict[str, Any], place: str, said: str
 ) -> None:
-    found = faults(content)
-    assert any(fault.startswith(f"{place}:") and said in fault for fault in found), found
+    messages = faults(content)
+    assert any(fault.startswith(f"{place}:") and said in fault for fault in messages), messages
 
 
 def test_all_faults_are_reported_at_once_with_exit_code_2(

@@ -86,8 +86,10 @@ def test_what_was_running_is_asked_again_and_exactly_the_trials_asked_for_comple
     answer(first, 4)
     running = [first.next(), first.next()]
     assert all(running)
-    wanted = [trial.params for trial in journal(tmp_path).get_trials(states=(TrialState.RUNNING,))]
-    assert len(wanted) >= 2
+    suggestions = [
+        trial.params for trial in journal(tmp_path).get_trials(states=(TrialState.RUNNING,))
+    ]
+    assert len(suggestions) >= 2
     del first  # killed: nothing was told
     again = trials_of(search, tmp_path)
     assert journal(tmp_path).get_trials(states=(TrialState.RUNNING,)) == []
@@ -96,7 +98,7 @@ def test_what_was_running_is_asked_again_and_exactly_the_trials_asked_for_comple
     assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 10
     assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.FAIL}
     resumed = [trial for trial in trials if "again" in trial.user_attrs]
-    assert [trial.params for trial in resumed] == wanted
+    assert [trial.params for trial in resumed] == suggestions
     assert all(trials[trial.user_attrs["again"]].state == TrialState.FAIL for trial in resumed)
 
 
@@ -397,7 +399,7 @@ def test_several_objectives_give_a_front(tmp_path: Path) -> None:
         for n, (x, y) in points.items()
         if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points.values())
     }
-    found = trials.searcher.best()
-    assert {trial.number for trial in found} == front
+    best = trials.searcher.best()
+    assert {trial.number for trial in best} == front
     assert len(front) > 1
-    assert [trial.values[0] for trial in found] == sorted(trial.values[0] for trial in found)
+    assert [trial.values[0] for trial in best] == sorted(trial.values[0] for trial in best)

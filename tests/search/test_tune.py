@@ -52,12 +52,12 @@ def test_every_trial_is_a_training_with_rows_in_the_store(finished: Path) -> Non
 def test_the_winner_and_the_default_are_trained_on_fresh_seeds(finished: Path) -> None:
     run = finished / "runs" / "hunt"
     study = journal(run)
-    told = study.user_attrs["confirmation"]
-    assert told["trial"] == study.best_trial.number
-    assert told["seeds"] == [1, 2, 3, 4, 5, 6]
+    record = study.user_attrs["confirmation"]
+    assert record["trial"] == study.best_trial.number
+    assert record["seeds"] == [1, 2, 3, 4, 5, 6]
     table = Store(run).read()
     for arm, lr in (("tuned", study.best_params["train.lr"]), ("default", 0.05)):
-        part = table.filter(pl.col("cell").is_in(told[arm]))
+        part = table.filter(pl.col("cell").is_in(record[arm]))
         assert part["lr"].unique().to_list() == [lr]
         assert sorted(part["seed"].unique()) == [1, 2, 3, 4, 5, 6]
     planned = Store(run).planned()
@@ -98,25 +98,25 @@ def test_a_dry_run_counts_what_is_done_and_begins_nothing(
 def test_status_of_a_search_in_figures(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished / "runs" / "hunt"
     assert status([str(run), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
     best = journal(run).best_trial
-    assert found["trials"] == {"asked": 6, "complete": 6, "pruned": 0, "running": 0, "failed": 0}
-    assert found["best"] == [
+    assert report["trials"] == {"asked": 6, "complete": 6, "pruned": 0, "running": 0, "failed": 0}
+    assert report["best"] == [
         {
             "trial": best.number,
             "values": {"nc1_ratio": best.value},
             "settings": best.user_attrs["settings"],
         }
     ]
-    assert found["confirmation"] == {
+    assert report["confirmation"] == {
         "trial": best.number,
         "seeds": [1, 2, 3, 4, 5, 6],
         "total": 12,
         "done": 12,
         "failed": 0,
     }
-    assert (found["running"], found["failures"]) == ([], {})
-    assert found["disk_bytes"]["search"] == sum(
+    assert (report["running"], report["failures"]) == ([], {})
+    assert report["disk_bytes"]["search"] == sum(
         path.stat().st_size for path in (run / "search").iterdir()
     )
 
@@ -187,8 +187,12 @@ def test_a_grid_may_extend_what_was_found_and_is_warned_of_its_seed(
 ) -> None:
     run = finished / "runs" / "hunt"
     best = journal(run).best_trial
-    found = load_study(run / "best.yaml")
-    assert found.tuned is not None and found.tuned.trial == best.number and found.tuned.seeds == [0]
+    settings = load_study(run / "best.yaml")
+    assert (
+        settings.tuned is not None
+        and settings.tuned.trial == best.number
+        and settings.tuned.seeds == [0]
+    )
     path = finished / "grid.yaml"
     grid = {
         "extends": "runs/hunt/best.yaml",

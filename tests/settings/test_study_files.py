@@ -348,8 +348,8 @@ def test_rules_of_an_extended_file_need_not_match(tmp_path: Path) -> None:
     (tmp_path / "child.yaml").write_text("extends: base.yaml\ngrid: {depth: [2]}\n")
     study = load_study(tmp_path / "child.yaml")
     assert [cell.config.train.batch_size for cell in expand(study)] == [16]
-    kept = yaml.safe_dump(study.as_yaml())
-    assert yaml.safe_load(kept)["rules"] == rules
+    text = yaml.safe_dump(study.as_yaml())
+    assert yaml.safe_load(text)["rules"] == rules
 
 
 def test_points_that_are_the_same_once_resolved_are_one_cell(tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ def test_the_heartbeat_keeps_a_lease_beyond_the_stale_time(leases: Leases) -> No
 
 def test_progress_is_published(leases: Leases) -> None:
     def published() -> bool:
-        found = leases.get(KEY)
-        return found is not None and found.progress == {"doing": "training", "step": 3}
+        lease = leases.get(KEY)
+        return lease is not None and lease.progress == {"doing": "training", "step": 3}
 
     with leases.hold(KEY, "launch") as mine:
         assert mine is not None

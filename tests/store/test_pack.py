@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,8 @@ def test_rows_and_metadata_are_those_of_the_run(finished: Path, packed: Path) ->
 
 
 def test_only_what_is_small_is_copied(finished: Path, packed: Path) -> None:
-    found = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
-    assert found == {
+    names = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
+    assert names == {
         "rows.parquet",
         "study.yaml",
         "planned.parquet",
@@ -153,3 +154,40 @@ def test_a_run_moves_with_its_project(
     monkeypatch.chdir(tmp_path)
     Path("project").rename("moved")
     assert relaunch(["moved/runs/tiny", "--serial"]) == 0
+
+
+def test_links_are_left_out(finished: Path, tmp_path: Path) -> None:
+    run, secret = tmp_path / "run", tmp_path / "secret.txt"
+    shutil.copytree(finished, run)
+    secret.write_text("private")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "private.json").write_text("{}")
+    (run / "launches" / "linked.json").symlink_to(secret)
+    (run / "linked").symlink_to(tmp_path / "folder")
+    assert main([str(run), str(tmp_path / "target")]) == 0
+    names = {path.name for path in (tmp_path / "target").rglob("*")}
+    assert not names & {"linked", "linked.json", "private.json"}
+
+
+def test_it_shows_what_it_publishes_and_masks_secrets(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (path,) = RunPaths(run).launches.glob("*.json")
+    record = json.loads(path.read_text())
+    record["command"] = "python -m study.launch data.source=https://me:s3cret@example.org/x"
+    record["git_diff"] = "+ one\n+ two"
+    path.write_text(json.dumps(record))
+    assert main([str(run), str(tmp_path / "whole")]) == 0
+    said = capsys.readouterr().out
+    assert "command: python -m study.launch data.source=https://***@example.org/x" in said
+    assert f"user: {record['user']}" in said and f"host: {record['hardware']['host']}" in said
+    assert "2 lines in 1 launches (--without-diff leaves them out)" in said
+    assert "s3cret" not in "".join(
+        file.read_text() for file in (tmp_path / "whole").rglob("*.json")
+    )
+    assert main([str(run), str(tmp_path / "bare"), "--without-diff"]) == 0
+    assert "uncommitted" not in capsys.readouterr().out
+    bare = json.loads((tmp_path / "bare" / "launches" / path.name).read_text())
+    assert "git_diff" not in bare and bare["git_sha"] == record["git_sha"]

@@ -33,8 +33,8 @@ def plain(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     return ((logits - one_hot) ** 2).sum() / 2
 
 
-def gradients(value: Tensor, *wanted: Tensor) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(value, wanted)
+def gradients(value: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(value, inputs)
 
 
 @given(

@@ -65,10 +65,10 @@ def table(
 
 
 def last(frame: pl.DataFrame, precision: str, column: str) -> np.ndarray:
-    kept = frame.filter((pl.col("precision") == precision) & (pl.col("epoch") == 2)).sort(
+    rows = frame.filter((pl.col("precision") == precision) & (pl.col("epoch") == 2)).sort(
         "training"
     )
-    return kept[column].to_numpy()
+    return rows[column].to_numpy()
 
 
 def test_a_fine_tuned_precision_is_never_the_reference_where_there_is_another() -> None:
@@ -327,8 +327,8 @@ def test_spread_between_seeds_needs_two_seeds() -> None:
 
 def test_metrics_with_kept_means_start_from_the_metric_itself() -> None:
     data = table(("fp32", "int8"))
-    kept = pl.when(pl.col("precision") == "int8").then(pl.col("nc1_cdnv") + 0.25)
-    frame = data.frame.with_columns(kept.alias("nc1_cdnv_refmeans"))
+    with_kept_means = pl.when(pl.col("precision") == "int8").then(pl.col("nc1_cdnv") + 0.25)
+    frame = data.frame.with_columns(with_kept_means.alias("nc1_cdnv_refmeans"))
     lines = changes(Table(frame, data.roles, "hand-made"), CHOICES)
     plain, with_means = (
         line_of(lines, column=name)["estimate"] for name in ("nc1_cdnv", "nc1_cdnv_refmeans")

@@ -39,13 +39,13 @@ def rows() -> pl.DataFrame:
     The width doubles nc1_ratio, zipf moves nc2_etf_error, kind nothing.
     """
     rng = np.random.default_rng(4)
-    found = []
+    records = []
     for width in (16, 64):
         for zipf in (0.0, 0.5, 1.0):
             for kind in ("constant", "linear"):
                 for seed in range(4):
                     noise = rng.standard_normal(4)
-                    found.append(
+                    records.append(
                         {
                             "training": f"{width} {zipf} {kind} {seed}",
                             "width": width,
@@ -59,7 +59,7 @@ def rows() -> pl.DataFrame:
                             "nc4_agreement": 0.5,
                         }
                     )
-    return pl.DataFrame(found)
+    return pl.DataFrame(records)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,19 @@ def lines(rows: pl.DataFrame) -> pl.DataFrame:
 def test_effects_are_those_of_one_regression_on_all_axes(
     rows: pl.DataFrame, lines: pl.DataFrame, column: str
 ) -> None:
-    kept = rows.drop_nulls(column)
+    complete = rows.drop_nulls(column)
     design = np.column_stack(
-        [np.log(kept["width"]), kept["zipf"], (kept["kind"] == "linear").cast(pl.Float64)]
+        [
+            np.log(complete["width"]),
+            complete["zipf"],
+            (complete["kind"] == "linear").cast(pl.Float64),
+        ]
     )
-    y = np.log10(kept[column].to_numpy()) if column == "nc1_ratio" else kept[column].to_numpy()
+    y = (
+        np.log10(complete[column].to_numpy())
+        if column == "nc1_ratio"
+        else complete[column].to_numpy()
+    )
     fit = sm.OLS(y, sm.add_constant(design)).fit().get_robustcov_results("HC3", use_t=True)
     low, high = fit.conf_int().T
     for place, axis in enumerate(("log width", "zipf", "kind = linear"), start=1):
@@ -83,7 +91,7 @@ def test_effects_are_those_of_one_regression_on_all_axes(
         line = lines.filter((pl.col("metric") == column) & (pl.col("axis") == axis)).row(
             0, named=True
         )
-        assert line["n"] == len(kept)
+        assert line["n"] == len(complete)
         assert line["effect"] == pytest.approx(fit.params[place] * unit, rel=1e-9)
         assert [line["low"], line["high"]] == pytest.approx(
             [low[place] * unit, high[place] * unit], rel=1e-9
@@ -106,13 +114,13 @@ def test_adjusted_p_are_over_columns_without_missing_values(
     design = np.column_stack([np.log(rows["width"]), (rows["kind"] == "linear").cast(pl.Float64)])
     family = np.column_stack([rows["val_loss"], np.log10(rows["nc1_ratio"]), rows["nc2_etf_error"]])
     together = permutation_test(family, rows["zipf"], covariates=design, permutations=400, seed=3)
-    told = {line["metric"]: line for line in lines.filter(pl.col("axis") == "zipf").to_dicts()}
+    by_metric = {line["metric"]: line for line in lines.filter(pl.col("axis") == "zipf").to_dicts()}
     assert [
-        told[name]["p_maxt"] for name in ("val_loss", "nc1_ratio", "nc2_etf_error")
+        by_metric[name]["p_maxt"] for name in ("val_loss", "nc1_ratio", "nc2_etf_error")
     ] == together.p_maxt.tolist()
-    assert told["nc3_dual_error"]["p_maxt"] is None
-    assert told["nc4_agreement"]["effect"] is None
-    assert "constant" in told["nc4_agreement"]["note"]
+    assert by_metric["nc3_dual_error"]["p_maxt"] is None
+    assert by_metric["nc4_agreement"]["effect"] is None
+    assert "constant" in by_metric["nc4_agreement"]["note"]
 
 
 def test_what_was_put_in_is_found(lines: pl.DataFrame) -> None:
@@ -122,12 +130,12 @@ def test_what_was_put_in_is_found(lines: pl.DataFrame) -> None:
 
 def test_an_axis_that_another_one_determines_has_no_effect_of_its_own(rows: pl.DataFrame) -> None:
     twin = rows.with_columns(width=pl.when(pl.col("kind") == "linear").then(64).otherwise(16))
-    found = effects(twin, ROLES, ("val_loss",), CHOICES)
-    told = {line["axis"]: line for line in found.to_dicts()}
+    frame = effects(twin, ROLES, ("val_loss",), CHOICES)
+    by_axis = {line["axis"]: line for line in frame.to_dicts()}
     for name in ("log width", "kind = linear"):
-        assert told[name]["effect"] is None
-        assert "linear function" in told[name]["note"]
-    assert told["zipf"]["p"] is not None
+        assert by_axis[name]["effect"] is None
+        assert "linear function" in by_axis[name]["note"]
+    assert by_axis["zipf"]["p"] is not None
 
 
 def test_the_figure_fills_what_is_sure(lines: pl.DataFrame) -> None:

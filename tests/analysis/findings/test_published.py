@@ -117,17 +117,17 @@ def test_signs_stand_beside_the_direction_that_favours_collapse(
     published: Table, seeds: pl.DataFrame
 ) -> None:
     lines = associations(seeds, published.roles, Choices(permutations=200, bootstrap=100))
-    found = {row["metric"]: row for row in lines.to_dicts()}
-    assert found["nc4_agreement"]["estimate"] == pytest.approx(
+    by_metric = {row["metric"]: row for row in lines.to_dicts()}
+    assert by_metric["nc4_agreement"]["estimate"] == pytest.approx(
         -math.sqrt(R2["nc4_agreement"]), abs=1e-6
     )
-    assert found["nc4_agreement"]["expected"] == -1
-    assert found["nc4_agreement"]["agrees"]
+    assert by_metric["nc4_agreement"]["expected"] == -1
+    assert by_metric["nc4_agreement"]["agrees"]
     # A smaller spread of the cosines would be collapse; here it goes with more loss.
-    assert found["unc3_cosine_std"]["estimate"] < 0
-    assert found["unc3_cosine_std"]["agrees"] is False
-    assert "nc1_cdnv_galanti is not in this table" in found["nc1_cdnv"]["note"]
-    assert found["nc2_log_norm_mean"]["agrees"] is None
+    assert by_metric["unc3_cosine_std"]["estimate"] < 0
+    assert by_metric["unc3_cosine_std"]["agrees"] is False
+    assert "nc1_cdnv_galanti is not in this table" in by_metric["nc1_cdnv"]["note"]
+    assert by_metric["nc2_log_norm_mean"]["agrees"] is None
 
 
 @needs_file

@@ -89,7 +89,7 @@ def test_data_of_a_run_that_are_damaged(run: Path, tmp_path: Path) -> None:
         (tmp_path / "data" / name).write_bytes((run / "data" / name).read_bytes())
     classes = tmp_path / "data" / record.with_suffix(".parquet").name
     classes.write_bytes(classes.read_bytes()[:-9])
-    assert [found.classes for found in Store(tmp_path).data()] == [None]
+    assert [data_set.classes for data_set in Store(tmp_path).data()] == [None]
     (tmp_path / "data" / record.name).write_text("{")
     with pytest.raises(StoreError, match="damaged: delete it"):
         Store(tmp_path).data()
@@ -152,11 +152,13 @@ def test_rows_carry_the_floor_and_the_report_the_distance(report: Report) -> Non
 
 
 def test_the_distance_can_be_the_response(run: Path) -> None:
-    found = analysis.report(
+    document = analysis.report(
         run, response="val_loss_above_floor", permutations=50, bootstrap=50, only=("association",)
     )
-    rows = found.table.frame.filter(pl.col("epoch") == 1)
-    line = found.frames["association"].filter(pl.col("metric") == "nc3_cosine_mean").to_dicts()[0]
+    rows = document.table.frame.filter(pl.col("epoch") == 1)
+    line = (
+        document.frames["association"].filter(pl.col("metric") == "nc3_cosine_mean").to_dicts()[0]
+    )
     expected = np.corrcoef(rows["nc3_cosine_mean"], rows["val_loss"] - rows["entropy_floor"])[0, 1]
     assert line["estimate"] == pytest.approx(expected, abs=1e-12)
     assert line["agrees"] == (expected < 0)

@@ -121,12 +121,14 @@ def test_a_tsv_has_tabs_and_excel_says_its_separator(tmp_path: Path) -> None:
     expected = read(write(tmp_path / "table.csv"))
     tabs = write(tmp_path / "table.tsv", separator="\t")
     assert_frame_equal(read(tabs), expected)
-    told = write(tmp_path / "told.csv", separator=";")
-    told.write_text("sep=;\n" + told.read_text(encoding="utf-8"), encoding="utf-8")
-    assert_frame_equal(read(told), expected)
-    told.write_text(told.read_text(encoding="utf-8").replace("4.125", "4.125x"), encoding="utf-8")
+    marked = write(tmp_path / "marked.csv", separator=";")
+    marked.write_text("sep=;\n" + marked.read_text(encoding="utf-8"), encoding="utf-8")
+    assert_frame_equal(read(marked), expected)
+    marked.write_text(
+        marked.read_text(encoding="utf-8").replace("4.125", "4.125x"), encoding="utf-8"
+    )
     with pytest.raises(AnalysisError, match=r"line 4 has '4\.125x'"):
-        read(told)
+        read(marked)
 
 
 def workbook(path: Path, **sheets: list[list[Any]]) -> Path:

@@ -45,9 +45,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def text_of(report: Report, title: str) -> str:
-    found = [part.text for part in report.summary if part.title == title]
-    assert len(found) == 1, (title, [part.title for part in report.summary])
-    return found[0]
+    texts = [part.text for part in report.summary if part.title == title]
+    assert len(texts) == 1, (title, [part.title for part in report.summary])
+    return texts[0]
 
 
 def numbers(text: str) -> list[str]:

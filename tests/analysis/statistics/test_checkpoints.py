@@ -74,28 +74,28 @@ def test_a_shared_course_no_longer_hides_what_trainings_have_in_common() -> None
 
 
 def test_level_over_studies_without_association() -> None:
-    rejected = 0
+    rejections = 0
     for seed in range(200):
         x, y, labels = study(seed, 3, 5, 4, 0.0)
         result = over_training(x, y, **labels, permutations=199, most=199, bootstrap=10, seed=seed)
-        rejected += bool(result.test.p <= 0.05)
-    assert rejected / 200 < 0.11  # 200 studies at 5% have a standard deviation of 1.5 points
+        rejections += bool(result.test.p <= 0.05)
+    assert rejections / 200 < 0.11  # 200 studies at 5% have a standard deviation of 1.5 points
 
 
 def test_trainings_with_other_epochs_are_not_exchanged() -> None:
     x, y, labels = study(4, 1, 5, 3, 0.5)
-    kept = ~((labels["units"] == 4) & (labels["epochs"] == 2))
-    cut = {name: values[kept] for name, values in labels.items()}
-    result = over_training(x[kept], y[kept], **cut, bootstrap=50)
+    rows = ~((labels["units"] == 4) & (labels["epochs"] == 2))
+    cut = {name: values[rows] for name, values in labels.items()}
+    result = over_training(x[rows], y[rows], **cut, bootstrap=50)
     assert result.test.permutations == 24
     assert result.trainings == 5
 
 
 def test_cells_of_one_training_are_left_out() -> None:
     x, y, labels = study(5, 3, 2, 3, 0.5)
-    kept = labels["units"] != 5
-    cut = {name: values[kept] for name, values in labels.items()}
-    result = over_training(x[kept], y[kept], **cut, bootstrap=50)
+    rows = labels["units"] != 5
+    cut = {name: values[rows] for name, values in labels.items()}
+    result = over_training(x[rows], y[rows], **cut, bootstrap=50)
     assert (result.n, result.trainings) == (12, 4)
     with pytest.raises(ValueError, match="no design cell has two trainings"):
         over_training(x, y, **labels | {"cells": labels["units"]})
@@ -158,12 +158,12 @@ def test_pooled_courses_have_the_null_and_p_of_all_orders() -> None:
 
 
 def test_pooled_courses_that_share_time_alone_are_no_finding() -> None:
-    found = 0
+    rejections = 0
     for seed in range(100):
         x, y, labels = study(seed, cells=4, seeds=3, epochs=3, link=0.0)
         pooled = pooled_courses(
             x, y, units=labels["units"], epochs=labels["epochs"], permutations=499, seed=seed
         )
         assert float(pooled.r) > 0.8
-        found += float(pooled.p) <= 0.05
-    assert found <= 12
+        rejections += float(pooled.p) <= 0.05
+    assert rejections <= 12

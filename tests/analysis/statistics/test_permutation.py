@@ -331,16 +331,16 @@ def test_a_million_permutations_in_half_a_minute_and_a_gibibyte() -> None:
 def test_remembered_orders_are_those_that_would_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     x, y, z = rng.standard_normal((40, 3)), rng.standard_normal(40), rng.standard_normal((40, 2))
-    kept = [
-        permutation_test(x, y, permutations=3000, covariates=given, seed=9)
-        for given in (None, z, None)
+    remembered = [
+        permutation_test(x, y, permutations=3000, covariates=covariates, seed=9)
+        for covariates in (None, z, None)
     ]
     monkeypatch.setattr("analysis.statistics.permutation.REMEMBERED", 0)
     drawn = [
-        permutation_test(x, y, permutations=3000, covariates=given, seed=9)
-        for given in (None, z, None)
+        permutation_test(x, y, permutations=3000, covariates=covariates, seed=9)
+        for covariates in (None, z, None)
     ]
-    for ours, theirs in zip(kept, drawn, strict=True):
+    for ours, theirs in zip(remembered, drawn, strict=True):
         assert ours.exceedances.tolist() == theirs.exceedances.tolist()
         assert ours.exceedances_maxt.tolist() == theirs.exceedances_maxt.tolist()
 

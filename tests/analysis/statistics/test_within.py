@@ -7,7 +7,12 @@ import pytest
 
 from analysis.statistics.meta import meta_of_correlations
 from analysis.statistics.permutation import permutation_test
-from analysis.statistics.within import bootstrap_within, replicates, within_cells
+from analysis.statistics.within import (
+    _degrees_of_freedom,
+    bootstrap_within,
+    replicates,
+    within_cells,
+)
 
 
 def study(
@@ -34,12 +39,12 @@ def pooled(x: np.ndarray, y: np.ndarray, cell: np.ndarray) -> float:
 def test_pooled_r_test_cells_and_meta_by_plain_loops() -> None:
     x, y, cell = study(0, [5, 1, 6, 4, 2])
     result = within_cells(x, y, cell, permutations=500, most=500, bootstrap=200)
-    kept = cell != 1
+    replicated = cell != 1
     assert (result.n, result.cells, result.r_w) == (17, 4, 13)
-    assert result.r_w == replicates(cell) == replicates(cell[kept])
+    assert result.r_w == replicates(cell) == replicates(cell[replicated])
     assert result.test.r == pytest.approx(pooled(x, y, cell))
     plain = permutation_test(
-        x[kept], y[kept], within=cell[kept], studentized=True, permutations=500
+        x[replicated], y[replicated], within=cell[replicated], studentized=True, permutations=500
     )
     assert result.test.p == plain.p
     r = [np.corrcoef(x[cell == c], y[cell == c])[0, 1] for c in (0, 2, 3, 4)]
@@ -107,6 +112,22 @@ def test_the_interval_covers(sizes: list[int]) -> None:
         low, high = bootstrap_within(x, y, cell, bootstrap=200, seed=seed)
         covered += bool(low[0] <= 0.5 <= high[0])
     assert 0.90 <= covered / 300 <= 0.985  # 300 draws have a standard deviation of 1.3 points
+
+
+def test_few_cells_of_a_large_spread_leave_few_degrees_of_freedom() -> None:
+    """Cells whose products are 10^4 times as large decide alone; alike cells count in full."""
+    rng, free = np.random.default_rng(8), np.full(40, 3.0)
+    cell = np.repeat(np.arange(40), 4)
+    left = rng.standard_normal((160, 2))
+    left -= np.stack([left[cell == c].mean(axis=0) for c in range(40)])[cell]
+    alike = _degrees_of_freedom(left, cell, free)[0]
+    assert 80 < alike <= 120
+    wide = left * np.where(cell < 10, 100.0, 1.0)[:, None]
+    few = _degrees_of_freedom(wide, cell, free)[0]
+    assert few == pytest.approx(_degrees_of_freedom(left[:40], cell[:40], free[:10])[0], rel=1e-3)
+    variance = np.array([np.square(wide[cell == c]).sum(axis=0).prod() / 3 for c in range(40)])
+    plain = variance.sum() ** 2 / (variance**2 / 3 * (3 / 5) ** 2).sum()
+    assert few == pytest.approx(plain)
 
 
 def test_whole_units_are_drawn_together() -> None:
