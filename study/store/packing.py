@@ -2,29 +2,60 @@
 
 All rows lie in one file instead of one per cell. Kept weights, logs and states of unfinished
 trainings are left out; study, provenance, data records, failures, search and report are copied.
-It can be analysed, and relaunched, which runs nothing that has rows.
+Links are neither copied nor followed. It can be analysed, and relaunched, which runs nothing that
+has rows.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from study.store.atomic import write_atomically
-from study.store.cells import Store
+from study.store.atomic import write_atomically, write_json
+from study.store.cells import Store, StoreError
 from study.store.paths import RunPaths
 from study.store.sealed import seal_table
 
+DIFF = "git_diff"
+SECRET = re.compile(r"(?<=://)[^/@\s\"']+(?=@)")
+"""`user:password` of an address."""
+MASK = "***"
 
-def pack(run: Path, target: Path) -> None:
+
+@dataclass(frozen=True)
+class Published:
+    """What a packed copy tells of those who ran the study.
+
+    commands  command lines of launches
+    users     names of users
+    hosts     names of computers
+    folders   working directories
+    diffs     lines of uncommitted changes of the code, by launch
+    """
+
+    commands: tuple[str, ...]
+    users: tuple[str, ...]
+    hosts: tuple[str, ...]
+    folders: tuple[str, ...]
+    diffs: dict[str, int]
+
+
+def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
     """Copy `run` to the new folder `target`, which appears whole or not at all.
+
+    Without `with_diff` the uncommitted changes of the code stay out. Users and passwords in
+    addresses are masked in every text that is copied.
 
     Raises StoreError where `run` is none, has no rows or holds damaged ones, FileExistsError where
     `target` exists.
     """
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} exists already: delete it, or name another folder")
     store = Store(run)
     store.planned()  # refuses what is no run
@@ -34,21 +65,76 @@ def pack(run: Path, target: Path) -> None:
         copied = RunPaths(Path(scratch) / target.name)
         shutil.copytree(run, copied.root, ignore=_left_out(store.paths))
         write_atomically(copied.packed, content)
+        _mask(copied.root)
+        if not with_diff:
+            for path, record in _launches(copied):
+                write_json(path, {name: value for name, value in record.items() if name != DIFF})
+        published = _published(copied)
         copied.root.rename(target)
+    return published
 
 
 def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
-    """What `shutil.copytree` ignores."""
+    """What `shutil.copytree` ignores: links, for what they lead to is not of the run, too."""
     of_run = {
         path.name
         for path in (paths.cells, paths.packed, paths.all_checkpoints, paths.damaged, paths.leases)
     }
 
     def ignore(folder: str, names: list[str]) -> set[str]:
-        if Path(folder) == paths.root:
-            return of_run
-        if Path(folder).parent == paths.trainings:
-            return set(names) - {paths.provenance("").name}
-        return {name for name in names if name.startswith(".")}  # files that were being written
+        here = Path(folder)
+        links = {name for name in names if (here / name).is_symlink()}
+        if here == paths.root:
+            return of_run | links
+        if here.parent == paths.trainings:
+            return links | (set(names) - {paths.provenance("").name})
+        # files that were being written
+        return links | {name for name in names if name.startswith(".")}
 
     return ignore
+
+
+def _mask(root: Path) -> None:
+    """Mask users and passwords of addresses in texts; sealed tables have none to hide."""
+    for path in root.rglob("*"):
+        if path.suffix in (".json", ".yaml", ".log", ".jsonl") and path.is_file():
+            plain = path.read_text(encoding="utf-8", errors="surrogateescape")
+            masked = SECRET.sub(MASK, plain)
+            if masked != plain:
+                write_atomically(path, masked.encode(errors="surrogateescape"))
+
+
+def _launches(paths: RunPaths) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The records of launches.
+
+    Raises StoreError for a damaged one, of which nobody knows what it would publish.
+    """
+    for path in sorted(paths.launches.glob("[!.]*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StoreError(f"{path.name} is damaged ({error}): delete that launch") from error
+        if isinstance(record, dict):
+            yield path, record
+
+
+def _published(paths: RunPaths) -> Published:
+    """What the records of launches tell."""
+    records = [(path.stem, record) for path, record in _launches(paths)]
+
+    def texts(*names: str) -> tuple[str, ...]:
+        values: list[str] = []
+        for _, record in records:
+            value: Any = record
+            for name in names:
+                value = value.get(name) if isinstance(value, dict) else None
+            values += [] if value is None else [str(value)]
+        return tuple(dict.fromkeys(values))
+
+    return Published(
+        commands=texts("command"),
+        users=texts("user"),
+        hosts=texts("hardware", "host"),
+        folders=texts("folder"),
+        diffs={name: len(r[DIFF].splitlines()) for name, r in records if r.get(DIFF)},
+    )
