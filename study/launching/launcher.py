@@ -1,7 +1,7 @@
 """Works off a backlog, through Ray or in this process, watched.
 
-    try_folder()             make the folder of the run
-    prepare(cells)           set damaged files aside, forget failures, delete leftovers
+    open_folder()            make the folder of the run, set damaged files aside
+    prepare(cells)           forget failures, delete leftovers
     plan(cells)              what the store lacks, with its cost
     work(backlog, watch)     hand out trainings until the backlog is empty or stopped
 
@@ -126,23 +126,22 @@ class Launcher:
         if faults := self.faults(cells):
             raise StudyError(faults, source=self.description.source)
 
-    def try_folder(self) -> None:
-        """Make the folder of the run, and warn where it has little room.
+    def open_folder(self) -> None:
+        """Make the folder of the run, and set damaged files in it aside.
 
         Raises StoreError where it cannot be used.
         """
         if (warning := probe(self.run_dir)) is not None:
             self.say(warning)
+        for path in self.store.verify():
+            self.say(f"damaged file set aside, its cell runs again: {path}")
 
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Make a run ready for a launch of cells.
 
-        Damaged files are set aside, failures forgotten as asked, leftovers of killed launches
-        deleted.
+        Failures are forgotten as asked, leftovers of killed launches deleted.
         """
         cells = tuple(cells)
-        for path in self.store.verify():
-            self.say(f"damaged file set aside, its cell runs again: {path}")
         cause = self.options.retry_failed
         if cause is not None:
             for record in self.failures(cells):

@@ -63,7 +63,7 @@ class StudyLaunch:
         if launcher.read_only and not launcher.missing(self.cells):
             launcher.say(nothing_to_run(len(self.cells), self.cells))
             return self._summary("")
-        launcher.try_folder()
+        launcher.open_folder()
         launcher.check(self.cells)
         launcher.prepare(self.cells)
         launcher.describe_file(
