@@ -65,7 +65,7 @@ MOST_POINTS = 20_000
 MOST_CHECKPOINTS = 10_000
 """Checkpoints of a training that are measured, each a row."""
 MOST_FAULTS, POINTS_WITH_FAULTS = 200, 1_000
-"""Where checking a file ends that has faults: so many of them, or so many points."""
+"""Checking a file that has faults ends after this many of them, or this many points."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

@@ -60,10 +60,9 @@ def replicates(
 ) -> list[tuple[dict[str, Any], pl.DataFrame]]:
     """Groups of trainings that differ in their seed alone, with what they share.
 
-    Those of at least `least` trainings.
-
-    Where so many of them also share one part of it, the start or the order of the data, the others
-    are left out: one source of chance is taken at a time.
+    A group has at least `least` trainings. Where that many of them also share one part of the
+    seed, the start or the order of the data, the others are left out: one source of chance is
+    taken at a time.
     """
     axes = list(table.roles.axes)
     groups = (

@@ -460,7 +460,7 @@ def metrics(lines: Sequence[Tested], kind: str) -> str:
 
 
 def are(lines: Sequence[Tested]) -> str:
-    """The verb of so many."""
+    """`is` or `are`, by the number of lines."""
     return "is" if len(lines) == 1 else "are"
 
 

@@ -41,14 +41,14 @@ class MeanDifference:
 def mean_difference(differences: ArrayLike, *, level: float = ALPHA) -> MeanDifference:
     """Exact test that differences (n,) are symmetric about zero.
 
-    With the 1 - level interval of their mean.
+    It also gives the 1 - level interval of their mean.
 
     The statistic is the mean (Fisher 1935, section 21). The interval holds every shift m for
-    which the test of d - m has p > level. A pattern that flips a part of the differences is at
-    least as far from zero as the observed one exactly for the m between the mean of that part and
-    the mean of the rest, so the ends of the interval are order statistics of such means (Hartigan
-    1969) and nothing is searched for. Raises ValueError for null or infinite values, none at all,
-    or more than `MOST`.
+    which the test of d - m has p > level. A pattern flips a part of the differences. It is at
+    least as far from zero as the observed one exactly where m lies between the mean of that part
+    and the mean of the rest. So the ends of the interval are order statistics of such means
+    (Hartigan 1969), and no search is needed. Raises ValueError for null or infinite values, for
+    none at all, and for more than `MOST`.
     """
     d = finite_columns("differences", differences)[:, 0]
     n = len(d)

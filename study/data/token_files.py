@@ -131,7 +131,7 @@ def token_counts(config: Corpus, base: Path, cache: Path) -> tuple[Ints, Ints] |
 
 
 def chunk_count(tokens: int, context: int, share: int | None, split: str) -> int:
-    """Chunks of a split of so many tokens, or of a share of it.
+    """Chunks of a split of `tokens` tokens, or of the first `share` of them.
 
     Raises:
         DataError: the split is smaller than the share, or than a chunk.

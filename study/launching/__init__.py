@@ -1,6 +1,6 @@
 """A launch of a study: its plan, its progress, its end.
 
-`launch` is the whole of it as one call.
+`launch` does all of it in one call.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor
 from study.metrics.result import mean_std
 from study.metrics.vectors import Vectors, inverse_or_zero
 
-GRAM_BLOCKS = 4  # columns are taken in so many blocks, of whose products 10 of 16 are needed
+GRAM_BLOCKS = 4  # blocks of columns; by symmetry 10 of their 16 products are enough
 
 
 def gram(blocks_Rxd: Iterable[Tensor], dim: int, device: torch.device) -> Tensor:

@@ -195,10 +195,10 @@ class Backlog:
         return False
 
     def abandoned(self, message: str, *, killed: Collection[int] = ()) -> None:
-        """The scheduler gave up, and with it all that was handed out ended.
+        """Take back every training that was handed out: the scheduler gave up.
 
-        `killed`: numbers of the worker processes that it says were killed for want of memory. These
-        alone used an attempt.
+        `killed`: numbers of the worker processes that ran out of memory, as the scheduler says.
+        Only their trainings have used an attempt.
         """
         self.say(
             f"Ray ended the sweep ({message.splitlines()[0]}); what is missing goes to it again"

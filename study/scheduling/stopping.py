@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 PATIENCE = 60.0
-"""Seconds that workers have for saving; whoever reports no progress meanwhile is left behind."""
+"""Seconds that workers have for saving; one that reports no progress meanwhile is left behind."""
 NOTICE = 10.0
 """Seconds that the scheduler has for noticing that all workers have ended."""
 

@@ -1,7 +1,7 @@
 """The backlog of a search: suggested trials are trained, their values told.
 
-A trial is an ordinary training. Whether it has ended, and with what, is read from the store, so
-that a suggestion that was made before, in whatever launch, is answered without training.
+A trial is an ordinary training. The store says whether it has ended, and with what. So a suggestion
+that any launch has had before is answered without training.
 """
 
 from __future__ import annotations

@@ -268,9 +268,8 @@ def merge(below: Mapping, above: Mapping) -> Mapping:
 def read_extended(path: Path) -> Mapping:
     """A YAML file with its chain of `extends` merged in, the nearest file winning.
 
-    Relative corpus paths of an extended file in another folder keep their meaning only if both
-    files share a folder, so the path of `extends` is resolved against the file that names it and
-    settings against the file that is launched.
+    The path of `extends` starts from the file that names it. Paths in settings start from the file
+    that is launched: those of an extended file in another folder then mean another place.
     """
     chain: list[Path] = []
     merged: Mapping = {}

@@ -35,7 +35,7 @@ def device_name(device: torch.device) -> str:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads; the process has as many as before afterwards."""
+    """Compute with `count` threads; afterwards the process has as many as before."""
     import torch
 
     before = torch.get_num_threads()
