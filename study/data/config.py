@@ -181,6 +181,18 @@ class TextData(Corpus):
 
     Their short contexts tell little of what follows.
     """
+    bos: Literal["false", "true", "auto"] = Field(
+        default="false", json_schema_extra={"neutral": "false"}
+    )
+    """Whether each chunk begins with the beginning of text, which is no sample.
+
+    `auto`: if the tokenizer itself puts it before a text, as those of Llama and Gemma do.
+    """
+
+    @field_validator("bos", mode="before")
+    @classmethod
+    def _bos_as_text(cls, value: object) -> object:
+        return str(value).lower() if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _samples_are_left(self) -> Self:
@@ -291,7 +303,9 @@ class ImagesData(DataSettings, Imbalance):
     """`digits` (8 x 8, of scikit-learn) or another source of images.
 
     `cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `hub:NAME[@REVISION]`, or a folder: of parquet
-    files with splits, of idx files (MNIST) or of python batches (CIFAR) as originally published.
+    files with splits, of pictures (`train/CLASS/*.png`), of idx files (MNIST, EMNIST), python or
+    binary batches (CIFAR) as originally published; an archive of such a folder (.zip, .tar,
+    .tar.gz), or an .npz file (MedMNIST, Keras).
     """
     label_column: str | None = None
     """Column of a table, or key of python batches, that holds the class.
@@ -329,7 +343,11 @@ class ImagesData(DataSettings, Imbalance):
     def _known_images(cls, source: str) -> str:
         if source.startswith("hub:"):
             return _hub_name(source)
-        if source == "digits" or source in HUB_IMAGES or "/" in source or source in (".", ".."):
+        if (
+            source in ("digits", ".", "..", *HUB_IMAGES)
+            or "/" in source
+            or source.endswith((".npz", ".zip", ".tar", ".tar.gz", ".tgz"))
+        ):
             return source
         raise ValueError(
             f"{source!r} is no known source of images: use digits, {', '.join(HUB_IMAGES)}, "
@@ -341,7 +359,7 @@ class ImagesData(DataSettings, Imbalance):
         return size
 
     def check(self, *, base: Path) -> None:
-        resolve_name("study.data.image_sources:image_folder")(self, base)
+        resolve_name("study.data.image_sources:image_path")(self, base)
 
 
 class FreeData(DataSettings, Imbalance):

@@ -21,7 +21,7 @@ from study.data.config import (
 )
 from study.data.grammar import Grammar
 from study.data.image_choice import choose_images
-from study.data.image_sources import image_folder
+from study.data.image_sources import image_path
 from study.data.imbalance import class_sizes
 from study.data.token_files import chunk_count, token_counts
 
@@ -35,8 +35,9 @@ def of_text(config: TextData, base: Path, cache: Path) -> Estimate | None:
     if counts is None:
         return _published(config)
     train, val = counts
+    length = config.context - (config.bos == "true")
     rows, val_rows = (
-        chunk_count(int(part.sum()), config.context, share, split)
+        chunk_count(int(part.sum()), length, share, split)
         for part, share, split in (
             (train, config.train_tokens, "train"),
             (val, config.val_tokens, "val"),
@@ -69,7 +70,7 @@ def of_stories(config: StoriesData, base: Path, cache: Path) -> Estimate:
 
 def of_images(config: ImagesData, base: Path, cache: Path) -> Estimate | None:
     """What local files hold; None for images of the hub, which is not asked."""
-    if config.source != "digits" and image_folder(config, base) is None:
+    if config.source != "digits" and image_path(config, base) is None:
         return None
     images = choose_images(config, base, cache)
     rows = len(images.train.labels)

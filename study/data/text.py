@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.data.base import IGNORE, Dataset, Fact, Ints, class_facts
+from study.data.base import IGNORE, DataError, Dataset, Fact, Ints, class_facts
 from study.data.config import Corpus, TextData
+from study.data.corpus import END_OF_TEXT
 from study.data.token_files import Stored, TokenFiles, chunk_count, tokenize
+from study.data.tokenizing import load_subwords
 
 _COUNTED_AT_ONCE = 1 << 24
 
@@ -29,17 +31,27 @@ class Chunks:
     """(V,) class of each token number; -1 for tokens that are no class and do not occur."""
     ignore_first: int = 0
     """Samples at the start of each chunk that are left out."""
+    begin: int | None = None
+    """The token number that stands before each chunk, whose first token is then a target too."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @property
     def samples(self) -> int:
-        return len(self) * int(self.tokens.shape[1] - 1 - self.ignore_first)
+        return len(self) * int(self.tokens.shape[1] - self._first_target)
+
+    @property
+    def _first_target(self) -> int:
+        """Number of the token of a chunk that is its first sample."""
+        return self.ignore_first + (self.begin is None)
 
     def batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, int64 (B, T-1) each."""
         chunks = torch.from_numpy(self.class_of[self.tokens[rows]])
+        if self.begin is not None:
+            first = torch.full((len(chunks), 1), int(self.class_of[self.begin]))
+            chunks = torch.cat([first, chunks], dim=1)
         inputs, targets = chunks[:, :-1].contiguous(), chunks[:, 1:].contiguous()
         targets[:, : self.ignore_first] = IGNORE
         return inputs, targets
@@ -51,7 +63,7 @@ class Chunks:
         step = max(1, _COUNTED_AT_ONCE // self.tokens.shape[1])
         for start in range(0, len(self), step):
             counts += np.bincount(
-                self.tokens[start : start + step, 1 + self.ignore_first :].ravel(),
+                self.tokens[start : start + step, self._first_target :].ravel(),
                 minlength=len(counts),
             )
         return counts[self.class_of >= 0]
@@ -65,13 +77,18 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
     """
     files = tokenize(config, base, cache)
     class_of, class_names = classes_of_tokens(config, files)
-    train = Chunks(
-        _packed(files.train, config.context, config.train_tokens, "train"),
-        class_of,
-        config.ignore_first,
-    )
-    val = Chunks(
-        _packed(files.val, config.context, config.val_tokens, "val"), class_of, config.ignore_first
+    begin = _begin(config, base, files)
+    if begin is not None and class_of[begin] < 0:
+        raise DataError(
+            f"data.bos: {files.names[begin]!r} does not occur in the text: use data.vocabulary full"
+        )
+    length = config.context - (begin is not None)
+    train, val = (
+        Chunks(_packed(tokens, length, share, split), class_of, config.ignore_first, begin)
+        for tokens, share, split in (
+            (files.train, config.train_tokens, "train"),
+            (files.val, config.val_tokens, "val"),
+        )
     )
     return Dataset(
         train=train,
@@ -90,6 +107,27 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
             **class_facts(train.class_counts),
         },
     )
+
+
+def _begin(config: TextData, base: Path, files: TokenFiles) -> int | None:
+    """The token number that stands before each chunk, or None.
+
+    Raises DataError where it is asked for and the tokenizer has none.
+    """
+    if config.bos == "false":
+        return None
+    made_here = config.tokenizer == "char" or config.tokenizer.startswith("bpe:")
+    if config.bos == "auto":
+        return None if made_here else load_subwords(config.tokenizer, base).begins_with
+    if made_here:
+        begin = files.names.index(END_OF_TEXT) if END_OF_TEXT in files.names else None
+    else:
+        begin = load_subwords(config.tokenizer, base).begin_of_text
+    if begin is None:
+        raise DataError(
+            f"data.bos: the tokenizer {config.tokenizer} has no beginning of text: use false"
+        )
+    return begin
 
 
 def classes_of_tokens(config: Corpus, files: TokenFiles) -> tuple[Ints, list[str]]:

@@ -30,6 +30,16 @@ _TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
 )
 """Files of which `transformers` makes a tokenizer, where there is no tokenizer.json."""
+_BEGIN_NAMES = (
+    "<s>",
+    "<bos>",
+    "<|begin_of_text|>",
+    "<|bos|>",
+    "<|startoftext|>",
+    "[BOS]",
+    "[CLS]",
+    END_OF_TEXT,
+)
 _END_NAMES = (
     END_OF_TEXT,
     "<|end_of_text|>",
@@ -123,7 +133,22 @@ class Subwords:
     @property
     def end_of_text(self) -> int | None:
         """Number of the token that ends a document, recognised by its customary names."""
-        numbers = (self.tokenizer.token_to_id(name) for name in _END_NAMES)
+        return self._first_of(_END_NAMES)
+
+    @property
+    def begins_with(self) -> int | None:
+        """Number of the token that the tokenizer itself puts before a text, or None."""
+        added = self.tokenizer.encode("", add_special_tokens=True).ids
+        return added[0] if added else None
+
+    @property
+    def begin_of_text(self) -> int | None:
+        """Number of the token before a text: its own, or recognised by the customary names."""
+        own = self.begins_with
+        return self._first_of(_BEGIN_NAMES) if own is None else own
+
+    def _first_of(self, names: Iterable[str]) -> int | None:
+        numbers = (self.tokenizer.token_to_id(name) for name in names)
         return next((number for number in numbers if number is not None), None)
 
     def encode(self, documents: Iterable[str]) -> Iterator[Tokens]:

@@ -187,6 +187,7 @@ def data_request(
         "source": data,
         "tokenizer": tokenizer or _tokenizer_of(model),
         "context": context or CONTEXT,
+        "bos": "auto",
     }
     return DataRequest(_data_config(values, "command line"), Path.cwd(), cache)
 
