@@ -57,6 +57,10 @@ def choose_images(config: ImagesData, base: Path, cache: Path) -> ChosenImages:
 def _split(images: Labelled, val_fraction: float, seed: int) -> tuple[Labelled, Labelled]:
     order = np.random.default_rng([seed, 0]).permutation(len(images.labels))
     cut = round((1 - val_fraction) * len(order))
+    if not 0 < cut < len(order):
+        raise DataError(
+            f"data.val_fraction: {val_fraction} of {len(order)} images leaves one side empty"
+        )
     train, val = np.sort(order[:cut]), np.sort(order[cut:])
     return Labelled(images.images[train], images.labels[train]), Labelled(
         images.images[val], images.labels[val]

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from study.data.archives import ENDINGS, is_archive, unpacked
 from study.data.base import DataError, Ints
-from study.data.cache import cached, digest
+from study.data.cache import Entry, cached, digest, file_digest
 from study.data.config import HUB_IMAGES, ImagesData
-from study.data.image_files import ImageSet, Labelled, Pixels, read_idx_folder, read_python_batches
+from study.data.image_files import (
+    ImageSet,
+    Labelled,
+    Pixels,
+    read_binary_batches,
+    read_idx_folder,
+    read_npz,
+    read_python_batches,
+)
 from study.data.splits import folder_digest, load_splits, no_path, train_and_val
-from study.settings.yaml_files import is_folder
+from study.settings.yaml_files import is_file, is_folder
 
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMAT = 1  # rises when the same images would be stored otherwise
 
 _INSTEAD = (
@@ -28,42 +39,95 @@ _INSTEAD = (
 def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
     """Read the images of `config.source`.
 
-    Those of tables are decoded once and kept in `cache`.
+    Those of tables and archives are decoded once and kept in `cache`.
 
     Raises:
         DataError: the source is missing, cannot be read, or lacks the column or split asked for.
     """
     if config.source == "digits":
         return _digits()
-    folder = image_folder(config, base)
-    if folder is None:
+    path = image_path(config, base)
+    if path is None:
         name = HUB_IMAGES.get(config.source, config.source)
         splits = load_splits(name, streaming=False, instead=_INSTEAD)
         return _from_tables(splits, name, _content_of(splits), config.label_column, cache)
+    if is_folder(path):
+        images = _in_folder(path, config.label_column, cache)
+    elif path.suffix == ".npz":
+        images = read_npz(path)
+    else:
+        images = _in_archive(path, config.label_column, cache)
+    for split in (images.train, images.val):
+        if split is not None:
+            _check_split(split, path)
+    return images
+
+
+def _check_split(split: Labelled, path: Path) -> None:
+    if not len(split.labels):
+        raise DataError(f"data.source: a split of {path} has no images")
+    if split.labels.min() < 0:
+        raise DataError(
+            f"data.label_column: the label {split.labels.min()} in {path} is no class; classes are "
+            "numbered from 0"
+        )
+
+
+def _in_folder(folder: Path, label_column: str | None, cache: Path) -> ImageSet:
     for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
-        images = read_idx_folder(place) or read_python_batches(place, config.label_column)
+        images = (
+            read_idx_folder(place)
+            or read_python_batches(place, label_column)
+            or read_binary_batches(place, label_column)
+        )
         if images is not None:
             return images
-    if not any(folder.rglob("*.parquet")):
-        raise DataError(f"data.source: {folder} has no idx files, python batches or parquet files")
+    suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
+    if ".npz" in suffixes and not suffixes & {".parquet", *PICTURES}:
+        return read_npz(sorted(folder.rglob("*.npz"))[0])
+    if not suffixes & {".parquet", *PICTURES}:
+        raise DataError(
+            f"data.source: {folder} has no idx files, python or binary batches, parquet files, npz "
+            "files or pictures in a folder for each class"
+        )
     splits = load_splits(str(folder), streaming=True, instead=_INSTEAD)
-    return _from_tables(splits, str(folder), folder_digest(folder), config.label_column, cache)
+    return _from_tables(splits, str(folder), folder_digest(folder), label_column, cache)
 
 
-def image_folder(config: ImagesData, base: Path) -> Path | None:
-    """The folder that holds the images.
+def _in_archive(path: Path, label_column: str | None, cache: Path) -> ImageSet:
+    """Images of an archive, kept as arrays."""
+
+    def build(folder: Path) -> dict[str, Any]:
+        with unpacked(path) as content:
+            images = _in_folder(content, label_column, content / ".cache")
+        for name, split in (("train", images.train), ("val", images.val)):
+            if split is not None:
+                np.save(folder / f"{name}_images.npy", split.images)
+                np.save(folder / f"{name}_labels.npy", split.labels)
+        return {"names": images.names}
+
+    key = digest("archive", str(_FORMAT), file_digest(path), repr(label_column))[:32]
+    return _of_entry(cached(cache, key, build))
+
+
+def image_path(config: ImagesData, base: Path) -> Path | None:
+    """The folder, the archive or the npz file that holds the images.
 
     None if they come with a library or from the hub.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is none.
     """
     if config.source == "digits" or config.source in HUB_IMAGES or config.source.startswith("hub:"):
         return None
-    folder = base / Path(config.source).expanduser()
-    if not is_folder(folder):
-        raise DataError(no_path(folder))
-    return folder
+    path = base / Path(config.source).expanduser()
+    if not (is_folder(path) or is_file(path)):
+        raise DataError(no_path(path))
+    if not is_folder(path) and not is_archive(path) and path.suffix != ".npz":
+        raise DataError(
+            f"data.source: {path} is neither a folder, an archive ({', '.join(ENDINGS)}) nor npz"
+        )
+    return path
 
 
 def _digits() -> ImageSet:
@@ -108,7 +172,10 @@ def _from_tables(
                 np.save(folder / f"{split}_labels.npy", labels)
         return {"names": getattr(features[label], "names", None)}
 
-    entry = cached(cache, key, build)
+    return _of_entry(cached(cache, key, build))
+
+
+def _of_entry(entry: Entry) -> ImageSet:
     parts = [
         Labelled(
             np.load(entry.folder / f"{split}_images.npy"),
@@ -136,21 +203,40 @@ def _column(
     raise DataError(f"{setting}: {name} has no column {names}; its columns: {', '.join(features)}")
 
 
+def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
+    # The library raises errors of its own, of every file format and of pictures.
+    try:
+        yield from table
+    except Exception as fault:
+        raise DataError(
+            f"data.source: {name} cannot be read: {type(fault).__name__}: {fault}; look for a file "
+            "of it that is damaged"
+        ) from fault
+
+
 def _pixels(value: Any) -> npt.NDArray[Any]:
     """Pixels of a table's value: an image, an array, or the bytes of an image file."""
     encoded = value.get("bytes") if isinstance(value, dict) else value
+    if hasattr(value, "convert"):
+        return _plain(value)
     if not isinstance(encoded, bytes):
         return np.asarray(value)
     from PIL import Image
 
     with Image.open(io.BytesIO(encoded)) as picture:
-        return np.asarray(picture)
+        return _plain(picture)
+
+
+def _plain(picture: Any) -> npt.NDArray[Any]:
+    """Pixels of a picture: colours, not numbers of a palette; grey, not bits."""
+    mode = {"P": "RGB", "1": "L"}.get(picture.mode, picture.mode)
+    return np.asarray(picture.convert(mode))
 
 
 def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Ints]:
     images: list[Pixels] = []
     labels: list[int] = []
-    for row in table.select_columns([image, label]):
+    for row in _rows(table.select_columns([image, label]), name):
         pixels = _pixels(row[image])
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
             raise DataError(
@@ -169,6 +255,8 @@ def _decoded(table: Any, image: str, label: str, name: str) -> tuple[Pixels, Int
             )
         images.append(pixels)
         labels.append(row[label])
+    if not images:
+        raise DataError(f"data.source: a split of {name} has no images")
     stacked = np.stack(images)
     channels_first = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(channels_first), np.array(labels, dtype=np.int64)

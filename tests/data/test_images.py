@@ -424,7 +424,7 @@ def test_damaged_idx_files_are_refused(tmp_path: Path, case: str, message: str) 
     ("source", "message"),
     [
         ("./missing", "no file or folder"),
-        ("./empty", "has no idx files, python batches or parquet"),
+        ("./empty", "has no idx files, python or binary batches, parquet"),
     ],
 )
 def test_missing_images_are_reported(tmp_path: Path, source: str, message: str) -> None:
