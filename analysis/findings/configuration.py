@@ -1,4 +1,7 @@
-"""One configuration, many seeds: Table 1 of Wu & Papyan 2024, for every cell that has them."""
+"""One configuration, many seeds: Table 1 of Wu & Papyan 2024.
+
+For every cell that has them.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ class Fixed(Described):
 
 
 def configurations(table: Table, rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-    """Cells of at least `LEAST_SEEDS` replicates, the largest first, each by its settings."""
+    """Cells of at least `LEAST_SEEDS` replicates, the largest first.
+
+    Each comes with its settings.
+    """
     groups = sorted(replicates(table, rows, LEAST_SEEDS), key=lambda group: -len(group[1]))
     return [
         (", ".join(f"{name} {value}" for name, value in settings.items()) or "all trainings", part)
@@ -57,7 +63,10 @@ def configurations(table: Table, rows: pl.DataFrame) -> list[tuple[str, pl.DataF
 
 
 def fixed(table: Table, rows: pl.DataFrame, choices: Choices) -> pl.DataFrame:
-    """Table of `Fixed` lines of every configuration, over rows that are one per training."""
+    """Table of `Fixed` lines of every configuration.
+
+    The rows are one per training.
+    """
     lines = [
         line
         for name, part in configurations(table, rows)

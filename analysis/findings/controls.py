@@ -1,4 +1,6 @@
-"""How a table takes the design out: within design cells, or given a model of the design.
+"""How a table takes the design out.
+
+Within design cells, or given a model of the design.
 
 Within cells nothing has to be assumed of what the axes do, but replicates are needed. Where they
 leave fewer than `LEAST_REPLICATES` degrees of freedom, a model of the design takes their place,
@@ -28,7 +30,10 @@ PARAMETERS, TOKENS = "n_params", "tokens"  # columns of a run's rows that make p
 
 
 class Controls(Protocol):
-    """What takes out of rows (n,) what is not asked about, over the `rows` (m,) it can use."""
+    """What takes out of rows (n,) what is not asked about.
+
+    It does so over the `rows` (m,) it can use.
+    """
 
     @property
     def rows(self) -> Codes: ...
@@ -112,7 +117,10 @@ class Control:
 def numeric_and_categorical(
     rows: pl.DataFrame, roles: Roles
 ) -> tuple[dict[str, Floats], dict[str, Codes]]:
-    """The axes that vary over the rows, as numbers (n,) and as codes (n,) of their levels."""
+    """The axes that vary over the rows.
+
+    As numbers (n,), and as codes (n,) of their levels.
+    """
     varying = [axis for axis in roles.axes if rows[axis].n_unique() > 1]
     numeric = {
         axis: rows[axis].cast(pl.Float64).to_numpy()
@@ -128,7 +136,10 @@ def numeric_and_categorical(
 
 
 def placebos(rows: pl.DataFrame) -> dict[str, Floats]:
-    """Functions of the axes that nobody measured: logarithms of parameters and of compute."""
+    """Functions of the axes that nobody measured.
+
+    Logarithms of parameters and of compute.
+    """
     made: dict[str, Floats] = {}
     if PARAMETERS in rows.columns and rows[PARAMETERS].null_count() == 0:
         parameters = rows[PARAMETERS].cast(pl.Float64).to_numpy()
@@ -178,7 +189,9 @@ def design_of(control: DesignControl, rows: pl.DataFrame, roles: Roles) -> Contr
 
 
 def control_for(rows: pl.DataFrame, y: Floats, roles: Roles, choices: Choices) -> Control:
-    """Replicates where they leave enough degrees of freedom, else a model of the design for y.
+    """The control by replicates, or else by a model of the design for y.
+
+    Replicates are taken where they leave enough degrees of freedom.
 
     Raises ValueError where neither is to be had.
     """
@@ -222,7 +235,10 @@ def _intervals(
     control: Controls,
     choices: Choices,
 ) -> dict[str, tuple[float | None, float | None]]:
-    """The interval of each metric that has an estimate; those of the same rows share draws."""
+    """The interval of each metric that has an estimate.
+
+    Those of the same rows share draws.
+    """
     batches: dict[bytes, list[str]] = {}
     for name, outcome in outcomes.items():
         if outcome.estimate is not None:
@@ -245,7 +261,9 @@ def number(value: float) -> float | None:
 def axis_covariates(
     rows: pl.DataFrame, roles: Roles, *, only: tuple[str, ...] | None = None
 ) -> tuple[list[str], Floats]:
-    """Names and columns (n, c) of the axes, each as one straight line: what effects are told by.
+    """Names and columns (n, c) of the axes, each as one straight line.
+
+    Effects are told by them.
 
     Sizes and learning rate are taken as logarithms, text as indicators. Axes that do not vary
     over the rows are left out; (n, 0) if none does. It is no control: see `model_of_design`.

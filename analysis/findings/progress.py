@@ -28,7 +28,9 @@ APPEARS = "appears given train_loss"
 
 @dataclass(frozen=True)
 class GivenProgress(Tested):
-    """One line: a metric and a `response`, under a `control`, `given` the training loss or not.
+    """One line: a metric and a `response`, under a `control`.
+
+    `given` says whether the training loss is taken out.
 
     `before` is the partial r without train_loss, `verdict_before` what that test says of it;
     `reading` what becomes of an association given train_loss. The gap is not taken given

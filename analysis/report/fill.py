@@ -9,7 +9,9 @@ from jinja2 import Environment, StrictUndefined
 
 
 def fill(template: str, frames: Mapping[str, pl.DataFrame]) -> str:
-    """A Jinja template with its numbers filled in from `frames`, tables by their names.
+    """A Jinja template with its numbers filled in from tables.
+
+    `frames` has the tables by their names.
 
     In a template `value(table, column, digits, name="nc1_ratio", given="")` is the number of the
     one row that meets the conditions, printed with that many decimals and a true minus sign; the

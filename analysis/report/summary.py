@@ -73,7 +73,9 @@ def summarise(frames: Mapping[str, pl.DataFrame], roles: Roles) -> tuple[Paragra
 
 @dataclass(frozen=True)
 class Headline:
-    """The table by which a report is judged: its lines, its control in words, what it finds.
+    """The table by which a report is judged.
+
+    Its lines, its control in words, and what it finds.
 
     `detectable` is the least |r| that it finds four times in five within the family.
     """
@@ -84,7 +86,9 @@ class Headline:
 
 
 def headline(frames: Mapping[str, pl.DataFrame]) -> Headline | None:
-    """Within design cells where replicates suffice, else given the design, else what there is.
+    """The headline within design cells where replicates suffice.
+
+    Else the one given the design, else what there is.
 
     None without a table under a control: an association described alone is no finding.
     """
@@ -328,7 +332,10 @@ def _fixed(lines: Sequence[Fixed], response: str) -> Paragraph:
 
 
 def _changes(lines: Sequence[Change], response: str) -> Paragraph:
-    """What each precision changes of the response, over all trainings and where it moves most."""
+    """What each precision changes of the response.
+
+    Over all trainings, and where it moves most.
+    """
     own = [line for line in lines if line.column == response]
     totals = [line for line in own if line.level == TOTAL]
     parts = []
@@ -376,7 +383,7 @@ def _sizes(lines: Sequence[Change]) -> str:
 
 
 def _damage(lines: Sequence[Damage], response: str) -> Paragraph:
-    """Whether collapse at the baseline, or its change, goes with the change of the response."""
+    """Whether collapse predicts the change of the response, or changes with it."""
     parts = []
     for kind, what in (
         (BASELINE, f"Given {response} and train_loss before, metrics at the baseline"),
@@ -484,7 +491,10 @@ def described(lines: Sequence[Tested], named: int = NAMED) -> str:
 
 
 def tally(lines: Sequence[Tested], response: str) -> str:
-    """How many of each family are associated, primary ones with numbers; what cannot be said."""
+    """How many of each family are associated, primary ones with numbers.
+
+    Also what cannot be said.
+    """
     parts: list[str] = []
     for family in (PRIMARY, EXPLORATORY):
         judged = of_family(lines, family)

@@ -278,7 +278,10 @@ class TableExhibit:
 
 
 def inert(frame: pl.DataFrame) -> pl.DataFrame:
-    """A table whose texts no spreadsheet takes for formulas; numbers written as text stay."""
+    """A table whose texts no spreadsheet takes for formulas.
+
+    Numbers written as text stay.
+    """
     return frame.with_columns(
         pl.when(text.str.contains(FORMULA) & text.cast(pl.Float64, strict=False).is_null())
         .then("'" + text)

@@ -224,7 +224,10 @@ def _from_folder(path: Path, column: str) -> OpenCorpus:
 
 
 def _text_files(folder: Path) -> list[Path]:
-    """The .txt files of a folder of texts; none where it holds tables, with notes beside them."""
+    """The .txt files of a folder of texts.
+
+    None where it holds tables, with notes beside them.
+    """
     files = [file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder)]
     if any(plain_suffix(file) in TABLES for file in files):
         return []
@@ -236,7 +239,10 @@ def _hidden(file: Path, folder: Path) -> bool:
 
 
 def _from_texts(files: list[Path], folder: Path) -> OpenCorpus:
-    """Documents of .txt files, each read as a single one is; their names tell their split."""
+    """Documents of .txt files, each read as a single one is.
+
+    Their names tell their split.
+    """
     splits: dict[str, list[Path]] = {}
     for file in files:
         splits.setdefault(split_of(file.relative_to(folder)) or "train", []).append(file)

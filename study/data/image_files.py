@@ -44,7 +44,9 @@ class ImageSet:
 
 
 def read_idx_folder(folder: Path) -> ImageSet | None:
-    """The four files of MNIST's layout, plain or .gz, also with a name before it (EMNIST).
+    """The four files of MNIST's layout, plain or .gz.
+
+    Also with a name before it (EMNIST).
 
     None where the folder has no such files.
 
@@ -200,7 +202,9 @@ NPZ_NAMES = (("train_images", "train_labels"), ("x_train", "y_train"))
 
 
 def read_npz(path: Path) -> ImageSet:
-    """Arrays of images and labels: `train_images`, `train_labels` or `x_train`, `y_train`.
+    """Arrays of images and labels, by their names.
+
+    `train_images`, `train_labels` or `x_train`, `y_train`.
 
     Those of the validation split have `val`, `valid` or `test` in place of `train`.
 
@@ -234,7 +238,10 @@ def read_npz(path: Path) -> ImageSet:
 def _labelled(
     arrays: dict[str, npt.NDArray[Any]], name: str, label_name: str, path: Path
 ) -> Labelled:
-    """Images (N, H, W), (N, H, W, channels) or (N, channels, H, W) with labels (N,) or (N, 1)."""
+    """Images (N, H, W) in one of three layouts, with labels (N,) or (N, 1).
+
+    The others are (N, H, W, channels) and (N, channels, H, W).
+    """
     images, labels = arrays[name], arrays[label_name]
     if labels.ndim == 0:
         raise DataError(f"data.source: {label_name} of {path} is one value, not one an image")

@@ -54,7 +54,10 @@ def load_splits(name: str, *, streaming: bool, instead: str) -> dict[str, Any]:
 
 
 def _check_rows(name: str) -> None:
-    """Raise DataError where a parquet file of a folder has no rows, at which `datasets` breaks."""
+    """Raise DataError where a parquet file of a folder has no rows.
+
+    `datasets` breaks at such a file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,7 +86,10 @@ def train_and_val(splits: dict[str, Any], name: str) -> tuple[Any, Any | None]:
 
 
 def split_of(path: Path) -> str | None:
-    """The split that a file's name or its folders name, such as `corpus-train.txt`, or None."""
+    """The split that a file's name or its folders name, or None.
+
+    Such as that of `corpus-train.txt`.
+    """
     for part in reversed(path.parts):
         words = re.split(r"[^a-z]+", part.lower())
         for split, names in SPLITS.items():

@@ -143,7 +143,10 @@ class Subwords:
 
     @property
     def begin_of_text(self) -> int | None:
-        """Number of the token before a text: its own, or recognised by the customary names."""
+        """Number of the token before a text.
+
+        It is the one that is passed, or recognised by the customary names.
+        """
         own = self.begins_with
         return self._first_of(_BEGIN_NAMES) if own is None else own
 
@@ -249,7 +252,10 @@ def _of_the_hub(repository: str, revision: str) -> tokenizers.Tokenizer:
 
 
 def _through_transformers(folder: Path) -> tokenizers.Tokenizer:
-    """What `transformers` makes of a model of sentencepiece, or of a vocabulary and merges."""
+    """What `transformers` makes of the files of a slow tokenizer.
+
+    A model of sentencepiece, or a vocabulary and merges.
+    """
     from tokenizers import Tokenizer
 
     if not has_tokenizer(folder):

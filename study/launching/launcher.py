@@ -107,7 +107,10 @@ class Launcher:
         )
 
     def faults(self, cells: Iterable[Cell]) -> list[Fault]:
-        """What is known to be wrong with what would run of cells, before anything is started."""
+        """What is known to be wrong with what would run of cells.
+
+        It is known before anything is started.
+        """
         cells = tuple(cells)
         left = self.missing(cells)
         if self.options.retry_failed is None:

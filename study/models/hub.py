@@ -110,7 +110,10 @@ def load_pretrained(
 
 
 def _download(name: str, revision: str | None) -> Path:
-    """The folder of a checkpoint of the hub; pickled weights only where there are no others."""
+    """The folder of a checkpoint of the hub.
+
+    Pickled weights are fetched only where there are no others.
+    """
     from huggingface_hub import snapshot_download
 
     plain = ["*.json", "model*.safetensors", "*.model", "*.txt"]
@@ -324,7 +327,10 @@ def _is_pattern(pattern: Any, most: int) -> bool:
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
-    """The architecture of a `config.json` of ours. Raises ModelError where it describes none."""
+    """The architecture of a `config.json` of ours.
+
+    Raises ModelError where it describes none.
+    """
     if config["model_type"] == "nanogpt":
         fields = {name: value for name, value in config.items() if name != "model_type"}
         try:

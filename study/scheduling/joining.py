@@ -1,4 +1,6 @@
-"""Whether a Ray cluster answers, and whether it asks for a token, before Ray is asked to join it.
+"""Whether a Ray cluster answers, and whether it asks for a token.
+
+Both are found out before Ray is asked to join it.
 
 Ray itself retries a dead address for minutes, in which it hears no Ctrl-C. A client whose
 RAY_AUTH_MODE is not that of the cluster is refused, or its workers die as soon as they start.
@@ -30,7 +32,10 @@ class ClusterError(RuntimeError):
 
 
 def bring_home() -> None:
-    """Lend a user without a name or a home what Ray reads from there, while this process lives."""
+    """Lend a user without a name or a home what Ray reads from there.
+
+    It lasts while this process lives.
+    """
     try:
         Path.home()
     except RuntimeError:
@@ -87,7 +92,10 @@ def _connect(address: str) -> None:
 
 
 def _ask(address: str) -> dict[str, str | None]:
-    """What a cluster says by mode: '' where it takes us, None where it says nothing in time."""
+    """What a cluster says by mode.
+
+    '' where it takes us, None where it says nothing in time.
+    """
     own = os.environ.get(MODE, OURS[0])
     modes = OURS if own in OURS else (own,)
     where = [] if address == "auto" else ["--address", address]

@@ -84,7 +84,7 @@ def _places() -> list[Path]:
 
 
 def forget_dead_launches() -> None:
-    """End and delete what this user's launches have left on this computer that were killed.
+    """End and delete what this user's killed launches have left on this computer.
 
     Others may write into the shared folder of temporary files, so that nothing there is believed
     that is not this user's own, and no link is followed.
@@ -119,7 +119,10 @@ def _forget(paths: ScratchPaths) -> None:
 
 
 def _own(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    """Whether this user owns what lies there itself, and it is of a kind (and no link)."""
+    """Whether this user owns what lies there itself, and it is of a kind.
+
+    A link is of no kind.
+    """
     try:
         found = path.lstat()
     except OSError:

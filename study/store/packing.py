@@ -75,7 +75,10 @@ def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
 
 
 def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
-    """What `shutil.copytree` ignores: links, for what they lead to is not of the run, too."""
+    """What `shutil.copytree` ignores.
+
+    Links, too, because what they lead to is not part of the run.
+    """
     of_run = {
         path.name
         for path in (paths.cells, paths.packed, paths.all_checkpoints, paths.damaged, paths.leases)
