@@ -14,7 +14,8 @@ set -euo pipefail
 grid=${1:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER [study.tune]}
 runs=${2:?usage: sbatch slurm.sh GRID.yaml RUNS_FOLDER [study.tune]}
 command=${3:-study.launch}
-export RAY_AUTH_MODE=token # the head writes the token to ~/.ray, which nodes of a cluster share
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN # of this user alone: made where the home has none, and known to all steps
+RAY_AUTH_TOKEN=$(env -u RAY_AUTH_MODE ray get-auth-token --generate 2> /dev/null)
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
 port=$((20000 + SLURM_JOB_ID % 20000))

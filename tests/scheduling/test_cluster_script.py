@@ -23,7 +23,9 @@ STAND_INS = {
         'NODE=$node "$@"'
     ),
     "ray": (
-        'echo "$NODE ray $* $RAY_AUTH_MODE" >> "$LOG"; [[ $1 == status ]] && exit 0; exec sleep 60'
+        'echo "$NODE ray $* $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> "$LOG"; '
+        '[[ $1 == get-auth-token ]] && { echo 4f2a; exit 0; }; '
+        '[[ $1 == status ]] && exit 0; exec sleep 60'
     ),
     "python": """echo "python $*" >> "$LOG"; trap 'echo asked >> "$LOG"; exit 1' TERM
         [[ -n $WAITS ]] && { sleep 60 & wait $!; }; exit 3""",
@@ -68,9 +70,9 @@ def test_a_head_then_the_other_nodes_then_the_launch(environment: dict[str, str]
     finally:
         end(process)
     lines = log.read_text().splitlines()
-    assert "n1 ray start --head --port 24711 --include-dashboard=false --block token" in lines
-    assert "n2 ray start --address n1:24711 --block token" in lines
-    assert "n3 ray start --address n1:24711 --block token" in lines
+    assert "n1 ray start --head --port 24711 --include-dashboard=false --block token 4f2a" in lines
+    assert "n2 ray start --address n1:24711 --block token 4f2a" in lines
+    assert "n3 ray start --address n1:24711 --block token 4f2a" in lines
     assert "python -m study.launch grid.yaml --runs /shared/runs --address n1:24711" in lines
 
 
