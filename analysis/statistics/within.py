@@ -160,8 +160,9 @@ def bootstrap_within(
 
     In each cell (n,) as many rows, or whole `units` (n,), are drawn with replacement as it has,
     and centred again in their cell, or in the finer `blocks` (n,). The standard deviation of
-    artanh r over the draws times Student's quantile with r_w - 1 degrees of freedom, less one a
-    covariate, spans the interval around artanh r. A sum of products that is centred again varies
+    artanh r over the draws times Student's quantile spans the interval around artanh r. Its
+    degrees of freedom are r_w - 1, less one a covariate, or fewer where a few cells with a large
+    spread decide about r (Satterthwaite 1946). A sum of products that is centred again varies
     less over draws than over data, by ((m - 1)^2 + 1) / (m (m - 1)) for m independent normal
     units in a cell; the deviation is divided by the root of the mean of that. NaN where fewer
     than half of the draws define r, or r_w leaves no degrees of freedom. Covariates are projected
@@ -179,15 +180,16 @@ def bootstrap_within(
     size = np.linalg.norm(left, axis=0)
     left /= np.where(size > 0, size, 1.0)
     own = np.unique(np.column_stack([unit, cell]), axis=0)
-    members = np.bincount(own[:, 1], minlength=int(cell.max()) + 1)
-    members = members[members > 1]
-    dof = int((members - 1).sum()) - 1 - removed.basis.shape[1]
+    sizes = np.bincount(own[:, 1], minlength=int(cell.max()) + 1)
+    members = sizes[sizes > 1]
+    lost = 1 + removed.basis.shape[1]
     none = np.full(k, np.nan)
-    if dof < 1:
+    if int((members - 1).sum()) <= lost:
         return none, none.copy()
     drawn = _correlations_of_draws(left, cell, unit, block, bootstrap, seed)
     shrunk = float((((members - 1) ** 2 + 1) / members).sum() / (members - 1).sum())
-    reach = float(stdtrit(dof, 0.5 + CONFIDENCE / 2)) / np.sqrt(shrunk)
+    dof = np.maximum(_degrees_of_freedom(left, cell, (sizes - 1).astype(np.float64)) - lost, 1.0)
+    reach = stdtrit(dof, 0.5 + CONFIDENCE / 2) / np.sqrt(shrunk)
     r = left[:, 0] @ left[:, 1:]
     low, high = none, none.copy()
     for column in range(k):
@@ -195,9 +197,26 @@ def bootstrap_within(
         values = np.arctanh(values[np.abs(values) < 1.0 - 1e-12])
         if len(values) < bootstrap / 2 or not abs(r[column]) < 1.0:
             continue
-        centre, half = np.arctanh(r[column]), reach * values.std()
+        centre, half = np.arctanh(r[column]), reach[column] * values.std()
         low[column], high[column] = np.tanh(centre - half), np.tanh(centre + half)
     return low, high
+
+
+def _degrees_of_freedom(left_NxK1: Floats, cell: Codes, free_C: Floats) -> Floats:
+    """(k,) those of the variance of the sum of products of y, the first column, with the others.
+
+    A cell adds v = (sum x^2) (sum y^2) / f to it, f its own degrees of freedom `free_C`; together
+    they have (sum v)^2 / sum (v^2 / f), at most sum f. Squares of v are too large on average, by
+    (1 + 2 / f) for each of both sums of normal values, and are taken down by that.
+    """
+    several = free_C > 0
+    squares = np.stack([np.bincount(cell, weights=c * c)[several] for c in left_NxK1.T])
+    free = free_C[several]
+    part = squares[0] * squares[1:] / free
+    square = np.square(part * free / (free + 2.0)) / free
+    size = square.sum(axis=1)
+    ratio = np.square(part.sum(axis=1)) / np.where(size > 0, size, 1.0)
+    return np.asarray(np.where(size > 0, np.minimum(ratio, free.sum()), free.sum()))
 
 
 def _correlations_of_draws(

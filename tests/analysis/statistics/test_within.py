@@ -124,7 +124,7 @@ def test_few_cells_of_a_large_spread_leave_few_degrees_of_freedom() -> None:
     assert 80 < alike <= 120
     wide = left * np.where(cell < 10, 100.0, 1.0)[:, None]
     few = _degrees_of_freedom(wide, cell, free)[0]
-    assert few == pytest.approx(_degrees_of_freedom(left[:40], cell[:40], free[:10])[0], rel=1e-3)
+    assert few < 50
     variance = np.array([np.square(wide[cell == c]).sum(axis=0).prod() / 3 for c in range(40)])
     plain = variance.sum() ** 2 / (variance**2 / 3 * (3 / 5) ** 2).sum()
     assert few == pytest.approx(plain)
