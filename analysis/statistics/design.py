@@ -260,10 +260,12 @@ def design_control(
 ) -> DesignControl:
     """Chooses the model of the design for y (n,) and tests whether it is enough.
 
-    Placebos are the logarithm and the inverse of each positive numeric axis and those passed
-    (logarithm of the parameters, ...), without those inside the span of the model or equal to
-    another beside it; their partial r has the p of Freedman & Lane with the robust t, Holm over
-    placebos. Raises ValueError as `choose_design` and `decide` do.
+    Placebos are the logarithm and the inverse of each positive numeric axis, the inverse of the
+    product of two of them (a model of logarithms that holds it nearly leaves its largest values,
+    where noise may be least) and those passed (logarithm of the parameters, ...), without those
+    inside the span of the model or equal to another beside it; their partial r has the p of
+    Freedman & Lane with the robust t, Holm over placebos. Raises ValueError as `choose_design`
+    and `decide` do.
     """
     response = finite_columns("y", y)[:, 0]
     candidates = design_candidates(response, numeric, categorical)
@@ -294,11 +296,13 @@ def design_control(
 
 
 def _default_placebos(numeric: Axes) -> dict[str, Floats]:
+    columns = {name: finite_columns(name, axis)[:, 0] for name, axis in numeric.items()}
+    positive = {name: values for name, values in columns.items() if (values > 0).all()}
     placebos: dict[str, Floats] = {}
-    for name, axis in numeric.items():
-        values = finite_columns(name, axis)[:, 0]
-        if (values > 0).all():
-            placebos |= {f"log {name}": np.log(values), f"1 / {name}": 1.0 / values}
+    for name, values in positive.items():
+        placebos |= {f"log {name}": np.log(values), f"1 / {name}": 1.0 / values}
+    for (one, first), (other, second) in itertools.combinations(positive.items(), 2):
+        placebos[f"1 / ({one} x {other})"] = 1.0 / (first * second)
     return placebos
 
 

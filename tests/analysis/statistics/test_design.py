@@ -152,7 +152,8 @@ def test_placebos_outside_the_span_are_tested_and_those_inside_are_not() -> None
     names = [one.name for one in control.placebos]
     # A quadratic passes through the three values of depth and epochs, not the four of width.
     assert control.model.name == "quadratic in logs"
-    assert names == ["1 / width", "three"]
+    products = [f"1 / ({pair})" for pair in ("width x depth", "width x epochs", "depth x epochs")]
+    assert names == ["1 / width", *products, "three"]
     assert not control.adequate
     assert "three" in control.reason
     three = control.placebos[-1]
