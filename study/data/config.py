@@ -204,7 +204,7 @@ class TextData(Corpus):
         return self
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
-        size: Estimate | None = resolve_name("study.data.estimate:of_text")(self, base, cache)
+        size: Estimate | None = resolve_name("study.data.estimates:of_text")(self, base, cache)
         return size
 
 
@@ -249,7 +249,7 @@ class BalancedData(Corpus, Imbalance):
     """Only so many tokens, the most frequent, are classes; none = all that are frequent enough."""
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
-        size: Estimate | None = resolve_name("study.data.estimate:of_balanced")(self, base, cache)
+        size: Estimate | None = resolve_name("study.data.estimates:of_balanced")(self, base, cache)
         return size
 
 
@@ -286,7 +286,7 @@ class StoriesData(DataSettings):
     """Seed of the text, and of the subset of it that is measured."""
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
-        size: Estimate | None = resolve_name("study.data.estimate:of_stories")(self, base, cache)
+        size: Estimate | None = resolve_name("study.data.estimates:of_stories")(self, base, cache)
         return size
 
 
@@ -355,7 +355,7 @@ class ImagesData(DataSettings, Imbalance):
         )
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
-        size: Estimate | None = resolve_name("study.data.estimate:of_images")(self, base, cache)
+        size: Estimate | None = resolve_name("study.data.estimates:of_images")(self, base, cache)
         return size
 
     def check(self, *, base: Path) -> None:
@@ -378,5 +378,5 @@ class FreeData(DataSettings, Imbalance):
     """Seed of the subset that is measured."""
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
-        size: Estimate | None = resolve_name("study.data.estimate:of_free")(self, base, cache)
+        size: Estimate | None = resolve_name("study.data.estimates:of_free")(self, base, cache)
         return size
