@@ -54,7 +54,10 @@ def _read(text: str) -> tuple[str, Any]:
         raise StudyError([Fault(name, "is read before other settings", fix)])
     try:
         tree = parse_yaml(f"value: {written}", source=text)
-    except StudyError:
+    except StudyError as error:
+        (fault, *_) = error.faults
+        if "not valid YAML" not in fault.message:
+            raise StudyError([Fault(name, fault.message, fault.fix)]) from None
         raise StudyError([Fault(name, f"{written!r} is not valid YAML", WRITTEN)]) from None
     if tree.keys() != {"value"}:
         raise StudyError([Fault(name, f"{written!r} is more than one value", WRITTEN)])

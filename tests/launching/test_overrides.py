@@ -67,6 +67,7 @@ def test_an_axis_is_set_in_each_grid_of_a_list() -> None:
         (["train..lr=3"], "is no setting with a value"),
         (["train.lr=[1"], "train.lr: '[1' is not valid YAML"),
         (["train.lr=1\nname: y"], "is more than one value"),
+        (["grid.seed=[010]"], "grid.seed: `010` is read as 8. Write 8"),
         (["train.lr=1", "train.lr=2"], "train.lr: is given twice"),
         (["extends=other.yaml"], "extends: is read before other settings"),
         (["width=8"], "model.width: is an axis of the grid. Set the axis: `grid.width=[...]`"),
