@@ -374,3 +374,39 @@ def test_after_a_stop_nothing_is_handed_out(tmp_path: Path) -> None:
     assert not backlog.finished
     backlog.ended(task.training.key, Ended("stopped"))
     assert backlog.finished
+
+
+def test_a_failure_that_cannot_be_recorded_loses_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Store, key: str, record: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (training,) = pending(1)
+    said: list[str] = []
+    backlog = Backlog(tmp_path, [training], "launch", say=said.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "fail", full)
+        task = backlog.next()
+        assert task is not None
+        backlog.ended(task.training.key, Ended("failed", "disk_full", "full"), "a")
+    assert "its failure cannot be recorded" in said[0]
+    again = backlog.next()
+    assert again is not None and again.training.key == training.key
+    finish(backlog, again)
+    assert backlog.finished
+
+
+def test_a_disk_that_does_not_answer_loses_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, key: str) -> bool:
+        raise OSError(5, "Input/output error")
+
+    backlog = Backlog(tmp_path, pending(1), "launch")
+    with monkeypatch.context() as patch:
+        patch.setattr(Leases, "busy", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            backlog.next()
+    assert not backlog.finished
+    assert backlog.next() is not None

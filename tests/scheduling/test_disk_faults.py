@@ -11,36 +11,19 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
+from base_study import CELLS, write_base
 from faulty_disk import KINDS, Fault, FaultyDisk, Launches, Result, compiled, launches
 from polars.testing import assert_frame_equal
 from tiny_study import rows
 
 from study.store import Store
 
-BASE = {
-    "name": "base",
-    "data": {"kind": "free", "classes": 3, "quota": 6},
-    "model": {"kind": "ufm", "width": 4},
-    "train": {
-        "optimizer": "sgd",
-        "lr": 0.05,
-        "batch_size": 1000,
-        "weight_decay": 5e-3,
-        "epochs": 4,
-    },
-    "measure": {"at": "log", "min_count": 1},
-    "grid": {"precision": ["fp32", "int8"], "seed": [0, 1]},
-    "keep": "none",
-}
-CELLS = 4
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the study and its runs lie."""
     folder = tmp_path_factory.mktemp("faulty")
-    (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+    write_base(folder)
     return folder
 
 

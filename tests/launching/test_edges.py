@@ -1,0 +1,207 @@
+"""Computers, file systems and users that differ from ours: said in a line, or no matter."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from base_study import CELLS, write_base
+from places import ROOT
+from ray_home import wait_for
+
+from study.launch import main
+from study.scheduling.joining import ClusterError, agree
+from study.settings.doors import at_door
+from study.status import main as status
+from study.store import RunPaths, Store
+from study.store.atomic import create
+from study.store.leases import Leases
+
+
+def launch(folder: Path, *options: str) -> int:
+    """Launch the fastest study in this process."""
+    return main([str(write_base(folder)), "--runs", str(folder / "runs"), "--serial", *options])
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    """The same as a command."""
+    path = str(write_base(folder))
+    return [sys.executable, "-m", "study.launch", path, "--runs", str(folder / "runs"), *options]
+
+
+def refuse(number: int, *, folders_only: bool = False) -> object:
+    """A call of the operating system that fails."""
+    sound = os.fsync
+
+    def call(handle: object, *more: object) -> None:
+        if folders_only and not os.path.isdir(f"/proc/self/fd/{handle}"):  # noqa: PTH112
+            sound(handle)  # type: ignore[arg-type]
+            return
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", refuse(number))
+    assert launch(tmp_path) == 0
+    assert len(Store(tmp_path / "runs" / "base").keys()) == CELLS
+    with pytest.raises(FileExistsError):
+        create(write_base(tmp_path), b"other")
+    leases = Leases(tmp_path / "leases")
+    with leases.hold("training", "a") as first, leases.hold("training", "b") as second:
+        assert first is not None and second is None
+
+
+def test_a_file_system_that_cannot_synchronize_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", refuse(errno.EINVAL, folders_only=True))
+    assert launch(tmp_path) == 0
+
+
+def test_a_disk_that_fails_is_no_file_system_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "link", refuse(errno.EIO))
+    assert launch(tmp_path) == 2
+    assert "takes no files (Input/output error)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_runs_below_a_file_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    (tmp_path / "runs").write_text("a file")
+    assert launch(tmp_path, *options) == 2
+    assert "is no folder: give another place with --runs" in capsys.readouterr().err
+
+
+def test_a_user_without_a_name_is_known_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert launch(tmp_path) == 0
+    (path,) = RunPaths(tmp_path / "runs" / "base").launches.glob("*.json")
+    assert json.loads(path.read_text())["user"] == f"uid {os.getuid()}"
+
+
+def test_a_finished_run_on_a_read_only_disk_has_nothing_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch(tmp_path) == 0
+    there = tmp_path / "mount"
+    there.mkdir()
+    more = " ".join([*command(tmp_path), "--runs", str(there), "--serial"])
+    script = (
+        f"mount -t tmpfs tmpfs {there} && cp -r {tmp_path}/runs/base {there} && "
+        f"mount -o remount,ro {there} && {more}; echo code $?; "
+        f"{more} 'grid.seed=[0,1,2]'; echo code $?"
+    )
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    trial = [*own, f"mount -t tmpfs tmpfs {there} && mount -o remount,ro {there}"]
+    if shutil.which("unshare") is None or subprocess.run(trial, check=False).returncode != 0:
+        pytest.skip("no right to mount a file system of our own")
+    done = subprocess.run(
+        [*own, script], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    first, second, _ = done.stdout.split("code ")
+    assert f"{CELLS} of {CELLS} cells are done: nothing to run." in first, done.stderr
+    assert second.startswith("0\n")
+    assert done.stdout.endswith("code 2\n")
+    assert "takes no files (Read-only file system)" in done.stderr
+
+
+def test_a_signal_of_the_terminals_end_saves(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(tmp_path, "--serial", "train.epochs=1000000", "measure.at=last"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    run = RunPaths(tmp_path / "runs" / "base")
+    wait_for(lambda: any("step" in lease.progress for lease in Leases(run.leases).all()))
+    process.send_signal(signal.SIGHUP)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert "Stopping: asking the trainings to save" in output
+    assert list(run.trainings.glob("*/state-*.safetensors")), "a state to resume from"
+
+
+@pytest.mark.parametrize("how", [">&-", "| true"])
+def test_a_launch_whose_output_nobody_takes_goes_on(tmp_path: Path, how: str) -> None:
+    line = " ".join(command(tmp_path, "--serial"))
+    done = subprocess.run(
+        ["bash", "-c", f"{line} {how}; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(Store(tmp_path / "runs" / "base").keys()) == CELLS
+
+
+def test_a_dead_address_is_noticed_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    began = time.monotonic()
+    assert main([str(write_base(tmp_path)), "--runs", str(tmp_path / "runs")]) == 2
+    assert time.monotonic() - began < 15
+    assert "nobody answers at 127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(ClusterError, match="is no address: HOST:PORT, or auto"):
+        agree("somewhere")
+
+
+def test_the_file_of_a_study_has_no_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status([str(write_base(tmp_path))]) == 2
+    assert "Give the folder of a run" in capsys.readouterr().err
+
+
+def test_what_nobody_expected_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    @at_door
+    def door(arguments: object) -> int:
+        raise OSError(errno.EIO, "broken " * 200)
+
+    assert door() == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and len(said) <= 500
+    trace = Path(said.rstrip().rpartition(" ")[2])
+    assert "Traceback" in trace.read_text()
+    trace.unlink()
+
+
+def test_ctrl_c_while_a_command_imports_is_one_line() -> None:
+    script = (
+        "import os, signal, sys, builtins; from study import launch; real = builtins.__import__\n"
+        "def slow(name, *more, **named):\n"
+        "    if name == 'study.launching': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *more, **named)\n"
+        "builtins.__import__ = slow; sys.exit(launch.main(['x.yaml']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Stopped.\n")
