@@ -62,14 +62,16 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     d = _one_column(differences)
     n, nonzero = len(d), int(np.count_nonzero(d))
     walsh = _walsh_averages(d)
+    estimate = float(np.median(walsh))
     low, high = _interval(d, walsh)
     ranks = _ranks(d)
     return SignedRank(
         n=n,
         nonzero=nonzero,
-        estimate=float(np.median(walsh)),
-        low=low,
-        high=high,
+        estimate=estimate,
+        # Where most differences are equal every other shift may be rejected, on both sides.
+        low=None if low is None else min(low, estimate),
+        high=None if high is None else max(high, estimate),
         statistic=float(ranks[d > 0].sum()),
         p=_two_sided(d),
         exact=n <= EXACT_ROWS,

@@ -96,6 +96,17 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     assert covered == pytest.approx(0.958, abs=0.02)
 
 
+def test_the_interval_of_equal_differences_holds_its_estimate() -> None:
+    """Thirteen of sixteen are zero: any other shift is rejected, on both sides."""
+    d = np.zeros(16)
+    d[:3] = 1e-4, -3e-4, -1e-4
+    for differences in (d, -d, d + 1.0):
+        test = signed_rank(differences)
+        assert test.low == test.high == test.estimate == np.median(differences)
+    assert enumerated_p(d) > 0.05 and signed_rank(d + 1.0).p <= 0.05
+    assert enumerated_p(d - 1e-6) <= 0.05 and enumerated_p(d + 1e-6) <= 0.05
+
+
 def test_five_differences_cannot_reject_and_six_can() -> None:
     five, six = signed_rank(np.arange(1.0, 6.0)), signed_rank(np.arange(1.0, 7.0))
     assert (five.cannot_reject, five.low, five.high) == (True, None, None)
