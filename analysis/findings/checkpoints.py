@@ -34,7 +34,7 @@ METRIC_FIRST, RESPONSE_FIRST = "metric first", "response first"
 
 @dataclass(frozen=True)
 class Checkpoints(Tested):
-    """One line: a metric and the response over all checkpoints of trainings.
+    """One line: a metric and the response over the checkpoints of trainings that have several.
 
     Both are centred by design cell and epoch, which takes out what time does to all; `estimate`
     is the r of what is left, and whole trainings are exchanged inside their cell. Beside it
@@ -98,11 +98,11 @@ def checkpoints(table: Table, choices: Choices) -> pl.DataFrame:
     rows, roles = _rows(table), table.roles
     if rows.is_empty():
         return frame_of(Checkpoints, [])
-    courses = _courses(rows, roles)
+    courses = _only_shared(_with_course(_courses(rows, roles)))
     values, y = metric_values(rows, roles), rows[roles.response].to_numpy()
     start = {name: Checkpoints(name, 0, trainings=_trainings(courses)) for name in values}
     lines = _answered(start, values, y, courses, roles, choices)
-    every = _courses(rows, roles, shared=False)
+    every = _courses(rows, roles)
     return frame_of(
         Checkpoints, [_with_pooled(line, values[line.metric], y, every, choices) for line in lines]
     )
@@ -136,7 +136,7 @@ def lead(table: Table, choices: Choices) -> pl.DataFrame:
     rows, roles = _rows(table), table.roles
     if rows.is_empty():
         return frame_of(Lead, [])
-    every = _courses(rows, roles, shared=False)
+    every = _courses(rows, roles)
     try:
         a, b, c = successive(every.units, every.epochs)
     except ValueError:
@@ -166,11 +166,15 @@ def _rows(table: Table) -> pl.DataFrame:
     return rows.sort(roles.unit, roles.order)
 
 
-def _courses(rows: pl.DataFrame, roles: Roles, *, shared: bool = True) -> _Courses:
+def _courses(rows: pl.DataFrame, roles: Roles) -> _Courses:
     units = (rows[roles.unit].cast(pl.String).rank("dense") - 1).to_numpy().astype(np.intp)
     epochs = rows[str(roles.order)].cast(pl.Float64).to_numpy()
-    courses = _Courses(np.arange(len(rows)), design_cells(rows, roles), units, epochs)
-    return _only_shared(courses) if shared else courses
+    return _Courses(np.arange(len(rows)), design_cells(rows, roles), units, epochs)
+
+
+def _with_course(courses: _Courses) -> _Courses:
+    """The trainings of several checkpoints: one alone says nothing of what happens over time."""
+    return courses.over(np.flatnonzero(np.bincount(courses.units)[courses.units] > 1))
 
 
 def _only_shared(courses: _Courses) -> _Courses:
@@ -193,6 +197,6 @@ def _answered(
     choices: Choices,
 ) -> list[Line]:
     if not len(courses.rows):
-        reason = "cannot reject with n = 1: no design cell has two trainings"
+        reason = "cannot reject: no design cell has two trainings of several checkpoints"
         return [replace(line, verdict=CANNOT_REJECT, note=reason) for line in start.values()]
     return controlled(start, values, y, courses, roles, choices)

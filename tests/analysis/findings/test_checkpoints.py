@@ -103,3 +103,21 @@ def test_single_checkpoints_have_no_table() -> None:
     last = data.frame.filter(pl.col("epoch") == pl.col("epochs"))
     assert checkpoints(Table(last, data.roles, "made up"), CHOICES).is_empty()
     assert lead(Table(last, data.roles, "made up"), CHOICES).is_empty()
+
+
+@pytest.mark.usefixtures("few")
+def test_trainings_of_one_checkpoint_say_nothing_of_time() -> None:
+    """Cells of a single epoch have their last checkpoint alone; elsewhere two of three stand."""
+    data = null_study(1, seeds=5)
+    longest = pl.col("epochs") == pl.col("epochs").max()
+    last = pl.col("epoch") == pl.col("epochs")
+    rows = data.frame.filter(longest | last)
+    lines = checkpoints(Table(rows, data.roles, "made up"), CHOICES)
+    alone = checkpoints(Table(data.frame.filter(longest), data.roles, "made up"), CHOICES)
+    shared = ["metric", "n", "estimate", "low", "high", "p", "p_maxt", "verdict", "trainings"]
+    assert lines.select(shared).equals(alone.select(shared))
+    assert (lines["pooled_r"] != alone["pooled_r"]).all()
+    seed = pl.col("seed") == pl.col("seed").min()
+    lines = checkpoints(Table(data.frame.filter(seed | last), data.roles, "made up"), CHOICES)
+    assert set(lines["verdict"]) == {"cannot reject"}
+    assert lines["note"].str.contains("two trainings of several checkpoints").all()
