@@ -203,9 +203,10 @@ def bootstrap_within(
 
 
 def _degrees_of_freedom(left_NxK1: Floats, cell: Codes, free_C: Floats) -> Floats:
-    """(k,) those of the variance of the sum of products of y, the first column, with the others.
+    """Degrees of freedom (k,) of the variance of sums of products.
 
-    A cell adds v = (sum x^2) (sum y^2) / f to it, f its own degrees of freedom `free_C`; together
+    The products are those of y, the first column, with the others. A cell adds
+    v = (sum x^2) (sum y^2) / f to the variance, f its own degrees of freedom `free_C`; together
     they have (sum v)^2 / sum (v^2 / f), at most sum f. Squares of v are too large on average, by
     (1 + 2 / f) for each of both sums of normal values, and are taken down by that.
     """

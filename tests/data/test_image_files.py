@@ -145,7 +145,7 @@ def test_an_archive_of_absurd_size_is_refused(
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (3, 5, 4)])
 def test_arrays_in_npz(tmp_path: Path, names: str, shape: tuple[int, ...]) -> None:
     generator = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, count in (("train", 12), ("test", 6)):
         images, labels = (name.format(split) for name in names.split())
         arrays[images] = generator.integers(0, 256, (count, *shape), dtype=np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from study.training.losses import Loss, head_loss
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize(("scale", "cap"), [(0.25, None), (1.0, 3.0), (2.5, 1.5), (1.0, None)])
 def test_gradients_go_through_scale_and_cap(
-    scale: float, cap: float | None, loss: str, bias: bool
+    scale: float, cap: float | None, loss: Literal["cross_entropy", "mse"], bias: bool
 ) -> None:
     torch.manual_seed(0)
     head = nn.Linear(6, 11, bias=bias).double()
@@ -27,10 +29,10 @@ def test_gradients_go_through_scale_and_cap(
         if loss == "cross_entropy"
         else (z - one_hot(targets, 11)).square().sum() / 2
     )
-    wanted = torch.autograd.grad(expected, [features, *head.parameters()])
+    expected_gradients = torch.autograd.grad(expected, [features, *head.parameters()])
     sums = head_loss(features, head, targets, Loss(loss), scale=scale, cap=cap)
     gradients = torch.autograd.grad(sums.loss, [features, *head.parameters()])
     torch.testing.assert_close(sums.loss, expected)
     assert int(sums.correct) == int((z.argmax(1) == targets).sum())
-    for gradient, value in zip(gradients, wanted, strict=True):
+    for gradient, value in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, value)
