@@ -92,7 +92,10 @@ def test_a_dry_run_says_what_the_design_finds(
 ) -> None:
     path = str(SEARCH_SPACES / "seeds_2x768.yaml")
     for option, family in ((), 7), (("analysis.primary=[nc1_ratio, nc4_agreement]",), 2):
-        assert main([path, "--runs", str(tmp_path), "--dry-run", *option]) == 0
+        assert (
+            main([path, "--runs", str(tmp_path), "--dry-run", "--address", "cluster:1", *option])
+            == 0
+        )
         power = design_power([21], family=family)
         said = capsys.readouterr().out
         assert f"a correlation of {power.alone:.2f} four times in five for a metric alone" in said
