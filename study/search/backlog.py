@@ -18,7 +18,7 @@ from optuna.trial import Trial
 from study.grid import Cell, Training
 from study.scheduling.backlog import GIVE_UP, Backlog, Nodes
 from study.scheduling.work import Work
-from study.search.config import Search, reference
+from study.search.config import Search, reference_cell
 from study.search.searcher import Searcher
 from study.search.space import read_space
 from study.settings.faults import StudyError
@@ -40,7 +40,7 @@ class Open:
     @property
     def cell(self) -> Cell:
         """The cell whose rows count."""
-        return reference(self.training)
+        return reference_cell(self.training)
 
 
 class Trials(Backlog):

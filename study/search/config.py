@@ -151,11 +151,11 @@ class Search:
             "search.objective": dict(self.config.objective),
             "search.constraints": [str(constraint) for constraint in self.constraints],
             "search.space": self.config.space,
-            "the study": reference(self.default).key,
+            "the study": reference_cell(self.default).key,
         }
 
 
-def reference(training: Training) -> Cell:
+def reference_cell(training: Training) -> Cell:
     """The cell whose rows count: that at the reference precision."""
     cells = {cell.config.precision: cell for cell in reversed(training.cells)}
     return cells[reference_precision(cell.config.precision for cell in training.cells)]

@@ -14,7 +14,7 @@ import yaml
 from optuna.trial import FrozenTrial
 
 from study.grid import Cell, trainings
-from study.search.config import Search, reference
+from study.search.config import Search, reference_cell
 from study.search.space import Assignment
 from study.store import RunPaths
 from study.store.atomic import write_atomically
@@ -70,7 +70,7 @@ def tuning_seeds(search: Search) -> set[int]:
 def confirmation(search: Search, winner: FrozenTrial, seeds: list[int]) -> Confirmation:
     """The comparison of a search's winner with its default."""
     tuned, default = (
-        tuple(reference(training) for training in trainings(search.cells(values, seeds=seeds)))
+        tuple(reference_cell(training) for training in trainings(search.cells(values, seeds=seeds)))
         for values in (_settings(winner), {})
     )
     return Confirmation(winner.number, tuple(seeds), tuned, default)

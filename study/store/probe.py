@@ -36,15 +36,15 @@ def probe(folder: Path) -> str | None:
         raise StoreError(
             f"{folder} cannot be made ({error.strerror}): give another place with --runs"
         ) from error
-    trial = folder / f".probe-{secrets.token_hex(4)}"
+    file = folder / f".probe-{secrets.token_hex(4)}"
     content = secrets.token_bytes(4096)
     try:
         try:
-            create(trial, content)
-            write_atomically(trial, content)
-            whole = trial.read_bytes() == content
+            create(file, content)
+            write_atomically(file, content)
+            whole = file.read_bytes() == content
         finally:
-            trial.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise StoreError(

@@ -12,7 +12,7 @@ import yaml
 
 from study.scheduling.work import Ended
 from study.search.backlog import Trials
-from study.search.config import Search, reference, search_from
+from study.search.config import Search, reference_cell, search_from
 from study.search.searcher import Searcher
 from study.store import RunPaths
 from study.tune import main
@@ -106,7 +106,7 @@ def answer(trials: Trials, limit: int = 10_000) -> int:
     """
     done = 0
     while done < limit and (task := trials.next()) is not None:
-        cell = reference(task.training)
+        cell = reference_cell(task.training)
         train = cell.config.train
         value = bowl(train.lr, train.schedule.kind, train.schedule.warmup)
         row = {

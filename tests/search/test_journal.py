@@ -13,7 +13,7 @@ from tiny_search import answer, hunt, journal, search_of, trials_of, tune, write
 
 from study.precision import REFERENCE
 from study.precision.names import known_precisions
-from study.search.config import reference
+from study.search.config import reference_cell
 from study.search.journal import (
     JournalError,
     best_trials,
@@ -166,7 +166,7 @@ def test_a_search_judges_by_the_precision_that_a_report_takes(
 ) -> None:
     assert reference_precision(names) == expected
     content = {**hunt(), "grid": {"precision": names, "seed": [0]}}
-    assert reference(search_of(content).default).config.precision == expected
+    assert reference_cell(search_of(content).default).config.precision == expected
 
 
 def test_the_rule_knows_every_precision() -> None:
