@@ -205,16 +205,15 @@ def _rebuild(folder: Path, description: dict[str, Any], tensors: dict[str, Tenso
     Raises ModelError where the two do not fit each other.
     """
     try:
-        settings = description["settings"]
-        model = (
-            kind_names()[settings["kind"]]
-            .model_validate(settings)
-            .build(
-                classes=description["classes"],
-                input_shape=tuple(description["input_shape"]),
-                seed=0,
-            )
+        settings = kind_names()[description["settings"]["kind"]].model_validate(
+            description["settings"]
         )
+        classes, input_shape = description["classes"], tuple(description["input_shape"])
+        described = settings.count(classes=classes, input_shape=input_shape) or 0
+        stored = sum(tensor.numel() for tensor in tensors.values())
+        if described > stored:  # before memory is taken for it
+            raise ValueError(f"it describes {described} parameters, the file holds {stored}")
+        model = settings.build(classes=classes, input_shape=input_shape, seed=0)
         model.load_state_dict(tensors)
     except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError) as error:
         remedy = "copy config.json and the weights again, from the same checkpoint"
