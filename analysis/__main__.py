@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from study.settings.doors import at_door
+
 SECTIONS = (
     "tuning",
     "association",
@@ -162,6 +164,7 @@ def _positive(value: str) -> int:
     return number
 
 
+@at_door
 def main(arguments: list[str] | None = None) -> int:
     """Write a report; returns the exit code."""
     options = parser().parse_args(arguments)

@@ -88,7 +88,12 @@ ROOMS: dict[str, set[str]] = {
     "study.settings": set(),
     "study.store": set(),
     "study.metrics": set(),
-    "analysis doors": {"analysis.reading", "analysis.report", "analysis.statistics"},
+    "analysis doors": {
+        "analysis.reading",
+        "analysis.report",
+        "analysis.statistics",
+        "study.settings",
+    },
     "analysis.report": {
         "analysis.figures",
         "analysis.findings",
