@@ -63,6 +63,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "checkpoints": (),
     "lead": ("order",),
 }
+NEEDS_AXES = ("given_design",)
 NEEDS_REPLICATES = ("within", "fixed", "checkpoints", "lead")
 WITH_POWER = ("within", "given_design", "fixed")  # tables whose best test is known
 
@@ -99,9 +100,8 @@ class Scenario:
         if self.progress:
             return ("given_train_loss", "damage")
         tables = WITH_POWER if self.r else tuple(TABLES)
-        if self.design == "single":
-            return tuple(name for name in tables if name not in NEEDS_REPLICATES)
-        return tables
+        absent = {"single": NEEDS_REPLICATES, "seeds": NEEDS_AXES}.get(self.design, ())
+        return tuple(name for name in tables if name not in absent)
 
     @property
     def sections(self) -> tuple[str, ...]:
