@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.findings.controls import controlled
 from analysis.findings.frames import frame_of
-from analysis.findings.verdicts import Line, Tested, design_cells, metric_values
+from analysis.findings.verdicts import Line, Tested, design_cells, family_of, metric_values
 from analysis.reading.selection import at_reference
 from analysis.reading.table import Choices, Roles, Table
 from analysis.statistics.checkpoints import (
@@ -198,5 +198,8 @@ def _answered(
 ) -> list[Line]:
     if not len(courses.rows):
         reason = "cannot reject: no design cell has two trainings of several checkpoints"
-        return [replace(line, verdict=CANNOT_REJECT, note=reason) for line in start.values()]
+        return [
+            replace(line, verdict=CANNOT_REJECT, note=reason, family=family_of(line.metric, roles))
+            for line in start.values()
+        ]
     return controlled(start, values, y, courses, roles, choices)

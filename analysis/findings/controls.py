@@ -191,12 +191,13 @@ def design_of(control: DesignControl, rows: pl.DataFrame, roles: Roles) -> Contr
 def control_for(rows: pl.DataFrame, y: Floats, roles: Roles, choices: Choices) -> Control:
     """The control by replicates, or else by a model of the design for y.
 
-    Replicates are taken where they leave enough degrees of freedom.
+    Replicates are taken where they leave enough degrees of freedom, or all rows are of one cell,
+    where the design leaves nothing to take out.
 
     Raises ValueError where neither is to be had.
     """
     cells = design_cells(rows, roles)
-    if replicates(cells) >= LEAST_REPLICATES:
+    if replicates(cells) >= LEAST_REPLICATES or (len(cells) > 1 and not cells.any()):
         return within_control(rows, roles)
     return design_of(model_of_design(rows, y, roles, choices), rows, roles)
 

@@ -14,7 +14,7 @@ import polars as pl
 from analysis.findings.controls import Control, control_for, controlled
 from analysis.findings.frames import frame_of
 from analysis.findings.pairs import comparisons, fine_tuned, paired
-from analysis.findings.verdicts import PRIMARY, Tested, joined, metric_values
+from analysis.findings.verdicts import PRIMARY, Tested, family_of, joined, metric_values
 from analysis.reading.table import Choices, Roles, Table
 from analysis.statistics.decide import (
     ASSOCIATED,
@@ -73,7 +73,9 @@ class _Question:
     def lines(self, roles: Roles, choices: Choices, *, only: tuple[str, ...] = ()) -> list[Damage]:
         """The lines of all metrics, or of some."""
         names = [name for name in self.values if name in only or not only]
-        start = {name: replace(self.line, metric=name) for name in names}
+        start = {
+            name: replace(self.line, metric=name, family=family_of(name, roles)) for name in names
+        }
         if self.control is None:
             return [
                 replace(line, n=len(self.y), verdict=CANNOT_REJECT, note=self.obstacle)

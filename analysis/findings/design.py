@@ -14,7 +14,7 @@ from analysis.findings.controls import (
     numeric_and_categorical,
 )
 from analysis.findings.frames import frame_of
-from analysis.findings.verdicts import Tested, Verdict, inadequate, metric_values
+from analysis.findings.verdicts import Tested, family_of, inadequate, metric_values
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.design import (
     LEAST_DOF,
@@ -97,13 +97,11 @@ def design_tables(rows: pl.DataFrame, roles: Roles, choices: Choices) -> DesignT
         model = model_of_design(rows, y, roles, choices)
     except ValueError as error:
         start = [
-            Verdict(np.flatnonzero(np.isfinite(values[name])), verdict="").fill(
-                GivenDesign(name, 0)
-            )
-            for name in values
+            GivenDesign(name, int(np.isfinite(x).sum()), verdict="", family=family_of(name, roles))
+            for name, x in values.items()
         ]
         lines = inadequate(start, str(error))
-        candidates = _candidates(y, rows, roles)
+        candidates = _candidates(y, rows, roles) if np.ptp(y) else []
         return DesignTables(
             frame_of(GivenDesign, lines), frame_of(Candidate, candidates), frame_of(PlaceboLine, [])
         )

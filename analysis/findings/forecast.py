@@ -21,6 +21,7 @@ from analysis.findings.verdicts import (
     Tested,
     axis_functions,
     design_cells,
+    family_of,
     joined,
     metric_values,
 )
@@ -94,7 +95,16 @@ def forecast(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame
         reason = f"cannot reject with n = {len(rows)}: {error}"
         return frame_of(
             Forecast,
-            [replace(start, metric=name, verdict=CANNOT_REJECT, note=reason) for name in values],
+            [
+                replace(
+                    start,
+                    metric=name,
+                    family=family_of(name, roles),
+                    verdict=CANNOT_REJECT,
+                    note=reason,
+                )
+                for name in values
+            ],
         )
     start = replace(start, model=model.name, terms=model.terms)
     design = _Design(model.columns, groups, design_cells(rows, roles))
@@ -118,9 +128,7 @@ def forecast(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame
 
 
 def _family(name: str, roles: Roles, functions: frozenset[str]) -> str:
-    if name in functions:
-        return NO_FAMILY
-    return PRIMARY if name in roles.primary else EXPLORATORY
+    return NO_FAMILY if name in functions else family_of(name, roles)
 
 
 def _screened(line: Forecast, x: Floats, design: _Design) -> Forecast:

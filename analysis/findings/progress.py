@@ -14,7 +14,7 @@ import polars as pl
 
 from analysis.findings.controls import control_for, controlled
 from analysis.findings.frames import frame_of
-from analysis.findings.verdicts import Tested, inadequate, metric_values
+from analysis.findings.verdicts import Tested, family_of, inadequate, metric_values
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.decide import ASSOCIATED, NOT_FOUND
 
@@ -68,7 +68,7 @@ def _of_response(rows: pl.DataFrame, roles: Roles, choices: Choices) -> list[Giv
     try:
         control = control_for(rows, y, roles, choices)
     except ValueError as error:
-        return _without_control(start, values, str(error))
+        return _without_control(start, values, roles, str(error))
     plain = [replace(line, control=control.name) for line in start]
     before = {
         line.metric: line
@@ -87,7 +87,7 @@ def _of_gap(rows: pl.DataFrame, roles: Roles, choices: Choices) -> list[GivenPro
     try:
         control = control_for(rows, y, roles, choices)
     except ValueError as error:
-        return _without_control(start, values, str(error))
+        return _without_control(start, values, roles, str(error))
     plain = [replace(line, control=control.name) for line in start]
     return controlled(_by_name(plain), values, y, control, roles, choices)
 
@@ -97,10 +97,16 @@ def _by_name(lines: Iterable[GivenProgress]) -> dict[str, GivenProgress]:
 
 
 def _without_control(
-    lines: list[GivenProgress], values: dict[str, np.ndarray], reason: str
+    lines: list[GivenProgress], values: dict[str, np.ndarray], roles: Roles, reason: str
 ) -> list[GivenProgress]:
     counted = [
-        replace(line, n=int(np.isfinite(values[line.metric]).sum()), verdict="") for line in lines
+        replace(
+            line,
+            n=int(np.isfinite(values[line.metric]).sum()),
+            verdict="",
+            family=family_of(line.metric, roles),
+        )
+        for line in lines
     ]
     return inadequate(counted, reason)
 

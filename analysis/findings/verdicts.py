@@ -181,7 +181,7 @@ def verdicts(
     functions = frozenset() if cells is None else axis_functions(values, cells)
     lines: dict[str, Verdict] = {}
     for name, column in values.items():
-        family = NO_FAMILY if name in functions else _family(name, roles)
+        family = NO_FAMILY if name in functions else family_of(name, roles)
         line = Verdict(np.flatnonzero(np.isfinite(column)), family=family)
         line = replace(line, note=_missing(column, line, prepare, choices))
         lines[name] = _varied(name, column, line)
@@ -196,7 +196,8 @@ def verdicts(
     return lines
 
 
-def _family(name: str, roles: Roles) -> str:
+def family_of(name: str, roles: Roles) -> str:
+    """The family of a metric that is no function of the axes."""
     return PRIMARY if name in roles.primary else EXPLORATORY
 
 

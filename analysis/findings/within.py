@@ -74,6 +74,8 @@ def within(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame:
 def _by_cell(x: Floats, y: Floats, control: Control) -> tuple[CellCorrelation, ...]:
     x, y = x[control.rows], y[control.rows]
     known = np.isfinite(x)
+    if not known.any():
+        return ()
     return correlations_by_cell(x[known], y[known], control.cells[known])
 
 

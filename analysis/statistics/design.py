@@ -149,10 +149,12 @@ def design_candidates(
     "quadratic in logs": numeric axes in logarithms with squares and pairwise interactions, all
     other axes, and numeric ones that are not positive, as factors. `q2` leaves out `groups` (n,),
     by default the design cells. Axes of one value and models with as many columns as rows are
-    left out. Raises ValueError for null values and where no axis varies.
+    left out. Raises ValueError for null values, for a constant y and where no axis varies.
     """
     response = finite_columns("y", y)
     n = len(response)
+    if np.ptp(response) == 0:
+        raise ValueError("the response is constant")
     numbers = {name: finite_columns(name, values)[:, 0] for name, values in numeric.items()}
     factors = {
         name: codes(name, values, n) for name, values in [*numeric.items(), *categorical.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from null_study import KINDS, ROLES, null_study
 
+from analysis.findings.checkpoints import checkpoints
 from analysis.findings.controls import (
     GIVEN_DESIGN,
     WITHIN,
@@ -18,10 +20,12 @@ from analysis.findings.controls import (
     control_for,
     within_control,
 )
+from analysis.findings.damage import damage
 from analysis.findings.design import design_tables
+from analysis.findings.forecast import forecast
 from analysis.findings.progress import APPEARS, REMAINS, TURNS, VANISHES, given_train_loss
 from analysis.findings.within import by_cell, within
-from analysis.reading.table import Choices
+from analysis.reading.table import PRIMARY, Choices, Table
 
 CHOICES = Choices(permutations=1_000, bootstrap=300)
 METRIC = "nc1_ratio"
@@ -170,3 +174,52 @@ def test_controls_keep_their_level_on_studies_without_association(kind: str) -> 
     for name in rejected:  # 42 lines and more, of which 5% are 2: a control that fails rejects all
         assert rejected[name] / lines[name] <= 0.2, (name, rejected[name], lines[name])
     assert lines["design"] >= 0.5 * 7 * STUDIES
+
+
+def test_metrics_keep_their_family_where_no_control_can_be_had() -> None:
+    """Six trainings of six cells: neither replicates nor a model leave a test."""
+    rows = null_study("inverse", 3, seeds=1).gather_every(5).head(6)
+    plain = rows.with_columns(precision=pl.lit("fp32"))
+    tables = design_tables(rows, ROLES, CHOICES)
+    assert tables is not None
+    frames = [
+        tables.given_design,
+        given_train_loss(rows, ROLES, CHOICES),
+        forecast(rows, ROLES, CHOICES),
+    ]
+    twice = [rows.with_columns(pl.col("epoch") - back, precision=pl.lit("fp32")) for back in (0, 1)]
+    frames.append(
+        checkpoints(Table(pl.concat(twice), replace(ROLES, order="epoch"), "made"), CHOICES)
+    )
+    worse = rows.with_columns(pl.col("val_loss") + pl.Series(range(6)), precision=pl.lit("int4"))
+    both = Table(pl.concat([plain, worse]), replace(ROLES, precision="precision"), "made up")
+    frames.append(damage(both, CHOICES))
+    for frame in frames:
+        lines = frame.filter(pl.col("metric").is_in(PRIMARY))
+        assert len(lines) and set(lines["family"]) == {"primary"}
+        assert set(lines["verdict"]) <= {"control inadequate", "cannot reject"}
+
+
+def test_replicates_of_a_single_cell_are_their_own_control() -> None:
+    """Nine trainings that agree in all axes: the design leaves nothing to take out."""
+    rows = null_study("inverse", 3, seeds=9).head(9)
+    lines = given_train_loss(rows, ROLES, CHOICES)
+    assert set(lines["control"]) == {"within design cells"}
+    assert set(lines["verdict"]) <= {"not found", "associated", "undecided"}
+    (line,) = lines.filter(metric="nc1_ratio", response="val_loss").to_dicts()
+    assert line["before"] == pytest.approx(np.corrcoef(rows["nc1_ratio"], rows["val_loss"])[0, 1])
+
+
+def test_a_constant_response_is_named_and_tested_nowhere() -> None:
+    rows = null_study("inverse", 3).with_columns(val_loss=pl.lit(1.0))
+    tables = design_tables(rows, ROLES, CHOICES)
+    assert tables is not None and tables.design.is_empty()
+    assert set(tables.given_design["note"]) == {"the response is constant"}
+    assert set(within(rows, ROLES, CHOICES)["verdict"]) == {"cannot reject"}
+    assert forecast(rows, ROLES, CHOICES)["note"].str.contains("the response is constant").all()
+
+
+def test_a_metric_without_any_value_has_no_cell() -> None:
+    rows = null_study("inverse", 3).with_columns(nc1_ratio=pl.lit(None, dtype=pl.Float64))
+    cells = by_cell(rows, ROLES, ("nc1_ratio", "nc4_agreement"))
+    assert set(cells["metric"]) == {"nc4_agreement"}
