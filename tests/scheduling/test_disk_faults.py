@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import random
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from base_study import CELLS, write_base
 from faulty_disk import KINDS, Fault, FaultyDisk, Launches, Result, compiled, launches
 from polars.testing import assert_frame_equal
+from ray_home import finish, ray_home
 from tiny_study import rows
 
 from study.store import Store
@@ -65,10 +67,16 @@ def launch(serial: Launches, place: Path, fault: Fault, *options: str) -> Result
     return serial.run(arguments, fault)
 
 
-def check(serial: Launches, place: Path, sound: Sound, fault: Fault) -> Result:
+def check(
+    serial: Launches,
+    place: Path,
+    sound: Sound,
+    fault: Fault,
+    begin: Callable[[Launches, Path, Fault], Result] = launch,
+) -> Result:
     """A launch with a fault, and the next one without; what the first one gave."""
     shutil.rmtree(place / "runs", ignore_errors=True)
-    first = launch(serial, place, fault)
+    first = begin(serial, place, fault)
     store = Store(place / "runs" / "base")
     stored = store.keys()
     assert "Traceback" not in first.output, (fault, first.output)
@@ -110,3 +118,26 @@ def test_any_call_that_fails_loses_nothing(
 ) -> None:
     for at in range(1, sound.calls[kind] + 1):
         check(serial, place, sound, Fault(kind, at, forever, number=errno.EIO))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("forever", [False, True])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_call_that_fails_on_ray_loses_nothing(
+    serial: Launches, disk: FaultyDisk, place: Path, sound: Sound, kind: str, forever: bool
+) -> None:
+    """Calls of the launch, of Ray's workers and of the trainings count together."""
+
+    def on_ray(serial: Launches, place: Path, fault: Fault) -> Result:
+        disk.set(fault)
+        with ray_home() as home:
+            command = (sys.executable, "-m", "study.launch", str(place / "base.yaml"))
+            options = ("--runs", str(place / "runs"))
+            code, output = finish(home.run(*command, *options, stdin=None, **disk.environment))
+        disk.set(Fault())
+        return Result(code, output, {})
+
+    chance = random.Random(f"{kind} {forever}")
+    for _ in range(4):
+        at = chance.randint(1, sound.calls[kind])
+        check(serial, place, sound, Fault(kind, at, forever, number=errno.EIO), on_ray)

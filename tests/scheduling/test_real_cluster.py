@@ -43,7 +43,7 @@ def start(home: RayHome, computer: Computer, *options: str, **variables: str) ->
     folder = home.folder / computer.name
     folder.mkdir()
     command = [RAY, "start", "--node-ip-address", computer.address, *options, "--block"]
-    process = home.run(*computer.command(*command), RAY_TMPDIR=str(folder), **variables)
+    process = home.run(*computer.command(*command), stdin=None, RAY_TMPDIR=str(folder), **variables)
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:
