@@ -34,12 +34,13 @@ METRIC_FIRST, RESPONSE_FIRST = "metric first", "response first"
 
 @dataclass(frozen=True)
 class Checkpoints(Tested):
-    """One line: a metric and the response over the checkpoints of trainings that have several.
+    """One line: a metric and the response over the checkpoints of trainings.
 
-    Both are centred by design cell and epoch, which takes out what time does to all; `estimate`
-    is the r of what is left, and whole trainings are exchanged inside their cell. Beside it
-    stands the r of all checkpoints pooled, time included, with the centre of its null, whole
-    trainings being exchanged over all cells, and its two-sided p.
+    Only trainings of several checkpoints count. Both are centred by design cell and epoch, which
+    takes out what time does to all; `estimate` is the r of what is left, and whole trainings are
+    exchanged inside their cell. Beside it stands the r of all checkpoints pooled, time included,
+    with the centre of its null, whole trainings being exchanged over all cells, and its two-sided
+    p.
     """
 
     trainings: int = 0
@@ -173,7 +174,10 @@ def _courses(rows: pl.DataFrame, roles: Roles) -> _Courses:
 
 
 def _with_course(courses: _Courses) -> _Courses:
-    """The trainings of several checkpoints: one alone says nothing of what happens over time."""
+    """The trainings of several checkpoints.
+
+    One checkpoint alone says nothing of what happens over time.
+    """
     return courses.over(np.flatnonzero(np.bincount(courses.units)[courses.units] > 1))
 
 
