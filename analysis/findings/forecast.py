@@ -54,9 +54,10 @@ class Forecast(Tested):
 
     One architecture is left out in turn.
 
-    `q2_without` and `q2_with` the metric, each 1 - squared errors of prediction / squares about
-    the mean; `estimate` is their difference. p is one-sided, by exchanging the metric inside
-    design cells; p max-T is by Holm. The line `TOGETHER` has all primary metrics by ridge
+    `q2_without` is Q^2 of the design alone, `q2_with` that of the design and the metric. Q^2 is 1
+    less the squared errors of prediction by the squares about the mean; `estimate` is what the
+    metric adds to it. p is one-sided, by exchanging the metric inside design cells; p max-T is by
+    Holm. The line `TOGETHER` has all primary metrics by ridge
     regression. `model` and `terms` name the model of the design, `groups` the architectures.
     """
 

@@ -1,10 +1,10 @@
 """Projections that permutations and regressions share.
 
-Centring within blocks, then covariates removed.
+Columns are centred within blocks, then covariates are projected out. What is left are residuals.
 
-By the theorem of Frisch, Waugh and Lovell the coefficient of x in a regression of y on x,
-covariates and block intercepts is that of the residual of y on the residual of x; nothing here ever
-forms the block indicators, so the number of blocks costs no memory.
+The residual of y on the residual of x has the coefficient that x has in a regression of y on x,
+covariates and block intercepts (theorem of Frisch, Waugh and Lovell). The block indicators are
+never formed, so the number of blocks costs no memory.
 
 Shapes: n rows, k columns, q rank of the covariates, B blocks.
 """

@@ -20,7 +20,7 @@ class PartialCorrelation:
 
     `low` and `high` (k,), and the residual degrees of freedom `dof`.
 
-    The interval is NaN where |r| is 1, also if only without one of the rows.
+    The interval is NaN where |r| is 1. It is NaN, too, where |r| becomes 1 if one row is left out.
     """
 
     r: Floats

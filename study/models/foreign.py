@@ -267,9 +267,9 @@ class HubClassifier(FeatureModel):
 def load_foreign(folder: Path) -> HubModel | HubClassifier:
     """A checkpoint that `transformers` reads, with float32 weights on the CPU.
 
-    Raises ModelError with the file and a remedy when it cannot be loaded, when it is quantized,
-    when tensors of its files are not used or are missing, and when the model is none whose head
-    is linear on features of the past (or on a pooled output).
+    Raises ModelError with the file and a remedy when it cannot be loaded, is quantized, or has
+    tensors that are missing or not used. So does a model whose head is not linear on features of
+    the past (or on a pooled output).
     """
     config = read_config(folder)
     _check_pointers(folder)

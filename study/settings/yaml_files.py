@@ -160,8 +160,9 @@ class _Check:
 
     It does so before values are made of nodes.
 
-    Keys given twice (it keeps the last), keys that are no text, aliases that hold themselves or
-    multiply to more than fits a memory, numbers that are read as other numbers than they look like.
+    Faults of keys: a key stands twice (PyYAML keeps the last), or is no text. Faults of values: an
+    alias holds itself or multiplies to more than fits a memory, or a number is read as another
+    number than it looks like.
     """
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
