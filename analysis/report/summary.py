@@ -58,7 +58,7 @@ def summarise(frames: Mapping[str, pl.DataFrame], roles: Roles) -> tuple[Paragra
         parts += descriptions.search(frames)
     head = headline(frames)
     if head is not None:
-        parts += _three_sentences(head, frames, response)
+        parts += _three_sentences(head, frames, roles)
     parts += _questions(frames, response)
     if "effects" in frames:
         parts += descriptions.axes(lines_of(Effect, frames["effects"]), response)
@@ -104,11 +104,14 @@ def headline(frames: Mapping[str, pl.DataFrame]) -> Headline | None:
 
 
 def _three_sentences(
-    head: Headline, frames: Mapping[str, pl.DataFrame], response: str
+    head: Headline, frames: Mapping[str, pl.DataFrame], roles: Roles
 ) -> Iterator[Paragraph]:
+    response = roles.response
     primary, others = of_family(head.lines, PRIMARY), of_family(head.lines, EXPLORATORY)
     n = max(line.n for line in head.lines)
-    if not primary:
+    if not primary and not others:
+        families = "No metric can be tested"
+    elif not primary:
         families = f"{metrics(others, 'exploratory')}, none is primary"
     else:
         families = f"{metrics(primary, 'primary')} {'decides' if len(primary) == 1 else 'decide'}"
@@ -120,7 +123,7 @@ def _three_sentences(
         f"is taken out ({head.control})? {families}.",
     )
     yield Paragraph(holds, _holds(head, primary, others, frames, response))
-    yield Paragraph(lacks, _does_not_hold(head, primary or others, response))
+    yield Paragraph(lacks, _does_not_hold(head, primary or others, roles))
 
 
 def _holds(
@@ -131,10 +134,14 @@ def _holds(
     response: str,
 ) -> str:
     if bad := [line for line in head.lines if line.verdict == INADEQUATE]:
-        return f"Nothing can be claimed {head.control}: {bad[0].note}."
+        return f"Nothing can be claimed: {reason(bad)}."
     judged = primary or others
+    if not judged:
+        return f"Nothing can be claimed: {reason(head.lines)}."
     clear = with_verdict(judged, ASSOCIATED)
     kind = "primary" if primary else "exploratory"
+    if len(silent := with_verdict(judged, CANNOT_REJECT)) == len(judged):
+        return f"Nothing can be claimed of {metrics(judged, kind)}: {reason(silent)}."
     if not clear:
         return f"Nothing: none of the {len(judged)} {kind} metrics is associated with {response}."
     text = (
@@ -158,32 +165,40 @@ def _holds(
     return text
 
 
-def _does_not_hold(head: Headline, judged: Sequence[Tested], response: str) -> str:
+def _does_not_hold(head: Headline, judged: Sequence[Tested], roles: Roles) -> str:
     parts = [
         f"{text}: {listing([line.metric for line in lines])}"
         for word, text in (
             (NOT_FOUND, "no association was found for"),
             (UNDECIDED, "undecided after a million permutations"),
-            (CANNOT_REJECT, "too few trainings to reject anything for"),
+            (CANNOT_REJECT, "nothing could be rejected for"),
         )
         if (lines := with_verdict(judged, word))
     ]
+    parts += [
+        f"not tested: {line.metric} ({line.note})"
+        for line in head.lines
+        if line.metric in roles.primary and line.verdict is None
+    ]
     text = "; ".join(parts)
     text = f"{text[0].upper()}{text[1:]}." if text else ""
-    if head.detectable is not None and not with_verdict(judged, INADEQUATE):
+    if head.detectable is not None and with_verdict(judged, NOT_FOUND):
         text += (
             f" A partial r nearer to zero than {share(head.detectable)} is missed more often than "
             "one time in five, so what was not found is not shown to be absent."
         )
     return (
-        f"{text} No association shows that collapse causes a better {response}, or the reverse."
+        f"{text} No association shows that collapse causes a better {roles.response}, or the "
+        "reverse."
     ).strip()
 
 
 def _questions(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Paragraph]:
     """A line a question, in the order of the tables."""
     if "association" in frames:
-        yield from _described(lines_of(Association, frames["association"]), response)
+        over_all = lines_of(Association, frames["association"])
+        yield from _described(over_all, response)
+        yield from _under_control(over_all, frames, response)
     if "within" in frames:
         yield _within(lines_of(Within, frames["within"]), response)
     if "given_design" in frames:
@@ -242,6 +257,46 @@ def _described(lines: Sequence[Association], response: str) -> Iterator[Paragrap
         )
 
 
+def _under_control(
+    described_lines: Sequence[Association], frames: Mapping[str, pl.DataFrame], response: str
+) -> Iterator[Paragraph]:
+    """What is left of the associations over all trainings under each control."""
+    judged = of_family(described_lines, PRIMARY) or of_family(described_lines, EXPLORATORY)
+    before = {line.metric: line for line in with_verdict(judged, ASSOCIATED)}
+    parts = []
+    for kind, name, control in (
+        (Within, "within", "within design cells"),
+        (GivenDesign, "given_design", "given a model of the design"),
+    ):
+        lines: list[Tested] = [
+            line
+            for line in (lines_of(kind, frames[name]) if name in frames else [])
+            if line.metric in before
+        ]
+        if not lines:
+            continue
+        if bad := with_verdict(lines, INADEQUATE):
+            parts.append(f"{control} nothing can be claimed of them ({reason(bad)})")
+            continue
+        left = with_verdict(lines, ASSOCIATED)
+        turned = [
+            line.metric
+            for line in left
+            if (line.estimate or 0.0) * (before[line.metric].estimate or 0.0) < 0
+        ]
+        text = f"{control} {len(left)} still {'does' if len(left) == 1 else 'do'}"
+        text += f" ({listing([line.metric for line in left])})" if left else ""
+        text += f", of which {listing(turned)} with the other sign" if turned else ""
+        parts.append(text)
+    if parts:
+        yield Paragraph(
+            "Under control",
+            f"{metrics(list(before.values()), judged[0].family)} "
+            f"{'goes' if len(before) == 1 else 'go'} with {response} over all trainings; "
+            f"{'; '.join(parts)}.",
+        )
+
+
 def _within(lines: Sequence[Within], response: str) -> Paragraph:
     cells, r_w = lines[0].cells, lines[0].r_w
     text = f"{cells} design cell{'s have' if cells > 1 else ' has'} replicates, which leave {r_w} "
@@ -262,7 +317,7 @@ def _given_design(
     title = "Given the design"
     chosen = next((line for line in candidates if line.chosen), None)
     if chosen is None:
-        return Paragraph(title, f"No model of the design can be had: {lines[0].note}.")
+        return Paragraph(title, f"No model of the design can be had: {reason(lines)}.")
     model = (
         f"{response} is modelled by the axes ({chosen.model}: R² {share(chosen.r2)}, Q² "
         f"{share(chosen.q2)}, {chosen.dof} degrees of freedom left)"
@@ -271,7 +326,9 @@ def _given_design(
         return Paragraph(
             title, f"{model}, and that does not hold: {chosen.note}. No line is a finding."
         )
-    return Paragraph(title, f"{model}, against which nothing is found: {tally(lines, response)}.")
+    return Paragraph(
+        title, f"{model}, and no test refutes that. Given it, {tally(lines, response)}."
+    )
 
 
 def _progress(frames: Mapping[str, pl.DataFrame]) -> list[GivenProgress]:
@@ -283,7 +340,9 @@ def _given_progress(lines: Sequence[GivenProgress], response: str) -> Paragraph:
     own = [line for line in lines if line.given == TRAIN_LOSS]
     judged = of_family(own, PRIMARY) or of_family(own, EXPLORATORY)
     if bad := with_verdict(own, INADEQUATE):
-        return Paragraph("Given train_loss", f"Nothing can be claimed: {bad[0].note}.")
+        return Paragraph("Given train_loss", f"Nothing can be claimed: {reason(bad)}.")
+    if not judged:
+        return Paragraph("Given train_loss", "No metric can be tested.")
     held = with_verdict_before(judged, ASSOCIATED)
     parts = [
         f"{text} {listing([line.metric for line in chosen])}"
@@ -296,12 +355,18 @@ def _given_progress(lines: Sequence[GivenProgress], response: str) -> Paragraph:
         if (chosen := [line for line in judged if line.reading == reading])
     ]
     text = (
-        f"{len(held)} of {len(judged)} metrics are associated with {response} {own[0].control}; "
+        f"{len(held)} of {len(judged)} metrics {are(held)} associated with {response} "
+        f"{own[0].control}; "
         f"given train_loss {', '.join(parts) if parts else 'no verdict is another'}"
     )
     gap = [line for line in lines if line.response == GAP]
     if gap:
-        text += f". With {GAP}, {tally(gap, GAP)}"
+        refuted = with_verdict(gap, INADEQUATE)
+        text += (
+            f". Of {GAP} nothing can be claimed: {reason(refuted)}"
+            if refuted
+            else f". {tally(gap, GAP)}"
+        )
     return Paragraph("Given train_loss", f"{text}.")
 
 
@@ -386,8 +451,8 @@ def _damage(lines: Sequence[Damage], response: str) -> Paragraph:
     """Whether collapse predicts the change of the response, or changes with it."""
     parts = []
     for kind, what in (
-        (BASELINE, f"Given {response} and train_loss before, metrics at the baseline"),
-        (CHANGE, "given the error of the weights, changes of metrics"),
+        (BASELINE, "metrics at the baseline"),
+        (CHANGE, "changes of metrics"),
     ):
         of_kind = [line for line in lines if line.kind == kind]
         judged = of_family(of_kind, PRIMARY) or of_family(of_kind, EXPLORATORY)
@@ -395,7 +460,9 @@ def _damage(lines: Sequence[Damage], response: str) -> Paragraph:
             continue
         clear = with_verdict(judged, ASSOCIATED)
         pairs = "pairs of metric and precision"
-        text = f"{what} go with the change of {response} in {len(clear)} of {len(judged)} {pairs}"
+        given = max((line.given for line in judged), key=len)
+        text = f"given {given}, {what}" if given else what
+        text += f" go with the change of {response} in {len(clear)} of {len(judged)} {pairs}"
         if clear:
             shown = [f"{line.metric} at {line.precision} ({numbers(line)})" for line in clear]
             more = len(shown) - NAMED
@@ -408,30 +475,42 @@ def _damage(lines: Sequence[Damage], response: str) -> Paragraph:
             if open_lines := with_verdict(judged, word):
                 text += f" ({phrase} in {len(open_lines)})"
         parts.append(text)
-    return Paragraph("Damage", "; ".join(parts) + "." if parts else "No metric can be tested.")
+    text = "; ".join(parts) if parts else "no metric can be tested"
+    return Paragraph("Damage", f"{text[0].upper()}{text[1:]}.")
 
 
 def _forecast(lines: Sequence[Forecast], response: str) -> Paragraph:
     known = [line for line in lines if line.q2_without is not None]
     if not known:
-        return Paragraph("Forecast", f"No forecast of {response} can be made: {lines[0].note}.")
+        return Paragraph("Forecast", f"No forecast of {response} can be made: {reason(lines)}.")
+    fullest = max(known, key=lambda line: line.n)
     text = (
         f"The axes alone forecast {response} of architectures left out with Q² "
-        f"{share(known[0].q2_without)}"
+        f"{share(fullest.q2_without)} (n {fullest.n})"
     )
     alone = [line for line in known if line.metric != TOGETHER]
     for line in known:
         if line.metric == TOGETHER and line.q2_with is not None:
-            text += (
-                f", with the primary metrics together Q² {share(line.q2_with)} "
-                f"(p {p_value(line.p)})"
-            )
+            text += f", with the primary metrics together Q² {share(line.q2_with)} ("
+            text += f"p {p_value(line.p)})" if line.p is not None else "not tested)"
     judged = of_family(alone, PRIMARY) or of_family(alone, EXPLORATORY)
     clear = with_verdict(judged, ASSOCIATED)
-    text += f". {len(clear)} of {len(judged)} metrics add to it, each by itself"
+    silent = with_verdict(judged, CANNOT_REJECT)
+    if judged and len(silent) == len(judged):
+        return Paragraph(
+            "Forecast", f"{text}. Whether a metric adds to it is open: {reason(silent)}."
+        )
+    text += f". {len(clear)} of {len(judged)} metrics {'adds' if len(clear) == 1 else 'add'} to it"
     if clear:
-        shown = [f"{line.metric} (Q² {share(line.q2_with)}, p {p_value(line.p)})" for line in clear]
-        text += f": {'; '.join(shown[:NAMED])}"
+        shown = [
+            f"{line.metric} (Q² {share(line.q2_without)} to {share(line.q2_with)}, n {line.n}, "
+            f"{adjusted(line)})"
+            for line in clear
+        ]
+        text += f", each by itself: {'; '.join(shown[:NAMED])}"
+        text += f"; and {listing([line.metric for line in clear[NAMED:]])}" if clear[NAMED:] else ""
+    if silent:
+        text += f". Cannot reject: {listing([line.metric for line in silent])}"
     return Paragraph("Forecast", f"{text}.")
 
 
@@ -461,6 +540,18 @@ def with_verdict(lines: Sequence[Line], verdict: str) -> list[Line]:
     return sorted(chosen, key=lambda line: -abs(line.estimate or 0.0))
 
 
+def reason(lines: Sequence[Tested]) -> str:
+    """What the notes of lines have in common: the shortest says nothing of a metric's own rows."""
+    return min((line.note for line in lines if line.note), key=len, default="no metric varies")
+
+
+def adjusted(line: Tested) -> str:
+    """'p maxT 0.0120' of a primary metric, 'q 0.0120' of another."""
+    if line.family == PRIMARY:
+        return f"p maxT {p_value(line.p_maxt)}"
+    return f"q {p_value(line.q)}"
+
+
 def metrics(lines: Sequence[Tested], kind: str) -> str:
     """'1 primary metric', '7 primary metrics'."""
     return f"{len(lines)} {kind} metric{'' if len(lines) == 1 else 's'}"
@@ -481,11 +572,7 @@ def numbers(line: Tested) -> str:
 
 def described(lines: Sequence[Tested], named: int = NAMED) -> str:
     """The first of the lines, each with its numbers and adjusted p."""
-    parts = [
-        f"{line.metric} ({numbers(line)}, "
-        + (f"p maxT {p_value(line.p_maxt)})" if line.family == PRIMARY else f"q {p_value(line.q)})")
-        for line in lines[:named]
-    ]
+    parts = [f"{line.metric} ({numbers(line)}, {adjusted(line)})" for line in lines[:named]]
     more = [line.metric for line in lines[named:]]
     return "; ".join(parts) + (f"; and {listing(more)}" if more else "")
 

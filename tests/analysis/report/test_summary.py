@@ -19,6 +19,7 @@ from places import SHARED
 from report_study import METRICS, write_study
 
 import analysis
+from analysis.reading.table import PRIMARY
 from analysis.report.page import Report
 
 CASES = SHARED.parent / "cases" / "tables"
@@ -276,10 +277,11 @@ def test_forecast(made: Made, tmp_path: Path) -> None:
     alone = [line for line in lines if line is not joint and line["family"] == "primary"]
     clear = clear_of(alone)
     assert "nc4_agreement" in [line["metric"] for line in clear]
-    expected = [f"{joint['q2_without']:.3f}", f"{joint['q2_with']:.3f}", p_of(joint["p"])]
+    without, n = f"{joint['q2_without']:.3f}", str(joint["n"])
+    expected = [without, n, f"{joint['q2_with']:.3f}", p_of(joint["p"])]
     expected += [str(len(clear)), str(len(alone))]
     for line in clear:
-        expected += [f"{line['q2_with']:.3f}", p_of(line["p"])]
+        expected += [without, f"{line['q2_with']:.3f}", n, p_of(line["p_maxt"])]
     assert numbers(text_of(report, "Forecast")) == list(shown(*expected))
 
 
@@ -356,6 +358,7 @@ def test_every_paragraph_is_checked_here(made: Made) -> None:
         "Does not hold",
         "Described",
         "Feature norm",
+        "Under control",
         "Within design cells",
         "Given the design",
         "Given train_loss",
@@ -367,6 +370,55 @@ def test_every_paragraph_is_checked_here(made: Made) -> None:
         "Overfitting",
         "Over training",
     ]
+
+
+def test_what_is_left_under_each_control(made: Made) -> None:
+    report, tables = made
+    before = clear_of(of_family(tables["association"], "primary"))
+    text = text_of(report, "Under control")
+    left = [
+        len([line for line in clear_of(tables[name]) if line["metric"] in names])
+        for name in ("within", "given_design")
+        if (names := [line["metric"] for line in before])
+    ]
+    assert numbers(text) == [str(len(before)), *map(str, left)]
+    assert "with the other sign" not in text
+
+
+def test_a_sign_that_turns_under_a_control_is_named(tmp_path: Path) -> None:
+    rows = null_study("log epochs", 6)
+    mean = pl.col("val_loss").mean().over("width", "depth", "epochs")
+    rows = rows.with_columns(nc1_ratio=2.0 * mean - pl.col("val_loss"))
+    rows.write_parquet(tmp_path / "rows.parquet")
+    only = ("association", "within")
+    report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=only)
+    assert text_of(report, "Under control") == (
+        "7 primary metrics go with val_loss over all trainings; within design cells 1 still does "
+        "(nc1_ratio), of which nc1_ratio with the other sign."
+    )
+
+
+def test_what_cannot_be_tested_is_not_called_absent(tmp_path: Path) -> None:
+    def summary(rows: pl.DataFrame, *only: str) -> Report:
+        rows.write_parquet(tmp_path / "rows.parquet")
+        return analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=only)
+
+    study = null_study("inverse", 4)
+    report = summary(study.head(4), "within", "progress")
+    reason = "cannot reject with n = 4: 5 are needed"
+    assert text_of(report, "Holds") == f"Nothing can be claimed of 7 primary metrics: {reason}."
+    assert "missed" not in text_of(report, "Does not hold")
+    report = summary(study.with_columns(nc4_agreement=pl.lit(0.5)), "within")
+    text = text_of(report, "Does not hold")
+    assert "not tested: nc4_agreement (nc4_agreement is constant)" in text
+    constant = study.with_columns(pl.lit(0.5).alias(name) for name in PRIMARY)
+    report = summary(constant, "within", "progress")
+    assert text_of(report, "Asked").endswith("No metric can be tested.")
+    assert text_of(report, "Holds") == "Nothing can be claimed: nc1_ratio is constant."
+    assert text_of(report, "Given train_loss") == "No metric can be tested."
+    single = null_study("inverse", 4, seeds=1)
+    text = text_of(summary(single, "forecast"), "Forecast")
+    assert "(not tested). Whether a metric adds to it is open: cannot reject with n = 32" in text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -391,8 +443,9 @@ def test_a_control_that_does_not_hold_supports_no_claim(tmp_path: Path) -> None:
     report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=("design",))
     (chosen,) = report.frames["design"].filter("chosen").to_dicts()
     text = text_of(report, "Holds")
-    assert text.startswith("Nothing can be claimed given a model of the design")
-    assert chosen["note"] in text
+    assert text == (
+        f"Nothing can be claimed: the model of the design does not hold: {chosen['note']}."
+    )
     assert text_of(report, "Given the design").endswith("No line is a finding.")
 
 
