@@ -31,7 +31,7 @@ from analysis.statistics.linear import (
 )
 
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
-REMEMBERED = 2**22  # rows x permutations up to which random orders are kept for the next test
+REMEMBERED = 2**24  # rows x permutations up to which random orders are kept (32 MiB)
 TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in another order
 LISTED = 6  # places of which all orders are listed to draw from
 EMPTY = 1e-24  # a sum of squared products of unit columns below this is rounding error
@@ -531,7 +531,7 @@ def _all_orders(m: int) -> Codes:
 @lru_cache(maxsize=4)
 def _orders(
     n: int, orbits: tuple[tuple[tuple[int, ...], bytes], ...], total: int, seed: Seed
-) -> NDArray[np.int32]:
+) -> NDArray[np.integer]:
     """(total, n) random orders of n rows.
 
     They are drawn once for the many tests that share them.
@@ -539,7 +539,8 @@ def _orders(
     places = [np.frombuffer(rows, dtype=np.intp).reshape(shape) for shape, rows in orbits]
     rows = _chunk_rows(n)
     chunks = _moved(np.arange(n, dtype=np.float64), places, total, seed, rows)
-    return np.concatenate([chunk.astype(np.int32) for chunk in chunks])
+    kind = np.uint16 if n <= np.iinfo(np.uint16).max else np.int32
+    return np.concatenate([chunk.astype(kind) for chunk in chunks])
 
 
 def _enumerated(values: Floats, orbits: list[Codes], total: int) -> Iterator[Floats]:
