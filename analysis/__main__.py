@@ -2,166 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from pathlib import Path
 
+from analysis.report.request import default_folder, obstacle, parser, write_map
 from study.settings.doors import at_door
-
-SECTIONS = (
-    "tuning",
-    "association",
-    "within",
-    "design",
-    "progress",
-    "fixed",
-    "power",
-    "axes",
-    "forecast",
-    "checkpoints",
-    "training",
-    "overfitting",
-    "layers",
-    "precision",
-    "data",
-    "classes",
-)
-LONGEST_NAME = 80  # characters of a folder that is named by several runs
-EPILOG = """\
-exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
-
-examples:
-  python -m analysis runs/quickstart
-  python -m analysis runs/a runs/b
-  python -m analysis lc-2024_10_24.csv \\
-      --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
-  python -m analysis results.tsv --unit run --response loss --metrics nc1,nc4 --axes width,lr
-"""
-
-
-def parser() -> argparse.ArgumentParser:
-    """The arguments."""
-    arguments = argparse.ArgumentParser(
-        prog="python -m analysis",
-        description="Relate collapse metrics to loss, say how sure that is, and write "
-        "report.html, tables and figures.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    arguments.add_argument(
-        "source",
-        nargs="+",
-        help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet; "
-        "several are reported one by one and pooled",
-    )
-    arguments.add_argument(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        help="where to write (default: SOURCE/report, NAME-report, or NAME+NAME-report)",
-    )
-    arguments.add_argument(
-        "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"
-    )
-    arguments.add_argument(
-        "--primary",
-        type=_names,
-        metavar="LIST",
-        help="metrics to decide about (default: those the study or the map declares, else one a "
-        "property); all others are exploratory",
-    )
-    arguments.add_argument(
-        "--margin",
-        type=_changes,
-        metavar="LIST",
-        help="changes that count as none, such as val_loss=0.01",
-    )
-    arguments.add_argument(
-        "--permutations", type=_positive, default=10_000, metavar="N", help="of each test (10000)"
-    )
-    arguments.add_argument(
-        "--bootstrap", type=_positive, default=2_000, metavar="N", help="replicates (2000)"
-    )
-    arguments.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)"
-    )
-    arguments.add_argument(
-        "--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)"
-    )
-    arguments.add_argument(
-        "--only", default="", metavar="LIST", help=f"sections to build: {','.join(SECTIONS)} (all)"
-    )
-    arguments.add_argument(
-        "--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list"
-    )
-    arguments.add_argument(
-        "--allow-missing",
-        action="store_true",
-        help="analyse an incomplete grid and list what it lacks",
-    )
-    _add_columns(arguments.add_argument_group("columns of a foreign table"))
-    return arguments
-
-
-def _add_columns(group: argparse._ArgumentGroup) -> None:
-    """What its columns are, by a map or one by one."""
-    group.add_argument("--columns", metavar="MAP.yaml", help="a file that says what they are")
-    group.add_argument(
-        "--unit",
-        type=_names,
-        metavar="LIST",
-        help="what names the training of a row; several columns do it together",
-    )
-    group.add_argument("--metrics", type=_names, metavar="LIST", help="metrics (nc1..., nc2...)")
-    group.add_argument(
-        "--axes",
-        type=_names,
-        metavar="LIST",
-        help="settings that differ between trainings, apart from seed and precision; or `none`",
-    )
-    group.add_argument(
-        "--architecture", type=_names, metavar="LIST", help="axes that describe the model"
-    )
-    group.add_argument("--order", metavar="COLUMN", help="epoch or step of a checkpoint")
-    group.add_argument("--seed-column", metavar="COLUMN", help="seed of the training")
-    group.add_argument("--precision-column", metavar="COLUMN", help="precision of a row")
-    group.add_argument(
-        "--decimal", choices=(".", ","), help="mark of decimals, where the file does not tell it"
-    )
-    group.add_argument(
-        "--write-map",
-        type=Path,
-        metavar="FILE",
-        help="write the map that these options amount to, and no report",
-    )
-
-
-def _names(value: str) -> tuple[str, ...]:
-    """Names between commas; none for `none`."""
-    names = tuple(part.strip() for part in value.split(",") if part.strip())
-    return () if names == ("none",) else names
-
-
-def _changes(value: str) -> dict[str, float]:
-    """`column=number` between commas."""
-    changes = {}
-    for part in _names(value):
-        name, _, change = part.partition("=")
-        try:
-            changes[name.strip()] = float(change)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{part!r} is no change of a column, such as val_loss=0.01"
-            ) from None
-    return changes
-
-
-def _positive(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return number
 
 
 @at_door
@@ -180,10 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.write_map is not None:
         if len(options.source) > 1:
             return _refuse("--write-map: give one table, whose map is to be written")
-        return _write_map(options)
-    folder = options.out or _default_folder([Path(source) for source in options.source])
-    if obstacle := _obstacle(folder):
-        return _refuse(f"{folder}: cannot write the report there ({obstacle}); pass --out DIR")
+        try:
+            write_map(options)
+        except AnalysisError as error:
+            return _refuse(str(error))
+        print(f"map: {options.write_map}")
+        return 0
+    folder = options.out or default_folder([Path(source) for source in options.source])
+    if problem := obstacle(folder):
+        return _refuse(f"{folder}: cannot write the report there ({problem}); pass --out DIR")
     try:
         document = report(
             options.source,
@@ -224,60 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _say(text: str) -> None:
     """Progress; apart from the results, so that these can be piped."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _default_folder(sources: list[Path]) -> Path:
-    first = sources[0]
-    if len(sources) > 1:
-        names = "+".join(source.stem for source in sources)
-        name = names if len(names) <= LONGEST_NAME else f"{first.stem}+{len(sources) - 1}-more"
-        return first.with_name(f"{name}-report")
-    return first / "report" if first.is_dir() else first.with_name(f"{first.stem}-report")
-
-
-def _obstacle(folder: Path) -> str:
-    """Why nothing can be written in a folder, which need not exist; '' where it can."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            return ""
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def _write_map(options: argparse.Namespace) -> int:
-    """Write the map that the options amount to; returns the exit code."""
-    from analysis.reading.load import written_map
-    from analysis.reading.naming import ColumnNames
-    from analysis.reading.table import AnalysisError
-
-    names = ColumnNames(
-        options.unit,
-        options.metrics,
-        options.axes,
-        options.architecture,
-        options.order,
-        options.seed_column,
-        options.precision_column,
-    )
-    try:
-        text = written_map(
-            options.source[0],
-            columns=options.columns,
-            names=names,
-            response=options.response,
-            primary=options.primary,
-            margin=options.margin,
-            decimal=options.decimal,
-        )
-        with options.write_map.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except AnalysisError as error:
-        return _refuse(str(error))
-    except OSError as error:
-        return _refuse(f"{options.write_map}: cannot be written ({error.strerror})")
-    print(f"map: {options.write_map}")
-    return 0
 
 
 def _refuse(message: str) -> int:

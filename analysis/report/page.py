@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from pkgutil import resolve_name
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,18 +19,10 @@ from matplotlib.figure import Figure
 
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import AnalysisError, Choices, Metric, Table, nearest
-from analysis.report import (
-    sections_association,
-    sections_data,
-    sections_forecast,
-    sections_power,
-    sections_precision,
-    sections_training,
-    sections_tuning,
-)
 from analysis.report.columns import METRICS
 from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Builder, Context, Section, seeds_used
+from analysis.report.names import SECTIONS
 from analysis.report.summary import LEAD, summarise
 from analysis.report.tables import TableExhibit
 
@@ -39,25 +32,6 @@ OF_A_SEARCH = (
 )  # its trials are no sample: what the other sections test does not apply to them
 LIBRARIES = ("numpy", "scipy", "statsmodels", "polars", "matplotlib")
 VALUES_SHOWN = 12
-
-SECTIONS: dict[str, Builder] = {
-    "tuning": sections_tuning.tuning,
-    "association": sections_association.association,
-    "within": sections_association.within,
-    "design": sections_association.design,
-    "progress": sections_association.progress,
-    "fixed": sections_association.fixed,
-    "power": sections_power.power_of_design,
-    "axes": sections_association.axes,
-    "forecast": sections_forecast.forecast,
-    "checkpoints": sections_training.checkpoints,
-    "training": sections_training.training,
-    "overfitting": sections_training.overfit,
-    "layers": sections_training.layer,
-    "precision": sections_precision.precision,
-    "data": sections_data.data,
-    "classes": sections_data.classes,
-}
 
 
 @dataclass(frozen=True)
@@ -165,7 +139,8 @@ def build_report(
     for number, name in enumerate(chosen, start=1):
         if say is not None:
             say(f"[{number}/{len(chosen)}] {name}")
-        section = SECTIONS[name](context)
+        builder: Builder = resolve_name(f"analysis.report.{SECTIONS[name]}")
+        section = builder(context)
         if section is not None:
             parts.append(section)
     if not parts:

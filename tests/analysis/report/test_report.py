@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import polars as pl
@@ -17,14 +18,15 @@ import pytest
 import scipy.stats
 import statsmodels.api as sm
 
-from analysis.__main__ import SECTIONS as SECTION_NAMES
 from analysis.__main__ import main
 from analysis.findings.association import Association, associations
 from analysis.findings.frames import frame_of, lines_of
 from analysis.reading.load import load
 from analysis.reading.table import Choices, Metric, Roles, Table
 from analysis.report.columns import columns_of
-from analysis.report.page import SECTIONS, build_report
+from analysis.report.names import SECTIONS
+from analysis.report.page import build_report
+from analysis.report.request import parser
 from analysis.report.tables import Column, TableExhibit, number, p_value, signed
 from analysis.statistics.multiplicity import benjamini_hochberg
 from analysis.statistics.permutation import permutation_test
@@ -368,8 +370,11 @@ def test_help_imports_nothing_heavy() -> None:
     )  # .1 s where nothing else runs; the bound is for a busy machine
 
 
-def test_help_names_every_section() -> None:
-    assert list(SECTION_NAMES) == list(SECTIONS)
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_section_has_a_builder_and_is_in_the_help(name: str) -> None:
+    assert callable(resolve_name(f"analysis.report.{SECTIONS[name]}"))
+    text = "".join(parser().format_help().partition("sections to build:")[2].split())
+    assert name in text.partition("(all)")[0].split(",")
 
 
 def test_a_printed_column_is_one_of_the_lines() -> None:

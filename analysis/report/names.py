@@ -1,0 +1,23 @@
+"""The sections of the report, in its order; nothing is imported for it."""
+
+from __future__ import annotations
+
+SECTIONS = {
+    "tuning": "sections_tuning:tuning",
+    "association": "sections_association:association",
+    "within": "sections_association:within",
+    "design": "sections_association:design",
+    "progress": "sections_association:progress",
+    "fixed": "sections_association:fixed",
+    "power": "sections_power:power_of_design",
+    "axes": "sections_association:axes",
+    "forecast": "sections_forecast:forecast",
+    "checkpoints": "sections_training:checkpoints",
+    "training": "sections_training:training",
+    "overfitting": "sections_training:overfit",
+    "layers": "sections_training:layer",
+    "precision": "sections_precision:precision",
+    "data": "sections_data:data",
+    "classes": "sections_data:classes",
+}
+"""Name -> import path in `analysis.report` of the function that builds the section."""
