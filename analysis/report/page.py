@@ -23,6 +23,7 @@ from analysis.report.columns import METRICS
 from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Builder, Context, Section, seeds_used
 from analysis.report.names import SECTIONS
+from analysis.report.paths import ReportPaths
 from analysis.report.summary import LEAD, summarise
 from analysis.report.tables import TableExhibit
 
@@ -70,22 +71,22 @@ class Page:
 
         The folder is made.
         """
+        paths = ReportPaths(folder)
         try:
-            for name in ("tables", "figures"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+            for place in (paths.tables, paths.figures):
+                place.mkdir(parents=True, exist_ok=True)
             for section in self.sections:
                 for table in section.tables:
-                    table.write(folder / "tables")
+                    table.write(paths.tables)
                 for figure in section.figures:
-                    figure.write(folder / "figures", formats)
-            self.metrics.write(folder / "tables")
-            page = folder / "report.html"
-            page.write_text(self.html(), encoding="utf-8")
+                    figure.write(paths.figures, formats)
+            self.metrics.write(paths.tables)
+            paths.page.write_text(self.html(), encoding="utf-8")
         except OSError as error:
             raise AnalysisError(
                 f"{folder}: cannot write the report there ({error.strerror})"
             ) from None
-        return page
+        return paths.page
 
     def html(self) -> str:
         """The page as text; it refers to nothing outside itself."""

@@ -26,6 +26,7 @@ from analysis.report.columns import POOLED_RUNS, RUNS
 from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Exhibit, Section, seeds_used
 from analysis.report.page import Page, Report, build_report, metrics_of, software
+from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import KEY, TableExhibit, signed
 from analysis.statistics.decide import ASSOCIATED, NOT_FOUND
@@ -38,7 +39,6 @@ TITLES = {
     "with_gap": "with generalization_gap as response",
     DESCRIBED: "described, without a control",
 }
-FOLDER = "runs"  # where the reports of single runs lie, beside the page
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class RunsReport(Page):
     reports: Mapping[str, Report]
 
     def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
-        """As `Page.write`, and the report of each run in `folder`/runs/NAME."""
+        """As `Page.write`, and the report of each run in a folder of its own."""
         for name, report in self.reports.items():
-            report.write(folder / FOLDER / name, formats=formats)
+            report.write(ReportPaths(folder).run(name).folder, formats=formats)
         return super().write(folder, formats=formats)
 
 
@@ -87,9 +87,10 @@ def build_runs_report(
     metrics: dict[str, Metric] = {}
     for table in reversed(tables):
         metrics |= table.roles.metrics
+    beside = ReportPaths(Path())
     facts = [("Response", response), ("Chance", seeds_used(choices))]
     facts += [
-        (f"Run {name}", f"{report.table.source}; its own report is {FOLDER}/{name}/report.html")
+        (f"Run {name}", f"{report.table.source}; its own report is {beside.run(name).page}")
         for name, report in reports.items()
     ]
     return RunsReport(
