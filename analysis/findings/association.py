@@ -17,6 +17,7 @@ from analysis.findings.verdicts import (
     Preparation,
     Tested,
     Verdict,
+    compared,
     design_cells,
     joined,
     metric_values,
@@ -159,7 +160,7 @@ def with_interval(line: Any, low: float, high: float) -> Any:
         return line
     squares = sorted((low**2, high**2))
     least = 0.0 if low <= 0.0 <= high else squares[0]
-    return replace(line, low=low, high=high, r2_low=least, r2_high=squares[1])
+    return compared(replace(line, low=low, high=high, r2_low=least, r2_high=squares[1]))
 
 
 def _slope(x: Floats, y: Floats) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from analysis.findings.verdicts import Line, Verdict, design_cells, inadequate, verdicts
+from analysis.findings.verdicts import Line, Verdict, compared, design_cells, inadequate, verdicts
 from analysis.reading.table import LOGGED, Choices, Roles
 from analysis.statistics.design import DesignControl, design_control
 from analysis.statistics.linear import Codes, Floats
@@ -225,7 +225,7 @@ def controlled(
     filled = []
     for name, line in lines.items():
         low, high = intervals.get(name, (None, None))
-        filled.append(replace(outcomes[name].fill(line), low=low, high=high))
+        filled.append(compared(replace(outcomes[name].fill(line), low=low, high=high)))
     return inadequate(filled, control.inadequacy) if control.inadequacy else filled
 
 

@@ -37,6 +37,7 @@ PRIMARY, EXPLORATORY, NO_FAMILY = "primary", "exploratory", "none"
 LATER_SEED = 0  # of permutations that go on because the first ones left a verdict open
 NEAR = 2  # times the level: adjusted p-values on which one at the level may depend
 FLAT = 1e-10  # relative spread in design cells below which a metric is a function of the axes
+INTERVAL_HOLDS_ZERO = "the interval, which is no inversion of the test, holds 0"
 FUNCTION_OF_AXES = "a function of the axes alone: nothing to test"
 
 # The test of columns (m, k) over the rows (m,) named by number, before any permutation. It raises
@@ -112,6 +113,19 @@ Line = TypeVar("Line", bound=Tested)
 def joined(*notes: str) -> str:
     """Notes as one, without the empty ones."""
     return "; ".join(note for note in notes if note)
+
+
+def compared(line: Line) -> Line:
+    """The line with a note where its interval does not bear out that it is associated.
+
+    Permutations say how often chance alone gives such a statistic, an interval how far r may be
+    off; where few rows decide about r they need not agree.
+    """
+    if line.verdict != ASSOCIATED or line.low is None or line.high is None:
+        return line
+    if not line.low <= 0.0 <= line.high:
+        return line
+    return replace(line, note=joined(line.note, INTERVAL_HOLDS_ZERO))
 
 
 def inadequate(lines: Iterable[Line], reason: str) -> list[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from scipy.stats import false_discovery_control
 from analysis.findings.verdicts import (
     EXPLORATORY,
     FUNCTION_OF_AXES,
+    INTERVAL_HOLDS_ZERO,
     NO_FAMILY,
     PRIMARY,
     VERDICTS,
     Verdict,
     axis_functions,
+    compared,
     inadequate,
     verdicts,
 )
@@ -149,3 +152,10 @@ def test_lines_under_a_control_that_does_not_hold_are_no_verdicts() -> None:
         "control inadequate",
         "cannot reject",
     }
+
+
+def test_an_interval_that_holds_zero_beside_an_association_is_remarked_upon() -> None:
+    line = Line("a", 9, 0.2, -0.1, 0.5, verdict="associated", note="x")
+    assert compared(line).note == f"x; {INTERVAL_HOLDS_ZERO}"
+    for other in (replace(line, low=0.1), replace(line, verdict="not found"), Line("a", 9)):
+        assert compared(other) == other
