@@ -68,7 +68,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     from analysis.reading.naming import ColumnNames
     from analysis.reading.table import Choices
     from analysis.report.page import build_report
-    from analysis.report.runs import build_runs_report
+    from analysis.report.runs import build_runs_report, run_names
 
     sources = [Path(each) for each in (source if isinstance(source, list | tuple) else [source])]
     names = ColumnNames(unit, metrics, axes, architecture, order, seed_column, precision_column)
@@ -90,4 +90,5 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     choices = Choices(permutations, bootstrap, seed, tuple(classes))
     if len(tables) == 1:
         return build_report(tables[0], choices, only=only, say=say)
-    return build_runs_report(tables, choices, only=only, say=say)
+    named = dict(zip(run_names(sources), tables, strict=True))
+    return build_runs_report(named, choices, only=only, say=say)

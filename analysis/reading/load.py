@@ -128,6 +128,7 @@ def load(
         data=data,
         classes=classes,
         search=search,
+        name=path.stem,
     )
 
 

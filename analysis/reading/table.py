@@ -179,7 +179,8 @@ class DataSet:
 class Table:
     """A tidy table, one row per training, checkpoint and precision, and its roles.
 
-    It holds everything that a report shows: `source` is only a name of where it came from.
+    It holds everything that a report shows. `source` tells where it came from and is never opened;
+    `name` is short, for titles.
     """
 
     frame: pl.DataFrame
@@ -194,6 +195,7 @@ class Table:
         default_factory=dict
     )  # measured class by class, by name of the file
     search: SearchRecord | None = None  # where the rows are those of a search
+    name: str = ""  # the source stands for it where there is none
 
 
 @dataclass(frozen=True)

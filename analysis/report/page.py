@@ -152,7 +152,7 @@ def build_report(
     frames = {exhibit.name: exhibit.frame for part in parts for exhibit in part.tables}
     return Report(
         title=f"{'A search' if search else f'Neural collapse and {table.roles.response}'}: "
-        f"{Path(table.source).stem}",
+        f"{table.name or table.source}",
         table=table,
         choices=choices,
         sections=tuple(parts),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,22 +58,22 @@ class RunsReport(Page):
 
 
 def build_runs_report(
-    tables: Sequence[Table],
+    tables: Mapping[str, Table],
     choices: Choices,
     *,
     only: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> RunsReport:
-    """The report of each table, and the page that pools them.
+    """The report of each table, by the name of its run, and the page that pools them.
 
     Raises AnalysisError as `build_report` does, for tables with different responses or with
     trainings in common, and where no section was asked for that can be pooled.
     """
-    names = _names([Path(table.source) for table in tables])
-    response = _one_response(tables)
-    _no_training_twice(names, tables)
+    names = list(tables)
+    response = _one_response(tables.values())
+    _no_training_twice(tables)
     reports: dict[str, Report] = {}
-    for name, table in zip(names, tables, strict=True):
+    for name, table in tables.items():
         if say is not None:
             say(f"{name}:")
         reports[name] = build_report(table, choices, only=only, say=say)
@@ -85,7 +85,7 @@ def build_runs_report(
         )
     pooled = pooled_runs(lines)
     metrics: dict[str, Metric] = {}
-    for table in reversed(tables):
+    for table in reversed(list(tables.values())):
         metrics |= table.roles.metrics
     beside = ReportPaths(Path())
     facts = [("Response", response), ("Chance", seeds_used(choices))]
@@ -104,10 +104,11 @@ def build_runs_report(
     )
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """What the runs are called.
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """What the runs at some paths are called.
 
-    By their own name, with those of folders where two share it.
+    By their own name, with those of folders where two share it. Raises AnalysisError where a path
+    is given twice.
     """
     places = [path.resolve() for path in paths]
     if len(set(places)) < len(places):
@@ -120,7 +121,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [place.name for place in places]  # a.csv beside a.parquet
 
 
-def _one_response(tables: Sequence[Table]) -> str:
+def _one_response(tables: Iterable[Table]) -> str:
     responses = {table.roles.response: table.source for table in tables}
     if len(responses) > 1:
         (one, first), (other, second), *_ = responses.items()
@@ -131,10 +132,10 @@ def _one_response(tables: Sequence[Table]) -> str:
     return next(iter(responses))
 
 
-def _no_training_twice(names: Sequence[str], tables: Sequence[Table]) -> None:
+def _no_training_twice(tables: Mapping[str, Table]) -> None:
     """Refuse a training that two runs have: it would count twice."""
     owner: dict[str, str] = {}
-    for name, table in zip(names, tables, strict=True):
+    for name, table in tables.items():
         for unit in map(str, table.frame[table.roles.unit].unique(maintain_order=True)):
             # Keys are hashes of all settings; names such as `run1` may be those of two trainings.
             if KEY.fullmatch(unit) and owner.setdefault(unit, name) != name:

@@ -17,7 +17,9 @@ import analysis
 from analysis.__main__ import main
 from analysis.findings.frames import frame_of, lines_of
 from analysis.findings.runs import PooledRuns, RunLine, pooled_runs
-from analysis.reading.table import AnalysisError
+from analysis.reading.load import load
+from analysis.reading.table import AnalysisError, Choices
+from analysis.report.page import build_report
 from analysis.report.runs import RunsReport
 from analysis.report.tables import signed
 from analysis.statistics.within import bootstrap_within
@@ -253,3 +255,13 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> Non
     assert isinstance(document, RunsReport)
     assert list(document.reports) == ["x-run", "y-run"]
     assert document.frames["pooled_runs"]["tau2"].to_list() == [0, 0]
+
+
+def test_a_title_has_the_name_of_the_table_and_not_its_path(runs: list[Path]) -> None:
+    table = load(runs[1])
+    choices = Choices(permutations=200, bootstrap=200)
+    moved = replace(table, source="../runs/elsewhere.csv")
+    assert build_report(moved, choices, only=("within",)).title.endswith("val_loss: run1")
+    unnamed = replace(table, name="", source="a frame. Made by hand")
+    title = build_report(unnamed, choices, only=("within",)).title
+    assert title.endswith("val_loss: a frame. Made by hand")
