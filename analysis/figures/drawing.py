@@ -7,6 +7,7 @@ page may show it on its own; files on disk have a white one.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from matplotlib.figure import Figure
 from analysis.figures.ticks import log_axis, spans_decades
 
 RASTER_ABOVE = 2_000
+LETTER = 0.068  # inches of a letter of the name of a row
+LONGEST_NAME = 50  # letters of it in a line
 STYLE: Any = {
     "svg.hashsalt": "collapse-study",  # the same numbers give the same file
     "svg.fonttype": "none",
@@ -212,9 +215,12 @@ def columns_of_rows(
 
     Each of the `columns` axes is `wide` inches across, each row `high`.
 
-    `above` and `below` are the inches over and under the rows.
+    `above` and `below` are the inches over and under the rows. Names have as much room as the
+    longest needs, and are broken after `LONGEST_NAME` letters.
     """
-    left, gap, high = 2.3, 0.15, high * len(names)
+    names = [textwrap.fill(name, LONGEST_NAME) for name in names]
+    longest = max(len(line) for name in names for line in name.splitlines() or [""])
+    left, gap, high = max(2.3, LETTER * longest + 0.2), 0.15, high * len(names)
     width, height = left + columns * (wide + gap) + 0.05, above + high + below
     figure = Figure(figsize=(width, height))
     axes = []

@@ -114,7 +114,8 @@ def within(context: Context) -> Section | None:
         return None
     cells, r_w = lines["cells"][0], lines["r_w"][0]
     used = (
-        f"{context.used(rows)} {cells} design cells have replicates, which leave {r_w} degrees of "
+        f"{context.used(rows)} {cells} design cell{'s have' if cells > 1 else ' has'} replicates, "
+        f"which leave {r_w} degrees of "
         "freedom. x and y are centred in their cell; permutations and bootstrap stay inside cells."
     )
     shown = tuple(

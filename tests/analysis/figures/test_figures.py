@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from matplotlib.lines import Line2D
 from analysis.figures.association import scatter
 from analysis.figures.curves import collapse_curves
 from analysis.figures.drawing import RASTER_ABOVE
+from analysis.figures.forest import forest
 from analysis.figures.layers import depth_profile
 from analysis.figures.precision import against_bits, change_scatter, loss_against_bits
 from analysis.figures.sweeps import against_axis
@@ -340,3 +342,24 @@ def test_ticks_of_logarithmic_axes_are_few_and_round() -> None:
     assert log_ticks(1e-5, 12, 5) == [1e-5, 1e-3, 1e-1, 10]
     assert log_ticks(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
     assert [plain(value) for value in (1e-5, 0.03, 1e9, -0.5)] == ["1e−5", "0.03", "1e9", "−0.5"]
+
+
+def test_the_longest_name_of_a_row_has_its_room() -> None:
+    long = "width 768, depth 2, epochs 1, weight_decay 0.0005"
+    for name in ("pooled", long, f"{long}, learning_rate 0.0003, batch_size 16"):
+        lines = pl.DataFrame(
+            {
+                "panel": ["nc1_ratio"],
+                "label": [name],
+                "estimate": [0.2],
+                "low": [0.1],
+                "high": [0.3],
+                "solid": [True],
+                "summary": [False],
+            }
+        )
+        figure = forest(lines, xlabel="r")
+        FigureCanvasAgg(figure).draw()
+        (label,) = figure.axes[0].get_yticklabels()
+        assert label.get_text().replace("\n", " ") == name
+        assert label.get_window_extent().x0 >= 0
