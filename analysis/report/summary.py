@@ -587,6 +587,10 @@ def tally(lines: Sequence[Tested], response: str) -> str:
         judged = of_family(lines, family)
         if not judged:
             continue
+        silent = with_verdict(judged, CANNOT_REJECT)
+        if len(silent) == len(judged):
+            parts.append(f"{metrics(judged, family)} cannot be judged ({reason(silent)})")
+            continue
         clear = with_verdict(judged, ASSOCIATED)
         beside = family == EXPLORATORY and bool(parts)
         text = (

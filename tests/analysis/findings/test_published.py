@@ -17,6 +17,7 @@ import pytest
 import scipy.stats
 from places import ROOT
 
+import analysis
 from analysis.findings.association import associations
 from analysis.findings.configuration import fixed
 from analysis.findings.design import design_tables
@@ -227,3 +228,18 @@ def test_map_of_the_earlier_file(tmp_path: Path) -> None:
         "nc4_agreement": 0.25,
     }
     assert frame.select(*expected).row(0) == pytest.approx(tuple(expected.values()))
+
+
+@needs_file
+def test_the_report_says_what_is_left_of_the_claims_under_a_control() -> None:
+    only = ("association", "within", "design", "checkpoints")
+    report = analysis.report(FILE, columns=MAP, only=only)
+    texts = {part.title: part.text for part in report.summary}
+    assert texts["Under control"] == (
+        "6 primary metrics go with val_loss over all trainings; within design cells 2 still do "
+        "(nc4_agreement, nc3_cosine_mean); given a model of the design nothing can be claimed of "
+        "them (the model of the design does not hold: lack of fit (p = 2.3e-14))."
+    )
+    # The 21 seeds have a single checkpoint each.
+    assert set(report.frames["checkpoints"]["verdict"]) == {"cannot reject"}
+    assert "cannot be judged" in texts["All checkpoints"]
