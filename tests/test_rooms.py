@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "study.search": {
         "study.config",
+        "study.data",
         "study.grid",
         "study.launching",
         "study.metrics",

@@ -47,6 +47,8 @@ class DataSettings(Settings):
     """What the inputs are, for models that read them."""
     loader: ClassVar[str]
     """Import path `module:name` of a function (settings, base, cache) -> Dataset."""
+    has_floor: ClassVar[bool] = False
+    """Whether the least possible loss is known: the fact `entropy_floor` of the data."""
 
     if TYPE_CHECKING:
 
@@ -69,6 +71,35 @@ class DataSettings(Settings):
 
     def check(self, *, base: Path) -> None:
         """Raise DataError where the data cannot be read; see `study.data.check_data`."""
+
+    @property
+    def hub_source(self) -> str | None:
+        """The source, where it lies on the hub."""
+        return None
+
+    @property
+    def known_shape(self) -> tuple[int, ...] | None:
+        """Shape of one input; None where only the data tell."""
+        return None
+
+    @property
+    def numbers_are_tokens(self) -> bool:
+        """Whether classes are the token numbers of a tokenizer that was not made here.
+
+        Only then can rows of a head beyond the classes be what pads it: with other classes they
+        would be other tokens.
+        """
+        return False
+
+    @property
+    def has_even_classes(self) -> bool:
+        """Whether all classes are sure to have equally many training samples."""
+        return False
+
+    @property
+    def has_other_images(self) -> bool:
+        """Whether images of no class stand beside the data."""
+        return False
 
 
 def _known_tokenizer(tokenizer: str) -> str:
@@ -151,6 +182,19 @@ class Corpus(DataSettings):
 
     def check(self, *, base: Path) -> None:
         resolve_name("study.data.token_files:check_readable")(self, base)
+
+    @property
+    def hub_source(self) -> str | None:
+        return self.source if self.source.startswith("hub:") else None
+
+    @property
+    def known_shape(self) -> tuple[int, ...]:
+        return (self.context - 1,)
+
+    @property
+    def numbers_are_tokens(self) -> bool:
+        own = self.tokenizer == "char" or self.tokenizer.startswith("bpe:")
+        return self.vocabulary == "full" and not own
 
 
 def _hub_name(text: str) -> str:
@@ -248,6 +292,10 @@ class BalancedData(Corpus, Imbalance):
     target_classes: Annotated[PositiveInt, Field(ge=2)] | None = None
     """Only so many tokens, the most frequent, are classes; none = all that are frequent enough."""
 
+    @property
+    def has_even_classes(self) -> bool:
+        return self.imbalance_ratio == 1
+
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
         size: Estimate | None = resolve_name("study.data.estimates:of_balanced")(self, base, cache)
         return size
@@ -258,6 +306,7 @@ class StoriesData(DataSettings):
 
     gives: ClassVar[Gives] = "tokens"
     loader: ClassVar[str] = "study.data.stories:load_stories"
+    has_floor: ClassVar[bool] = True
     kind: Literal["stories"] = "stories"
     words_per_list: Annotated[int, Field(ge=2, le=LONGEST_WORD_LIST)] = 20
     """Words in each of the lists (names, animals, ...) that stories draw from.
@@ -284,6 +333,10 @@ class StoriesData(DataSettings):
     """Validation tokens to write (cut down to whole rows)."""
     seed: NonNegativeInt = 0
     """Seed of the text, and of the subset of it that is measured."""
+
+    @property
+    def known_shape(self) -> tuple[int, ...]:
+        return (self.context - 1,)
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
         size: Estimate | None = resolve_name("study.data.estimates:of_stories")(self, base, cache)
@@ -361,6 +414,15 @@ class ImagesData(DataSettings, Imbalance):
     def check(self, *, base: Path) -> None:
         resolve_name("study.data.image_sources:image_path")(self, base)
 
+    @property
+    def hub_source(self) -> str | None:
+        on_hub = self.source in HUB_IMAGES or self.source.startswith("hub:")
+        return self.source if on_hub else None
+
+    @property
+    def has_other_images(self) -> bool:
+        return self.ood is not None
+
 
 class FreeData(DataSettings, Imbalance):
     """Samples without content, for the unconstrained-features model.
@@ -376,6 +438,10 @@ class FreeData(DataSettings, Imbalance):
     """Samples of a class (of the largest, under imbalance)."""
     seed: NonNegativeInt = 0
     """Seed of the subset that is measured."""
+
+    @property
+    def has_even_classes(self) -> bool:
+        return self.imbalance_ratio == 1
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
         size: Estimate | None = resolve_name("study.data.estimates:of_free")(self, base, cache)

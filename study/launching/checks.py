@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from study.config import Resources
 from study.data import DataError, check_data
-from study.data.config import Corpus, StoriesData
 from study.grid import Cell, Training
 from study.launching.data_sizes import DataSizes
 from study.models.config import ModelError
-from study.models.hub_config import PretrainedModel
 from study.models.kinds import parameter_count
 from study.settings.faults import Fault
-
-POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
-"""Names that configurations of transformers have for the number of positions."""
 
 
 def training_faults(
@@ -64,40 +57,19 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
     """Models that are missing, or too short for the context, as far as can be known."""
     for cell in cells:
         config = cell.config
-        shape: tuple[int, ...] | None = None
+        shape = config.data.known_shape
         classes = 2
-        if isinstance(config.data, Corpus | StoriesData):
-            shape = (config.data.context - 1,)
-        elif (size := sizes.size(cell)) is not None:
-            shape, classes = size.input_shape, size.classes
         if shape is None:
-            continue
+            if (size := sizes.size(cell)) is None:
+                continue
+            shape, classes = size.input_shape, size.classes
         try:
             parameter_count(config.model, classes=classes, input_shape=shape, base=cell.folder)
         except ModelError as error:
             yield fault_of(str(error), "model")
             continue
-        if isinstance(config.model, PretrainedModel) and len(shape) == 1:
-            positions = _positions(cell.folder / config.model.path)
-            if positions is not None and shape[0] > positions:
-                message = f"has {positions:,} positions, but a chunk has {shape[0]:,} inputs"
-                fix = f"Set data.context to at most {positions + 1}"
-                yield Fault("model.path", f"{config.model.path} {message}", fix)
-
-
-def _positions(folder: Path) -> int | None:
-    """The number of learned positions that a checkpoint's configuration names.
-
-    None where it names none, or positions are no table that ends.
-    """
-    try:
-        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # the model's own check says what is wrong with the file
-    if not isinstance(config, dict) or any("rope" in key or "rotary" in key for key in config):
-        return None
-    numbers = [config[name] for name in POSITIONS if isinstance(config.get(name), int)]
-    return numbers[0] if numbers and numbers[0] > 0 else None
+        if (fault := config.model.shape_fault(shape, base=cell.folder)) is not None:
+            yield fault
 
 
 def fault_of(message: str, place: str) -> Fault:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from study.data import DataConfig, DataError, Estimate, estimate, load_data
-from study.data.config import HUB_IMAGES
 from study.grid import Cell
 
 
@@ -55,10 +54,9 @@ def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
     """
     if (known := estimate(config, base=folder, cache=cache)) is not None:
         return known
-    source = str(getattr(config, "source", ""))
-    if source.startswith("hub:") or source in HUB_IMAGES:
+    if config.hub_source is not None:
         raise UnfetchedError(
-            f"{source} has not been fetched yet: its size is known once a launch did"
+            f"{config.hub_source} has not been fetched yet: its size is known once a launch did"
         )
     data = load_data(config, base=folder, cache=cache)
     return Estimate(

@@ -30,7 +30,6 @@ from study.settings.yaml_files import read_yaml
 from study.store import SCHEMA_VERSION, RunPaths
 from study.store.paths import cache_of
 from study.training.devices import choose_device, device_name
-from study.training.train import numbers_are_tokens
 
 if TYPE_CHECKING:
     from study.measuring.collect import Measurement
@@ -105,7 +104,7 @@ def measure_model(
         name,
         classes=data.classes,
         input_shape=data.input_shape,
-        padded=numbers_are_tokens(request.config),
+        padded=request.config.numbers_are_tokens,
     )
     model = model.to(where).eval()
     started = time.monotonic()

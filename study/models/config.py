@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from study.settings.base import Settings
+from study.settings.faults import Fault
 
 if TYPE_CHECKING:
     from study.models.base import FeatureModel
@@ -53,6 +54,10 @@ class ModelSettings(Settings):
             self, classes=classes, input_shape=input_shape, seed=seed, base=base
         )
         return model
+
+    def shape_fault(self, input_shape: tuple[int, ...], *, base: Path) -> Fault | None:
+        """Why the model cannot take inputs of a shape, where that is known without building it."""
+        return None
 
     @abstractmethod
     def count(

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from study.config import CellConfig, StudyConfig, full_path, put, study_from
+from study.data import DATA_KINDS
 from study.grid import Cell, Training, expand, trainings
 from study.search.space import SCHEDULE, Assignment, Space, read_space
 from study.settings.base import NonNegativeInt, PositiveInt, Settings
@@ -251,24 +252,24 @@ def _absent_faults(
     objective = section.get("objective")
     named = [(f"search.objective.{name}", name) for name in objective or ()]
     named += [(f"search.constraints[{n}]", each.column) for n, each in enumerate(constraints)]
-    point = next(study.points()).settings
-    data = point.get("data", {})
+    data = CellConfig.model_validate(next(study.points()).settings).data
     searched = {path.rpartition(".")[2] for path in space.settings if path.startswith("data.")}
-    even = data.get("kind") in ("free", "balanced") and not {"imbalance_ratio", "kind"} & searched
+    even = data.has_even_classes and not {"imbalance_ratio", "kind"} & searched
+    with_floor = [kind.model_fields["kind"].default for kind in DATA_KINDS if kind.has_floor]
     for place, name in named:
-        if name.startswith("nc5_") and data.get("ood") is None and "ood" not in searched:
+        if name.startswith("nc5_") and not data.has_other_images and "ood" not in searched:
             fix = "Give data.ood, or look for another column"
             yield Fault(place, f"{name} needs other images, and data.ood names none", fix)
-        elif name.startswith("minority_") and even and data.get("imbalance_ratio", 1) == 1:
+        elif name.startswith("minority_") and even:
             fix = "Set data.imbalance_ratio above 1, or look for another column"
             yield Fault(place, f"{name} needs small classes, and all are equally large", fix)
         elif name.endswith("_refmeans") or name in ("logits_error", "mean_drift"):
             fix = "Look for another column"
             message = f"{name} compares two precisions, and a trial is judged at the reference's"
             yield Fault(place, message, fix)
-        elif name == "entropy_floor" and data.get("kind") != "stories":
-            fix = "Use data.kind stories, or look for another column"
-            yield Fault(place, f"{name} is known of stories alone", fix)
+        elif name == "entropy_floor" and not data.has_floor:
+            fix = f"Use data.kind {' or '.join(with_floor)}, or look for another column"
+            yield Fault(place, f"{name} is known of {' and '.join(with_floor)} alone", fix)
 
 
 def _study_faults(study: StudyConfig, space: Space) -> Iterator[Fault]:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from study.config import CellConfig, measured_epochs
 from study.data.base import IGNORE, Dataset, Ints
-from study.data.config import Corpus, DataSettings
+from study.data.config import DataSettings
 from study.models import ModelError, build_model
 from study.models.base import FeatureModel
 from study.settings.schedule import learning_rate
@@ -397,21 +397,10 @@ class _Training:
         return {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
 
 
-def numbers_are_tokens(data: DataSettings) -> bool:
-    """Whether classes are the token numbers of a tokenizer that was not made here.
-
-    Only then can rows of a head beyond the classes be what pads it: with other classes they would
-    be other tokens.
-    """
-    if not isinstance(data, Corpus) or data.vocabulary != "full":
-        return False
-    return data.tokenizer != "char" and not data.tokenizer.startswith("bpe:")
-
-
 def check_head(model: FeatureModel, data: DataSettings, classes: int) -> None:
     """Raise ModelError where the head has rows that are neither classes nor padding."""
     rows = model.head.out_features
-    if rows != classes and not (rows > classes and numbers_are_tokens(data)):
+    if rows != classes and not (rows > classes and data.numbers_are_tokens):
         raise ModelError(
             f"the head of the checkpoint has {rows} classes, the data have {classes}: use the "
             "tokenizer of the checkpoint and data.vocabulary full"

@@ -43,3 +43,16 @@ def test_a_size_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(calls) == 1
     assert DataSizes(tmp_path).size(cell) is None
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("source", ["cifar10", "hub:owner/images"])
+def test_data_of_the_hub_are_not_fetched_for_a_plan(tmp_path: Path, source: str) -> None:
+    content = tiny(data={"source": source}, grid={"epochs": [1], "precision": ["fp32"]})
+    content["data"] = {"kind": "images", "source": source}
+    content["model"] = {"kind": "mlp", "width": 8, "depth": 1}
+    (cell,) = expand(load_study(write_study(tmp_path, content)))
+    sizes = DataSizes(tmp_path)
+    assert sizes.unfetched(cell)
+    assert sizes.problem(cell) == (
+        f"{source} has not been fetched yet: its size is known once a launch did"
+    )
