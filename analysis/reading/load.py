@@ -100,6 +100,9 @@ def load(
         frame, declared = _read_mapped(path, columns, names, response, decimal)
         frame, roles = apply_map(frame, declared, response, str(path))
         known, about = declared.known_missing, declared.about
+    # Of a response that is a metric nothing is asked but how it goes with the others.
+    others = {name: metric for name, metric in roles.metrics.items() if name != roles.response}
+    roles = replace(roles, metrics=others)
     roles = _with_declared(roles, _replaced(declared, primary, margin))
     layers = None
     if "layer" in frame.columns:

@@ -386,3 +386,17 @@ def test_precisions_stand_in_the_order_of_the_study(tmp_path: Path) -> None:
             f"{['int8', 'bf16', 'int4', 'fp32'].index(row['precision']):032x}"
         )
     assert precisions(load(write_run(tmp_path, rows))) == ["fp32", "int4", "bf16", "int8"]
+
+
+def test_a_metric_that_is_the_response_is_not_held_against_itself(tmp_path: Path) -> None:
+    names = ("nc1_ratio", "nc3_cosine_mean", "nc4_agreement")
+    columns = {name: [0.1 * row + place for row in range(4)] for place, name in enumerate(names)}
+    rows = pl.DataFrame(
+        {"training": list("abcd"), "epoch": [1] * 4, "val_loss": [1.0, 2.0, 4.0, 3.0], **columns}
+    )
+    rows.write_csv(tmp_path / "rows.csv")
+    roles = load(tmp_path / "rows.csv", response="nc3_cosine_mean").roles
+    assert {*roles.metrics} == {*roles.primary} == {"nc1_ratio", "nc4_agreement"}
+    with pytest.raises(AnalysisError, match="'nc3_cosine_mean' is no metric of the table"):
+        load(tmp_path / "rows.csv", response="nc3_cosine_mean", primary=["nc3_cosine_mean"])
+    assert {*load(tmp_path / "rows.csv").roles.metrics} == {*names}
