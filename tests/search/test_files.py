@@ -163,6 +163,21 @@ def schedule(**families: Any) -> dict[str, Any]:
             "search.space.train.schedule.cosine.kind",
             "Leave it out",
         ),
+        (
+            hunt(objective={"minority_means_cos": "minimize"}),
+            "search.objective.minority_means_cos",
+            "all are equally large. Set data.imbalance_ratio above 1",
+        ),
+        (
+            hunt(constraints=["entropy_floor >= 1"]),
+            "search.constraints[0]",
+            "entropy_floor is known of stories alone. Use data.kind stories",
+        ),
+        (
+            hunt(objective={"nc5_ood_orthogonality": "minimize"}),
+            "search.objective.nc5_ood_orthogonality",
+            "needs other images",
+        ),
         ({**hunt(), "search": [1]}, "search", "[1]"),
         ({key: value for key, value in hunt().items() if key != "search"}, "search", "is missing"),
         ({**hunt(), "modle": {}}, "modle", "Did you mean `model`"),
@@ -316,6 +331,12 @@ def test_any_search_section_is_a_search_or_a_study_error(section: dict[str, Any]
         assert all(str(fault) for fault in error.faults)
     else:
         assert isinstance(search.space, Space)
+
+
+def test_minorities_can_be_looked_for_where_classes_differ() -> None:
+    content = hunt(objective={"minority_means_cos": "minimize"})
+    content["data"]["imbalance_ratio"] = 2
+    assert search_of(content).columns == ("minority_means_cos",)
 
 
 def test_the_file_of_a_run_reads_back(tmp_path: Path) -> None:
