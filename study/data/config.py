@@ -93,7 +93,7 @@ class DataSettings(Settings):
 
     @property
     def has_even_classes(self) -> bool:
-        """Whether all classes are sure to have equally many training samples."""
+        """Whether all classes that are trained on are sure to have equally many samples."""
         return False
 
     @property
