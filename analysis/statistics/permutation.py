@@ -31,7 +31,7 @@ from analysis.statistics.linear import (
 )
 
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
-REMEMBERED = 2**24  # rows x permutations up to which random orders are kept (32 MiB)
+REMEMBERED = 2**25  # rows x permutations up to which random orders are kept (64 MiB)
 TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in another order
 LISTED = 6  # places of which all orders are listed to draw from
 EMPTY = 1e-24  # a sum of squared products of unit columns below this is rounding error
