@@ -175,11 +175,12 @@ def _does_not_hold(head: Headline, judged: Sequence[Tested], roles: Roles) -> st
         )
         if (lines := with_verdict(judged, word))
     ]
-    parts += [
-        f"not tested: {line.metric} ({line.note})"
+    untested = [
+        f"{line.metric} ({line.note})"
         for line in head.lines
         if line.metric in roles.primary and line.verdict is None
     ]
+    parts += [f"not tested: {listing(untested)}"] if untested else []
     text = "; ".join(parts)
     text = f"{text[0].upper()}{text[1:]}." if text else ""
     if head.detectable is not None and with_verdict(judged, NOT_FOUND):
@@ -240,6 +241,8 @@ def _described(lines: Sequence[Association], response: str) -> Iterator[Paragrap
                 f"with a better {response}"
             )
         yield Paragraph("Described", f"{text}. This is no finding: nothing is taken out.")
+    else:
+        yield Paragraph("Described", f"No metric can be described: {reason(lines)}.")
     lacking = [line for line in lines if line.n < max(line.n for line in lines)]
     if lacking:
         shown = "; ".join(f"{line.metric} (n {line.n}: {line.note})" for line in lacking[:LISTED])
@@ -343,6 +346,8 @@ def _given_progress(lines: Sequence[GivenProgress], response: str) -> Paragraph:
         return Paragraph("Given train_loss", f"Nothing can be claimed: {reason(bad)}.")
     if not judged:
         return Paragraph("Given train_loss", "No metric can be tested.")
+    if len(silent := with_verdict(judged, CANNOT_REJECT)) == len(judged):
+        return Paragraph("Given train_loss", f"Nothing can be claimed: {reason(silent)}.")
     held = with_verdict_before(judged, ASSOCIATED)
     parts = [
         f"{text} {listing([line.metric for line in chosen])}"

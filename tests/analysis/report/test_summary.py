@@ -404,10 +404,12 @@ def test_what_cannot_be_tested_is_not_called_absent(tmp_path: Path) -> None:
         return analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=only)
 
     study = null_study("inverse", 4)
-    report = summary(study.head(4), "within", "progress")
+    report = summary(study.head(4), "association", "within", "progress")
     reason = "cannot reject with n = 4: 5 are needed"
     assert text_of(report, "Holds") == f"Nothing can be claimed of 7 primary metrics: {reason}."
     assert "missed" not in text_of(report, "Does not hold")
+    assert text_of(report, "Described") == f"No metric can be described: {reason}."
+    assert text_of(report, "Given train_loss") == f"Nothing can be claimed: {reason}."
     report = summary(study.with_columns(nc4_agreement=pl.lit(0.5)), "within")
     text = text_of(report, "Does not hold")
     assert "not tested: nc4_agreement (nc4_agreement is constant)" in text
