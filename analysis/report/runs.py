@@ -28,6 +28,7 @@ from analysis.report.exhibits import Exhibit, Section, seeds_used
 from analysis.report.page import Page, Report, build_report, metrics_of, software
 from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
+from analysis.report.summary import are
 from analysis.report.tables import KEY, TableExhibit, signed
 from analysis.statistics.decide import ASSOCIATED, NOT_FOUND
 from analysis.statistics.levels import ALPHA
@@ -248,7 +249,7 @@ def _sentences(lines: Sequence[PooledRuns]) -> str:
     missed = [line.metric for line in lines if line.verdict == NOT_FOUND]
     others = [line for line in lines if line not in holds and line.metric not in missed]
     parts = [
-        f"{len(holds)} of {len(lines)} primary metrics are associated over the runs"
+        f"{len(holds)} of {len(lines)} primary metrics {are(holds)} associated over the runs"
         + (f": {'; '.join(map(_effect, holds))}." if holds else ".")
     ]
     if missed:

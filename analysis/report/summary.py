@@ -546,7 +546,7 @@ def with_verdict(lines: Sequence[Line], verdict: str) -> list[Line]:
 
 
 def reason(lines: Sequence[Tested]) -> str:
-    """What the notes of lines have in common: the shortest says nothing of a metric's own rows."""
+    """The shortest note of the lines, which says nothing of a metric's own rows."""
     return min((line.note for line in lines if line.note), key=len, default="no metric varies")
 
 

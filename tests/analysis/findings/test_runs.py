@@ -189,7 +189,7 @@ def test_the_summary_says_what_the_pooled_table_says(report: RunsReport) -> None
     assert "in 3 runs (run0, run1, run2)" in said["What was asked"]
     text = said["Within design cells"]
     row = holds.row(0, named=True)
-    assert text.startswith("1 of 2 primary metrics are associated over the runs: nc1_ratio (")
+    assert text.startswith("1 of 2 primary metrics is associated over the runs: nc1_ratio (")
     assert f"mean r {signed(row['estimate'])}, 95% interval {signed(row['low'])} to" in text
     assert f"{row['n']} trainings of {row['runs']} runs" in text
     ends = f"a new run: {signed(row['prediction_low'])} to {signed(row['prediction_high'])}"
