@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import study.training.train
+from study.data import DataError
 from study.scheduling import processes
 from study.scheduling.work import Ended, Work, work
 
@@ -53,6 +54,8 @@ def faulty(task: Work, **options: Any) -> Ended:
             del hoard
         if name == "raise":
             raise KeyError("injected")
+        if name == "data":
+            raise DataError("the corpus is gone")
 
     if name == "none":
         return work(task, **options)

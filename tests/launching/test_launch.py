@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_study import failures, launch, rows, starts, tiny, training_steps, write_study
 
+import study.data
 from study.config import load_study
+from study.data import DataError
 from study.grid import expand
 from study.launch import main
 from study.store import Store
@@ -201,20 +204,35 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
     assert after.filter(after["seed"] == 0).equals(before)
 
 
-def test_an_unreadable_corpus_fails_its_cells_alone(tmp_path: Path) -> None:
+def test_corpora_that_cannot_be_read_are_named_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00garbage\x80" * 100)
-    study = tiny(
-        grid={
-            "epochs": [1],
-            "precision": ["fp32"],
-            "data.source": ["bad.txt", "python-docs", "missing.txt"],
-        }
-    )
-    assert launch(tmp_path, study) == 1
+    sources = ["bad.txt", "python-docs", "missing.txt"]
+    grid = {"epochs": [1], "precision": ["fp32"], "data.source": sources}
+    assert launch(tmp_path, tiny(grid=grid)) == 2
+    message = capsys.readouterr().err
+    assert "bad.txt" in message
+    assert "missing.txt" in message
+    assert not list((tmp_path / "runs").glob("tiny/trainings/*"))
+
+
+def test_a_corpus_that_fails_later_fails_its_cells_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = study.data.load_data
+
+    def failing(config: Any, **options: Any) -> Any:
+        if config.train_tokens == 3000:
+            raise DataError("the disk of the corpus is gone")
+        return load(config, **options)
+
+    grid = {"epochs": [1], "precision": ["fp32"], "data.train_tokens": [3000, 4000]}
+    monkeypatch.setattr(study.data, "load_data", failing)
+    assert launch(tmp_path, tiny(grid=grid)) == 1
     run = tmp_path / "runs" / "tiny"
-    assert {record["cause"] for record in failures(run).values()} == {"data"}
-    assert len(failures(run)) == 2
-    assert Store(run).read()["source"].unique().to_list() == ["python-docs"]
+    assert [record["cause"] for record in failures(run).values()] == ["data"]
+    assert Store(run).read()["data_train_tokens"].unique().to_list() == [4000]
 
 
 def test_the_run_describes_itself(finished: Path) -> None:

@@ -51,12 +51,11 @@ def faulty_launch(
 
 def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path: Path) -> None:
     grid = ONE["grid"]
-    sound = {"train.lr": [1e-3], "data.source": ["python-docs"]}
+    sound = {"train.lr": [1e-3]}
     study = ONE | {
         "grid": [
-            {**grid, **sound, "seed": [0, 1, 2, 3, 4, 5]},
+            {**grid, **sound, "seed": [0, 1, 2, 3, 4, 5, 6]},
             {**grid, **sound, "train.lr": [1e30]},
-            {**grid, **sound, "data.source": ["missing.txt"]},
         ],
         "rules": [
             {"when": {"seed": [1, 2]}, "set": {"resources.retries": 0}},
@@ -64,7 +63,14 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
         ],
     }
     del study["train"]["lr"]
-    faults = {0: "none", 1: "kill", 2: "hang", 3: "kill-worker once", 4: "raise", 5: "hang once"}
+    faults = {
+        0: "none",
+        1: "kill",
+        2: "hang",
+        3: "kill-worker once",
+        4: "raise",
+        5: "hang once",
+    } | {6: "data"}
     code, output = faulty_launch(home, tmp_path, study, faults)
     assert code == 1, output
     run = tmp_path / "runs" / "tiny"
@@ -77,7 +83,7 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
     assert set(found) == {"node_lost", "timeout", "bug", "diverged", "data"}
     assert "KeyError: 'injected'" in found["bug"]
     assert "faulty_nursery.py" in found["timeout"], "the stacks show where it hung"
-    assert "missing.txt" in found["data"]
+    assert "the corpus is gone" in found["data"]
     assert "attempt 2 of 3" in output
     table = Store(run).read()
     assert sorted(table["seed"].unique()) == [0, 3, 5]
