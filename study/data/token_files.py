@@ -19,7 +19,7 @@ from study.data.base import DataError, Ints
 from study.data.cache import cached, digest, notes_of_entries, read_verified
 from study.data.config import Corpus
 from study.data.corpus import Documents, open_corpus, split_at_end
-from study.data.tokenizing import Characters, Tokenizer, load_subwords, train_byte_pairs
+from study.data.tokenizing import TOKENIZER, Characters, Tokenizer, load_subwords, train_byte_pairs
 
 Stored = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
@@ -81,7 +81,7 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
     def build(folder: Path) -> dict[str, Any]:
         tokenizer = loaded or _made_for(config.tokenizer, train, val)
         names = tokenizer.names
-        (folder / "tokenizer.json").write_text(tokenizer.identity, encoding="utf-8")
+        (folder / TOKENIZER).write_text(tokenizer.identity, encoding="utf-8")
         (folder / "names.json").write_text(json.dumps(names))
         documents = {}
         for split, read in (("train", train), ("val", val)):
@@ -105,9 +105,7 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
         train_documents=entry.notes["documents"]["train"],
         val_documents=entry.notes["documents"]["val"],
         nulls=entry.notes.get("nulls", 0),
-        fingerprint=digest(
-            *(entry.digests[name] for name in ("train.npy", "val.npy", "tokenizer.json"))
-        ),
+        fingerprint=digest(*(entry.digests[name] for name in ("train.npy", "val.npy", TOKENIZER))),
     )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Tokens = npt.NDArray[np.uint32]
 
 SMALLEST_VOCABULARY = 2
+TOKENIZER = "tokenizer.json"
+"""File of the library `tokenizers`, beside a checkpoint and in the cache."""
 _BATCH_CHARACTERS = 1_000_000
 _TOKENIZER_FILES = (
     "tokenizer.model",
@@ -211,10 +213,10 @@ def load_subwords(name: str, base: Path) -> Subwords:
             tokenizer = _of_the_hub(repository, revision or "main")
         else:
             path = base / Path(name).expanduser()
-            if path.is_dir() and not (path / "tokenizer.json").exists():
+            if path.is_dir() and not (path / TOKENIZER).exists():
                 tokenizer = _through_transformers(path)
             else:
-                path = path / "tokenizer.json" if path.is_dir() else path
+                path = path / TOKENIZER if path.is_dir() else path
                 if not path.is_file():
                     raise DataError(f"data.tokenizer: no file {path}")
                 tokenizer = Tokenizer.from_file(str(path))
@@ -232,7 +234,7 @@ def load_subwords(name: str, base: Path) -> Subwords:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether the folder of a checkpoint has a tokenizer that `load_subwords` reads."""
-    return any((folder / name).exists() for name in ("tokenizer.json", *_TOKENIZER_FILES))
+    return any((folder / name).exists() for name in (TOKENIZER, *_TOKENIZER_FILES))
 
 
 def _of_the_hub(repository: str, revision: str) -> tokenizers.Tokenizer:
@@ -246,8 +248,8 @@ def _of_the_hub(repository: str, revision: str) -> tokenizers.Tokenizer:
             repository, revision=revision, allow_patterns=files, ignore_patterns=["*.index.json"]
         )
     )
-    if (folder / "tokenizer.json").exists():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if (folder / TOKENIZER).exists():
+        return Tokenizer.from_file(str(folder / TOKENIZER))
     return _through_transformers(folder)
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from study.config import CellConfig, MeasureConfig
 from study.data import DataConfig, Dataset, load_data
-from study.data.tokenizing import has_tokenizer
+from study.data.tokenizing import TOKENIZER, has_tokenizer
 from study.models import load_pretrained
 from study.precision import (
     REFERENCE,
@@ -137,8 +137,8 @@ def measure_model(
             undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
             own = {"precision": precision.name, "layer": layer, **values.values}
             rows.append(common | record | own | {"undefined": undefined})
-    wanted = {precision.name: models[precision.name] for precision in precisions}
-    return Measured(rows, data, measure, wanted, measurements)
+    models = {precision.name: models[precision.name] for precision in precisions}
+    return Measured(rows, data, measure, models, measurements)
 
 
 def read_precisions(names: str) -> list[Precision]:
@@ -196,8 +196,8 @@ def _tokenizer_of(model: str) -> str:
     if model.startswith("hub:"):
         return model
     folder = Path(model)
-    if (folder / "tokenizer.json").exists():
-        return str(folder / "tokenizer.json")
+    if (folder / TOKENIZER).exists():
+        return str(folder / TOKENIZER)
     if has_tokenizer(folder):
         return str(folder.resolve())
     fault = Fault(

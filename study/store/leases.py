@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 from study.store.atomic import create, give_name, write_atomically
+from study.store.paths import LeasePaths
 
 BEAT = 2.0
 STALE = 120.0
@@ -115,19 +116,16 @@ class Leases:
     """The leases of a run."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.paths = LeasePaths(folder)
         self._seen: dict[str, tuple[str, int, float]] = {}
-
-    def _path(self, training: str) -> Path:
-        return self.folder / f"{training}.json"
 
     def get(self, training: str) -> Lease | None:
         """The lease of a training, None where nobody works on it."""
-        return _read(self._path(training), training)
+        return _read(self.paths.lease(training), training)
 
     def all(self) -> Iterator[Lease]:
         """Every lease, stale ones too."""
-        for path in sorted(self.folder.glob("[!.]*.json")):
+        for path in self.paths.leases():
             if (lease := self.get(path.stem)) is not None:
                 yield lease
 
@@ -152,16 +150,16 @@ class Leases:
 
     def _clear(self, training: str, owner: str) -> None:
         """Remove the lease of an owner who is gone; of several observers one succeeds."""
-        aside = self.folder / f".{training}.{secrets.token_hex(8)}.stale"
+        aside = self.paths.aside(training, secrets.token_hex(8))
         try:
-            self._path(training).rename(aside)
+            self.paths.lease(training).rename(aside)
         except FileNotFoundError:
             return
         taken = _read(aside, training)
         if taken is not None and taken.owner != owner:
             # Somebody else has taken it over in between: give it back.
             with suppress(FileExistsError):  # its owner has renewed it already
-                give_name(aside, self._path(training))
+                give_name(aside, self.paths.lease(training))
         aside.unlink(missing_ok=True)
 
     @contextmanager
@@ -200,11 +198,11 @@ class Leases:
             progressed=time.time(),
         )
         try:
-            create(self._path(training), _content(lease))
+            create(self.paths.lease(training), _content(lease))
         except FileExistsError:
             yield None
             return
-        holding = Holding(lease, self._path(training))
+        holding = Holding(lease, self.paths.lease(training))
         try:
             yield holding
         finally:

@@ -1,4 +1,7 @@
-"""Every path of a run, and the name of every file that the study writes.
+"""Every path of a run, and of what its runs share.
+
+Names inside an entry of the cache belong to the kind of data that writes it, those inside a
+checkpoint to `study.models`.
 
 runs/NAME/study.yaml                     the resolved study
 runs/NAME/planned.parquet                keys and settings of its cells
@@ -138,7 +141,7 @@ class RunPaths:
     @property
     def search_lease(self) -> Path:
         """Who works on the search."""
-        return self.search / "search.json"
+        return LeasePaths(self.search).lease("search")
 
     @property
     def journal(self) -> Path:
@@ -235,6 +238,28 @@ class TrainingPaths:
     @property
     def stop(self) -> Path:
         return self.folder / "stop"
+
+
+@dataclass(frozen=True)
+class LeasePaths:
+    """Files of a folder of leases: of the trainings of a run, or of its search.
+
+    KEY.json            who works on it, and how far it is
+    .KEY.RANDOM.stale   a lease that is being taken over
+    """
+
+    folder: Path
+
+    def lease(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def leases(self) -> list[Path]:
+        """The files of all leases, in the order of their keys."""
+        return sorted(self.folder.glob("[!.]*.json"))
+
+    def aside(self, key: str, mark: str) -> Path:
+        """Where a lease lies while it is taken over."""
+        return self.folder / f".{key}.{mark}.stale"
 
 
 @dataclass(frozen=True)

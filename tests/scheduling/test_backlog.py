@@ -174,7 +174,7 @@ def test_of_trainings_killed_together_the_largest_used_an_attempt(
                 holding = stack.enter_context(backlog.leases.hold(group.key, "launch", node=node))
                 assert holding is not None
                 holding.lease.memory = memory
-                (backlog.leases.folder / f"{group.key}.json").write_text(
+                (backlog.leases.paths.folder / f"{group.key}.json").write_text(
                     json.dumps(asdict(holding.lease))
                 )
             for group in (large, small) if first == "large" else (small, large):

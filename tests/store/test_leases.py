@@ -49,8 +49,8 @@ def foreign(leases: Leases, **changes: object) -> str:
         "process_started": 1.0,
         "started": 0.0,
     }
-    leases.folder.mkdir(exist_ok=True)
-    (leases.folder / f"{KEY}.json").write_text(json.dumps(fields | changes))
+    leases.paths.folder.mkdir(exist_ok=True)
+    (leases.paths.folder / f"{KEY}.json").write_text(json.dumps(fields | changes))
     return "them"
 
 
@@ -59,7 +59,7 @@ def test_a_lease_is_held_by_one(leases: Leases) -> None:
     with leases.hold(KEY, "first") as mine:
         assert mine is not None
         assert leases.busy(KEY)
-        with Leases(leases.folder).hold(KEY, "second") as other:
+        with Leases(leases.paths.folder).hold(KEY, "second") as other:
             assert other is None
         held = leases.get(KEY)
         assert held is not None
@@ -74,7 +74,7 @@ def test_of_many_who_ask_at_once_one_holds(leases: Leases) -> None:
 
     def ask() -> None:
         barrier.wait()
-        with Leases(leases.folder).hold(KEY, "launch") as holding:
+        with Leases(leases.paths.folder).hold(KEY, "launch") as holding:
             if holding is not None:
                 holders.append(holding)
                 done.wait()
@@ -92,7 +92,7 @@ def test_of_many_who_ask_at_once_one_holds(leases: Leases) -> None:
 def test_the_heartbeat_keeps_a_lease_beyond_the_stale_time(leases: Leases) -> None:
     with leases.hold(KEY, "launch"):
         end = time.monotonic() + 3 * lease.STALE
-        observer = Leases(leases.folder)
+        observer = Leases(leases.paths.folder)
         while time.monotonic() < end:
             assert observer.busy(KEY)
             time.sleep(0.05)
@@ -169,12 +169,12 @@ def test_a_takeover_that_comes_late_gives_the_lease_back(leases: Leases) -> None
         assert leases.stale_owner(KEY) == mine.lease.owner
         time.sleep(3 * lease.BEAT)
         mine.report()
-    assert [path.name for path in leases.folder.iterdir()] == []
+    assert [path.name for path in leases.paths.folder.iterdir()] == []
 
 
 def test_a_lease_that_vanished_is_renewed(leases: Leases) -> None:
     with leases.hold(KEY, "launch"):
-        (leases.folder / f"{KEY}.json").unlink()
+        (leases.paths.folder / f"{KEY}.json").unlink()
         wait_for(lambda: leases.get(KEY) is not None)
 
 
@@ -182,14 +182,14 @@ def test_a_lease_that_vanished_is_renewed(leases: Leases) -> None:
 def test_a_damaged_lease_is_repaired_by_its_owner(leases: Leases, content: bytes) -> None:
     with leases.hold(KEY, "launch") as mine:
         assert mine is not None
-        (leases.folder / f"{KEY}.json").write_bytes(content)
+        (leases.paths.folder / f"{KEY}.json").write_bytes(content)
         assert leases.busy(KEY)
         wait_for(lambda: leases.stale_owner(KEY) == mine.lease.owner)
 
 
 def test_a_damaged_lease_without_owner_is_taken_over(leases: Leases) -> None:
-    leases.folder.mkdir()
-    (leases.folder / f"{KEY}.json").write_bytes(b"{")
+    leases.paths.folder.mkdir()
+    (leases.paths.folder / f"{KEY}.json").write_bytes(b"{")
     assert leases.busy(KEY)
     wait_for(lambda: not leases.busy(KEY))
     with leases.hold(KEY, "launch", stale=leases.stale_owner(KEY)) as mine:
