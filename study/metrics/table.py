@@ -18,7 +18,6 @@ TIRER = "Tirer, Huang & Niles-Weed 2023"
 LIU = "Liu et al. 2023"
 AMMAR = "Ben Ammar et al. 2024 (NECO)"
 TIRER_BRUNA = "Tirer & Bruna 2022 (MSE without bias)"
-REGELY = "Regely, Neural Collapse in Quantized Neural Networks"
 GUO = "Guo et al. 2017"
 FANG = "Fang et al. 2021"
 OURS = "this project"
@@ -131,11 +130,11 @@ METRICS: dict[str, Metric] = {
     "nc3_centred_error": Metric(
         "NC3",
         "lower",
-        f"{REGELY}, NC3; the cosine of {WU}, eq. 8",
+        f"{OURS}; the cosine of {WU}, eq. 8, centred",
         "mean of 1 - cosine of centred head row and class mean",
     ),
     "unc3_centred_variance": Metric(
-        "UNC3", "lower", f"{REGELY}, NC3; the cosine of {WU}, eq. 8", "variance of that cosine"
+        "UNC3", "lower", f"{OURS}; the cosine of {WU}, eq. 8, centred", "variance of that cosine"
     ),
     "nc3_dot_mean": Metric(
         "NC3", "higher", f"{WU}, figs 27, 28", "mean dot product of head row and centred class mean"
