@@ -70,7 +70,8 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
         3: "kill-worker once",
         4: "raise",
         5: "hang once",
-    } | {6: "data"}
+        6: "data",
+    }
     code, output = faulty_launch(home, tmp_path, study, faults)
     assert code == 1, output
     run = tmp_path / "runs" / "tiny"
