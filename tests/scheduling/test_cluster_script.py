@@ -24,8 +24,8 @@ STAND_INS = {
     ),
     "ray": (
         'echo "$NODE ray $* $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> "$LOG"; '
-        '[[ $1 == get-auth-token ]] && { echo 4f2a; exit 0; }; '
-        '[[ $1 == status ]] && exit 0; exec sleep 60'
+        "[[ $1 == get-auth-token ]] && { echo 4f2a; exit 0; }; "
+        "[[ $1 == status ]] && exit 0; exec sleep 60"
     ),
     "python": """echo "python $*" >> "$LOG"; trap 'echo asked >> "$LOG"; exit 1' TERM
         [[ -n $WAITS ]] && { sleep 60 & wait $!; }; exit 3""",
