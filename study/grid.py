@@ -192,16 +192,16 @@ def plan(
     *,
     done: Collection[str] = (),
     failed: Collection[str] = (),
-    kept: Callable[[Training], bool] = lambda training: False,
+    has_checkpoints: Callable[[Training], bool] = lambda training: False,
     size: Callable[[Cell], Estimate | None] = lambda cell: None,
 ) -> Plan:
     """What is left of `cells`, grouped by training, with its cost.
 
     Left are the cells that are neither done nor failed.
 
-    `kept` tells whether all checkpoints that a training's pending cells need are kept: then they
-    are measured without training. `size` gives the size of a cell's data, None where it is not
-    known; then the training has no cost.
+    `has_checkpoints` tells whether all checkpoints that a training's pending cells need are kept:
+    then they are measured without training. `size` gives the size of a cell's data, None where it
+    is not known; then the training has no cost.
     """
     groups = trainings(cells)
     pending = []
@@ -212,7 +212,7 @@ def plan(
         if keys:
             pending.append(training.only(keys))
     started = {cell.training_key for cell in cells if cell.key in done}
-    measured_only = frozenset(training.key for training in pending if kept(training))
+    measured_only = frozenset(training.key for training in pending if has_checkpoints(training))
     costs = {}
     for training in pending:
         if (data_size := size(training.first)) is not None:

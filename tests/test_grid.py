@@ -168,7 +168,9 @@ def test_plan_leaves_out_what_is_done_or_failed() -> None:
     ]
     assert seen.retrained == {grid_cells[5].training_key}
     assert seen.measured_only == set()
-    measured_plan = plan(grid_cells, done=done, kept=lambda training: True, size=lambda cell: SIZE)
+    measured_plan = plan(
+        grid_cells, done=done, has_checkpoints=lambda training: True, size=lambda cell: SIZE
+    )
     assert measured_plan.retrained == set()
     assert all(measured_plan.costs[key].tokens == 0 for key in measured_plan.measured_only)
 

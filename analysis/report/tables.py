@@ -184,7 +184,7 @@ class TableExhibit:
         return (note, count) if 2 * count > len(notes) else ("", 0)
 
     @property
-    def said(self) -> str:
+    def full_caption(self) -> str:
         """The caption, and the common note."""
         note, count = self.common
         return (
@@ -244,15 +244,16 @@ class TableExhibit:
             "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |"
             for row in self.rows
         ]
-        text = "\n".join([f"**{self.title}.** {self.said}", "", head, rule, *body, ""])
+        text = "\n".join([f"**{self.title}.** {self.full_caption}", "", head, rule, *body, ""])
         return TAG.sub("&lt;", text)
 
     def latex(self) -> str:
         """A booktabs table."""
         columns = self.printed()
+        title, caption = escape_latex(self.title), escape_latex(self.full_caption)
         lines = [
             r"\begin{table}",
-            rf"\caption{{\textbf{{{escape_latex(self.title)}.}} {escape_latex(self.said)}}}",
+            rf"\caption{{\textbf{{{title}.}} {caption}}}",
             rf"\label{{tab:{self.name}}}",
             r"\begin{tabular}{"
             + "".join("r" if column.numeric else "l" for column in columns)

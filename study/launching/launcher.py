@@ -102,7 +102,9 @@ class Launcher:
             cells,
             done=self.store.keys(),
             failed=self.store.failed(),
-            kept=lambda training: has_checkpoints(self.paths, training.key, training.epochs),
+            has_checkpoints=lambda training: has_checkpoints(
+                self.paths, training.key, training.epochs
+            ),
             size=self.sizes.size,
         )
 
@@ -172,7 +174,7 @@ class Launcher:
         rows = [
             {"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in cells
         ]
-        self.store.plan(rows, types=COLUMN_KINDS)
+        self.store.write_planned(rows, types=COLUMN_KINDS)
 
     def describe_file(self, path: Path, comment: str, folder: Path, content: Any) -> None:
         """Keep the launched file in the run; relative paths in it start from `folder`."""

@@ -303,8 +303,8 @@ def _from_transformers(folder: Path, auto: str, tensors: Mapping[str, StoredTens
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
             with torch.device("meta"):
-                plan = kind.from_config(config, trust_remote_code=False)
-            _check_sizes(folder, plan, tensors)
+                skeleton = kind.from_config(config, trust_remote_code=False)
+            _check_sizes(folder, skeleton, tensors)
             model, report = kind.from_pretrained(
                 folder,
                 config=config,
@@ -396,19 +396,19 @@ def _check_depth(
         raise ModelError(f"{folder}: num_labels is {labels} in config.json: {_REMEDY}")
 
 
-def _check_sizes(folder: Path, plan: nn.Module, tensors: Mapping[str, StoredTensor]) -> None:
+def _check_sizes(folder: Path, skeleton: nn.Module, tensors: Mapping[str, StoredTensor]) -> None:
     """Refuse a model that is far larger than its files before memory is taken for it."""
-    parameters, stored = sum(p.numel() for p in plan.parameters()), parameters_in(dict(tensors))
+    parameters, stored = sum(p.numel() for p in skeleton.parameters()), parameters_in(dict(tensors))
     if tensors and parameters > 2 * stored:
         raise ModelError(
             f"{folder} lacks weights: config.json describes {parameters} parameters, the files "
             f"hold {stored}: {_REMEDY}"
         )
-    size = sum(buffer.numel() * buffer.itemsize for buffer in plan.buffers())
+    size = sum(buffer.numel() * buffer.itemsize for buffer in skeleton.buffers())
     if size > LARGEST_BUFFERS:
         raise ModelError(
-            f"{folder}: {type(plan).__name__} would make masks and tables of {size / 2**30:.0f} "
-            "GiB: lower the number of positions in config.json"
+            f"{folder}: {type(skeleton).__name__} would make masks and tables of "
+            f"{size / 2**30:.0f} GiB: lower the number of positions in config.json"
         )
 
 

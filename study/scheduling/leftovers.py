@@ -124,10 +124,10 @@ def _own(path: Path, is_kind: Callable[[int], bool]) -> bool:
     A link is of no kind.
     """
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
-    return found.st_uid == os.getuid() and is_kind(found.st_mode)
+    return status.st_uid == os.getuid() and is_kind(status.st_mode)
 
 
 def _is_scratch(folder: Path) -> bool:

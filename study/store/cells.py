@@ -220,7 +220,9 @@ class Store:
             [each.replace_schema_metadata(None) for each in tables], promote_options="permissive"
         )
 
-    def plan(self, cells: Sequence[Row], *, types: Mapping[str, type] | None = None) -> None:
+    def write_planned(
+        self, cells: Sequence[Row], *, types: Mapping[str, type] | None = None
+    ) -> None:
         """Record the cells of the study as launched last.
 
         A row has `cell`, `training` and the settings of the cell.

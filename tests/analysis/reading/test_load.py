@@ -279,7 +279,7 @@ def write_run(
     for key in dict.fromkeys(row["cell"] for row in rows):
         types = {"layer": str, "nc2_equinorm": float}
         store.write(key, [row for row in rows if row["cell"] == key], types=types, metrics=METADATA)
-    store.plan(settings_of(rows) if planned is None else planned)
+    store.write_planned(settings_of(rows) if planned is None else planned)
     return folder
 
 

@@ -462,4 +462,4 @@ def test_a_note_of_most_rows_is_told_once() -> None:
     other = TableExhibit(
         "t", "Title", "5 rows.", pl.DataFrame({"metric": list("abcd"), "note": notes[1:]}), columns
     )
-    assert other.said == "5 rows."  # half of them is not most
+    assert other.full_caption == "5 rows."  # half of them is not most
