@@ -111,9 +111,9 @@ def pooled_runs(lines: pl.DataFrame) -> pl.DataFrame:
 
     Runs whose control does not hold are left out, and named. On Fisher's scale a run's variance is
     that of its own 95% interval; 1 / (n - 3) would be too small where spread differs between design
-    cells. p is of the normal
-    distribution; it is adjusted by Holm over the metrics that are primary in every run, by
-    Benjamini and Hochberg over the others.
+    cells. Interval and p are of Student's t with one degree of freedom fewer than runs (Knapp and
+    Hartung): a few runs tell the variance between them badly. p is adjusted by Holm over the
+    metrics that are primary in every run, by Benjamini and Hochberg over the others.
     """
     answers: list[PooledRuns] = []
     for question in lines["question"].unique(maintain_order=True):
@@ -146,7 +146,8 @@ def _pooled(lines: list[RunLine]) -> PooledRuns:
         verdict = INADEQUATE if refuted else CANNOT_REJECT
         return replace(start, verdict=verdict, note=joined(note, reason))
     z = [float(np.arctanh(line.estimate or 0.0)) for line in sound]
-    meta = meta_analysis(z, [(_spread(line) or 0.0) ** 2 for line in sound])
+    variances = [(_spread(line) or 0.0) ** 2 for line in sound]
+    meta = meta_analysis(z, variances, knapp_hartung=True)
     ends = meta.prediction_low, meta.prediction_high
     return replace(
         start,

@@ -151,8 +151,10 @@ def _section(
 ) -> Section:
     used = (
         f"{len(names)} runs: {', '.join(names)}. A run's variance is that of its own interval. "
-        "p max-T is by Holm here, p of the normal distribution: where runs differ, a few of them "
-        f"say little of the next, whose r lies in the prediction interval. {seeds_used(choices)}."
+        f"p max-T is by Holm here. p and interval are of Student's t with {len(names) - 1} "
+        f"degree{'s' * (len(names) > 2)} of freedom, or fewer where runs are left out (Knapp and "
+        "Hartung): a few runs say little of the mean, and less of the next run, whose r lies in "
+        f"the prediction interval. {seeds_used(choices)}."
     )
     exhibits: list[Exhibit] = [
         TableExhibit("pooled_runs", "Pooled over runs", used, pooled, POOLED_RUNS, more=_described)

@@ -24,12 +24,12 @@ Method = Literal["REML", "DL"]
 class MetaAnalysis:
     """`estimate` of the mean effect of `k` studies, with its standard error `se`.
 
-    `low`, `high` its 95% interval and `p` its two-sided test, both normal; `q` Cochran's
-    heterogeneity with `df` = k - 1 degrees of freedom and `q_p`; `tau2` variance between
-    studies, in squared units of the effects; `i2` share of the variance of an estimate that lies
-    between studies, in [0, 1); `prediction_low`, `prediction_high` 95% interval of the effect of
-    a new study, by Student's t with k - 2 degrees of freedom, None for k < 3; `weights` (k,) of
-    the studies, which sum to 1.
+    `low`, `high` its 95% interval and `p` its two-sided test, both normal, or of Student's t with
+    k - 1 degrees of freedom by Knapp and Hartung; `q` Cochran's heterogeneity with `df` = k - 1
+    degrees of freedom and `q_p`; `tau2` variance between studies, in squared units of the
+    effects; `i2` share of the variance of an estimate that lies between studies, in [0, 1);
+    `prediction_low`, `prediction_high` 95% interval of the effect of a new study, by Student's t
+    with k - 2 degrees of freedom, None for k < 3; `weights` (k,) of the studies, which sum to 1.
     """
 
     k: int
@@ -49,7 +49,11 @@ class MetaAnalysis:
 
 
 def meta_analysis(
-    effects: ArrayLike, variances: ArrayLike, *, method: Method = "REML"
+    effects: ArrayLike,
+    variances: ArrayLike,
+    *,
+    method: Method = "REML",
+    knapp_hartung: bool = False,
 ) -> MetaAnalysis:
     """Random-effects meta-analysis of effects (k,).
 
@@ -58,14 +62,21 @@ def meta_analysis(
     tau^2 by restricted maximum likelihood (Viechtbauer 2005) or by the
     moments of Q (DerSimonian & Laird 1986). I^2 = tau^2 / (tau^2 + s^2), s^2 the typical
     variance of Higgins & Thompson 2002, eq. 9. Prediction interval: Higgins, Thompson &
-    Spiegelhalter 2009, eq. 12. Raises ValueError for fewer than two studies, for null values and
-    for a variance that is not positive.
+    Spiegelhalter 2009, eq. 12.
+
+    With `knapp_hartung` the variance of the estimate is
+    max(1, sum w (y - estimate)^2 / (k - 1)) / sum w, w = 1 / (variance + tau^2): a few studies
+    tell tau^2 too badly for the normal distribution (Knapp & Hartung 2003). The 1 keeps studies
+    that agree by chance from a variance near 0 (Roever, Knapp & Friede 2015).
+
+    Raises ValueError for fewer than two studies, for null values and for a variance that is not
+    positive.
 
     >>> pooled = meta_analysis([0.1, 0.3], [0.01, 0.03], method="DL")  # weights 3 and 1
     >>> round(pooled.estimate, 6), pooled.tau2
     (0.15, 0.0)
     """
-    from scipy.special import chdtrc, ndtri, stdtrit
+    from scipy.special import chdtrc, ndtri, stdtr, stdtrit
 
     y, v = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)
     if y.ndim != 1 or y.shape != v.shape or y.size < 2:
@@ -81,7 +92,13 @@ def meta_analysis(
     tau2 = moments if method == "DL" else _reml(y, v)
     w = 1.0 / (v + tau2)
     estimate, se = float(w @ y / w.sum()), 1.0 / math.sqrt(w.sum())
-    half = float(ndtri(0.5 + CONFIDENCE / 2)) * se
+    if knapp_hartung:
+        se *= math.sqrt(max(1.0, float(w @ np.square(y - estimate)) / (k - 1)))
+        half = float(stdtrit(k - 1, 0.5 + CONFIDENCE / 2)) * se
+        p = 2.0 * float(stdtr(k - 1, -abs(estimate / se)))
+    else:
+        half = float(ndtri(0.5 + CONFIDENCE / 2)) * se
+        p = math.erfc(abs(estimate / se) / math.sqrt(2))
     reach = None
     if k > 2:
         reach = float(stdtrit(k - 2, 0.5 + CONFIDENCE / 2)) * math.sqrt(tau2 + se * se)
@@ -91,7 +108,7 @@ def meta_analysis(
         se=se,
         low=estimate - half,
         high=estimate + half,
-        p=math.erfc(abs(estimate / se) / math.sqrt(2)),
+        p=p,
         q=q,
         df=k - 1,
         q_p=float(chdtrc(k - 1, q)),

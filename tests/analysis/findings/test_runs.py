@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 import analysis
 from analysis.__main__ import main
@@ -45,12 +45,14 @@ def pooled(*lines: RunLine) -> list[PooledRuns]:
 
 def test_runs_that_agree_are_worth_one_of_twice_the_size() -> None:
     (both,) = pooled(line("a", 0.5, 0.2), line("b", 0.5, 0.2))
-    expected = bounded(0.5, 0.2 / math.sqrt(2))
+    reach = t.ppf(0.975, 1) * 0.2 / math.sqrt(2)
     assert both.estimate == pytest.approx(0.5)
-    assert (both.low, both.high) == pytest.approx((expected["low"], expected["high"]))
-    assert both.p == pytest.approx(2 * norm.sf(math.atanh(0.5) / 0.2 * math.sqrt(2)))
+    assert (both.low, both.high) == pytest.approx(
+        (math.tanh(math.atanh(0.5) - reach), math.tanh(math.atanh(0.5) + reach))
+    )
+    assert both.p == pytest.approx(2 * t.sf(math.atanh(0.5) / 0.2 * math.sqrt(2), 1))
     assert (both.n, both.runs, both.tau2, both.i2) == (40, 2, 0, 0)
-    assert (both.p_maxt, both.q, both.verdict) == (both.p, None, "associated")
+    assert (both.p_maxt, both.q, both.verdict) == (both.p, None, "not found")
     assert both.prediction_low is None
 
 
@@ -62,7 +64,7 @@ def test_runs_that_differ_widen_the_interval() -> None:
     assert answer.tau2 == pytest.approx(between)
     assert answer.estimate == pytest.approx(math.tanh(np.mean(z)))
     assert answer.high == pytest.approx(
-        math.tanh(np.mean(z) + norm.ppf(0.975) * math.sqrt(np.var(z, ddof=1) / 3))
+        math.tanh(np.mean(z) + t.ppf(0.975, 2) * math.sqrt(np.var(z, ddof=1) / 3))
     )
     assert answer.heterogeneity == pytest.approx(2 * np.var(z, ddof=1) / 0.1**2)
     assert answer.prediction_low is not None
@@ -73,7 +75,7 @@ def test_runs_that_differ_widen_the_interval() -> None:
 
 def test_runs_without_a_sound_answer_are_named_and_left_out() -> None:
     bad = line("c", -0.9, 0.01, verdict="control inadequate")
-    (answer,) = pooled(line("a", 0.5, 0.2), line("b", 0.5, 0.2), bad)
+    (answer,) = pooled(line("a", 0.8, 0.05), line("b", 0.8, 0.05), bad)
     assert (answer.runs, answer.verdict) == (2, "associated")
     assert answer.note == "left out, as the control does not hold: c"
     (answer,) = pooled(line("a", 0.5, 0.2), bad)
@@ -92,9 +94,9 @@ def test_families_are_adjusted_apart() -> None:
         line(run, r, 0.2, metric=metric, family=family)
         for run in "ab"
         for metric, r, family in (
-            ("x", 0.4, "primary"),
+            ("x", 0.9, "primary"),
             ("y", 0.3, "primary"),
-            ("u", 0.4, "exploratory"),
+            ("u", 0.9, "exploratory"),
             ("v", 0.1, "exploratory"),
         )
     ]

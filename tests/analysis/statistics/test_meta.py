@@ -49,6 +49,40 @@ def test_restricted_likelihood_as_metafor_prints_it() -> None:
     assert meta.weights.sum() == pytest.approx(1)
 
 
+def test_knapp_and_hartung_as_metafor_prints_it() -> None:
+    # metafor prints se .1808, t -3.9522, p .0019 for test = "knha" of the same trials.
+    meta = meta_analysis(EFFECTS, VARIANCES, knapp_hartung=True)
+    total = square = 0.0
+    for effect, variance in zip(EFFECTS, VARIANCES, strict=True):
+        total += 1 / (variance + meta.tau2)
+        square += (effect - meta.estimate) ** 2 / (variance + meta.tau2)
+    assert meta.se == pytest.approx(np.sqrt(square / (12 * total)), rel=1e-12)
+    assert (meta.estimate, meta.se) == pytest.approx((-0.7145, 0.1808), abs=5e-5)
+    assert meta.estimate / meta.se == pytest.approx(-3.9522, abs=5e-5)
+    assert meta.p == pytest.approx(0.0019, abs=5e-5)
+    assert meta.p == pytest.approx(2 * scipy.stats.t.sf(3.9522, 12), rel=1e-3)
+    assert meta.high - meta.low == pytest.approx(2 * scipy.stats.t.ppf(0.975, 12) * meta.se)
+
+
+def test_knapp_and_hartung_takes_agreement_for_no_more_than_sampling_allows() -> None:
+    meta = meta_analysis([0.3, 0.3], [0.1, 0.2], knapp_hartung=True)
+    se = np.sqrt(1 / (1 / 0.1 + 1 / 0.2))
+    assert meta.se == pytest.approx(se)
+    assert meta.p == pytest.approx(2 * scipy.stats.t.sf(0.3 / se, 1))
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_a_few_heterogeneous_studies_reject_a_mean_of_zero_no_more_than_they_may(k: int) -> None:
+    rng = np.random.default_rng(k)
+    hits, normal, studies = 0, 0, 1000
+    for _ in range(studies):
+        v = rng.uniform(0.01, 0.06, k)
+        y = rng.normal(0.0, np.sqrt(v + 0.1))
+        hits += meta_analysis(y, v, knapp_hartung=True).p <= 0.05
+        normal += meta_analysis(y, v).p <= 0.05
+    assert hits <= 0.065 * studies < normal
+
+
 def test_prediction_interval_as_metafor_prints_it_but_for_student() -> None:
     # metafor prints exp(.) of the normal interval: 0.1546 to 1.5490.
     meta = meta_analysis(EFFECTS, VARIANCES)
