@@ -56,7 +56,10 @@ class ModelSettings(Settings):
         return model
 
     def shape_fault(self, input_shape: tuple[int, ...], *, base: Path) -> Fault | None:
-        """Why the model cannot take inputs of a shape, where that is known without building it."""
+        """Why the model cannot take inputs of a shape.
+
+        None where it can, or where only building it tells.
+        """
         return None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Every path of a run, and of what its runs share.
+"""Every path of a run, and of what the runs of a folder share.
 
 Names inside an entry of the cache belong to the kind of data that writes it, those inside a
 checkpoint to `study.models`.
