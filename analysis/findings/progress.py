@@ -1,7 +1,9 @@
 """Association given how far training got, and with the gap of generalization.
 
 Metrics are measured on training data. An association with the response that vanishes given the
-training loss says how far a training got, not how well it generalizes.
+training loss says how far a training got, not how well it generalizes. It vanishes where the
+interval given the training loss leaves out what r was before; a test that merely finds it no
+longer, in fewer degrees of freedom, says nothing of that kind.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ TRAIN_LOSS, GAP = "train_loss", "generalization_gap"
 
 REMAINS = "remains given train_loss"
 VANISHES = "vanishes given train_loss"
+UNSEEN = "is no longer found given train_loss"
 TURNS = "turns its sign given train_loss"
 APPEARS = "appears given train_loss"
 
@@ -120,7 +123,14 @@ def _read(line: GivenProgress, before: GivenProgress) -> GivenProgress:
         same = (line.estimate > 0) == (before.estimate > 0)
         return replace(line, reading=REMAINS if same else TURNS)
     if held and line.verdict == NOT_FOUND:
-        return replace(line, reading=VANISHES)
+        return replace(line, reading=VANISHES if _left_out(before.estimate, line) else UNSEEN)
     if holds and before.verdict == NOT_FOUND:
         return replace(line, reading=APPEARS)
     return line
+
+
+def _left_out(r: float | None, line: GivenProgress) -> bool:
+    """Whether the interval of the line is known and does not hold r."""
+    if r is None or line.low is None or line.high is None:
+        return False
+    return not line.low <= r <= line.high

@@ -263,7 +263,9 @@ def progress(context: Context) -> Section | None:
         (
             "Metrics are measured on training data. What vanishes once the training loss is given "
             "says how far a training got; what remains, or goes with the gap of generalization, "
-            "says something about data that the training has not seen.",
+            "says something about data that the training has not seen. It vanishes where the "
+            "interval leaves out what r was before; where it does not, the association is no "
+            "longer found, and may be as large as it was.",
         ),
         (
             TableExhibit(

@@ -29,6 +29,7 @@ from analysis.findings.progress import (
     REMAINS,
     TRAIN_LOSS,
     TURNS,
+    UNSEEN,
     VANISHES,
     GivenProgress,
 )
@@ -151,9 +152,9 @@ def _holds(
     readings = {
         line.metric: line.reading for line in _progress(frames) if line.response == response
     }
-    remains, turns, vanishes = (
+    remains, turns, vanishes, unseen = (
         [line.metric for line in clear if readings.get(line.metric) == word]
-        for word in (REMAINS, TURNS, VANISHES)
+        for word in (REMAINS, TURNS, VANISHES, UNSEEN)
     )
     if remains:
         text += f" Given train_loss as well, it remains for {listing(remains)}."
@@ -162,6 +163,10 @@ def _holds(
     if vanishes:
         text += f" It vanishes given train_loss for {listing(vanishes)}: there it says how far"
         text += " training got."
+    if unseen:
+        text += f" Given train_loss it is no longer found for {listing(unseen)},"
+        text += f" whose interval{'s' * (len(unseen) > 1)} still hold{'s' * (len(unseen) == 1)}"
+        text += " the r without train_loss."
     return text
 
 
@@ -355,6 +360,7 @@ def _given_progress(lines: Sequence[GivenProgress], response: str) -> Paragraph:
             (REMAINS, "it remains for"),
             (TURNS, "its sign turns for"),
             (VANISHES, "it vanishes for"),
+            (UNSEEN, "it is no longer found for"),
             (APPEARS, "it appears for"),
         )
         if (chosen := [line for line in judged if line.reading == reading])

@@ -23,6 +23,22 @@ ROLES = Roles(
 )
 
 
+def lost_study() -> pl.DataFrame:
+    """8 cells of 4 seeds: nc4_agreement follows progress alone, nc1_ratio the whole loss.
+
+    Given train_loss the partial r of nc1_ratio is still large, but too uncertain to be found.
+    """
+    rng = np.random.default_rng(0)
+    progress, beyond = rng.standard_normal((2, 128))
+    rows = null_study("inverse", 0).with_columns(
+        val_loss=pl.Series(progress + beyond),
+        train_loss=pl.Series(progress),
+        nc1_ratio=pl.Series(progress + beyond + 1.2 * rng.standard_normal(128)),
+        nc4_agreement=pl.Series(progress + 0.3 * rng.standard_normal(128)),
+    )
+    return rows.head(32)
+
+
 def null_study(kind: str, number: int, *, seeds: int = SEEDS) -> pl.DataFrame:
     """32 cells of some seeds: one function of the axes stands behind every column, or its negative.
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
-from null_study import KINDS, ROLES, null_study
+from null_study import KINDS, ROLES, lost_study, null_study
 
 from analysis.findings.checkpoints import checkpoints
 from analysis.findings.controls import (
@@ -23,7 +23,14 @@ from analysis.findings.controls import (
 from analysis.findings.damage import damage
 from analysis.findings.design import design_tables
 from analysis.findings.forecast import forecast
-from analysis.findings.progress import APPEARS, REMAINS, TURNS, VANISHES, given_train_loss
+from analysis.findings.progress import (
+    APPEARS,
+    REMAINS,
+    TURNS,
+    UNSEEN,
+    VANISHES,
+    given_train_loss,
+)
 from analysis.findings.within import by_cell, within
 from analysis.reading.table import PRIMARY, Choices, Table
 
@@ -208,6 +215,18 @@ def test_replicates_of_a_single_cell_are_their_own_control() -> None:
     assert set(lines["verdict"]) <= {"not found", "associated", "undecided"}
     (line,) = lines.filter(metric="nc1_ratio", response="val_loss").to_dicts()
     assert line["before"] == pytest.approx(np.corrcoef(rows["nc1_ratio"], rows["val_loss"])[0, 1])
+
+
+def test_an_association_vanishes_only_where_its_interval_leaves_out_what_it_was() -> None:
+    frame = given_train_loss(lost_study(), ROLES, CHOICES).filter(pl.col("given") != "")
+    lines = {row["metric"]: row for row in frame.to_dicts()}
+    gone, unseen = lines["nc4_agreement"], lines["nc1_ratio"]
+    for line in (gone, unseen):
+        assert (line["verdict_before"], line["verdict"]) == ("associated", "not found")
+    assert gone["high"] < gone["before"]
+    assert gone["reading"] == VANISHES
+    assert unseen["low"] < unseen["before"] < unseen["high"]
+    assert unseen["reading"] == UNSEEN
 
 
 def test_a_constant_response_is_named_and_tested_nowhere() -> None:

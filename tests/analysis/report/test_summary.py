@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
-from null_study import KINDS, null_study
+from null_study import KINDS, lost_study, null_study
 from places import SHARED
 from report_study import METRICS, write_study
 
@@ -201,9 +201,27 @@ def test_given_train_loss(made: Made) -> None:
     expected = [str(len(held)), str(len(primary)), *tally(gap)]
     text = text_of(report, "Given train_loss")
     assert numbers(text) == list(shown(*expected))
-    for word, phrase in (("vanishes", "it vanishes for"), ("remains", "it remains for")):
+    for word, phrase in (
+        ("vanishes", "it vanishes for"),
+        ("is no longer", "it is no longer found for"),
+        ("remains", "it remains for"),
+    ):
         names = [line["metric"] for line in primary if (line["reading"] or "").startswith(word)]
         assert (f"{phrase} {', '.join(names)}" in text) == bool(names)
+
+
+def test_what_is_no_longer_found_is_not_said_to_follow_training(tmp_path: Path) -> None:
+    lost_study().write_parquet(tmp_path / "rows.parquet")
+    report = analysis.report(tmp_path / "rows.parquet", **OPTIONS, only=("within", "progress"))
+    assert text_of(report, "Holds").endswith(
+        "It vanishes given train_loss for nc4_agreement: there it says how far training got. "
+        "Given train_loss it is no longer found for nc1_ratio, whose interval still holds the r "
+        "without train_loss."
+    )
+    assert text_of(report, "Given train_loss").startswith(
+        "2 of 7 metrics are associated with val_loss within design cells; given train_loss "
+        "it vanishes for nc4_agreement, it is no longer found for nc1_ratio"
+    )
 
 
 def test_the_changes_by_precision(made: Made) -> None:
