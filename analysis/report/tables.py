@@ -146,6 +146,12 @@ class Column:
         return self.show not in (text, short, quoted)
 
 
+UNADJUSTED = (
+    "Each interval is of its own line, not adjusted for the family; verdicts are, so that one that "
+    "finds nothing may stand beside an interval without 0."
+)
+
+
 @dataclass(frozen=True)
 class TableExhibit:
     """A table of the report.
@@ -185,13 +191,20 @@ class TableExhibit:
 
     @property
     def full_caption(self) -> str:
-        """The caption, and the common note."""
+        """The caption, how its intervals and verdicts differ, and the common note."""
         note, count = self.common
-        return (
-            f"{self.caption} In {count} of {len(self.frame)} lines: {note}."
-            if note
-            else self.caption
-        )
+        parts = [self.caption]
+        if self._judges_intervals:
+            parts.append(UNADJUSTED)
+        if note:
+            parts.append(f"In {count} of {len(self.frame)} lines: {note}.")
+        return " ".join(parts)
+
+    @property
+    def _judges_intervals(self) -> bool:
+        """Whether verdicts are printed beside intervals of the same estimate."""
+        printed = {column.source for column in self.columns}
+        return {"low", "verdict"} <= printed and self.frame["low"].null_count() < len(self.frame)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

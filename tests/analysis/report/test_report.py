@@ -163,6 +163,17 @@ def test_no_table_shows_cdnv_without_its_companions() -> None:
     assert shown >= 8
 
 
+def test_captions_say_once_that_intervals_are_not_adjusted_and_verdicts_are() -> None:
+    judged = set()
+    for section in build_report(study(), CHOICES).sections:
+        for table in section.tables:
+            printed = {column.heading for column in table.columns}
+            expected = {"95% CI", "verdict"} <= printed and table.frame["low"].is_not_null().any()
+            assert table.full_caption.count("not adjusted for the family") == expected, table.name
+            judged |= {table.name} if expected else set()
+    assert {"association", "within", "changes", "damage"} <= judged
+
+
 def test_every_caption_says_rows_trainings_and_seed() -> None:
     for section in build_report(study(), CHOICES).sections:
         for table in section.tables:
