@@ -312,6 +312,11 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
     left_out: dict[str, int] = {}
     kept_means = [name for name in frame.columns if name.endswith(REFMEANS)]
     numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response, *kept_means]))
+    for column in (*numbers, roles.order, roles.unit, roles.seed, roles.precision, *roles.axes):
+        if column is not None and frame[column].dtype.is_nested():
+            raise AnalysisError(
+                f"{source}: column {column!r} holds {frame[column].dtype}: give one value a row"
+            )
     for column in (*numbers, roles.order):
         if column is not None:
             _check_numbers(frame, column, source)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +23,9 @@ from analysis.reading.table import (
     nearest,
     shown,
 )
+
+LARGEST = 200_000
+"""Bytes of a map, or of the YAML of a study."""
 
 
 class _Part(BaseModel):
@@ -117,18 +122,34 @@ def read_map(path: Path) -> ColumnMap:
     Raises AnalysisError, which lists every fault with its path in the file.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        content = _content(path, _UniqueKeys)
     except OSError as error:
         raise AnalysisError(
             f"{path}: cannot be read ({error.strerror}); give the path of a column map"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AnalysisError(f"{path}: is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise AnalysisError(
             f"{path}: a column map is a mapping with the keys {', '.join(ColumnMap.model_fields)}"
         )
     return _validated(ColumnMap, content, path)
+
+
+def _content(path: Path, loader: type[yaml.SafeLoader]) -> Any:
+    """What a YAML file holds.
+
+    Raises OSError where there is no such file, AnalysisError where it is no YAML.
+    """
+    if path.exists() and not path.is_file():
+        raise AnalysisError(f"{path}: is no file; give the path of a YAML file")
+    if path.stat().st_size > LARGEST:
+        raise AnalysisError(f"{path}: has more than {LARGEST:,} bytes; give a YAML file")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), loader)
+    except RecursionError:
+        raise AnalysisError(f"{path}: is nested too deeply; write it flat") from None
+    # Values that do not have the type of their tag break PyYAML's constructors in many ways.
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnalysisError(f"{path}: is not YAML: {error}") from None
 
 
 PartT = TypeVar("PartT", bound=_Part)
@@ -149,7 +170,10 @@ def _fault(path: Path, fault: Any, kind: type[_Part]) -> str:
         return f"{path}: {place}: unknown key.{nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
         return f"{path}: {place}: is missing"
-    return f"{path}: {place}: {fault['msg']}, not {shown(fault['input'])}"
+    value = fault["input"]
+    # The text of lists of lists by aliases would fill the memory.
+    text = reprlib.repr(value) if isinstance(value, dict | list) else shown(value)
+    return f"{path}: {place}: {fault['msg']}, not {text}"
 
 
 def read_declared(path: Path) -> Declared:
@@ -158,10 +182,10 @@ def read_declared(path: Path) -> Declared:
     Nothing where there is no such file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _content(path, yaml.SafeLoader)
     except FileNotFoundError:  # of a search, whose trials are no study
         return Declared()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
         raise AnalysisError(f"{path}: cannot be read: {error}") from None
     section = content.get("analysis") if isinstance(content, dict) else None
     return Declared() if section is None else _validated(Declared, section, path)
@@ -179,7 +203,13 @@ def apply_map(
     for column, sql in mapping.columns.items():
         frame = frame.with_columns(_evaluate(frame, column, sql, f"columns.{column}"))
     if mapping.where is not None:
-        frame = frame.filter(_evaluate(frame, "where", mapping.where, "where"))
+        condition = _evaluate(frame, "where", mapping.where, "where")
+        if condition.dtype != pl.Boolean:
+            raise AnalysisError(
+                f"where: {shown(mapping.where)} is {condition.dtype}, no condition: write one such "
+                "as `width > 64`"
+            )
+        frame = frame.filter(condition)
         if frame.is_empty():
             raise AnalysisError(f"{source}: no row satisfies the map's `where: {mapping.where}`")
     chosen = response or mapping.response
@@ -204,6 +234,7 @@ def apply_map(
         raise AnalysisError(
             f"the map's `architecture` lists {sorted(stray)}, which `axes` does not"
         )
+    _check_roles(mapping)
     metrics = [
         _evaluate(frame, name, entry.sql or quoted(name), f"metrics.{name}")
         for name, entry in mapping.metrics.items()
@@ -224,6 +255,22 @@ def apply_map(
         seed=mapping.seed,
         precision=mapping.precision,
     )
+
+
+def _check_roles(mapping: ColumnMap) -> None:
+    """Raise AnalysisError where a column has two roles that exclude each other."""
+    single = [mapping.unit, mapping.order, mapping.precision, *mapping.axes]
+    for name, count in Counter(name for name in single if name is not None).items():
+        if count > 1:
+            raise AnalysisError(
+                f"the map names {name!r} {count} times among `unit`, `order`, `precision` and "
+                "`axes`: name it once"
+            )
+    if clash := sorted({*mapping.metrics} & {*single, mapping.seed}):
+        raise AnalysisError(
+            f"`metrics.{clash[0]}`: the map has {clash[0]!r} as `unit`, `order`, `precision`, "
+            "`seed` or one of `axes`, too: give the metric another name"
+        )
 
 
 def quoted(name: str) -> str:

@@ -1,9 +1,17 @@
-"""Files of settings as they go wrong: mutated, one seed a file."""
+"""Files as they go wrong: mutated, one seed a file; and what may come of them."""
 
 from __future__ import annotations
 
+import copy
 import random
 import re
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+LONGEST_LINE, LONGEST_TIME = 500, 10.0
 
 PIECES = (
     "010", "1:30", "1e-3", "1e400", ".nan", "9" * 30, "9" * 5000, "0x" + "f" * 40, "-1", "1_000",
@@ -84,3 +92,88 @@ _CHANGES = (
     _change_number,
     _change_number,
 )
+
+
+VALUES: tuple[Any, ...] = (
+    0, -1, 3, 10**9, 10**18, 2**63, 1.5, -1e308, float("nan"), True, None, "", "x", "linear",
+    "\u00e9", "\u202e\U0001f600", "\x00", "x" * 5000, "9" * 30, [], {}, [[1]], [10**9], {"a": 1},
+    ["x", "x"],
+)  # fmt: skip
+"""Values of another type, size or script than a setting has."""
+
+
+def mutated_tree(tree: Any, chance: random.Random, values: Sequence[Any] = VALUES) -> Any:
+    """Content of JSON or YAML with one to three entries replaced, deleted, renamed or added."""
+    tree = copy.deepcopy(tree)
+    for _ in range(chance.randint(1, 3)):
+        nodes = [node for node in _nodes(tree) if node]
+        if not nodes:
+            return chance.choice(values)
+        node = chance.choice(nodes)
+        key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
+        match chance.randrange(10):
+            case 0:
+                del node[key]
+            case 1 if isinstance(node, dict):
+                node[chance.choice(("x", "", "\u00e9", "x" * 5000))] = node.pop(key)
+            case 2 if isinstance(node, dict):
+                node[chance.choice(("x", "", "\u00e9", "x" * 5000))] = chance.choice(values)
+            case 3:
+                node[key] = copy.deepcopy(chance.choice(nodes))
+            case _:
+                node[key] = copy.deepcopy(chance.choice(values))
+    return tree
+
+
+def _nodes(tree: Any) -> list[Any]:
+    """All mappings and lists of a tree."""
+    if not isinstance(tree, dict | list):
+        return []
+    children = tree.values() if isinstance(tree, dict) else tree
+    return [tree, *(node for child in children for node in _nodes(child))]
+
+
+def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
+    """A binary file with bytes changed, left out or put in, most of them near its start."""
+    data = bytearray(content)
+    for _ in range(chance.choice((1, 1, 3, 20))):
+        place = chance.randrange(min(len(data), chance.choice((8, 200, 3000, len(data)))) or 1)
+        match chance.randrange(8):
+            case 0:
+                del data[place : place + chance.randint(1, 50)]
+            case 1:
+                data[place:place] = chance.randbytes(chance.randint(1, 50))
+            case 2 if chance.random() < 0.3:
+                del data[place:]
+            case _:
+                data[place : place + 1] = chance.randbytes(1)
+    return bytes(data)
+
+
+def is_used(use: Callable[[], object], refusal: type[Exception], case: object) -> bool:
+    """Whether an input is used and not refused as it should be.
+
+    A refusal is of lines of at most 500 letters; both take at most 10 s. Any other error goes on
+    up, with the case.
+    """
+    start = time.monotonic()
+    try:
+        use()
+    except refusal as error:
+        lines = str(error).splitlines()
+        assert max(map(len, lines)) <= LONGEST_LINE, (case, str(error)[:1000])
+        return False
+    except BaseException as error:  # polars panics with what is no Exception
+        error.add_note(f"case {case}")
+        raise
+    finally:
+        assert time.monotonic() - start < LONGEST_TIME, case
+    return True
+
+
+@contextmanager
+def in_little_memory() -> Iterator[None]:
+    """Assert that what runs in it takes at most 2 GiB more than was ever taken before."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * 2**20  # KiB
