@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.reading.search_record import Confirmation, Objective, SearchRecord
 from analysis.reading.table import AnalysisError
-from study.search.journal import best_trials, read_journal
+from study.search.journal import best_trials, definition, read_journal
 from study.store import RunPaths
 
 SCHEDULE = "train.schedule"
@@ -29,14 +29,12 @@ def read_search(run: Path, training_of: Mapping[str, str]) -> SearchRecord:
     paths = RunPaths(run)
     try:
         study = read_journal(paths.journal)
+        begun = definition(study, paths.journal)
     except ValueError as error:
         raise AnalysisError(str(error)) from None
-    if "definition" not in study.user_attrs:
-        raise AnalysisError(f"{paths.journal}: holds no search of this project")
-    definition = study.user_attrs["definition"]
     objectives = tuple(
         Objective(column, direction == "minimize")
-        for column, direction in definition["search.objective"].items()
+        for column, direction in begun["search.objective"].items()
     )
     trials = _trials(study, [each.column for each in objectives])
     confirmation = _confirmation(study)
@@ -50,7 +48,7 @@ def read_search(run: Path, training_of: Mapping[str, str]) -> SearchRecord:
     return SearchRecord(
         paths=paths,
         objectives=objectives,
-        constraints=tuple(definition["search.constraints"]),
+        constraints=tuple(begun["search.constraints"]),
         trials=trials,
         best=tuple(trial.number for trial in best_trials(study)),
         confirmation=confirmation,
@@ -148,7 +146,8 @@ def describe(settings: dict[str, Any]) -> str:
             own = ", ".join(
                 f"{name} {_shown(part)}" for name, part in value.items() if name != "kind"
             )
-            parts.append(f"{value['kind']} ({own})" if own else str(value["kind"]))
+            kind = str(value.get("kind", ""))
+            parts.append(f"{kind} ({own})" if own else kind)
         else:
             parts.append(f"{path.removeprefix('train.')} {_shown(value)}")
     return ", ".join(parts)

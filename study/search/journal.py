@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from study.settings.faults import Fault, StudyError
 
@@ -28,6 +29,39 @@ class JournalError(StudyError):
     """A journal that holds no search that can be read."""
 
 
+class _Notes(BaseModel):
+    """What a launch notes at a trial, as far as it is there."""
+
+    model_config = ConfigDict(strict=True)
+
+    cell: str = ""
+    training: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    again: int = 0
+    reason: str = ""
+    constraints: dict[str, float] = Field(default_factory=dict)
+    values: list[float] | None = None
+
+
+class _Confirmed(BaseModel):
+    """What a launch notes of a confirmation: its trial, seeds and cells of both arms."""
+
+    model_config = ConfigDict(strict=True)
+
+    trial: int
+    seeds: list[int] = Field(min_length=1)
+    tuned: list[str] = Field(min_length=1)
+    default: list[str] = Field(min_length=1)
+
+
+class _Begun(BaseModel):
+    """What a launch notes of a search, as far as it is there; `definition` judges the rest."""
+
+    model_config = ConfigDict(strict=True)
+
+    confirmation: _Confirmed | None = None
+
+
 def read_journal(journal: Path) -> optuna.Study:
     """The search of an existing journal, which goes on reading what is written later.
 
@@ -37,11 +71,34 @@ def read_journal(journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     records = storage(journal)
     try:
-        return optuna.load_study(study_name=None, storage=records)
+        study = optuna.load_study(study_name=None, storage=records)
     except (ValueError, KeyError) as error:
         fix = "It is written when the first trial is asked for: launch the search again"
         fault = Fault("", f"the journal holds no search ({error})", fix)
         raise JournalError([fault], source=str(journal)) from error
+    _check_notes(study, journal)
+    return study
+
+
+def _check_notes(study: optuna.Study, journal: Path) -> None:
+    """Raise JournalError where notes or values are not of the kind that launches write."""
+    place = "the search"
+    try:
+        _Begun.model_validate(study.user_attrs)
+        for trial in study.get_trials(deepcopy=False):
+            place = f"trial {trial.number}"
+            numbers = {"constraints": trial.constraints, "values": trial.values}
+            _Notes.model_validate({**trial.user_attrs, **numbers})
+            if trial.state == TrialState.COMPLETE and len(trial.values) != len(study.directions):
+                raise ValueError(f"{len(trial.values)} values of {len(study.directions)}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        message = f"the journal's record of {place} is damaged ({name}: {first['msg']})"
+        raise JournalError([Fault("", message, RESTORE)], source=str(journal)) from error
+    except (ValueError, TypeError, AttributeError) as error:  # Optuna reads constraints late
+        message = f"the journal's record of {place} is damaged ({error})"
+        raise JournalError([Fault("", message, RESTORE)], source=str(journal)) from error
 
 
 def storage(journal: Path) -> JournalStorage:
