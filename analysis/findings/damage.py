@@ -107,10 +107,13 @@ def _question(
         after = rows.select(pl.col(f"{name}_q").alias(name) for name in values)
         values = {name: x - values[name] for name, x in metric_values(after, roles).items()}
     line = Damage("", 0, kind=kind, precision=pair[0], baseline=pair[1], given=", ".join(given))
+    cannot = f"cannot reject with n = {len(y)}"
+    if len(y) and not np.ptp(y):
+        return _Question(line, y, values, None, f"{cannot}: the response changes alike everywhere")
     try:
         control = control_for(rows, y, roles, choices)
     except ValueError as error:
-        return _Question(line, y, values, None, f"cannot reject with n = {len(y)}: {error}")
+        return _Question(line, y, values, None, f"{cannot}: {error}")
     if given:
         columns = rows.select(list(given.values())).to_numpy().astype(np.float64)
         control = control.given(columns[control.rows])

@@ -16,6 +16,7 @@ import polars as pl
 
 from analysis.findings.controls import axis_covariates
 from analysis.findings.frames import frame_of
+from analysis.findings.verdicts import in_words
 from analysis.reading.table import Choices, Roles
 from analysis.statistics.batch import Batch, Outcome
 from analysis.statistics.levels import LEAST_ROWS
@@ -80,6 +81,9 @@ def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Eff
     given = others if others.shape[1] else None
     try:
         fit = regress(axis, values, covariates=others)
+    except ValueError as error:
+        return replace(line, note=in_words(error, line.axis, line.metric))
+    try:
         batch.ask(
             (line.axis, line.metric),
             values,
@@ -88,7 +92,7 @@ def _effect(line: Effect, rows: pl.DataFrame, roles: Roles, batch: Batch) -> Eff
             family=len(complete) == len(rows),
         )
     except ValueError as error:
-        return replace(line, note=str(error))
+        return replace(line, note=in_words(error, line.metric, line.axis))
     unit = float((axis.max() - axis.min()) / values.std(ddof=1))
     low, high = fit.ci or (None, None)
     return replace(

@@ -22,6 +22,7 @@ from analysis.findings.verdicts import (
     axis_functions,
     design_cells,
     family_of,
+    in_words,
     joined,
     metric_values,
 )
@@ -143,7 +144,7 @@ def _screened(line: Forecast, x: Floats, design: _Design) -> Forecast:
     try:
         nuisance(line.n, covariates=design.columns[known]).vary(line.metric, x[known][:, None])
     except ValueError as error:
-        return replace(line, family=NO_FAMILY, note=joined(note, str(error)))
+        return replace(line, family=NO_FAMILY, note=joined(note, in_words(error, line.metric)))
     return line
 
 
@@ -215,7 +216,7 @@ def _alone(
                 seed=seed,
             )
         except ValueError as error:
-            answers |= {name: _unanswered(lines[name], str(error)) for name in batch}
+            answers |= {name: _unanswered(lines[name], in_words(error, name)) for name in batch}
             continue
         for place, name in enumerate(batch):
             line = replace(
@@ -294,7 +295,7 @@ def _together(line: Forecast, x: Floats, y: Floats, design: _Design, choices: Ch
                 seed=choices.seed,
             )
         except ValueError as error:
-            return _unanswered(line, str(error))
+            return _unanswered(line, in_words(error, "a metric"))
         answer = replace(
             line,
             estimate=result.gain,

@@ -28,7 +28,7 @@ from analysis.statistics.decide import (
     settle,
 )
 from analysis.statistics.levels import ALPHA, LEAST_ROWS
-from analysis.statistics.linear import Codes, Floats
+from analysis.statistics.linear import Codes, Floats, NoVariation
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
 
 INADEQUATE = "control inadequate"
@@ -113,6 +113,14 @@ Line = TypeVar("Line", bound=Tested)
 def joined(*notes: str) -> str:
     """Notes as one, without the empty ones."""
     return "; ".join(note for note in notes if note)
+
+
+def in_words(error: ValueError, x: str, y: str = "the response") -> str:
+    """Why a test cannot be done, with the names of its x and y as a reader knows them."""
+    if not isinstance(error, NoVariation):
+        return str(error)
+    names = {"x": x, "y": y}
+    return f"{names.get(error.name, error.name)} {error.reason}"
 
 
 def compared(line: Line) -> Line:
@@ -281,7 +289,7 @@ def _screened(
                 for name, line in _screened([each], values, lines, prepare).items()
             }
         line = lines[names[0]]
-        note = joined(line.note, str(error))
+        note = joined(line.note, in_words(error, names[0]))
         return {names[0]: replace(line, verdict=CANNOT_REJECT, note=note)}
     if test.least_p <= ALPHA:
         return {}

@@ -22,6 +22,20 @@ Codes = NDArray[np.intp]
 SINGULAR = 1e-10  # relative size below which what is left of a column counts as rounding error
 
 
+class NoVariation(ValueError):
+    """Of a column nothing is left that could be related to another.
+
+    `name` of the argument, `column` in it and `reason`, a predicate: a caller that knows better
+    names can say what is meant.
+    """
+
+    def __init__(self, name: str, column: int, reason: str) -> None:
+        super().__init__(f"{name} {reason} (column {column}): no correlation is defined")
+        self.name = name
+        self.column = column
+        self.reason = reason
+
+
 def finite_columns(name: str, values: ArrayLike) -> Floats:
     """`values` (n,) or (n, k) as a float64 array of shape (n, k).
 
@@ -109,22 +123,16 @@ class Nuisance:
     def vary(self, name: str, columns: Floats) -> Floats:
         """Residuals of columns that vary.
 
-        Raises ValueError for a column of which only rounding error is left.
+        Raises NoVariation for a column of which only rounding error is left.
         """
         spread = np.linalg.norm(columns - columns.mean(axis=0), axis=0)
         constant = np.flatnonzero((np.ptp(columns, axis=0) == 0) | (spread == 0))
         if constant.size:
-            at = constant[0]
-            raise ValueError(
-                f"{name} is constant ({columns[0, at]}) in column {at}: no correlation is defined"
-            )
+            raise NoVariation(name, int(constant[0]), "is constant")
         left = self.residual(columns)
         empty = np.flatnonzero(np.linalg.norm(left, axis=0) <= SINGULAR * spread)
         if empty.size:
-            raise ValueError(
-                f"{name} has no variation left in column {empty[0]} once blocks and covariates "
-                "are taken out: it is a linear function of them"
-            )
+            raise NoVariation(name, int(empty[0]), "is a linear function of what is taken out")
         return left
 
 

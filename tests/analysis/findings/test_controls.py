@@ -234,8 +234,33 @@ def test_a_constant_response_is_named_and_tested_nowhere() -> None:
     tables = design_tables(rows, ROLES, CHOICES)
     assert tables is not None and tables.design.is_empty()
     assert set(tables.given_design["note"]) == {"the response is constant"}
-    assert set(within(rows, ROLES, CHOICES)["verdict"]) == {"cannot reject"}
+    for frame in (within(rows, ROLES, CHOICES), given_train_loss(rows, ROLES, CHOICES)):
+        lines = frame.filter(pl.col("verdict") == "cannot reject")
+        assert set(lines["note"]) == {"the response is constant"}
+        assert {*PRIMARY} <= {*lines["metric"]}
     assert forecast(rows, ROLES, CHOICES)["note"].str.contains("the response is constant").all()
+
+
+def test_notes_name_the_metric_or_the_response_and_no_argument() -> None:
+    plain = null_study("inverse", 3)
+    metric = plain.with_columns(nc1_ratio=pl.col("train_loss"), nc4_agreement=pl.lit(0.5))
+    notes = dict(given_train_loss(metric, ROLES, CHOICES).select("metric", "note").head(7).rows())
+    assert notes["nc1_ratio"] == "nc1_ratio is a linear function of what is taken out"
+    notes = dict(forecast(metric, ROLES, CHOICES).select("metric", "note").rows())
+    assert notes["nc4_agreement"] == "nc4_agreement is constant"
+    response = plain.with_columns(val_loss=pl.col("epochs").cast(pl.Float64))
+    reason = "the response is a linear function of what is taken out"
+    assert set(within(response, ROLES, CHOICES)["note"]) == {reason}
+    assert forecast(response, ROLES, CHOICES)["note"].str.ends_with(reason).all()
+    both = Table(
+        pl.concat([plain.with_columns(precision=pl.lit(name)) for name in ("fp32", "int4")]),
+        replace(ROLES, precision="precision"),
+        "made up",
+    )
+    lines = damage(both, CHOICES).filter(kind="baseline")
+    assert set(lines["note"]) == {
+        "cannot reject with n = 128: the response changes alike everywhere"
+    }
 
 
 def test_a_metric_without_any_value_has_no_cell() -> None:
