@@ -288,6 +288,8 @@ def _unpickle(path: Path) -> dict[str, Any]:
     """A pickled dictionary of data, read without running any code it may name."""
     try:
         content = _DataOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        if isinstance(content, dict):
+            content = {_text(key): _plain(value) for key, value in content.items()}
     except FileNotFoundError as fault:
         raise DataError(f"data.source: no file {path}") from fault
     # A damaged pickle can raise nearly any error.
@@ -295,7 +297,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
         raise DataError(f"data.source: {path} cannot be read as a python batch: {fault}") from fault
     if not isinstance(content, dict):
         raise DataError(f"data.source: {path} holds a {type(content).__name__}, not a dictionary")
-    return {_text(key): _plain(value) for key, value in content.items()}
+    return content
 
 
 def _plain(value: Any) -> Any:
