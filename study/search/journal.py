@@ -55,7 +55,7 @@ class _Confirmed(BaseModel):
 
 
 class _Begun(BaseModel):
-    """What a launch notes of a search, as far as it is there; `definition` judges the rest."""
+    """What a launch notes of a search, beside its definition."""
 
     model_config = ConfigDict(strict=True)
 
@@ -81,7 +81,7 @@ def read_journal(journal: Path) -> optuna.Study:
 
 
 def _check_notes(study: optuna.Study, journal: Path) -> None:
-    """Raise JournalError where notes or values are not of the kind that launches write."""
+    """Raise JournalError where notes or values are of another kind."""
     place = "the search"
     try:
         _Begun.model_validate(study.user_attrs)
