@@ -92,19 +92,28 @@ class Control:
         return prepare(x, y, within=self.blocks, covariates=covariates, studentized=several)
 
     def interval(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]:
-        """95% interval (low (k,), high (k,)) of the partial r of x (m, k) with y (m,)."""
+        """95% interval (low (k,), high (k,)) of the partial r of x (m, k) with y (m,).
+
+        In several cells it inverts the test, so that both say the same of 0; a bootstrap takes its
+        place in a single cell and where that has no bounds.
+        """
         covariates = self.covariates if self.covariates.shape[1] else None
         if self.blocks is None:
             fit = partial_correlation(x, y, covariates=covariates)
             return fit.low, fit.high
-        return bootstrap_within(
-            x,
-            y,
-            self.blocks,
-            covariates=covariates,
-            bootstrap=choices.bootstrap,
-            seed=choices.seed,
-        )
+        low, high = np.full((2, x.shape[1]), np.nan)
+        if len(np.unique(self.blocks)) > 1:
+            low, high = self.prepare(x, y).interval(choices.permutations, choices.seed)
+        if (open_ := np.isnan(low)).any():
+            low[open_], high[open_] = bootstrap_within(
+                x[:, open_],
+                y,
+                self.blocks,
+                covariates=covariates,
+                bootstrap=choices.bootstrap,
+                seed=choices.seed,
+            )
+        return low, high
 
     @property
     def dof(self) -> int:

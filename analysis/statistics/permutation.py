@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.levels import CONFIDENCE
+from analysis.statistics.levels import ALPHA, CONFIDENCE
 from analysis.statistics.linear import (
     SINGULAR,
     Codes,
@@ -279,6 +279,50 @@ class Prepared:
             np.maximum.accumulate(statistics, axis=1, out=statistics)
             maxt += np.count_nonzero(statistics >= threshold, axis=0)
         return Counts(alone, maxt, n)
+
+    def interval(self, permutations: int, seed: Seed) -> tuple[Floats, Floats]:
+        """95% interval (low (k,), high (k,)) of r that inverts the test of studentized rows.
+
+        With q the 5% point of |t| over permutations it holds the slopes b of y on x, residuals of
+        unit length, for which |t| of y - b x is at most q: (r - b)^2 <= q^2 sum w x^2 (y - b x)^2,
+        w the weights of the squares. Their ends are carried over to r by sin(b arcsin(r) / r),
+        which leaves 0 and r where they are: 0 lies outside where p, of as many permutations, is at
+        most 5%. It is NaN where slopes, or the angles, have no bound. That q is the same for all
+        slopes is approximate, and so is the scale. In the order in which metrics were given.
+        """
+        if self.squares is None:
+            raise ValueError("only a test that studentizes rows has this interval")
+        point = np.square(self._critical(permutations, seed))
+        x, y, r = self.columns, self.response[:, None], self.response @ self.columns
+        spread, mixed, own = ((self.squares * part).sum(axis=0) for part in (y * y, x * y, x * x))
+        lead, half, rest = 1.0 - point * own, r - point * mixed, r * r - point * spread
+        root = np.sqrt(np.maximum(half * half - lead * rest, 0.0))
+        bounded = lead > 0
+        lead[~bounded] = 1.0
+        scale = np.arcsin(np.clip(r, -1.0, 1.0)) / np.where(r == 0, 1.0, r)
+        scale[r == 0] = 1.0
+        angles = (half + np.array([[-1.0], [1.0]]) * root) / lead * scale
+        bounded &= (np.abs(angles) < np.pi / 2).all(axis=0)
+        low, high = np.where(bounded, np.sin(angles), np.nan)[:, np.argsort(self.order)]
+        return low, high
+
+    def _critical(self, permutations: int, seed: Seed) -> Floats:
+        """The |t| (k,) above which p of these permutations, or of all, is at most 5%."""
+        n, k = self.columns.shape
+        exact = self.total <= permutations
+        chunks = (
+            _enumerated(self.response, self.orbits, self.total)
+            if exact
+            else _random(self.response, self.orbits, permutations, seed, _chunk_rows(n + 3 * k))
+        )
+        statistics = np.concatenate([self.statistics(chunk) for chunk in chunks])
+        # As many as `beyond` permutations may be at least as far, the data as they are included.
+        beyond = math.floor(ALPHA * (len(statistics) + (not exact))) + exact
+        if not beyond:
+            return np.full(k, np.inf)
+        statistics.partition(len(statistics) - beyond, axis=0)  # in place: they may be many
+        point = statistics[-beyond]
+        return np.asarray(point + TIE * np.maximum(point, 1.0))
 
     def result(self, counts: Counts, *, exact: bool) -> PermutationResult:
         """The outcome in the order in which the metrics were given."""

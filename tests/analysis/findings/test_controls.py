@@ -16,6 +16,7 @@ from analysis.findings.checkpoints import checkpoints
 from analysis.findings.controls import (
     GIVEN_DESIGN,
     WITHIN,
+    Control,
     axis_covariates,
     control_for,
     within_control,
@@ -123,6 +124,39 @@ def test_replicates_are_the_control_where_they_suffice() -> None:
     control = within_control(many, ROLES)
     assert control.dof == 128 - 32 - 1
     assert control.given(many.select("train_loss").to_numpy()).dof == 128 - 32 - 2
+
+
+@pytest.mark.parametrize("covariate", [False, True])
+@pytest.mark.parametrize("growth", [1.0, 10.0])
+@pytest.mark.parametrize(("cells", "rows"), [(16, 4), (12, 3)])
+def test_the_interval_within_cells_covers(
+    cells: int, rows: int, growth: float, *, covariate: bool
+) -> None:
+    """r of .4, the spread of all columns growing from cell to cell."""
+    cell = np.repeat(np.arange(cells), rows)
+    spread = growth ** (cell / (cells - 1))
+    choices = Choices(permutations=400, bootstrap=100)
+    covered = 0
+    for seed in range(200):
+        a, b, z = spread * np.random.default_rng(seed).standard_normal((3, len(cell)))
+        given = z[:, None] if covariate else np.zeros((len(cell), 0))
+        control = Control(WITHIN, np.arange(len(cell)), cell, cell, given)
+        x, y = a + given.sum(axis=1), 0.4 * a + np.sqrt(1 - 0.4**2) * b - given.sum(axis=1)
+        low, high = control.interval(x[:, None], y, choices)
+        covered += bool(low[0] <= 0.4 <= high[0])
+    assert 0.90 <= covered / 200 <= 0.995  # 200 draws have a standard deviation of 1.5 points
+
+
+def test_p_and_interval_within_cells_say_the_same_of_zero() -> None:
+    seen = set()
+    for seed in range(6):
+        frame = given_train_loss(null_study("inverse", seed, seeds=2), ROLES, CHOICES)
+        # Where permutations went on, p is of more of them than the interval.
+        for line in frame.filter(permutations=CHOICES.permutations).to_dicts():
+            holds = line["low"] <= 0.0 <= line["high"]
+            assert holds == (line["p"] > 0.05)
+            seen.add(holds)
+    assert seen == {True, False}
 
 
 def test_given_train_loss_tells_progress_from_generalization() -> None:

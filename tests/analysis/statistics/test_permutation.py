@@ -23,6 +23,33 @@ def pearson(x: Floats, y: Floats) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+@pytest.mark.parametrize("sizes", [[4] * 8, [3] * 12, [3, 2, 3, 2]])
+def test_the_interval_leaves_out_zero_where_the_test_rejects(sizes: list[int]) -> None:
+    """Its ends are slopes at which |t|, by a plain loop, is the critical one."""
+    cell = np.repeat(np.arange(len(sizes)), sizes)
+    verdicts = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((len(cell), 3))
+        y = 0.4 * x[:, 0] + rng.standard_normal(len(cell))
+        test = permutation.prepare(x, y, within=cell, studentized=True)
+        low, high = test.interval(399, seed)
+        result = permutation_test(x, y, within=cell, studentized=True, permutations=399, seed=seed)
+        for at in np.flatnonzero(np.isfinite(low)):
+            assert low[at] <= result.r[at] <= high[at]
+            assert (result.p[at] <= 0.05) == (not low[at] <= 0.0 <= high[at])
+            verdicts.add(bool(result.p[at] <= 0.05))
+            a, b = (v.copy() for v in (x[:, at], y))
+            for one in np.unique(cell):
+                a[cell == one] -= a[cell == one].mean()
+                b[cell == one] -= b[cell == one].mean()
+            a, b, r = a / np.linalg.norm(a), b / np.linalg.norm(b), result.r[at]
+            ends = np.arcsin([low[at], high[at]]) / np.arcsin(r) * r
+            t = [abs(a @ (b - s * a)) / np.sqrt(np.sum((a * (b - s * a)) ** 2)) for s in ends]
+            assert t[0] == pytest.approx(t[1], rel=1e-6)
+    assert verdicts == {True, False}
+
+
 def two_sided(
     x: Floats, y: Floats, orders: list[tuple[int, ...]], statistic: Statistic = pearson
 ) -> float:
