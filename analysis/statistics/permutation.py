@@ -281,7 +281,7 @@ class Prepared:
         return Counts(alone, maxt, n)
 
     def interval(self, permutations: int, seed: Seed) -> tuple[Floats, Floats]:
-        """95% interval (low (k,), high (k,)) of r that inverts the test of studentized rows.
+        """95% interval (low (k,), high (k,)) of r, which inverts the studentized test.
 
         With q the 5% point of |t| over permutations it holds the slopes b of y on x, residuals of
         unit length, for which |t| of y - b x is at most q: (r - b)^2 <= q^2 sum w x^2 (y - b x)^2,
