@@ -24,6 +24,8 @@ SMALLEST_VOCABULARY = 2
 TOKENIZER = "tokenizer.json"
 """File of the library `tokenizers`, beside a checkpoint and in the cache."""
 _BATCH_CHARACTERS = 1_000_000
+SPARSEST, SPARE_NUMBERS = 4, 100_000
+"""Largest number of a token: so many times the vocabulary, and so many beyond."""
 _TOKENIZER_FILES = (
     "tokenizer.model",
     "vocab.json",
@@ -222,14 +224,28 @@ def load_subwords(name: str, base: Path) -> Subwords:
                 tokenizer = Tokenizer.from_file(str(path))
     except DataError:
         raise
-    except Exception as fault:  # the library raises plain Exception for files and hub alike
+    except BaseException as fault:  # the library raises plain Exception, and panics, which are none
+        if not (isinstance(fault, Exception) or type(fault).__name__ == "PanicException"):
+            raise
         raise DataError(
             f"data.tokenizer: cannot load {name!r}: {type(fault).__name__}: {str(fault)[:200]}; "
             "give a `tokenizers` JSON file, or hub:NAME where the hub can be reached"
         ) from fault
+    _check_numbers(tokenizer, name)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return Subwords(tokenizer)
+
+
+def _check_numbers(tokenizer: tokenizers.Tokenizer, name: str) -> None:
+    """Refuse numbers far beyond the vocabulary: the library counts up to them one by one."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    largest = max(vocabulary.values(), default=0)
+    if largest > SPARSEST * len(vocabulary) + SPARE_NUMBERS:
+        raise DataError(
+            f"data.tokenizer: {name!r} numbers {len(vocabulary)} tokens up to {largest}: "
+            "the file is damaged; give the original one"
+        )
 
 
 def has_tokenizer(folder: Path) -> bool:
