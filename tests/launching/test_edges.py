@@ -144,7 +144,7 @@ def test_a_signal_of_the_terminals_end_saves(tmp_path: Path) -> None:
     assert list(run.trainings.glob("*/state-*.safetensors")), "a state to resume from"
 
 
-@pytest.mark.parametrize("how", [">&-", "| true"])
+@pytest.mark.parametrize("how", [">&-", pytest.param("| true", marks=pytest.mark.long)])
 def test_a_launch_whose_output_nobody_takes_goes_on(tmp_path: Path, how: str) -> None:
     line = " ".join(command(tmp_path, "--serial"))
     done = subprocess.run(

@@ -160,17 +160,18 @@ def test_placebos_outside_the_span_are_tested_and_those_inside_are_not() -> None
     assert three.p <= three.p_holm <= three.p * len(names) + 1e-12
 
 
-def test_level_of_placebos_where_the_model_holds() -> None:
+@pytest.mark.parametrize("studies", [15, pytest.param(60, marks=pytest.mark.long)])
+def test_level_of_placebos_where_the_model_holds(studies: int) -> None:
     numeric, categorical = grid(1)
     adequate = 0
-    for seed in range(60):
+    for seed in range(studies):
         rng = np.random.default_rng(seed)
         spread = numeric["epochs"] ** 0.5
         y = np.log(numeric["width"]) * np.log(numeric["epochs"])
         y = y + spread * rng.standard_normal(72)
         control = design_control(y, numeric, categorical, permutations=199, most=199, seed=seed)
         adequate += control.adequate
-    assert adequate >= stats.binom.ppf(0.001, 60, 0.93)
+    assert adequate >= stats.binom.ppf(0.001, studies, 0.93)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason=f"no published measurements at {PUBLISHED}")
