@@ -238,7 +238,10 @@ def load_subwords(name: str, base: Path) -> Subwords:
 
 
 def _check_numbers(tokenizer: tokenizers.Tokenizer, name: str) -> None:
-    """Refuse numbers far beyond the vocabulary: the library counts up to them one by one."""
+    """Refuse numbers of tokens far beyond the vocabulary.
+
+    The library counts up to the largest one by one.
+    """
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     largest = max(vocabulary.values(), default=0)
     if largest > SPARSEST * len(vocabulary) + SPARE_NUMBERS:

@@ -39,7 +39,7 @@ def test_verdicts_of_one_configuration_are_those_of_other_seeds(tmp_path: Path) 
     simulate(SCENARIOS["seeds"], CLOSE).write_parquet(path)
     first = words(path, 0, ("within",))
     frame = analysis.report(path, only=("within",)).frames["within"]
-    assert frame["permutations"].max() > PERMUTATIONS
+    assert frame.filter(pl.col("permutations") > PERMUTATIONS).height
     assert all(words(path, seed, ("within",)).equals(first) for seed in range(1, 4))
 
 
