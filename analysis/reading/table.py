@@ -234,25 +234,3 @@ def headline(roles: Roles) -> tuple[str, ...]:
 def core(roles: Roles) -> tuple[str, ...]:
     """The fewest metrics that stand for all, for figures with several panels a metric."""
     return tuple(name for name in CORE if name in roles.metrics) or headline(roles)
-
-
-def with_companions(metrics: Mapping[str, Metric]) -> list[tuple[str, str | None]]:
-    """(metric, given) in the order of tables.
-
-    Each CDNV is followed by its partial given the norm, then the scale-free one.
-
-    The companions stand in the list even where the table lacks them, so that a reader sees that
-    they are missing.
-    """
-    entries: list[tuple[str, str | None]] = []
-    variants = [name for name in CDNV_VARIANTS if name in metrics]
-    for name in variants:
-        entries += [(name, None), (name, CDNV_NORM)]
-    if variants:
-        entries.append((CDNV_SCALE_FREE, None))
-    entries += [
-        (name, None)
-        for name in metrics
-        if name not in CDNV_VARIANTS and (name, None) not in entries
-    ]
-    return entries

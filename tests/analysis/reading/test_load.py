@@ -12,7 +12,7 @@ import yaml
 
 from analysis.reading.load import load
 from analysis.reading.selection import final_rows, precisions, replicates
-from analysis.reading.table import AnalysisError, Metric, expected_sign, with_companions
+from analysis.reading.table import AnalysisError, Metric, expected_sign
 
 MAP: dict[str, Any] = {
     "extract": {
@@ -359,22 +359,6 @@ def test_expected_sign_of_a_metric() -> None:
     assert expected_sign(Metric("nc1_cdnv", direction="lower"), "lower") == 1
     assert expected_sign(Metric("nc2_etf_floor"), "lower") is None
     assert expected_sign(more_is_collapse, None) is None
-
-
-def test_cdnv_is_never_alone() -> None:
-    metrics = {
-        name: Metric(name) for name in ("nc2_equinorm", "nc1_cdnv", "nc1_cdnv_log", "nc4_agreement")
-    }
-    assert with_companions(metrics) == [
-        ("nc1_cdnv", None),
-        ("nc1_cdnv", "nc2_log_norm_mean"),
-        ("nc1_cdnv_log", None),
-        ("nc1_cdnv_log", "nc2_log_norm_mean"),
-        ("nc1_cdnv_galanti", None),
-        ("nc2_equinorm", None),
-        ("nc4_agreement", None),
-    ]
-    assert with_companions({"nc2_equinorm": Metric("nc2_equinorm")}) == [("nc2_equinorm", None)]
 
 
 def test_precisions_stand_in_the_order_of_the_study(tmp_path: Path) -> None:
