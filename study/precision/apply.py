@@ -111,6 +111,8 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
             f"{precision.name} measures a fine-tuned model: call study.training.finetune.finetune, "
             f"which needs data, or measure {precision.untuned.name!r}"
         )
+    if precision.method is not None or precision.rotated:
+        raise PrecisionError(f"{precision.name} cannot be measured yet")
     copy = deepcopy(model).requires_grad_(False)
     if precision.family == "cast":
         return _cast(copy, precision)

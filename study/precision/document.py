@@ -58,7 +58,9 @@ divides their number in layers too small for that. A block of zeros stays zero i
   takes, or how long a state lasts, rather than a product.
 * A scale of the logits (`logit_scale`, `logits_scaling`) multiplies the rounded head, and a cap
   comes after it, both unrounded.
-* `/body` leaves the head and all embeddings as they are, `/head` everything but the head. A head
+* `/body` leaves the head and all embeddings as they are, `/head` everything but the head. `/first`
+  rounds the first weight of the model alone, `/block3` the third block (as rows name layers),
+  `/attention` the attention of all blocks, `/mlp` the rest of them. A head
   that is tied to the embedding stays tied: quantizing it changes the embedding, and the row says so
   (`tied_embedding_changed`).
 * `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time.
@@ -94,9 +96,14 @@ def document() -> str:
 
 def _shown() -> Iterator[Precision]:
     for precision in known_precisions().values():
-        plain = precision.tuning is None and precision.symmetric and precision.scope == "all"
-        if plain and (
-            precision.activation is None or precision.name in ("int8-dynamic", "int4-g32-dynamic")
+        prefixed = precision.tuning or precision.method or precision.rotated
+        if (
+            not prefixed
+            and precision.symmetric
+            and (
+                precision.activation is None
+                or precision.name in ("int8-dynamic", "int4-g32-dynamic")
+            )
         ):
             yield precision
 

@@ -6,12 +6,13 @@ Every tensor is either covered, known to stay, or an error.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from study.precision.names import Precision, PrecisionError
+from study.precision.names import BLOCK, Precision, PrecisionError
 
 _POSITIONAL_NAME = re.compile(
     r"(.*_)?(wpe|pos|positions?|positional)(_(embs?|embeds?|embeddings?|encs?|encoders?|encodings?|bias|biases|tables?|layer))*(_[a-z])?"
@@ -19,6 +20,7 @@ _POSITIONAL_NAME = re.compile(
 _MAYBE_POSITIONAL = re.compile(r"(^|_)(wpe|pos|positions?|positional)(_|$)")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_ATTENTION_NAME = re.compile(r"attn|attention", re.IGNORECASE)
 _ROUTER_CLASS = re.compile(r"Router|TopKGate|TopkGate")
 _ROUTER_NAME = re.compile(
     r"(?P<mixture>.*?)\.?(router|gate|shared_expert_gate)(\.(layer|classifier|linear|proj|wg))?"
@@ -99,18 +101,18 @@ def covered_weights(model: nn.Module, precision: Precision) -> list[Weight]:
     experts of a mixture that lie in one tensor, as stacked linear layers. Biases, norms and other
     vectors, and position embeddings (a module with `positional = True`, or a name such as `wpe` or
     `pos_embedding`), stay, and so does what `unrounded_matrices` names. `body` leaves the head and
-    every embedding as they are; `head` includes the embedding that is tied to it. Raises
-    PrecisionError for a matrix that belongs to none of these, and where nothing is in scope.
+    every embedding as they are; `head` includes the embedding that is tied to it. `first` is the
+    first weight, `block3` the third entry of `model.layers`; `attention` and `mlp` divide the
+    weights of all blocks. Raises PrecisionError for a matrix that belongs to none of these, and
+    where nothing is in scope.
     """
     head = find_head(model)
-    if head is None and precision.scope != "all":
+    if head is None and precision.scope in ("body", "head"):
         raise PrecisionError(
             f"{precision.name}: cannot tell the head of {type(model).__name__}: give it an "
             f"attribute `head`, or measure {precision.name.removesuffix('/' + precision.scope)!r}"
         )
-    weights = [
-        weight for weight in _all_weights(model, head, precision) if _in_scope(weight, precision)
-    ]
+    weights = _in_scope(_all_weights(model, head, precision), model, precision.scope)
     if not weights:
         raise PrecisionError(
             f"{precision.name}: {type(model).__name__} has no weights in this scope"
@@ -118,10 +120,42 @@ def covered_weights(model: nn.Module, precision: Precision) -> list[Weight]:
     return weights
 
 
-def _in_scope(weight: Weight, precision: Precision) -> bool:
-    if precision.scope == "body":
-        return not (weight.head or weight.embedding)
-    return weight.head or precision.scope == "all"
+def _in_scope(weights: list[Weight], model: nn.Module, scope: str) -> list[Weight]:
+    if scope in ("all", "first"):
+        return weights[:1] if scope == "first" else weights
+    if scope == "head":
+        return [weight for weight in weights if weight.head]
+    if scope == "body":
+        return [weight for weight in weights if not (weight.head or weight.embedding)]
+    blocks = _blocks(model, scope)
+    if scope in blocks:
+        return [weight for weight in weights if _within(weight, {blocks[scope]})]
+    inner = [weight for weight in weights if _within(weight, set(blocks.values()))]
+    attention = [weight for weight in inner if _ATTENTION_NAME.search(weight.name)]
+    if not attention or BLOCK.fullmatch(scope):
+        lack = f"{len(blocks)} blocks" if BLOCK.fullmatch(scope) else "no attention in its blocks"
+        raise PrecisionError(
+            f"/{scope}: {type(model).__name__} has {lack}: measure /block1 to "
+            f"/block{len(blocks)}, or /body for all of them"
+        )
+    return attention if scope == "attention" else [w for w in inner if w not in attention]
+
+
+def _within(weight: Weight, paths: set[str]) -> bool:
+    """Whether a place of a weight lies below one of the paths."""
+    return any(place.name.startswith(f"{path}.") for place in weight.places for path in paths)
+
+
+def _blocks(model: nn.Module, scope: str) -> dict[str, str]:
+    """The path of each block of a model by the name that rows give it."""
+    layers = getattr(model, "layers", None)
+    if not isinstance(layers, Mapping):
+        raise PrecisionError(
+            f"/{scope}: cannot tell the blocks of {type(model).__name__}: give it a mapping "
+            "`layers` of its blocks by name"
+        )
+    paths = {module: path for path, module in model.named_modules()}
+    return {name: paths[module] for name, module in layers.items()}
 
 
 def _all_weights(model: nn.Module, head: nn.Module | None, precision: Precision) -> list[Weight]:

@@ -5,6 +5,7 @@ No torch here, so that plans and errors are instant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,22 +13,32 @@ from typing import Literal
 
 Family = Literal["cast", "int", "float"]
 Granularity = Literal["channel", "group", "tensor"]
-Scope = Literal["all", "body", "head"]
 Tuning = Literal["qat", "efqat", "ft"]
+Method = Literal["gptq", "awq", "hqq", "smooth"]
 
 GRAMMAR = """\
 precision  = cast | "ft-fp32" | weights , [ scope ] ;
 cast       = "fp32" | "bf16" | "fp16" ;
-weights    = [ tuning ] , integer | dynamic | float ;
+weights    = [ tuning | method ] , integer | [ "smooth-" | "rot-" ] , dynamic | float ;
 tuning     = "qat-" | "efqat-" ;
+method     = rounding | "rot-" , [ rounding ] ;
+rounding   = "gptq-" | "awq-" | "hqq-" ;
 integer    = "int" , bits , [ group | "-tensor" ] , [ "-asym" ] ;
 dynamic    = "int" , bits , [ group ] , [ "-asym" ] , "-dynamic" ;
 bits       = "2" | "3" | "4" | "5" | "6" | "7" | "8" ;
 group      = "-g32" | "-g64" | "-g128" ;
 float      = "fp8" | "fp8-e5m2" | "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2"
            | "mxfp4" | "nvfp4" | "nf4" ;
-scope      = "/body" | "/head" ;
+scope      = "/body" | "/head" | "/first" | "/attention" | "/mlp" | "/block" , number ;
+number     = nonzero , [ digit , [ digit ] ] ;
+nonzero    = "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" ;
+digit      = "0" | nonzero ;
 """
+
+ROUNDINGS: tuple[Method, ...] = ("gptq", "awq", "hqq")
+"""Methods that choose the integers of a weight by more than the nearest one."""
+SCOPES = ("all", "body", "head", "first", "attention", "mlp")
+BLOCK = re.compile(r"block[1-9][0-9]{0,2}")
 
 REFERENCE = "fp32"
 """The precision that others are compared with."""
@@ -69,7 +80,10 @@ class Precision:
                  at run time
     tuning       fine-tuning before the measurement: `qat`, `efqat`, or `ft` (the control without
                  quantization)
-    scope        `all` weights, `body` (head and embeddings stay) or `head`
+    method       how integers are chosen, where not as the nearest: `gptq`, `awq`, `hqq`, `smooth`
+    rotated      whether weights are rounded in a basis that a random rotation made (`rot-`)
+    scope        `all` weights, `body` (head and embeddings stay), `head`, `first` (the first weight
+                 of the model), `attention` or `mlp` (of all blocks), `block3`
     """
 
     family: Family
@@ -80,23 +94,31 @@ class Precision:
     symmetric: bool = True
     activation: Literal["int8"] | None = None
     tuning: Tuning | None = None
-    scope: Scope = "all"
+    method: Method | None = None
+    rotated: bool = False
+    scope: str = "all"
 
     @property
     def name(self) -> str:
         """The one name of this precision: `parse_precision(p.name) == p`."""
-        tuning = "" if self.tuning is None else f"{self.tuning}-"
+        prefixes = (self.tuning, "rot" if self.rotated else None, self.method)
+        prefix = "".join(f"{each}-" for each in prefixes if each is not None)
         group = f"-g{self.group}" if self.family == "int" and self.group is not None else ""
         tensor = "-tensor" if self.granularity == "tensor" else ""
         zero_points = "" if self.symmetric else "-asym"
         activation = "" if self.activation is None else "-dynamic"
         scope = "" if self.scope == "all" else f"/{self.scope}"
-        return tuning + self.format + group + tensor + zero_points + activation + scope
+        return prefix + self.format + group + tensor + zero_points + activation + scope
 
     @property
     def untuned(self) -> Precision:
         """The same arithmetic without the fine-tuning."""
         return replace(self, tuning=None)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether inputs of the layers are needed, which come from training samples."""
+        return self.method in ("gptq", "awq", "smooth")
 
     def __str__(self) -> str:
         return self.name
@@ -116,7 +138,15 @@ def _integers() -> Iterator[Precision]:
                     replace(weights, tuning="qat"),
                     replace(weights, tuning="efqat"),
                 )
-            yield from (replace(weights, activation="int8") for weights in rows)
+                for rotated in (False, True):
+                    yield from (
+                        replace(weights, method=method, rotated=rotated) for method in ROUNDINGS
+                    )
+                yield replace(weights, rotated=True)
+            for weights in rows:
+                dynamic = replace(weights, activation="int8")
+                yield from (dynamic, replace(dynamic, method="smooth"))
+                yield replace(dynamic, rotated=True)
 
 
 def _floats() -> Iterator[Precision]:
@@ -128,22 +158,25 @@ def _floats() -> Iterator[Precision]:
 
 @cache
 def known_precisions() -> dict[str, Precision]:
-    """Every precision of the grammar by its name, plain formats first."""
+    """Every precision of the grammar by its name, without scopes, plain formats first."""
     casts = [Precision("cast", name, bits) for name, bits in CASTS.items()]
-    weights = [*_integers(), *_floats()]
-    scoped = [replace(each, scope=scope) for scope in ("body", "head") for each in weights]
-    return {p.name: p for p in [*casts, replace(casts[0], tuning="ft"), *weights, *scoped]}
+    weights = sorted([*_integers(), *_floats()], key=_prefixes)
+    return {p.name: p for p in [*casts, replace(casts[0], tuning="ft"), *weights]}
+
+
+def _prefixes(precision: Precision) -> int:
+    return sum((precision.tuning is not None, precision.method is not None, precision.rotated))
 
 
 @cache
-def _nearest(name: str) -> str:
+def _nearest(name: str, known: tuple[str, ...]) -> str:
     """The known name that is most like another one.
 
     It is kept, because each point of a grid asks for it again.
     """
     from difflib import get_close_matches
 
-    return get_close_matches(name[:100].strip().lower(), known_precisions(), n=1, cutoff=0.0)[0]
+    return get_close_matches(name[:100].strip().lower(), known, n=1, cutoff=0.0)[0]
 
 
 def parse_precision(name: str) -> Precision:
@@ -152,14 +185,24 @@ def parse_precision(name: str) -> Precision:
     The grammar stands in `GRAMMAR`.
     """
     known = known_precisions()
-    if name in known:
-        return known[name]
+    base, slash, scope = name.partition("/")
+    if not slash and base in known:
+        return known[base]
+    if base in known and known[base].family != "cast" and scope != "all":
+        if scope in SCOPES or BLOCK.fullmatch(scope):
+            return replace(known[base], scope=scope)
+        nearest = f"{base}/{_nearest(scope, SCOPES[1:])}"
+    else:
+        nearest = _nearest(base, tuple(known))
+        if scope in SCOPES[1:] and known[nearest].family != "cast":
+            nearest = f"{nearest}/{scope}"
     raise PrecisionError(
-        f"unknown precision {name!r}: the nearest known one is {_nearest(name)!r}. Known are "
+        f"unknown precision {name!r}: the nearest known one is {nearest!r}. Known are "
         f"{', '.join(CASTS)}, ft-fp32, int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, "
-        f"then -dynamic (not after -tensor), {', '.join(FLOATS)}; qat- or efqat- before an integer "
-        "format without -dynamic, /body or /head behind a weight format (docs/precision.md has "
-        "the grammar)"
+        f"then -dynamic (not after -tensor), {', '.join(FLOATS)}; before an integer format without "
+        "-dynamic qat-, efqat-, gptq-, awq-, hqq- or rot- (also rot-gptq-), before one with it "
+        "smooth- or rot-; behind a weight format /body, /head, /first, /attention, /mlp or /block3 "
+        "(docs/precision.md has the grammar)"
     )
 
 
@@ -168,6 +211,12 @@ def options_used(precision: Precision) -> tuple[str, ...]:
 
     They enter its cell's key.
     """
-    if precision.tuning is None:
-        return ()
-    return ("efqat", "qat") if precision.tuning == "efqat" else ("qat",)
+    if precision.tuning is not None:
+        return ("efqat", "qat") if precision.tuning == "efqat" else ("qat",)
+    used = {
+        "calibration": precision.calibrated,
+        "gptq": precision.method == "gptq",
+        "rotation": precision.rotated,
+        "smooth": precision.method == "smooth",
+    }
+    return tuple(name for name, applies in used.items() if applies)

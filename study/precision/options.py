@@ -1,8 +1,8 @@
-"""Settings of the precisions that fine-tune before they measure."""
+"""Settings of the precisions that fine-tune or calibrate before they measure."""
 
 from __future__ import annotations
 
-from study.settings.base import Fraction, PositiveFloat, PositiveInt, Settings
+from study.settings.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 
 class QatOptions(Settings):
@@ -24,6 +24,42 @@ class EfqatOptions(Settings):
     share: Fraction = 0.25
 
 
+class CalibrationOptions(Settings):
+    """Training rows whose layer inputs `gptq-`, `awq-` and `smooth-` see.
+
+    `samples` rows, drawn by `seed` and `data.seed`.
+    """
+
+    samples: PositiveInt = 128
+    seed: NonNegativeInt = 0
+
+
+class GptqOptions(Settings):
+    """How `gptq-` rounds.
+
+    `damping` is added to the diagonal of the Hessian, as a share of its mean; `order`: columns of
+    large diagonal come first (act-order), on scales that were chosen before.
+    """
+
+    damping: PositiveFloat = 0.01
+    order: bool = False
+
+
+class RotationOptions(Settings):
+    """The seed of the random signs of `rot-`."""
+
+    seed: NonNegativeInt = 0
+
+
+class SmoothOptions(Settings):
+    """How much of the inputs' range `smooth-` moves into the weights.
+
+    `strength` is alpha of Xiao et al. 2023, eq. 4.
+    """
+
+    strength: Fraction = 0.5
+
+
 class PrecisionOptions(Settings):
     """`precision_options`.
 
@@ -32,3 +68,7 @@ class PrecisionOptions(Settings):
 
     qat: QatOptions = QatOptions()
     efqat: EfqatOptions = EfqatOptions()
+    calibration: CalibrationOptions = CalibrationOptions()
+    gptq: GptqOptions = GptqOptions()
+    rotation: RotationOptions = RotationOptions()
+    smooth: SmoothOptions = SmoothOptions()

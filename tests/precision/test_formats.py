@@ -21,7 +21,7 @@ DTYPES = [torch.float32, torch.bfloat16]
 INTEGERS = [
     p
     for p in known_precisions().values()
-    if p.family == "int" and p.tuning is None and p.scope == "all"
+    if p.family == "int" and not (p.tuning or p.method or p.rotated)
 ]
 WEIGHT_ONLY = [p for p in INTEGERS if p.activation is None]
 

@@ -16,7 +16,7 @@ from study.precision import (
     options_used,
     parse_precision,
 )
-from study.precision.names import GRAMMAR
+from study.precision.names import GRAMMAR, SCOPES
 from study.precision.options import PrecisionOptions
 
 
@@ -53,10 +53,17 @@ def alternatives(rule: str) -> list[str]:
 
 
 def test_known_names_are_those_that_the_printed_grammar_generates() -> None:
-    names = alternatives("precision")
+    weights, scopes = alternatives("weights"), alternatives("scope")
+    names = [*alternatives("cast"), "ft-fp32", *weights]
     assert len(names) == len(set(names))
     assert set(names) == set(known_precisions())
-    assert len(names) > 500
+    assert len(names) > 800
+    assert len(scopes) == len(set(scopes)) == 5 + 999
+    scoped = {scope for scope in scopes if parse_precision(f"rot-gptq-int4-g32{scope}")}
+    assert scoped == set(scopes)
+    assert {f"/{scope}" for scope in SCOPES[1:]} <= set(scopes)
+    for name, scope in itertools.product(weights[::7], ["/body", "/block12"]):
+        assert parse_precision(name + scope).name == name + scope
 
 
 def test_name_round_trips() -> None:
@@ -86,6 +93,12 @@ def test_name_round_trips() -> None:
             Precision("int", "int4", 4, granularity="group", group=64, tuning="efqat"),
         ),
         ("ft-fp32", Precision("cast", "fp32", 32, tuning="ft")),
+        ("gptq-int3/block2", Precision("int", "int3", 3, method="gptq", scope="block2")),
+        ("rot-awq-int2", Precision("int", "int2", 2, method="awq", rotated=True)),
+        (
+            "smooth-int8-dynamic/mlp",
+            Precision("int", "int8", 8, activation="int8", method="smooth", scope="mlp"),
+        ),
     ],
 )
 def test_fields(name: str, expected: Precision) -> None:
@@ -102,6 +115,9 @@ def test_fields(name: str, expected: Precision) -> None:
         ("nvfp4/haed", "nvfp4/head"),
         ("int8-dynamc", "int8-dynamic"),
         ("mxfp6-e2m33", "mxfp6-e2m3"),
+        ("gptg-int4", "gptq-int4"),
+        ("int4/atention", "int4/attention"),
+        ("bf16/head", "bf16"),
     ],
 )
 def test_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -> None:
@@ -121,6 +137,14 @@ def test_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -> N
         "bf16/head",
         "int4-asym-g32",
         "int4-tensor-dynamic",
+        "int4/all",
+        "int4/block0",
+        "int4/block1000",
+        "int4/block1/head",
+        "smooth-int4",
+        "gptq-qat-int4",
+        "gptq-rot-int4",
+        "rot-nvfp4",
     ],
 )
 def test_names_outside_the_grammar(name: str) -> None:
@@ -133,6 +157,8 @@ def test_options_used() -> None:
     assert options_used(parse_precision("ft-fp32")) == ("qat",)
     assert options_used(parse_precision("qat-int4/body")) == ("qat",)
     assert options_used(parse_precision("efqat-int4")) == ("efqat", "qat")
+    assert options_used(parse_precision("gptq-int4/block1")) == ("calibration", "gptq")
+    assert options_used(parse_precision("rot-hqq-int4")) == ("rotation",)
     fields = set(PrecisionOptions.model_fields)
     assert fields == {group for p in known_precisions().values() for group in options_used(p)}
 

@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from study.metrics.table import METRICS
+from study.models import NanoGPTModel, SimpleCNN, build_model
 from study.models.foreign import HubModel
 from study.precision import (
     PrecisionError,
@@ -201,6 +202,37 @@ def test_scopes(language_model: LanguageModel) -> None:
     assert changed(untied, "int4/body") == {"expand", "contract"}
     assert changed(untied, "int4/head") == {"head"}
     assert changed(VisionModel(), "int4/body") == {"stem", "depthwise"}
+
+
+def test_scopes_by_layer() -> None:
+    settings = NanoGPTModel(kind="nanogpt", width=16, depth=2, heads=2, tied=False)
+    model = build_model(settings, classes=10, input_shape=(8,), seed=0)
+
+    def covered(scope: str) -> set[str]:
+        return {
+            weight.name.removesuffix(".weight")
+            for weight in covered_weights(model, parse_precision(f"int4/{scope}"))
+        }
+
+    attention = {f"blocks.{n}.attention.{name}" for n in (0, 1) for name in ("qkv", "out")}
+    mlp = {f"blocks.{n}.{name}" for n in (0, 1) for name in ("expand", "contract")}
+    assert covered("first") == {"embedding"}
+    assert covered("attention") == attention
+    assert covered("mlp") == mlp
+    assert covered("block2") == {name for name in attention | mlp if name.startswith("blocks.1.")}
+    assert covered("body") == covered("block1") | covered("block2")
+    with pytest.raises(PrecisionError, match=r"/block3: Transformer has 2 blocks: .*/block2"):
+        covered("block3")
+
+
+def test_scopes_by_layer_need_blocks_and_attention() -> None:
+    settings = SimpleCNN(kind="simple_cnn", width=8, depth=3)
+    model = build_model(settings, classes=10, input_shape=(1, 8, 8), seed=0)
+    assert len(covered_weights(model, parse_precision("int4/block2"))) == 1
+    with pytest.raises(PrecisionError, match="no attention in its blocks"):
+        quantize(model, "int4/mlp")
+    with pytest.raises(PrecisionError, match="cannot tell the blocks of VisionModel"):
+        quantize(VisionModel(), "int4/block1")
 
 
 def test_tied_embedding_of_the_record_follows_the_scope(language_model: LanguageModel) -> None:
