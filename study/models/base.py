@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -38,6 +39,14 @@ class FeatureModel(nn.Module, ABC):
     def positions(self) -> int | None:
         """The longest input in tokens, None where there is no limit."""
         return None
+
+    def transform_cache(self, transform: Callable[[Tensor], Tensor]) -> bool:
+        """Apply `transform` to keys and values of attention where they are written.
+
+        They are (..., dimensions of a head), after rotary positions. Returns False, and changes
+        nothing, where the model writes none.
+        """
+        return False
 
     @property
     @abstractmethod

@@ -5,8 +5,9 @@ Code that comes with a checkpoint is never run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -32,6 +33,8 @@ from study.settings.notices import without_notices_of_torchao
 _SCALES = {"logit_scale": 1, "lm_head_multiplier": 1, "logits_scaling": -1}
 """Settings that multiply (1) or divide (-1) the logits, by the names that models give them."""
 _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+_CACHES = ("cache", "past_key_values")
+"""Arguments that take a cache of keys and values, as newer and older models call them."""
 _LIMITS = ("max_position_embeddings", "max_seq_len")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 _CLASSIFIERS = {
@@ -76,6 +79,8 @@ class HubModel(FeatureModel):
         if model.base_model is model:
             raise ModelError(f"{type(model).__name__} has no body apart from its head")
         self.config = model.config
+        self.written: Callable[[Tensor], Tensor] | None = None
+        self.cache_name = ""
         self.body = model.base_model
         self.head = head
         self.embedding = embedding
@@ -100,8 +105,41 @@ class HubModel(FeatureModel):
         return _blocks(self.body, getattr(self.config, "num_hidden_layers", None))
 
     def features(self, x: Tensor) -> Tensor:
-        hidden: Tensor = self.body(input_ids=x, use_cache=False).last_hidden_state
+        cached: dict[str, Any] = {"use_cache": False}
+        if self.written is not None:
+            cached = {"use_cache": True, self.cache_name: self.empty_cache(self.written)}
+        hidden: Tensor = self.body(input_ids=x, **cached).last_hidden_state
         return hidden
+
+    def transform_cache(self, transform: Callable[[Tensor], Tensor]) -> bool:
+        names = [n for n in _CACHES if n in signature(self.body.forward).parameters]
+        if not names:
+            return False
+        self.cache_name, writes = names[0], 0
+
+        def counted(states: Tensor) -> Tensor:
+            nonlocal writes
+            writes += 1
+            return transform(states)
+
+        self.written = counted
+        with _as_model_error(self.body), torch.no_grad():
+            self.features(self._probe().to(self.head.weight.device))
+        self.written = transform if writes else None
+        return writes > 0
+
+    def empty_cache(self, transform: Callable[[Tensor], Tensor]) -> Any:
+        """A cache of the model that transforms keys and values as it takes them in."""
+        from transformers import DynamicCache
+
+        class TransformingCache(DynamicCache):
+            def update(
+                self, key_states: Tensor, value_states: Tensor, *arguments: Any, **named: Any
+            ) -> tuple[Tensor, Tensor]:
+                written = transform(key_states), transform(value_states)
+                return super().update(*written, *arguments, **named)
+
+        return TransformingCache(config=self.config)
 
     def stored(self) -> dict[str, Tensor]:
         """Tensors by the names under which `transformers` reads them."""

@@ -7,6 +7,7 @@ Shapes: B sequences, T tokens, D width, H heads, K = D / H, W window, N = ceil(T
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -86,7 +87,7 @@ class Architecture:
 class Attention(nn.Module):
     """Causal self-attention over all earlier tokens, or over the last `window` ones.
 
-    The own token is one of them.
+    The own token is one of them. `written` is applied to keys and values (..., K).
     """
 
     def __init__(self, architecture: Architecture, window: int | None) -> None:
@@ -95,12 +96,16 @@ class Attention(nn.Module):
         self.heads = architecture.heads
         self.scale = architecture.attention_scale
         self.window = window
+        self.written: Callable[[Tensor], Tensor] | None = None
         self.qkv = nn.Linear(width, 3 * width, bias=architecture.qkv_bias)
         self.out = nn.Linear(width, width, bias=architecture.bias)
 
     def forward(self, x_BxTxD: Tensor) -> Tensor:
         B, T, D = x_BxTxD.shape
         qkv = self.qkv(x_BxTxD)
+        if self.written is not None:
+            keys_and_values = qkv[..., D:].reshape(B, T, 2 * self.heads, -1)
+            qkv = torch.cat([qkv[..., :D], self.written(keys_and_values).flatten(2)], dim=-1)
         if self.window is None or self.window >= T:
             q, k, v = qkv.view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             y_BxHxTxK = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
@@ -196,6 +201,12 @@ class Transformer(FeatureModel):
     @property
     def layers(self) -> dict[str, nn.Module]:
         return {f"block{number}": block for number, block in enumerate(self.blocks, start=1)}
+
+    def transform_cache(self, transform: Callable[[Tensor], Tensor]) -> bool:
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.written = transform
+        return True
 
     def features(self, x: Tensor) -> Tensor:
         T = x.shape[1]

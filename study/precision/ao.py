@@ -19,8 +19,16 @@ with without_notices_of_torchao():
         PerAxis,
         PerGroup,
         PerRow,
+        PerTensor,
         quantize_,
         to_nf4,
+    )
+    from torchao.quantization.quant_primitives import _choose_scale_float8 as choose_scale_float8
+    from torchao.quantization.quant_primitives import (
+        _dequantize_affine_float8 as dequantize_affine_float8,
+    )
+    from torchao.quantization.quant_primitives import (
+        _quantize_affine_float8 as quantize_affine_float8,
     )
     from torchao.quantization.quant_primitives import (
         choose_qparams_affine,
@@ -28,6 +36,7 @@ with without_notices_of_torchao():
         quantize_affine,
     )
     from torchao.quantization.quantize_.common import KernelPreference
+    from torchao.quantization.quantize_.workflows import Int8Tensor, QuantizeTensorToInt8Kwargs
 
 __all__ = [
     "DTYPE_FP6_E2M3",
@@ -35,6 +44,7 @@ __all__ = [
     "Float8Tensor",
     "Int8DynamicActivationInt8WeightConfig",
     "Int8DynamicActivationIntxWeightConfig",
+    "Int8Tensor",
     "KernelPreference",
     "MXTensor",
     "MappingType",
@@ -42,10 +52,15 @@ __all__ = [
     "PerAxis",
     "PerGroup",
     "PerRow",
+    "PerTensor",
+    "QuantizeTensorToInt8Kwargs",
     "choose_qparams_affine",
+    "choose_scale_float8",
     "dequantize_affine",
+    "dequantize_affine_float8",
     "per_tensor_amax_to_scale",
     "quantize_",
     "quantize_affine",
+    "quantize_affine_float8",
     "to_nf4",
 ]

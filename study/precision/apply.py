@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -10,25 +12,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
+from study.precision.inputs import CacheRounding, InputRounding
 from study.precision.layers import Weight, covered_weights, from_matrices, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
+_LOOKUPS = (nn.Embedding, nn.EmbeddingBag)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class DynamicLinear(nn.Linear):
-    """A linear layer whose inputs are rounded to int8 at run time by torchao's kernel.
+class IntegerLinear(nn.Module):
+    """A linear layer that multiplies integers by integers, in torchao's kernel.
 
-    `packed` is what multiplies; `weight` holds its dequantized values for everything that reads
-    weights (tied embeddings, duality metrics).
+    `packed` is what multiplies and rounds its inputs; `weight` holds its dequantized values for
+    everything that reads weights (tied embeddings, duality metrics).
     """
 
     packed: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.packed, self.bias)
+        bias = dict(self.named_parameters(recurse=False)).get("bias")
+        rows = F.linear(input.flatten(0, -2), self.packed, bias)
+        return rows.view(*input.shape[:-1], -1)
+
+
+class IntegerLinearLayer(IntegerLinear, nn.Linear):
+    """The same of PyTorch's linear layer."""
 
 
 # Layers of a 16-bit cast on the CPU: products and sums in float32, rounded once, as half-precision
@@ -90,7 +101,9 @@ def _single(bias: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def quantize(model: ModelT, precision: str | Precision) -> ModelT:
+def quantize(
+    model: ModelT, precision: str | Precision, *, bounds: Mapping[str, Tensor] | None = None
+) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched.
 
     Deterministic.
@@ -98,8 +111,14 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
     Casts convert every parameter and buffer, so features are computed in that dtype, but leave the
     frequencies of rotary positions in float32, as transformers does; on the CPU linear layers and
     convolutions sum in float32. Weight formats replace each covered weight by its rounded values,
-    in the checkpoint's dtype; tied weights stay tied. Dynamic formats also turn the linear layers
-    into `DynamicLinear`. The copy is for measuring: its parameters take no gradients.
+    in the checkpoint's dtype; tied weights stay tied. `-dynamic` and `-static` formats also round
+    the inputs of the layers, `-kv8` and `-kv4` the keys and values of attention. The copy is for
+    measuring: its parameters take no gradients.
+
+    Args:
+        model: any module.
+        precision: its name, or itself.
+        bounds: of `-static`: the least and the largest input (1, 2) by name of the weight.
 
     Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take
     (naming layer, sizes and remedy), for weights that are or become non-finite, and for `qat-`,
@@ -115,24 +134,92 @@ def quantize(model: ModelT, precision: str | Precision) -> ModelT:
         raise PrecisionError(f"{precision.name} cannot be measured yet")
     copy = deepcopy(model).requires_grad_(False)
     if precision.family == "cast":
-        return _cast(copy, precision)
+        _cast(copy, precision)
+    else:
+        _round_weights(copy, precision, bounds)
+    if precision.cache is not None:
+        _round_cache(copy, precision)
+    return copy
+
+
+def _round_weights(
+    copy: nn.Module, precision: Precision, bounds: Mapping[str, Tensor] | None
+) -> None:
     weights = covered_weights(copy, precision)
     check_takes(weights, precision)
     for weight in weights:
-        dynamic = precision.activation is not None
-        values = (
-            _make_dynamic(weight, precision)
-            if dynamic
-            else round_matrices(weight.matrices, precision)
-        )
+        values = weight_values(weight, precision)
         if not torch.isfinite(values).all():
             raise PrecisionError(
                 f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that "
                 "are not finite in this format: the checkpoint has diverged, or its weights "
                 "overflow"
             )
+        if precision.activation is not None:
+            _round_inputs(weight, precision, bounds)
         weight.parameter.copy_(from_matrices(values, weight.parameter, weight.transposed))
-    return copy
+
+
+def weight_values(weight: Weight, precision: Precision) -> Tensor:
+    """The rounded matrices (stack, o, i) of a weight."""
+    if not runs_int8_kernel(precision) or not _layers(weight):
+        return round_matrices(weight.matrices, precision)
+    from study.precision import ao
+
+    values: Tensor = ao.Int8Tensor.from_hp(weight.matrices[0], ao.PerRow()).dequantize()
+    return values[None]
+
+
+def _layers(weight: Weight) -> list[nn.Module]:
+    """The layers that multiply a weight by an input."""
+    return [p.module for p in weight.places if not isinstance(p.module, _LOOKUPS)]
+
+
+def _round_inputs(
+    weight: Weight, precision: Precision, bounds: Mapping[str, Tensor] | None
+) -> None:
+    """Let the layers that hold `weight`, still unrounded, round their inputs."""
+    if precision.static and bounds is None:
+        raise PrecisionError(
+            f"{precision.name} takes the scales of inputs from calibration, which needs data: "
+            f"measure it in a study, or take {replace(precision, static=False).name!r}"
+        )
+    for layer in _layers(weight):
+        own = None if bounds is None or not precision.static else bounds[weight.name]
+        if runs_int8_kernel(precision) and not isinstance(layer, _CONVOLUTIONS):
+            # In place, so that every reference to the layer sees the change.
+            layer.__class__ = IntegerLinearLayer if isinstance(layer, nn.Linear) else IntegerLinear
+            packed = _packed(weight.matrices[0], own)
+            layer.register_buffer("packed", packed, persistent=False)
+        else:
+            layer.register_forward_pre_hook(InputRounding(precision, own))
+
+
+def _packed(matrix_oi: Tensor, bounds: Tensor | None) -> Tensor:
+    """The weight of torchao's integer product, which rounds its inputs itself."""
+    from study.precision import ao
+
+    granularity = ao.PerRow() if bounds is None else ao.PerTensor()
+    packed: Tensor = ao.Int8Tensor.from_hp(
+        matrix_oi,
+        ao.PerRow(),
+        act_quant_kwargs=ao.QuantizeTensorToInt8Kwargs(granularity),
+        act_quant_scale=None
+        if bounds is None
+        else ao.Int8Tensor.from_hp(bounds, granularity).scale,
+    )
+    return packed
+
+
+def _round_cache(copy: nn.Module, precision: Precision) -> None:
+    assert precision.cache is not None
+    transform = getattr(copy, "transform_cache", None)
+    if transform is None or not transform(CacheRounding(precision.cache)):
+        plain = replace(precision, cache=None).name
+        raise PrecisionError(
+            f"{precision.name}: {type(copy).__name__} writes no keys and values of attention: take "
+            f"{plain!r}"
+        )
 
 
 def round_matrices(matrices_noi: Tensor, precision: Precision) -> Tensor:
@@ -181,7 +268,7 @@ def check_takes(weights: list[Weight], precision: Precision) -> None:
     for weight in weights:
         problem = obstacle(tuple(weight.matrices.shape[1:]), weight.parameter.dtype, precision)
         if problem is None and precision.activation is not None:
-            problem = _dynamic_obstacle(weight, precision)
+            problem = _input_obstacle(weight, precision)
         if problem is not None:
             layer = type(weight.places[0].module).__name__
             raise PrecisionError(
@@ -190,56 +277,26 @@ def check_takes(weights: list[Weight], precision: Precision) -> None:
             )
 
 
-def _dynamic_obstacle(weight: Weight, precision: Precision) -> str | None:
-    weights_only = precision.name.replace("-dynamic", "")
-    for place in weight.places:
-        if isinstance(place.module, nn.Embedding | nn.EmbeddingBag):
-            continue
-        if type(place.module) is not nn.Linear:
+def _input_obstacle(weight: Weight, precision: Precision) -> str | None:
+    """Why the inputs of the layers that hold `weight` cannot be rounded, or None."""
+    weights_only = replace(precision, activation=None, static=False).name
+    for layer in _layers(weight):
+        if type(layer) not in (nn.Linear, *_CONVOLUTIONS) and not is_transposed(layer):
             return (
-                "the inputs of linear layers alone can be rounded at run time: take "
+                "the inputs of linear layers and convolutions alone can be rounded: take "
                 f"{weights_only!r}"
             )
+        blocks = precision.group if precision.family == "float" else None
+        if isinstance(layer, _CONVOLUTIONS) and blocks and layer.in_channels % blocks:
+            return (
+                f"its {layer.in_channels} input channels do not divide into groups of {blocks}: "
+                f"take {weights_only!r} or 'fp8-dynamic'"
+            )
         if runs_int8_kernel(precision) and weight.parameter.device.type == "cuda":
-            o, i = weight.parameter.shape
-            if o % 8 != 0 or i % 8 != 0:
+            o, i = weight.parameter.shape[0], weight.matrices.shape[2]
+            if isinstance(layer, nn.Linear) and (o % 8 != 0 or i % 8 != 0):
                 return (
                     "the CUDA kernel needs multiples of 8: measure on the CPU, or take "
                     f"{weights_only!r}"
                 )
     return None
-
-
-def _make_dynamic(weight: Weight, precision: Precision) -> Tensor:
-    """Turn the linear layers that hold `weight` into DynamicLinear.
-
-    Returns the dequantized weight (1, o, i).
-    """
-    from study.precision import ao
-
-    linears = [place.module for place in weight.places if isinstance(place.module, nn.Linear)]
-    if not linears:
-        return round_matrices(weight.matrices, precision)
-    config = (
-        ao.Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
-        if runs_int8_kernel(precision)
-        else ao.Int8DynamicActivationIntxWeightConfig(
-            weight_dtype=getattr(torch, precision.format),
-            weight_granularity=ao.PerAxis(0)
-            if precision.group is None
-            else ao.PerGroup(precision.group),
-            weight_mapping_type=ao.MappingType.SYMMETRIC
-            if precision.symmetric
-            else ao.MappingType.ASYMMETRIC,
-        )
-    )
-    donor = nn.Linear(1, 1, bias=False)
-    donor.weight = nn.Parameter(weight.matrices[0], requires_grad=False)
-    ao.quantize_(donor, config)
-    packed = donor.weight.data
-    for linear in linears:
-        # In place, so that every reference to the layer sees the change.
-        linear.__class__ = DynamicLinear
-        linear.register_buffer("packed", packed, persistent=False)
-    dequantized: Tensor = packed.dequantize()
-    return dequantized[None]

@@ -13,6 +13,7 @@ from study.precision.formats import stored_bits
 from study.precision.names import GRAMMAR, Precision, known_precisions
 
 _SHAPE = (768, 768)
+_WITH_INPUTS = ("int8-dynamic", "int8-static", "int4-g32-dynamic", "int4-a4-dynamic")
 
 _PAGE = """\
 # Precision
@@ -63,11 +64,24 @@ divides their number in layers too small for that. A block of zeros stays zero i
   `/attention` the attention of all blocks, `/mlp` the rest of them. A head
   that is tied to the embedding stays tied: quantizing it changes the embedding, and the row says so
   (`tied_embedding_changed`).
-* `-dynamic` also rounds the inputs of linear layers to int8 with one scale a token at run time.
-  `int8-dynamic` is torchao's Int8DynamicActivationInt8Weight (symmetric, integer product), the
-  others its Int8DynamicActivationIntxWeight (asymmetric). Embeddings have no activations: their
-  weights alone are rounded. Losses and accuracies come from the rounded product; metrics that read
-  the head's rows see its dequantized weights.
+* `-dynamic` also rounds the inputs of linear layers with one scale a token, of convolutions with
+  one a sample, chosen at run time: integers to 8 bits (`-a4`: to 4), floats to the format of the
+  weights. `int8-dynamic` is torchao's Int8DynamicActivationInt8Weight (symmetric, integer product),
+  other integers its Int8DynamicActivationIntxWeight (asymmetric; convolutions of `int8-dynamic`
+  multiply the rounded values as floats). Blocks of `mx` and `nvfp4` lie along the features of a
+  token and the channels of an image; the outer scale of `nvfp4` is that of the token or sample, so
+  that a result does not depend on the batch. Embeddings have no inputs: their weights alone are
+  rounded. Losses and accuracies come from the rounded product; metrics that read the head's rows
+  see its dequantized weights.
+* `-static` takes one scale a layer from the least and the largest input that the unrounded model
+  has on the rows of `precision_options.calibration`; values beyond are clamped.
+* `-kv8` and `-kv4` (`kv8` alone leaves weights and activations as they are) round keys and values
+  of attention as they are written to the cache, after rotary positions: asymmetric integers, one
+  scale and zero point for each token and head. Of transformers trained here and of causal language
+  models of Hugging Face with such a cache, in all layers, whatever the scope of the weights.
+* `ternary` is s clamp(round(w / s), -1, 1), s the mean of |w| over the tensor, of BitNet b1.58 (Ma
+  et al. 2024); it is counted with the 2 bits in which it is stored. `ternary-dynamic` also rounds
+  inputs to int8 as BitNet does, symmetrically, with max|x| / 127 as scale of a token.
 * `qat-` fine-tunes the checkpoint with straight-through fake quantization for
   `precision_options.qat.epochs`, then rounds. `ft-fp32` is the same fine-tuning without
   quantization: compare `qat-` with it, not with the checkpoint. `efqat-` updates only the share
@@ -102,7 +116,8 @@ def _shown() -> Iterator[Precision]:
             and precision.symmetric
             and (
                 precision.activation is None
-                or precision.name in ("int8-dynamic", "int4-g32-dynamic")
+                or precision.family == "float"
+                or precision.name in _WITH_INPUTS
             )
         ):
             yield precision
@@ -138,8 +153,10 @@ def _scale_of(precision: Precision) -> str:
 def _reference(precision: Precision) -> str:
     if precision.family == "cast":
         return "PyTorch's `to`"
-    if precision.activation is not None:
-        return "`Int8Tensor`" if precision.format == "int8" else "`IntxUnpackedToInt8Tensor`"
+    if precision.format == "ternary":
+        return "`quantize_bitnet_weight`"
+    if precision.format == "int8" and precision.activation is not None:
+        return "`Int8Tensor`"
     if precision.family == "int":
         return "`IntxUnpackedToInt8Tensor`"
     return {"fp": "`Float8Tensor`", "mx": "`MXTensor`", "nv": "`NVFP4Tensor`", "nf": "`NF4Tensor`"}[

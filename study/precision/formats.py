@@ -19,6 +19,7 @@ from study.precision.names import GROUPS, Precision
 
 _FLOAT8 = {"fp8": torch.float8_e4m3fn, "fp8-e5m2": torch.float8_e5m2}
 _ZERO_POINT_BITS = 8
+_LEAST_SCALE = 1e-5
 _NF4_SCALES_PER_GROUP = 256
 
 
@@ -37,22 +38,41 @@ def round_weight(weight_oi: Tensor, precision: Precision) -> Tensor:
         # torchao would take one scale for all rows where none is longer than one weight; a
         # second weight of zero leaves the scales as they are.
         return round_weight(F.pad(matrix, (0, 1)), precision)[:, :1].contiguous()
+    if precision.format == "ternary":
+        return _round_to_signs(matrix)
     if precision.family == "int":
-        return _round_to_integers(matrix, precision)
+        return round_to_integers(matrix, precision)
     if precision.family == "float":
-        return _round_to_floats(matrix, precision.format).masked_fill_(matrix == 0, 0)
+        return round_to_floats(matrix, precision.format).masked_fill_(matrix == 0, 0)
     raise ValueError(f"{precision.name} is a cast of the whole model, not a weight format")
 
 
-def _round_to_integers(weight_oi: Tensor, precision: Precision) -> Tensor:
+def _round_to_signs(weight_oi: Tensor) -> Tensor:
+    """Ternary values s clamp(round(w / s), -1, 1), s the mean of |w|.
+
+    That is the function of BitNet b1.58 (Ma et al. 2024, eq. 1 to 3).
+    """
+    scale = weight_oi.float().abs().mean().clamp_min(_LEAST_SCALE)
+    signs = (weight_oi.float() / scale).round().clamp(-1, 1)
+    return (signs * scale).to(weight_oi.dtype)
+
+
+def round_to_integers(
+    weight_oi: Tensor, precision: Precision, bounds: Tensor | None = None
+) -> Tensor:
+    """The values of `weight_oi` as integers times scales, less zero points.
+
+    Scales are those of its own blocks, or one is that of `bounds` (1, 2), its least and largest
+    value.
+    """
     from study.precision import ao
 
     low, high = -(2 ** (precision.bits - 1)), 2 ** (precision.bits - 1) - 1
     block = _block(tuple(weight_oi.shape), precision)
     scale, zero_point = ao.choose_qparams_affine(
-        weight_oi,
+        weight_oi if bounds is None else bounds,
         ao.MappingType.SYMMETRIC if precision.symmetric else ao.MappingType.ASYMMETRIC,
-        block,
+        block if bounds is None else tuple(bounds.shape),
         target_dtype=torch.int8,
         quant_min=low,
         quant_max=high,
@@ -65,17 +85,28 @@ def _round_to_integers(weight_oi: Tensor, precision: Precision) -> Tensor:
     return rounded
 
 
-def _round_to_floats(weight_oi: Tensor, name: str) -> Tensor:
+def round_to_floats(weight_oi: Tensor, name: str, bounds: Tensor | None = None) -> Tensor:
+    """The values of `weight_oi` as floats of few bits times scales.
+
+    `bounds` (1, 2), its least and largest value, give fp8 one scale. Of a stack of matrices
+    (n, o, i) each has its own outer scale of nvfp4.
+    """
     from study.precision import ao
 
     rounded: Tensor
-    if name in _FLOAT8:
+    if bounds is not None:
+        scale = ao.choose_scale_float8(bounds, list(bounds.shape), _FLOAT8[name])
+        floats = ao.quantize_affine_float8(weight_oi, scale, _FLOAT8[name])
+        rounded = ao.dequantize_affine_float8(floats, scale, weight_oi.dtype)
+    elif name in _FLOAT8:
         # The torch kernel on every device: others round differently.
         rounded = ao.Float8Tensor.from_hp(
             weight_oi, _FLOAT8[name], ao.PerRow(), kernel_preference=ao.KernelPreference.TORCH
         ).dequantize()
     elif name == "nvfp4":
-        scale = ao.per_tensor_amax_to_scale(weight_oi.abs().amax())
+        largest = weight_oi.abs()
+        largest = largest.amax() if weight_oi.ndim == 2 else largest.amax((1, 2), keepdim=True)
+        scale = ao.per_tensor_amax_to_scale(largest)
         rounded = ao.NVFP4Tensor.to_nvfp4(weight_oi, per_tensor_scale=scale).dequantize()
     elif name == "nf4":
         scales = nf4_scales_per_group(tuple(weight_oi.shape))
@@ -123,7 +154,7 @@ def obstacle(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision) -
             f"its weights are {str(dtype).removeprefix('torch.')}: load the checkpoint in {names}"
         )
     _, i = shape
-    if precision.activation is not None and i == 1:
+    if precision.activation is not None and precision.family == "int" and i == 1:
         return f"it has one input, whose rounding torchao cannot do: take {precision.format}"
     if precision.format == "nf4":
         if prod(shape) % 64 != 0:
@@ -164,6 +195,8 @@ def stored_bits(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision
         scales = 8 * weights // 32
     elif precision.format == "nvfp4":
         scales = 8 * weights // 16 + 32
+    elif precision.format == "ternary":
+        scales = own
     elif precision.format == "nf4":
         blocks = weights // 64
         scales = 8 * blocks + own * (blocks // nf4_scales_per_group(shape)) + own
@@ -182,4 +215,4 @@ def runs_int8_kernel(precision: Precision) -> bool:
     Other dynamic formats round both sides and multiply floats.
     """
     plain = precision.symmetric and precision.granularity == "channel"
-    return precision.activation is not None and precision.format == "int8" and plain
+    return precision.activation == precision.format == "int8" and plain

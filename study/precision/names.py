@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from typing import Literal
 
 Family = Literal["cast", "int", "float"]
@@ -17,18 +18,23 @@ Tuning = Literal["qat", "efqat", "ft"]
 Method = Literal["gptq", "awq", "hqq", "smooth"]
 
 GRAMMAR = """\
-precision  = cast | "ft-fp32" | weights , [ scope ] ;
-cast       = "fp32" | "bf16" | "fp16" ;
-weights    = [ tuning | method ] , integer | [ "smooth-" | "rot-" ] , dynamic | float ;
-tuning     = "qat-" | "efqat-" ;
+precision  = "fp32" | "ft-fp32" | "kv8" | "kv4" | half , [ cache ] | tuned , [ scope ]
+           | weights , [ cache ] , [ scope ] ;
+half       = "bf16" | "fp16" ;
+tuned      = "qat-" , integer | "efqat-" , integer ;
+weights    = [ method ] , integer | [ "smooth-" | "rot-" ] , inputs | float | floats ;
 method     = rounding | "rot-" , [ rounding ] ;
 rounding   = "gptq-" | "awq-" | "hqq-" ;
 integer    = "int" , bits , [ group | "-tensor" ] , [ "-asym" ] ;
-dynamic    = "int" , bits , [ group ] , [ "-asym" ] , "-dynamic" ;
+inputs     = "int" , bits , [ group ] , [ "-asym" ] , [ "-a4" ] , scales ;
+scales     = "-dynamic" | "-static" ;
 bits       = "2" | "3" | "4" | "5" | "6" | "7" | "8" ;
 group      = "-g32" | "-g64" | "-g128" ;
-float      = "fp8" | "fp8-e5m2" | "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2"
-           | "mxfp4" | "nvfp4" | "nf4" ;
+float      = fp8 | block | "nf4" | "ternary" ;
+floats     = fp8 , scales | block , "-dynamic" | "ternary-dynamic" ;
+fp8        = "fp8" | "fp8-e5m2" ;
+block      = "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2" | "mxfp4" | "nvfp4" ;
+cache      = "-kv8" | "-kv4" ;
 scope      = "/body" | "/head" | "/first" | "/attention" | "/mlp" | "/block" , number ;
 number     = nonzero , [ digit , [ digit ] ] ;
 nonzero    = "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" ;
@@ -45,7 +51,8 @@ REFERENCE = "fp32"
 CASTS = {"fp32": 32, "bf16": 16, "fp16": 16}
 INTEGER_BITS = (8, 7, 6, 5, 4, 3, 2)
 GROUPS = (32, 64, 128)
-# name -> (bits of a weight, weights that share a scale; None: one scale per output channel)
+# name -> (bits of a weight, weights that share a scale; None: one scale per output channel, in
+# `ternary` one for the tensor)
 FLOATS: dict[str, tuple[int, int | None]] = {
     "fp8": (8, None),
     "fp8-e5m2": (8, None),
@@ -55,7 +62,20 @@ FLOATS: dict[str, tuple[int, int | None]] = {
     "mxfp4": (4, 32),
     "nvfp4": (4, 16),
     "nf4": (4, 64),
+    "ternary": (2, None),
 }
+STATIC_FLOATS = ("fp8", "fp8-e5m2")
+DYNAMIC_FLOATS = (
+    *STATIC_FLOATS,
+    "mxfp8",
+    "mxfp6-e2m3",
+    "mxfp6-e3m2",
+    "mxfp4",
+    "nvfp4",
+    "ternary",
+)
+"""Float formats that inputs of layers can have, too; `ternary` rounds these to int8."""
+CACHE = re.compile(r"(?P<weights>.*)-kv(?P<bits>8|4)")
 
 
 class PrecisionError(ValueError):
@@ -76,8 +96,10 @@ class Precision:
     granularity  which weights share a scale: an output channel, `group` consecutive ones of it, or
                  the whole tensor
     symmetric    False: integer zero points (`-asym`)
-    activation   `int8`: the inputs of linear layers are rounded as well, one scale a token, chosen
-                 at run time
+    activation   format to which the inputs of linear layers and convolutions are rounded as well
+    static       False: scales of inputs are chosen at run time, one a token (a sample, before
+                 convolutions); True: one a layer, from calibration
+    cache        bits of the keys and values of attention, or None
     tuning       fine-tuning before the measurement: `qat`, `efqat`, or `ft` (the control without
                  quantization)
     method       how integers are chosen, where not as the nearest: `gptq`, `awq`, `hqq`, `smooth`
@@ -92,7 +114,9 @@ class Precision:
     granularity: Granularity = "channel"
     group: int | None = None
     symmetric: bool = True
-    activation: Literal["int8"] | None = None
+    activation: str | None = None
+    static: bool = False
+    cache: int | None = None
     tuning: Tuning | None = None
     method: Method | None = None
     rotated: bool = False
@@ -104,11 +128,15 @@ class Precision:
         prefixes = (self.tuning, "rot" if self.rotated else None, self.method)
         prefix = "".join(f"{each}-" for each in prefixes if each is not None)
         group = f"-g{self.group}" if self.family == "int" and self.group is not None else ""
-        tensor = "-tensor" if self.granularity == "tensor" else ""
+        tensor = "-tensor" if self.family == "int" and self.granularity == "tensor" else ""
         zero_points = "" if self.symmetric else "-asym"
-        activation = "" if self.activation is None else "-dynamic"
+        four = "-a4" if self.activation == "int4" else ""
+        scales = "" if self.activation is None else "-static" if self.static else "-dynamic"
+        cache = "" if self.cache is None else f"-kv{self.cache}"
         scope = "" if self.scope == "all" else f"/{self.scope}"
-        return prefix + self.format + group + tensor + zero_points + activation + scope
+        if cache and self.format == REFERENCE:
+            return cache.removeprefix("-")
+        return f"{prefix}{self.format}{group}{tensor}{zero_points}{four}{scales}{cache}{scope}"
 
     @property
     def untuned(self) -> Precision:
@@ -118,7 +146,7 @@ class Precision:
     @property
     def calibrated(self) -> bool:
         """Whether inputs of the layers are needed, which come from training samples."""
-        return self.method in ("gptq", "awq", "smooth")
+        return self.method in ("gptq", "awq", "smooth") or self.static
 
     def __str__(self) -> str:
         return self.name
@@ -143,22 +171,29 @@ def _integers() -> Iterator[Precision]:
                         replace(weights, method=method, rotated=rotated) for method in ROUNDINGS
                     )
                 yield replace(weights, rotated=True)
-            for weights in rows:
-                dynamic = replace(weights, activation="int8")
-                yield from (dynamic, replace(dynamic, method="smooth"))
-                yield replace(dynamic, rotated=True)
+            for weights, activation, static in product(rows, ("int8", "int4"), (False, True)):
+                inputs = replace(weights, activation=activation, static=static)
+                yield from (inputs, replace(inputs, method="smooth"))
+                yield replace(inputs, rotated=True)
 
 
 def _floats() -> Iterator[Precision]:
     for name, (bits, group) in FLOATS.items():
-        yield Precision(
-            "float", name, bits, granularity="channel" if group is None else "group", group=group
-        )
+        granularity: Granularity = "channel" if group is None else "group"
+        if name == "ternary":
+            granularity = "tensor"
+        weights = Precision("float", name, bits, granularity, group)
+        yield weights
+        inputs = replace(weights, activation="int8" if name == "ternary" else name)
+        if name in DYNAMIC_FLOATS:
+            yield inputs
+        if name in STATIC_FLOATS:
+            yield replace(inputs, static=True)
 
 
 @cache
 def known_precisions() -> dict[str, Precision]:
-    """Every precision of the grammar by its name, without scopes, plain formats first."""
+    """Every precision of the grammar by its name, without caches and scopes, plain ones first."""
     casts = [Precision("cast", name, bits) for name, bits in CASTS.items()]
     weights = sorted([*_integers(), *_floats()], key=_prefixes)
     return {p.name: p for p in [*casts, replace(casts[0], tuning="ft"), *weights]}
@@ -186,12 +221,17 @@ def parse_precision(name: str) -> Precision:
     """
     known = known_precisions()
     base, slash, scope = name.partition("/")
-    if not slash and base in known:
-        return known[base]
-    if base in known and known[base].family != "cast" and scope != "all":
+    base, cache = _cache_of(base)
+    precision = known.get(base)
+    if precision is not None and cache is not None:
+        of_cache = base != "fp32" or name in ("kv8", "kv4")
+        precision = replace(precision, cache=cache) if of_cache and not precision.tuning else None
+    if precision is not None and not slash:
+        return precision
+    if precision is not None and precision.family != "cast" and scope != "all":
         if scope in SCOPES or BLOCK.fullmatch(scope):
-            return replace(known[base], scope=scope)
-        nearest = f"{base}/{_nearest(scope, SCOPES[1:])}"
+            return replace(precision, scope=scope)
+        nearest = f"{precision.name}/{_nearest(scope, SCOPES[1:])}"
     else:
         nearest = _nearest(base, tuple(known))
         if scope in SCOPES[1:] and known[nearest].family != "cast":
@@ -199,11 +239,18 @@ def parse_precision(name: str) -> Precision:
     raise PrecisionError(
         f"unknown precision {name!r}: the nearest known one is {nearest!r}. Known are "
         f"{', '.join(CASTS)}, ft-fp32, int2 to int8 with -g32, -g64, -g128 or -tensor, then -asym, "
-        f"then -dynamic (not after -tensor), {', '.join(FLOATS)}; before an integer format without "
-        "-dynamic qat-, efqat-, gptq-, awq-, hqq- or rot- (also rot-gptq-), before one with it "
-        "smooth- or rot-; behind a weight format /body, /head, /first, /attention, /mlp or /block3 "
+        f"then -a4, then -dynamic or -static (not after -tensor), {', '.join(FLOATS)} (also with "
+        "-dynamic, but nf4); before an integer format of weights alone qat-, efqat-, gptq-, awq-, "
+        "hqq- or rot- (also rot-gptq-), before one of inputs, too, smooth- or rot-; kv8, kv4, or "
+        "-kv8, -kv4 behind a format; then /body, /head, /first, /attention, /mlp or /block3 "
         "(docs/precision.md has the grammar)"
     )
+
+
+def _cache_of(name: str) -> tuple[str, int | None]:
+    """A name without its cache, and the bits of that; `kv8` alone is that of fp32."""
+    match = CACHE.fullmatch(f"{REFERENCE}-{name}" if name in ("kv8", "kv4") else name)
+    return (name, None) if match is None else (match["weights"], int(match["bits"]))
 
 
 def options_used(precision: Precision) -> tuple[str, ...]:

@@ -54,7 +54,8 @@ def alternatives(rule: str) -> list[str]:
 
 def test_known_names_are_those_that_the_printed_grammar_generates() -> None:
     weights, scopes = alternatives("weights"), alternatives("scope")
-    names = [*alternatives("cast"), "ft-fp32", *weights]
+    tuned, caches = alternatives("tuned"), alternatives("cache")
+    names = ["fp32", "ft-fp32", *alternatives("half"), *tuned, *weights]
     assert len(names) == len(set(names))
     assert set(names) == set(known_precisions())
     assert len(names) > 800
@@ -64,6 +65,11 @@ def test_known_names_are_those_that_the_printed_grammar_generates() -> None:
     assert {f"/{scope}" for scope in SCOPES[1:]} <= set(scopes)
     for name, scope in itertools.product(weights[::7], ["/body", "/block12"]):
         assert parse_precision(name + scope).name == name + scope
+    for name, cache in itertools.product([*alternatives("half"), *weights[::7]], caches):
+        assert parse_precision(name + cache).name == name + cache
+    for cache in caches:
+        assert parse_precision(cache[1:]) == Precision("cast", "fp32", 32, cache=int(cache[-1]))
+        assert parse_precision(f"{weights[-1]}{cache}/head").scope == "head"
 
 
 def test_name_round_trips() -> None:
@@ -99,6 +105,16 @@ def test_name_round_trips() -> None:
             "smooth-int8-dynamic/mlp",
             Precision("int", "int8", 8, activation="int8", method="smooth", scope="mlp"),
         ),
+        (
+            "int4-a4-static-kv4/body",
+            Precision("int", "int4", 4, activation="int4", static=True, cache=4, scope="body"),
+        ),
+        ("fp8-dynamic", Precision("float", "fp8", 8, activation="fp8")),
+        (
+            "ternary-dynamic-kv8",
+            Precision("float", "ternary", 2, "tensor", activation="int8", cache=8),
+        ),
+        ("bf16-kv4", Precision("cast", "bf16", 16, cache=4)),
     ],
 )
 def test_fields(name: str, expected: Precision) -> None:
@@ -137,6 +153,16 @@ def test_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -> N
         "bf16/head",
         "int4-asym-g32",
         "int4-tensor-dynamic",
+        "nf4-dynamic",
+        "mxfp4-static",
+        "int4-dynamic-a4",
+        "int4-a4",
+        "fp32-kv8",
+        "kv8/body",
+        "kv2",
+        "qat-int4-kv8",
+        "ft-fp32-kv8",
+        "int4-kv8-dynamic",
         "int4/all",
         "int4/block0",
         "int4/block1000",
@@ -158,6 +184,8 @@ def test_options_used() -> None:
     assert options_used(parse_precision("qat-int4/body")) == ("qat",)
     assert options_used(parse_precision("efqat-int4")) == ("efqat", "qat")
     assert options_used(parse_precision("gptq-int4/block1")) == ("calibration", "gptq")
+    assert options_used(parse_precision("int8-static-kv8")) == ("calibration",)
+    assert options_used(parse_precision("int8-dynamic-kv8")) == ()
     assert options_used(parse_precision("rot-hqq-int4")) == ("rotation",)
     fields = set(PrecisionOptions.model_fields)
     assert fields == {group for p in known_precisions().values() for group in options_used(p)}

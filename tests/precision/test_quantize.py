@@ -132,7 +132,7 @@ def test_ties_stay_tied_and_the_lookup_is_the_dequantized_head(
     assert measured.head.weight is measured.embedding.weight
     assert not torch.equal(measured.head.weight.float(), language_model.head.weight)
     layer: Any = measured.head  # what it holds depends on the format
-    head = layer.packed.dequantize() if name in DYNAMIC else layer.weight
+    head = layer.packed.dequantize() if name == "int8-dynamic" else layer.weight
     assert torch.equal(measured.embedding(tokens), head[tokens])
     record = quantization_record(language_model, measured, parse_precision(name))
     assert record["tied_embedding_changed"] is True
@@ -473,15 +473,12 @@ def test_dynamic_activations_against_a_plain_reference() -> None:
     )
 
 
-def test_dynamic_refuses_what_its_kernels_cannot_see() -> None:
-    with pytest.raises(
-        PrecisionError, match=r"stem.weight \(Conv2d, \(64, 4, 4, 4\)\).* take 'int8'"
-    ):
-        quantize(VisionModel(), "int8-dynamic")
-    quantize(VisionModel(), "int8-dynamic/head")
+def test_inputs_of_what_is_no_linear_layer_or_convolution_are_refused() -> None:
     attention = nn.MultiheadAttention(64, 4)
     with pytest.raises(PrecisionError, match=r"in_proj_weight .* take 'int4-g32'"):
         quantize(attention, "int4-g32-dynamic")
+    with pytest.raises(PrecisionError, match=r"its 4 input channels do not divide .* take 'mxfp8'"):
+        quantize(nn.Conv2d(4, 64, 4), "mxfp8-dynamic")
 
 
 def test_attention_projections_are_covered() -> None:
