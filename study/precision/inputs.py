@@ -1,4 +1,4 @@
-"""Rounding of what layers read: their inputs, and the keys and values of attention.
+"""Rounding of what layers read: inputs, and keys and values of attention.
 
 Shapes: r rows (tokens before a linear layer, samples before a convolution), i numbers of a row.
 A row has one scale that is chosen at run time, or all have one from calibration.

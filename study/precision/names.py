@@ -193,7 +193,10 @@ def _floats() -> Iterator[Precision]:
 
 @cache
 def known_precisions() -> dict[str, Precision]:
-    """Every precision of the grammar by its name, without caches and scopes, plain ones first."""
+    """Every precision of the grammar by its name, plain formats first.
+
+    Caches and scopes are not among them: they are parsed apart.
+    """
     casts = [Precision("cast", name, bits) for name, bits in CASTS.items()]
     weights = sorted([*_integers(), *_floats()], key=_prefixes)
     return {p.name: p for p in [*casts, replace(casts[0], tuning="ft"), *weights]}
