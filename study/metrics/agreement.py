@@ -5,13 +5,15 @@ Shapes: B samples of a batch, V classes of the head, C measured classes, d featu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from study.metrics.decisions import AffineScores, FaissCentres
+from study.metrics.decisions import AffineScores, FaissCentres, Question, decide
 from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
 from study.metrics.moments import ClassMoments, MomentsError, check_batch
 
@@ -29,23 +31,27 @@ class Agreement:
         agreed: those of them whose linear decision is the nearest centre.
         own: those whose nearest centre is their own class.
         correct: those whose linear decision is their own class.
-        unmeasured: number of samples whose label or linear decision is an unmeasured class.
-        reason: why there are no decisions, or None.
+        unmeasured: scalar int64, samples whose label or linear decision is an unmeasured class.
+        broken: scalar bool, whether a feature was infinite or NaN. Both stay on the device, so that
+            adding waits for nothing.
+        cause: why there are no decisions at all, or None.
     """
 
     samples: Tensor
     agreed: Tensor
     own: Tensor
     correct: Tensor
-    unmeasured: int = 0
-    reason: str | None = None
+    unmeasured: Tensor
+    broken: Tensor
+    cause: str | None = None
 
     @classmethod
     def empty(cls, classes: int, device: torch.device, reason: str | None = None) -> Agreement:
         def zeros() -> Tensor:
             return torch.zeros(classes, dtype=torch.int64, device=device)
 
-        return cls(zeros(), zeros(), zeros(), zeros(), 0, reason)
+        nothing = torch.zeros((), dtype=torch.int64, device=device)
+        return cls(zeros(), zeros(), zeros(), zeros(), nothing, nothing.bool(), reason)
 
     def __add__(self, other: Agreement) -> Agreement:
         return Agreement(
@@ -54,8 +60,14 @@ class Agreement:
             self.own + other.own,
             self.correct + other.correct,
             self.unmeasured + other.unmeasured,
-            self.reason or other.reason,
+            self.broken | other.broken,
+            self.cause or other.cause,
         )
+
+    @cached_property
+    def reason(self) -> str | None:
+        """Why there are no decisions, or None."""
+        return self.cause or ("validation features are infinite or NaN" if self.broken else None)
 
     @property
     def undefined(self) -> str | None:
@@ -90,12 +102,43 @@ class Agreement:
     @property
     def unmeasured_share(self) -> float | None:
         """Share of samples whose label or linear decision has no measured centre."""
-        return self._share(self.unmeasured)
+        return self._share(int(self.unmeasured))
 
     @property
     def linear_accuracy(self) -> float | None:
         """Share of samples whose linear decision is their own class."""
         return self._share(int(self.correct.sum()))
+
+
+class LinearHead:
+    """A head's decisions: the class of the largest score <w_c, h> + b_c.
+
+    They are decided as `NearestCentre` does, once for any number of batches.
+
+    Attributes:
+        reason: why it decides nothing, or None.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, device: torch.device | None = None
+    ) -> None:
+        """Weight (V, d) and bias (V,), and where the features lie (where the weight does).
+
+        Raises MomentsError for a bias that does not fit.
+        """
+        device = weight.device if device is None else device
+        self.classes, self.dim = weight.shape
+        if bias is not None and bias.shape != (self.classes,):
+            raise MomentsError(
+                f"the head's bias must have shape ({self.classes},), got {tuple(bias.shape)}"
+            )
+        finite = (
+            weight.isfinite().all()
+            if bias is None
+            else (weight.isfinite().all() & bias.isfinite().all())
+        )
+        self.reason = None if finite else "the head has an infinite or NaN entry"
+        self.scores = AffineScores(weight.to(device), None if bias is None else bias.to(device))
 
 
 @torch.no_grad()
@@ -106,10 +149,67 @@ def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = Non
 
     On the device of the features; without meaning for features or a head that are not finite.
     """
-    head = AffineScores(
-        weight.to(features.device), None if bias is None else bias.to(features.device)
-    )
-    return head.argmax(features)
+    return LinearHead(weight, bias, features.device).scores.argmax(features)
+
+
+@torch.no_grad()
+def agreements(
+    head: LinearHead,
+    features: Tensor,
+    labels: Tensor,
+    centres: Mapping[str, tuple[NearestCentre, Tensor]],
+    products: Tensor | None = None,
+    linear: Tensor | None = None,
+) -> dict[str, Agreement]:
+    """The agreement of one batch with several sets of class centres.
+
+    Features are (B, d), labels (B,) in [0, V); each set of centres comes with the features (B, d')
+    that it decides on, those of a layer or `features` themselves. `products` (B, V) are float32
+    scores of the head, as `Question` has them; `linear` (B,) its decisions, where they are known.
+
+    All decisions are taken together, so a device is waited for once. What is not finite leaves an
+    agreement without shares, for a reason.
+    """
+    device = features.device
+    labels = labels.to(device, torch.int64)
+    questions = [Question(head.scores, features, products)]
+    deciding = {
+        name: (centre, h)
+        for name, (centre, h) in centres.items()
+        if (centre.reason or head.reason) is None and len(labels)
+    }
+    screened = {}
+    for name, (centre, h) in deciding.items():
+        if isinstance(centre.decide, AffineScores):
+            screened[name] = len(questions)
+            questions.append(Question(centre.decide, centre.centred(h)))
+    answers = decide(questions) if deciding else []
+    result = {}
+    for name, (centre, h) in centres.items():
+        empty = Agreement.empty(head.classes, device, centre.reason or head.reason)
+        if name not in deciding:
+            result[name] = empty
+            continue
+        linear = answers[0] if linear is None else linear
+        chosen = (
+            answers[screened[name]] if name in screened else centre.decide.argmax(centre.centred(h))
+        )
+        nearest = centre.indices[chosen]
+        for counts, of_interest in (
+            (empty.samples, None),
+            (empty.agreed, linear == nearest),
+            (empty.own, nearest == labels),
+            (empty.correct, linear == labels),
+        ):
+            ones = torch.ones_like(labels) if of_interest is None else of_interest.long()
+            counts.index_add_(0, labels, ones)
+        outside = ~centre.measured
+        result[name] = replace(
+            empty,
+            unmeasured=(outside[labels] | outside[linear]).sum(),
+            broken=~(h.isfinite().all() & features.isfinite().all()),
+        )
+    return result
 
 
 class NearestCentre:
@@ -168,11 +268,12 @@ class NearestCentre:
             raise MomentsError(f"there are no centres: {self.reason}")
         if not bool(features.isfinite().all()):
             raise MomentsError("features are infinite or NaN: no centre is nearest to them")
-        return self.indices[
-            self.decide.argmax(features.to(self.device).to(torch.float64) - self.centre)
-        ]
+        return self.indices[self.decide.argmax(self.centred(features))]
 
-    @torch.no_grad()
+    def centred(self, features: Tensor) -> Tensor:
+        """(B, d) float64 features minus the mean of the centres, on their device."""
+        return features.to(self.device).to(torch.float64) - self.centre
+
     def agreement(
         self,
         features: Tensor,
@@ -186,39 +287,13 @@ class NearestCentre:
 
         Features are (B, d), labels (B,) in [0, V), the head's weight (V, d), its bias (V,) or None.
 
-        `linear`: (B,) `linear_decisions` of this head on these features, where they are known
-        already. A batch with a non-finite feature, weight or bias has no decisions, and any sum
-        with it is undefined with a reason. Raises MomentsError for shapes or labels that do not
-        fit.
+        A batch with a non-finite feature, weight or bias has no decisions, and any sum with it is
+        undefined with a reason. `linear`: (B,) `linear_decisions` of this head on these features,
+        where they are known already. Raises MomentsError for shapes or labels that do not fit.
         """
         classes, dim = self.moments_shape
         check_head(weight, classes, dim)
         check_batch(features, labels, classes, dim)
-        if bias is not None and bias.shape != (classes,):
-            raise MomentsError(
-                f"the head's bias must have shape ({classes},), got {tuple(bias.shape)}"
-            )
-        reason = self.reason
-        if reason is None and not bool(features.isfinite().all()):
-            reason = "validation features are infinite or NaN"
-        if reason is None and not bool(
-            weight.isfinite().all() and (bias is None or bias.isfinite().all())
-        ):
-            reason = "the head has an infinite or NaN entry"
-        result = Agreement.empty(classes, self.device, reason)
-        if reason is not None or not len(labels):
-            return result
-        labels = labels.to(self.device, torch.int64)
-        if linear is None:
-            linear = linear_decisions(features.to(self.device), weight, bias)
-        nearest = self.nearest(features)
-        for counts, classes_of_samples in (
-            (result.samples, labels),
-            (result.agreed, labels[linear == nearest]),
-            (result.own, labels[nearest == labels]),
-            (result.correct, labels[linear == labels]),
-        ):
-            counts.add_(torch.bincount(classes_of_samples, minlength=classes))
-        outside = ~self.measured
-        unmeasured = int((outside[labels] | outside[linear]).sum())
-        return Agreement(result.samples, result.agreed, result.own, result.correct, unmeasured)
+        head = LinearHead(weight, bias, self.device)
+        here = features.to(self.device)
+        return agreements(head, here, labels, {"": (self, here)}, linear=linear)[""]

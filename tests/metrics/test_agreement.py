@@ -19,12 +19,20 @@ from study.metrics import (
     MomentsError,
     NearestCentre,
     collapse_metrics,
+    decisions,
     reference_drift,
 )
 from study.metrics.agreement import Engine
-from study.metrics.decisions import CLASSES, SAMPLES, AffineScores
+from study.metrics.decisions import CLASSES, FEW, AffineScores, Question, decide
 
 ENGINES: list[Engine] = ["torch", "faiss"]
+
+
+@pytest.fixture(autouse=True, params=[FEW, 0], ids=["two-largest", "blocks"])
+def screen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decide by each of the two screens, in blocks of few samples."""
+    monkeypatch.setattr(decisions, "FEW", request.param)
+    monkeypatch.setattr(decisions, "SCORES", 1)
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -78,7 +86,7 @@ def test_decisions_and_shares_equal_loops(engine: Engine, dtype: torch.dtype, bi
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_blocks_of_samples_and_classes_join_without_seams(engine: Engine) -> None:
-    means, features = drawn(2 * CLASSES + 9, 4, seed=5), drawn(SAMPLES + 50, 4, seed=6)
+    means, features = drawn(2 * CLASSES + 9, 4, seed=5), drawn(1100, 4, seed=6)
     nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)
     expected = (features[:, None] - means).square().sum(dim=2).argmin(dim=1)
     assert torch.equal(nearest, expected)
@@ -150,6 +158,32 @@ def test_scores_beyond_float32_are_decided_all_the_same() -> None:
     expected = (features @ weight.T).argmax(dim=1)
     for scale in (1e30, 1e-30):
         assert torch.equal(AffineScores(weight * scale).argmax(features * scale), expected)
+
+
+def test_scores_that_a_float32_weight_cannot_hold_are_decided_in_float64() -> None:
+    weight = torch.tensor([[1e40, 0], [2e40, 0], [0, 1e40]], dtype=torch.float64)
+    features = torch.tensor([[1e-20, 0], [-1e-20, 1e-20], [0, 0]], dtype=torch.float64)
+    assert AffineScores(weight).argmax(features).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-7, 1e-5, 1e-3])
+def test_a_second_score_as_close_as_float32_errs_is_decided_in_float64(gap: float) -> None:
+    """Rows differ by `gap` of their length along the sample, the larger one last."""
+    features = drawn(50, 40, seed=27)
+    weight = torch.cat([features, features * (1 + gap)])
+    winners = AffineScores(weight).argmax(features)
+    scores = features @ weight.T
+    assert torch.equal(winners, torch.arange(50) + (50 if gap else 0))
+    assert torch.equal(scores.argmax(dim=1) % 50, torch.arange(50))
+
+
+def test_products_computed_elsewhere_decide_alike_for_several_questions_at_once() -> None:
+    features, weight, bias = drawn(900, 8, seed=28), drawn(700, 8, seed=29), drawn(700, seed=30)
+    head, other = AffineScores(weight, bias), AffineScores(drawn(30, 8, seed=31))
+    products = features.float() @ weight.float().T + bias.float()
+    given, alone = decide([Question(head, features, products), Question(other, features)])
+    assert torch.equal(given, (features @ weight.T + bias).argmax(dim=1))
+    assert torch.equal(alone, other.argmax(features))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
