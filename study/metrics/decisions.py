@@ -58,7 +58,7 @@ class AffineScores:
         return decide([Question(self, x_Bxd)])[0]
 
     def screen(self, x_Bxd: Tensor, products_BxC: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B,) winners, and (B, K) which blocks of classes have to decide again in float64.
+        """(B,) winners, and (B, K) which blocks decide again in float64.
 
         A sample without such a block keeps its winner. Waits for no device.
         """
