@@ -142,7 +142,7 @@ class Question:
 
 
 def decide(questions: Sequence[Question]) -> list[Tensor]:
-    """(B,) index of the largest score of every sample, for each question about B samples.
+    """(B,) index of the largest score of each sample, for every question.
 
     The decisions wait for their device once a block of samples, however many questions there are.
     Without meaning for samples that are not finite.
