@@ -72,7 +72,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class TrainConfig(Settings):
     """How a model is trained.
 
-    Weight decay acts on matrices only; the loss is the mean over predicted samples.
+    Weight decay acts on matrices only; the loss is the mean over predicted samples. `quantize`
+    rounds weights in every pass from the first step on.
     """
 
     epochs: PositiveInt
@@ -91,9 +92,21 @@ class TrainConfig(Settings):
     label_smoothing: Fraction = 0.1
     focal_gamma: NonNegativeFloat = 2.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    quantize: Literal["int8", "int4", "int2", "fp8", "ternary"] | None = Field(
+        default=None, json_schema_extra={"neutral": None}
+    )
     compile: bool = False
     init_seed: NonNegativeInt | None = None
     shuffle_seed: NonNegativeInt | None = None
+
+    @model_validator(mode="after")
+    def _compiles_what_stays(self) -> Self:
+        if self.quantize is not None and self.compile:
+            raise ValueError(
+                "compile takes weights that stay what they are, and quantize rounds them in every "
+                "pass: leave one of the two out"
+            )
+        return self
 
 
 class MeasureConfig(Settings):

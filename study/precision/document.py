@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from study.precision.formats import stored_bits
-from study.precision.names import GRAMMAR, Precision, known_precisions
+from study.precision.names import GRAMMAR, TRAINED, Precision, known_precisions
 
 _SHAPE = (768, 768)
 _WITH_INPUTS = ("int8-dynamic", "int8-static", "int4-g32-dynamic", "int4-a4-dynamic")
@@ -89,6 +89,21 @@ divides their number in layers too small for that. A block of zeros stays zero i
   rows stay as they are bit for bit, weight decay included. Biases and norms are updated, and so
   are, in full, matrices that are not rounded: position embeddings, and with `/body` or `/head` what
   is outside.
+
+## Training in low precision
+
+`train.quantize: int8 | int4 | int2 | fp8 | ternary` rounds the weights in every pass from the first
+step on; `qat-` does it after a training. The optimizer keeps unrounded weights, which get the
+gradient of the rounded ones unchanged (straight-through, Bengio et al. 2013), also where values
+were clamped. A checkpoint holds these unrounded weights, and every precision rounds them anew:
+
+* Its own precision, {own}, is the network that was trained, bit for bit (of `ternary` also with the
+  rounded inputs of BitNet b1.58, head and embeddings unrounded; its norms before each layer are a
+  matter of the architecture and left out).
+* `fp32` is the network of the unrounded weights, which no loss was ever computed of: what it lacks
+  shows how far the training relied on rounding. Columns that compare with the reference
+  (`logits_error`, `weight_error`) compare with it.
+* Running losses and `zero_error_epoch` are those of the network that was trained.
 """
 
 
@@ -105,7 +120,8 @@ def document() -> str:
     )
     lines = [header, ("---",) * len(header), *(_row(precision) for precision in _shown())]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return _PAGE.format(grammar=GRAMMAR, shape=_SHAPE, table=table)
+    own = ", ".join(f"`{precision}` for {name}" for name, precision in TRAINED.items())
+    return _PAGE.format(grammar=GRAMMAR, shape=_SHAPE, table=table, own=own)
 
 
 def _shown() -> Iterator[Precision]:

@@ -46,6 +46,14 @@ ROUNDINGS: tuple[Method, ...] = ("gptq", "awq", "hqq")
 SCOPES = ("all", "body", "head", "first", "attention", "mlp")
 BLOCK = re.compile(r"block[1-9][0-9]{0,2}")
 
+TRAINED = {
+    "int8": "int8",
+    "int4": "int4",
+    "int2": "int2",
+    "fp8": "fp8",
+    "ternary": "ternary-dynamic/body",
+}
+"""`train.quantize` -> the precision at which the network that was trained is measured."""
 REFERENCE = "fp32"
 """The precision that others are compared with."""
 CASTS = {"fp32": 32, "bf16": 16, "fp16": 16}

@@ -27,10 +27,13 @@ from study.data.base import IGNORE, Dataset, Ints
 from study.data.config import DataSettings
 from study.models import ModelError, build_model
 from study.models.base import FeatureModel
+from study.precision import parse_precision
+from study.precision.names import TRAINED
 from study.settings.schedule import learning_rate
 from study.training.loss_log import LossLog, LossRow
 from study.training.losses import Loss, LossSums, head_loss
 from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -50,7 +53,9 @@ class TrainingError(ValueError):
 class Checkpoint:
     """A finished epoch.
 
-    `model` is the live model in evaluation mode: the consumer may use, but not change it.
+    `model` is the live model in evaluation mode: the consumer may use, but not change it. Its
+    weights are those that are trained; with `train.quantize` the network that was trained is the
+    model at the precision that `TRAINED` names.
 
     `tokens` counts targets trained on so far (ignored positions included). `train_loss_running` and
     `train_accuracy_running` are means over the samples of the epoch while it was trained; both are
@@ -109,6 +114,7 @@ def train(
     checkpoint_minutes: float = 10.0,
     beat: Callable[[Progress], None] | None = None,
     model: FeatureModel | None = None,
+    rounding: Rounding | None = None,
 ) -> Iterator[Checkpoint]:
     """Train the model of `config` on `data.train`.
 
@@ -129,13 +135,17 @@ def train(
         beat: called at least once a second or once a step, whichever is rarer, and at the end of
             each epoch. An exception that it raises ends the training after a state is written.
         model: trained in place of a new one from `config.model`.
+        rounding: of its weights, in place of that of `config.train.quantize`.
 
     Raises:
         Diverged: a step's loss is not finite.
+        PrecisionError: a layer cannot take the format of `config.train.quantize`.
         TrainingError: fp16 on a CPU, or a step without a single sample.
         ResumeError: the folder's states belong to other settings or other data.
     """
-    training = _Training(config, data, device, folder, base, checkpoint_minutes, beat, model)
+    training = _Training(
+        config, data, device, folder, base, checkpoint_minutes, beat, model, rounding
+    )
     measured = set(measured_epochs(config.measure.at, config.train.epochs))
     while True:
         position = training.position
@@ -157,6 +167,7 @@ class _Training:
         checkpoint_minutes: float,
         beat: Callable[[Progress], None] | None,
         model: FeatureModel | None,
+        rounding: Rounding | None,
     ) -> None:
         self.config, self.data, self.device, self.folder, self.beat = (
             config.train,
@@ -188,6 +199,10 @@ class _Training:
         self.features = (
             torch.compile(self.model.features) if self.config.compile else self.model.features
         )
+        self.rounding = rounding
+        if self.config.quantize is not None and rounding is None:
+            own = parse_precision(TRAINED[self.config.quantize])
+            self.rounding = Rounding(self.model, own)
         self.optimizer = make_optimizer(self.model, self.config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
         self.steps_per_epoch = math.ceil(
@@ -252,16 +267,25 @@ class _Training:
         rows = np.arange(len(self.data.train))
         for start in range(0, len(rows), self.config.batch_size):
             inputs, targets = self.data.train.batch(rows[start : start + self.config.batch_size])
-            features = self.model.features(inputs.to(self.device))
-            correct = self._head_loss(features, targets).correct
+            correct = self._loss(self.model.features, inputs.to(self.device), targets).correct
             if int(correct) < int((targets != IGNORE).sum()):
                 return False
         return True
 
-    def _head_loss(self, features: Tensor, targets: Tensor) -> LossSums:
+    def _loss(
+        self, features: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor
+    ) -> LossSums:
+        """The loss of one pass, with rounded weights where the training has them."""
+        if self.rounding is not None:
+            return self.rounding.call(self._head_loss, features, inputs, targets)
+        return self._head_loss(features, inputs, targets)
+
+    def _head_loss(
+        self, features: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor
+    ) -> LossSums:
         model = self.model
         return head_loss(
-            features,
+            features(inputs),
             model.head,
             targets,
             self.loss,
@@ -311,7 +335,7 @@ class _Training:
         inputs = inputs.to(self.device, non_blocking=True)
         dtype = AUTOCAST.get(self.config.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            sums = self._head_loss(self.features(inputs), targets)
+            sums = self._loss(self.features, inputs, targets)
         self.scaler.scale(sums.loss / samples).backward()  # type: ignore[no-untyped-call]
         loss = sums.loss.detach()
         self.totals[0] += loss
@@ -409,7 +433,10 @@ def check_head(model: FeatureModel, data: DataSettings, classes: int) -> None:
 
 def _identity(config: CellConfig, data: Dataset) -> str:
     """Hash of all that a training's numbers depend on."""
-    settings = config.model_dump(mode="json", include={"data", "model", "train", "seed"})
+    unused = {"train": {"quantize"}} if config.train.quantize is None else None
+    settings = config.model_dump(
+        mode="json", include={"data", "model", "train", "seed"}, exclude=unused
+    )
     return hashlib.sha256(
         json.dumps([settings, data.fingerprint], sort_keys=True).encode()
     ).hexdigest()

@@ -1,0 +1,69 @@
+"""Weights, and inputs of layers, as the forward pass of a training sees them: rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from study.precision import Precision
+from study.precision.apply import check_takes, weight_values
+from study.precision.inputs import InputRounding, StraightThrough
+from study.precision.layers import Weight, covered_weights, from_matrices
+
+T = TypeVar("T")
+
+
+class Rounding:
+    """Rounds the weights of a model to `precision` in each pass, by what `quantize` rounds with.
+
+    The parameters stay as they are, and get the gradient of the rounded weights unchanged (the
+    straight-through estimator, Bengio et al. 2013), also where values were clamped. Inputs of the
+    layers are rounded in the same way where the precision says so.
+
+    Raises PrecisionError for a layer that cannot take the format.
+    """
+
+    def __init__(self, model: nn.Module, precision: Precision) -> None:
+        self.model, self.precision = model, precision
+        self.weights = covered_weights(model, precision)
+        check_takes(self.weights, precision)
+
+    def values(self, weight: Weight) -> Tensor:
+        """The weight as the pass sees it."""
+        matrices = weight_values(weight, self.precision)
+        rounded = from_matrices(matrices, weight.parameter, weight.transposed)
+        values: Tensor = StraightThrough.apply(weight.parameter, rounded)
+        return values
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """`function(*arguments)` while the model has its rounded weights."""
+        rounded = {f"model.{weight.name}": self.values(weight) for weight in self.weights}
+        with ExitStack() as stack:
+            if self.precision.activation is not None:
+                for layer in {p.module for weight in self.weights for p in weight.places}:
+                    hook = layer.register_forward_pre_hook(self._round_inputs)
+                    stack.callback(hook.remove)
+            # Wrapped, as the function may be the model, which is no part of itself.
+            call = _Call(self.model, partial(function, *arguments))
+            result: T = functional_call(call, rounded, ())
+        return result
+
+    def _round_inputs(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        rounded, *others = InputRounding(self.precision)(layer, arguments)
+        return (StraightThrough.apply(arguments[0], rounded), *others)
+
+
+class _Call(nn.Module):
+    """A function of a model as a module, which `functional_call` asks for."""
+
+    def __init__(self, model: nn.Module, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self) -> Any:
+        return self.function()
