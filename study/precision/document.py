@@ -97,9 +97,10 @@ step on; `qat-` does it after a training. The optimizer keeps unrounded weights,
 gradient of the rounded ones unchanged (straight-through, Bengio et al. 2013), also where values
 were clamped. A checkpoint holds these unrounded weights, and every precision rounds them anew:
 
-* Its own precision, {own}, is the network that was trained, bit for bit (of `ternary` also with the
-  rounded inputs of BitNet b1.58, head and embeddings unrounded; its norms before each layer are a
-  matter of the architecture and left out).
+* Its own precision is the network that was trained, bit for bit:
+  {own}. The last
+  rounds inputs, too, and neither head nor embeddings, as BitNet b1.58 does, whose norms before each
+  layer are a matter of the architecture and left out.
 * `fp32` is the network of the unrounded weights, which no loss was ever computed of: what it lacks
   shows how far the training relied on rounding. Columns that compare with the reference
   (`logits_error`, `weight_error`) compare with it.
@@ -120,7 +121,7 @@ def document() -> str:
     )
     lines = [header, ("---",) * len(header), *(_row(precision) for precision in _shown())]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    own = ", ".join(f"`{precision}` for {name}" for name, precision in TRAINED.items())
+    own = ", ".join(f"`{precision}`" for precision in TRAINED.values())
     return _PAGE.format(grammar=GRAMMAR, shape=_SHAPE, table=table, own=own)
 
 

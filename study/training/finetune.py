@@ -100,7 +100,7 @@ def finetune(
     It is what `quantize` would return, to be measured.
 
     Trains by `config.train`, with the epochs and the learning rate of
-    `config.precision_options.qat`, in the same order of the data for every precision of a
+    `config.precision_options.qat`, without `config.train.quantize`, in the same order of the data for every precision of a
     checkpoint. Weights in the scope of the precision are rounded in every forward pass (`qat-`,
     `efqat-`) and once more, to the same values, at the end; `ft-fp32` rounds nothing.
 
@@ -110,7 +110,9 @@ def finetune(
     if precision.tuning is None:
         raise PrecisionError(f"{precision.name} needs no fine-tuning: call quantize")
     options = config.precision_options
-    settings = config.train.model_copy(update={"epochs": options.qat.epochs, "lr": options.qat.lr})
+    settings = config.train.model_copy(
+        update={"epochs": options.qat.epochs, "lr": options.qat.lr, "quantize": None}
+    )
     measure = config.measure.model_copy(update={"at": "last"})
     tuned = deepcopy(model).to(device)
     weights: list[Weight] = []

@@ -1,4 +1,4 @@
-"""Weights, and inputs of layers, as the forward pass of a training sees them: rounded."""
+"""Rounded weights, and inputs of layers, in the passes of a training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Rounding:
-    """Rounds the weights of a model to `precision` in each pass, by what `quantize` rounds with.
+    """Rounds the weights of a model in each pass, by what `quantize` rounds with.
 
     The parameters stay as they are, and get the gradient of the rounded weights unchanged (the
     straight-through estimator, Bengio et al. 2013), also where values were clamped. Inputs of the
