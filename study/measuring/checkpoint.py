@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,15 +18,12 @@ import torch
 from study.config import CellConfig, measured_epochs
 from study.data.base import Dataset
 from study.grid import Cell, Training
-from study.measuring.collect import Measurement, collect
+from study.measuring.collect import Alone, Meter
+from study.measuring.columns import Measurement
+from study.measuring.passes import Passes
+from study.measuring.samples import Beat
 from study.models.base import FeatureModel
-from study.precision import (
-    REFERENCE,
-    PrecisionError,
-    parse_precision,
-    quantization_record,
-    quantize,
-)
+from study.precision import REFERENCE, PrecisionError, Record, at_precision, parse_precision
 from study.store import SCHEMA_VERSION
 from study.store.paths import epoch_name
 from study.training.train import Checkpoint, Diverged, Progress, TrainingError
@@ -33,7 +31,6 @@ from study.training.train import Checkpoint, Diverged, Progress, TrainingError
 Row = dict[str, Any]
 Found = dict[str, list[Row] | PrecisionError | Diverged | TrainingError]
 """By cell: its rows, or why it has none."""
-Beat = Callable[[str, float], None]
 
 
 def run_training(
@@ -102,65 +99,67 @@ def _measure_group(
     device: torch.device,
     beat: Beat | None,
 ) -> Found:
-    started = time.monotonic()
-    models = {REFERENCE: checkpoint.model}
-    results: Found = {}
-    for cell in cells:
-        try:
-            if cell.config.precision != REFERENCE:
-                models[cell.key] = at_precision(
-                    checkpoint.model, cell.config, data, device, beat=beat
-                )
-        except (PrecisionError, Diverged, TrainingError) as error:
-            results[cell.key] = error
-    measure, seed = cells[0].config.measure, cells[0].config.data.seed
-    measurements = collect(
-        models, data, measure, seed=seed, device=device, reference=REFERENCE, beat=beat
-    )
+    """Rows of cells that differ in their precision alone.
+
+    The reference comes first, then each by its means.
+    """
+    model, first = checkpoint.model, cells[0].config
+    passes = Passes(model, data, first.measure, seed=first.data.seed, device=device, beat=beat)
+    meter = Meter(Alone(passes), model, data, first.measure)
     common = {
         "checkpoint": epoch_name(checkpoint.epoch),
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
         "tokens": checkpoint.tokens,
-        "n_params": sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "train_loss_running": checkpoint.train_loss_running,
         "train_accuracy_running": checkpoint.train_accuracy_running,
         "zero_error_epoch": checkpoint.zero_error_epoch,
         "entropy_floor": data.facts.get("entropy_floor"),
-        "seconds": (time.monotonic() - started) / len(cells),
     }
-    for cell in cells:
-        if cell.key not in results:
-            name = REFERENCE if cell.config.precision == REFERENCE else cell.key
-            record = quantization_record(
-                checkpoint.model, models[name], parse_precision(cell.config.precision)
-            )
-            results[cell.key] = list(_rows(cell, common | record, measurements[name]))
+    if all(cell.config.precision != REFERENCE for cell in cells):
+        meter.measure(reference=True)
+    results: Found = {}
+    for cell in sorted(cells, key=lambda cell: cell.config.precision != REFERENCE):
+        started = time.monotonic()
+        try:
+            with rounded(model, cell.config, data, device, beat=beat) as record:
+                measurement = meter.measure(reference=cell.config.precision == REFERENCE)
+        except (PrecisionError, Diverged, TrainingError) as error:
+            results[cell.key] = error
+        else:
+            seconds = {"seconds": time.monotonic() - started}
+            results[cell.key] = list(_rows(cell, common | seconds | record, measurement))
     return results
 
 
-def at_precision(
+@contextmanager
+def rounded(
     model: FeatureModel,
     config: CellConfig,
     data: Dataset,
     device: torch.device,
     *,
     beat: Beat | None = None,
-) -> FeatureModel:
-    """A copy of the model at the precision of a cell.
+) -> Iterator[Record]:
+    """Within, the model is at the precision of a cell.
+
+    See `study.precision.at_precision`.
 
     It is fine-tuned first where the precision says so.
     """
     precision = parse_precision(config.precision)
+    tuned = None
     if precision.tuning is not None:
-        from study.training.finetune import finetune
+        from study.training.finetune import tune
 
         def tuning(progress: Progress) -> None:
             if beat is not None:
                 beat(f"fine-tuning {precision.name}", progress.step / progress.steps)
 
-        return finetune(model, precision, config, data, device, beat=tuning).eval()
-    return quantize(model, precision).eval()
+        tuned = tune(model, precision, config, data, device, beat=tuning)
+    with at_precision(model, precision, tuned=tuned) as record:
+        yield record
 
 
 def _rows(cell: Cell, common: Row, measurement: Measurement) -> Iterator[Row]:

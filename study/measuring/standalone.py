@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,15 @@ from pydantic import TypeAdapter
 from study.config import CellConfig, MeasureConfig
 from study.data import DataConfig, Dataset, load_data
 from study.data.tokenizing import TOKENIZER, has_tokenizer
+from study.measuring.classes import class_frame
 from study.models import load_pretrained
 from study.precision import (
     REFERENCE,
     Precision,
     PrecisionError,
+    at_precision,
+    check_precision,
     parse_precision,
-    quantization_record,
-    quantize,
 )
 from study.settings.faults import Fault, StudyError
 from study.settings.schema import flat
@@ -32,8 +33,9 @@ from study.store.paths import cache_of
 from study.training.devices import choose_device, device_name
 
 if TYPE_CHECKING:
-    from study.measuring.collect import Measurement
-    from study.models.base import FeatureModel
+    import polars as pl
+
+    from study.measuring.columns import Measurement
 
 CONTEXT = 128
 """Tokens in a chunk, where the request does not say."""
@@ -55,20 +57,16 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured checkpoint: rows, and what they follow from.
+    """A measured checkpoint.
 
-    rows          one per precision and layer
-    data          what the checkpoint was measured on
-    measure       how it was measured
-    models        the model at each precision
-    measurements  its numbers at each precision
+    rows     one per precision and layer
+    data     what the checkpoint was measured on
+    classes  a table of the single classes at each precision, where they were asked for
     """
 
     rows: list[dict[str, Any]]
     data: Dataset
-    measure: MeasureConfig
-    models: dict[str, FeatureModel]
-    measurements: dict[str, Measurement]
+    classes: dict[str, pl.DataFrame]
 
 
 def measure_model(
@@ -78,6 +76,7 @@ def measure_model(
     measure: MeasureConfig,
     *,
     device: str = "auto",
+    classes: bool = False,
     beat: Callable[[str, float], None] | None = None,
 ) -> Measured:
     """Measure a checkpoint at each precision.
@@ -88,15 +87,18 @@ def measure_model(
         precisions: at least one; none that fine-tunes.
         measure: what is measured, of how many samples.
         device: `auto`, `cpu` or `cuda`.
+        classes: also make the tables of single classes.
         beat: called with what is being done and the share of it that is done.
 
     Returns:
-        One row per precision and layer, and what they follow from.
+        One row per precision and layer, and the tables by class that were asked for.
 
     Raises:
         DataError, ModelError, PrecisionError: the data, the model or a precision cannot be used.
+        StudyError: there are no values by class.
     """
-    from study.measuring.collect import collect
+    from study.measuring.collect import Alone, Meter
+    from study.measuring.passes import Passes
 
     where = choose_device(device)
     data = load_data(request.config, base=request.base, cache=request.cache)
@@ -107,19 +109,12 @@ def measure_model(
         padded=request.config.numbers_are_tokens,
     )
     model = model.to(where).eval()
-    started = time.monotonic()
-    models: dict[str, FeatureModel] = {REFERENCE: model}
-    for precision in precisions:
-        if precision.name != REFERENCE:
-            models[precision.name] = quantize(model, precision).eval()
-    measurements = collect(
-        models,
+    seed = request.config.seed
+    meter = Meter(
+        Alone(Passes(model, data, measure, seed=seed, device=where, beat=beat)),
+        model,
         data,
         measure,
-        seed=request.config.seed,
-        device=where,
-        reference=REFERENCE,
-        beat=beat,
     )
     common = {
         "schema_version": SCHEMA_VERSION,
@@ -128,17 +123,34 @@ def measure_model(
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "entropy_floor": data.facts.get("entropy_floor"),
         "device": device_name(where),
-        "seconds": time.monotonic() - started,
     }
-    rows = []
     for precision in precisions:
-        record = quantization_record(model, models[precision.name], precision)
-        for layer, values in measurements[precision.name].by_layer():
-            undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
-            own = {"precision": precision.name, "layer": layer, **values.values}
-            rows.append(common | record | own | {"undefined": undefined})
-    models = {precision.name: models[precision.name] for precision in precisions}
-    return Measured(rows, data, measure, models, measurements)
+        check_precision(model, precision)
+    if all(precision.name != REFERENCE for precision in precisions):
+        meter.measure(reference=True)
+    rows, tables = {}, {}
+    for precision in sorted(precisions, key=lambda each: each.name != REFERENCE):
+        started = time.monotonic()
+        with at_precision(model, precision) as record:
+            measurement = meter.measure(reference=precision.name == REFERENCE)
+            if classes:
+                weight, _ = meter.crew.one("head_rows")
+                tables[precision.name] = class_frame(measurement, weight, data, measure.min_count)
+        each = common | record | {"precision": precision.name}
+        each["seconds"] = time.monotonic() - started
+        rows[precision.name] = list(_rows(each, measurement))
+    names = [precision.name for precision in precisions]
+    return Measured(
+        [row for name in names for row in rows[name]],
+        data,
+        {name: tables[name] for name in names if classes},
+    )
+
+
+def _rows(common: dict[str, Any], measurement: Measurement) -> Iterator[dict[str, Any]]:
+    for layer, values in measurement.by_layer():
+        undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
+        yield common | {"layer": layer, **values.values, "undefined": undefined}
 
 
 def read_precisions(names: str) -> list[Precision]:

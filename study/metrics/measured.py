@@ -47,14 +47,13 @@ class MeasuredClasses:
     @cached_property
     def means(self) -> Vectors:
         """The class means mu_c around mu_G, their unweighted mean."""
-        return self._chosen(self.moments.means)
+        source, rows = self.moments.rows_of(self.indices)
+        return Vectors.of(source, None if len(self) == self.moments.classes else rows)
 
     def head(self, weight: Tensor) -> Vectors:
         """The head's rows (V, d) of the measured classes, around their mean."""
-        return self._chosen(weight.to(self.indices.device))
-
-    def _chosen(self, source: Tensor) -> Vectors:
-        return Vectors.of(source, None if len(self) == len(source) else self.indices)
+        indices = None if len(self) == len(weight) else self.indices
+        return Vectors.of(weight.to(self.indices.device), indices)
 
     @property
     def between_trace(self) -> Tensor:

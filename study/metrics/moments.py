@@ -58,7 +58,8 @@ class ClassMoments:
         sum of squared deviations <- S_a + S_b + ||delta||^2 n_a n_b / (n_a + n_b)
 
     and likewise for the (d, d) scatter with delta delta^T. An update costs O(B d), or O(B d^2) with
-    the scatter, whatever V is.
+    the scatter, whatever V is. Memory is that of the classes that occur: while these are fewer than
+    half of V, their means lie in the order of their first appearance.
 
     Samples with an infinite or NaN feature are kept out of the sums and counted in `nonfinite`;
     `collapse_metrics` then declares every column that needs the features undefined, because the
@@ -66,7 +67,8 @@ class ClassMoments:
 
     Attributes:
         counts: (V,) int64, finite samples per class.
-        means: (V, d) float64, class means; zero rows where `counts` is zero.
+        means: (V, d) float64, class means; zero rows where `counts` is zero. Asking for them takes
+            memory for all V classes; `rows_of` does not.
         deviations: (V,) float64, sum over the class of ||h - mean||^2.
         scatter: (d, d) float64, sum over all samples of (h - mean)(h - mean)^T, or None if it was
             not asked for.
@@ -95,7 +97,9 @@ class ClassMoments:
         self.device = torch.device(device)
         self.nonfinite = 0
         self.counts = torch.zeros(classes, dtype=torch.int64, device=self.device)
-        self.means = self._zeros(classes, dim)
+        self._rows_Rxd = self._zeros(0, dim)
+        self._row_V: Tensor | None = torch.full((classes,), -1, device=self.device)
+        self._used = 0
         self.deviations = self._zeros(classes)
         self.scatter = self._zeros(dim, dim) if scatter else None
 
@@ -108,6 +112,39 @@ class ClassMoments:
             f"scatter={self.scatter is not None}, samples={int(self.counts.sum())}, "
             f"nonfinite={self.nonfinite})"
         )
+
+    @property
+    def means(self) -> Tensor:
+        """(V, d) float64, the live class means; it makes a row for every class."""
+        if self._row_V is not None:
+            present = (self._row_V >= 0).nonzero().squeeze(1)
+            dense_Vxd = self._zeros(self.classes, self.dim)
+            dense_Vxd[present] = self._rows_Rxd[self._row_V[present]]
+            self._rows_Rxd, self._row_V = dense_Vxd, None
+        return self._rows_Rxd
+
+    def rows_of(self, classes_K: Tensor) -> tuple[Tensor, Tensor]:
+        """A tensor of rows of d, and (K,) which of them are the means of these classes.
+
+        The classes must have samples, unless there is a row for every class.
+        """
+        return self._rows_Rxd, classes_K if self._row_V is None else self._row_V[classes_K]
+
+    def _make_room(self, classes_K: Tensor) -> None:
+        """Give each of the classes a row."""
+        if self._row_V is None:
+            return
+        fresh = classes_K[self._row_V[classes_K] < 0]
+        needed = self._used + len(fresh)
+        if 2 * needed >= self.classes:
+            _ = self.means
+            return
+        if needed > len(self._rows_Rxd):
+            rows_Rxd = self._zeros(min(2 * needed, self.classes // 2), self.dim)
+            rows_Rxd[: self._used] = self._rows_Rxd[: self._used]
+            self._rows_Rxd = rows_Rxd
+        self._row_V[fresh] = torch.arange(self._used, needed, device=self.device)
+        self._used = needed
 
     @property
     def variance_norms(self) -> Tensor:
@@ -161,23 +198,25 @@ class ClassMoments:
         self._combine(present_K, sizes_K, mean_Kxd, deviations_K)
 
     def _combine(
-        self, rows_K: Tensor, sizes_K: Tensor, mean_Kxd: Tensor, deviations_K: Tensor
+        self, classes_K: Tensor, sizes_K: Tensor, mean_Kxd: Tensor, deviations_K: Tensor
     ) -> None:
-        """Chan's update of the classes `rows_K`, each by `sizes_K` > 0 samples.
+        """Chan's update of the classes, each by `sizes_K` > 0 samples.
 
         The samples have the given means and deviations.
         """
-        old_K = self.counts[rows_K]
+        self._make_room(classes_K)
+        means_Rxd, rows_K = self.rows_of(classes_K)
+        old_K = self.counts[classes_K]
         share_K = sizes_K.to(torch.float64) / (old_K + sizes_K)  # integers alone would give float32
-        delta_Kxd = mean_Kxd - self.means[rows_K]
+        delta_Kxd = mean_Kxd - means_Rxd[rows_K]
         weight_K = old_K * share_K
-        self.counts.index_add_(0, rows_K, sizes_K)
+        self.counts.index_add_(0, classes_K, sizes_K)
         self.deviations.index_add_(
-            0, rows_K, deviations_K + weight_K * torch.linalg.vecdot(delta_Kxd, delta_Kxd)
+            0, classes_K, deviations_K + weight_K * torch.linalg.vecdot(delta_Kxd, delta_Kxd)
         )
         if self.scatter is not None:
             self.scatter.addmm_((delta_Kxd * weight_K[:, None]).T, delta_Kxd)
-        self.means.index_add_(0, rows_K, delta_Kxd.mul_(share_K[:, None]))
+        means_Rxd.index_add_(0, rows_K, delta_Kxd.mul_(share_K[:, None]))
 
     @torch.no_grad()
     def merge(self, other: ClassMoments) -> None:
@@ -208,8 +247,9 @@ class ClassMoments:
         if self.scatter is not None and other.scatter is not None:
             self.scatter += other.scatter.to(self.device)
         present = other.counts.nonzero().squeeze(1)
-        for rows in torch.split(present, CHUNK):
-            parts = (rows, other.counts[rows], other.means[rows], other.deviations[rows])
+        for classes in torch.split(present, CHUNK):
+            means, rows = other.rows_of(classes)
+            parts = (classes, other.counts[classes], means[rows], other.deviations[classes])
             self._combine(*(part.to(self.device) for part in parts))
 
     def state_dict(self) -> dict[str, Any]:

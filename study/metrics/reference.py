@@ -82,11 +82,11 @@ def _put_drift(out: CollapseMetrics, m: ClassMoments, reference: MeasuredClasses
             "the moments and their reference count different samples; collect both from the same "
             "ones"
         )
-    moved = m.means.to(reference.moments.device)
-    blocks = reference.means.blocks()
+    means, numbers = m.rows_of(reference.indices.to(m.device))
+    device = reference.moments.device
     shifts = [
-        (moved[reference.indices[rows]] - reference.means.raw(rows)).square().sum(dim=1)
-        for rows in blocks
+        (means[numbers[rows]].to(device) - reference.means.raw(rows)).square().sum(dim=1)
+        for rows in reference.means.blocks()
     ]
     equal = "all class means of the reference are equal: they have no between-class spread"
     out.put_ratio("mean_drift", torch.cat(shifts).mean(), reference.between_trace, 0, equal)

@@ -37,6 +37,12 @@ class Scores:
         """Add samples: logits of any float type, targets in [0, V)."""
         self._add(logits_NxV.float(), targets_N)
 
+    def merge(self, other: Scores) -> None:
+        """Add the samples of another, wherever it collected them."""
+        self.samples += other.samples
+        self._loss += other._loss.to(self._loss.device)
+        self._hits += other._hits.to(self._hits.device)
+
     def _add(self, z_NxV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The target's logit, whether it was predicted, the largest log-probability.
 
@@ -98,6 +104,13 @@ class HeldOutScores(Scores):
         confidence_N = log_p_top_N.exp().double()
         bin_N = (confidence_N * BINS).ceil().long().sub_(1).clamp_(0, BINS - 1)
         self._bins_2xK.index_add_(1, bin_N, torch.stack([hit_N.double(), confidence_N]))
+
+    def merge(self, other: Scores) -> None:
+        """Add the samples of another, wherever it collected them."""
+        super().merge(other)
+        assert isinstance(other, HeldOutScores)
+        self._hits_of_five += other._hits_of_five.to(self._hits_of_five.device)
+        self._bins_2xK += other._bins_2xK.to(self._bins_2xK.device)
 
     @property
     def top5_accuracy(self) -> float:

@@ -59,7 +59,10 @@ class FeatureModel(nn.Module, ABC):
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits (..., classes) of features (..., d), scaled and capped."""
-        z: Tensor = self.head(features)
+        return self.scaled(self.head(features))
+
+    def scaled(self, z: Tensor) -> Tensor:
+        """Logits from the output of the head."""
         if self.logit_scale != 1:
             z = z * self.logit_scale
         return z if self.logit_cap is None else (z / self.logit_cap).tanh() * self.logit_cap

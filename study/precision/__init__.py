@@ -17,15 +17,23 @@ from study.precision.names import (
 )
 
 if TYPE_CHECKING:
+    from study.precision.apply import Inputs as Inputs
+    from study.precision.apply import check_precision as check_precision
     from study.precision.apply import quantize as quantize
+    from study.precision.inplace import at_precision as at_precision
+    from study.precision.record import Record as Record
     from study.precision.record import RelativeError as RelativeError
     from study.precision.record import quantization_record as quantization_record
 
 __all__ = [
     "REFERENCE",
+    "Inputs",
     "Precision",
     "PrecisionError",
+    "Record",
     "RelativeError",
+    "at_precision",
+    "check_precision",
     "known_precisions",
     "options_used",
     "parse_precision",
@@ -34,8 +42,12 @@ __all__ = [
 ]
 
 _LAZY = {
+    "check_precision": "study.precision.apply",
+    "Inputs": "study.precision.apply",
+    "at_precision": "study.precision.inplace",
     "quantize": "study.precision.apply",
     "quantization_record": "study.precision.record",
+    "Record": "study.precision.record",
     "RelativeError": "study.precision.record",
 }
 

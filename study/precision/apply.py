@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import TypeVar
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
 from study.precision.inputs import CacheRounding, InputRounding
-from study.precision.layers import Weight, covered_weights, from_matrices, is_transposed
+from study.precision.layers import Weight, covered_weights, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -100,31 +100,56 @@ def _single(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float()
 
 
-@torch.no_grad()
+Inputs = Callable[[], Iterator[Tensor]]
+"""Batches of calibration inputs on the device of the model, the same ones at each call."""
+
+
 def quantize(
-    model: ModelT, precision: str | Precision, *, bounds: Mapping[str, Tensor] | None = None
+    model: ModelT,
+    precision: str | Precision,
+    inputs: Inputs | None = None,
+    *,
+    bounds: Mapping[str, Tensor] | None = None,
 ) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched.
 
-    Deterministic.
+    See `apply`; the copy is for measuring: its parameters take no gradients.
+    """
+    precision = parse_precision(precision) if isinstance(precision, str) else precision
+    copy = deepcopy(model).requires_grad_(False)
+    apply(copy, precision, inputs, bounds=bounds)
+    return copy
+
+
+@torch.no_grad()
+def apply(
+    model: nn.Module,
+    precision: Precision,
+    inputs: Inputs | None = None,
+    *,
+    bounds: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Let `model` itself compute at `precision`.
+
+    Deterministic. Tensors are replaced, one weight at a time, and never written into, so that
+    `study.precision.inplace.at_precision` can undo it without a second copy of what stays.
 
     Casts convert every parameter and buffer, so features are computed in that dtype, but leave the
     frequencies of rotary positions in float32, as transformers does; on the CPU linear layers and
     convolutions sum in float32. Weight formats replace each covered weight by its rounded values,
     in the checkpoint's dtype; tied weights stay tied. `-dynamic` and `-static` formats also round
-    the inputs of the layers, `-kv8` and `-kv4` the keys and values of attention. The copy is for
-    measuring: its parameters take no gradients.
+    the inputs of the layers, `-kv8` and `-kv4` the keys and values of attention.
 
     Args:
-        model: any module.
-        precision: its name, or itself.
+        model: in evaluation mode.
+        precision: any but those that fine-tune.
+        inputs: batches for precisions that are calibrated; the others look at none.
         bounds: of `-static`: the least and the largest input (1, 2) by name of the weight.
 
-    Raises PrecisionError for an unknown name, for a layer that the format or the device cannot take
-    (naming layer, sizes and remedy), for weights that are or become non-finite, and for `qat-`,
-    `efqat-` and `ft-fp32`, which need data: `study.training.finetune.finetune`.
+    Raises PrecisionError for a layer that the format or the device cannot take (naming layer, sizes
+    and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`,
+    which need data: `study.training.finetune.finetune`.
     """
-    precision = parse_precision(precision) if isinstance(precision, str) else precision
     if precision.tuning is not None:
         raise PrecisionError(
             f"{precision.name} measures a fine-tuned model: call study.training.finetune.finetune, "
@@ -132,22 +157,18 @@ def quantize(
         )
     if precision.method is not None or precision.rotated:
         raise PrecisionError(f"{precision.name} cannot be measured yet")
-    copy = deepcopy(model).requires_grad_(False)
     if precision.family == "cast":
-        _cast(copy, precision)
+        _cast(model, precision)
     else:
-        _round_weights(copy, precision, bounds)
+        _round_weights(model, precision, bounds)
     if precision.cache is not None:
-        _round_cache(copy, precision)
-    return copy
+        _round_cache(model, precision)
 
 
 def _round_weights(
-    copy: nn.Module, precision: Precision, bounds: Mapping[str, Tensor] | None
+    model: nn.Module, precision: Precision, bounds: Mapping[str, Tensor] | None
 ) -> None:
-    weights = covered_weights(copy, precision)
-    check_takes(weights, precision)
-    for weight in weights:
+    for weight in check_precision(model, precision):
         values = weight_values(weight, precision)
         if not torch.isfinite(values).all():
             raise PrecisionError(
@@ -157,7 +178,18 @@ def _round_weights(
             )
         if precision.activation is not None:
             _round_inputs(weight, precision, bounds)
-        weight.parameter.copy_(from_matrices(values, weight.parameter, weight.transposed))
+        weight.replace(values)
+
+
+def check_precision(model: nn.Module, precision: Precision) -> list[Weight]:
+    """The weights that a weight format rounds; none for a cast.
+
+    Raises PrecisionError for a layer that the format or the device cannot take, before anything
+    is rounded.
+    """
+    weights = [] if precision.family == "cast" else covered_weights(model, precision)
+    check_takes(weights, precision)
+    return weights
 
 
 def weight_values(weight: Weight, precision: Precision) -> Tensor:
@@ -211,14 +243,14 @@ def _packed(matrix_oi: Tensor, bounds: Tensor | None) -> Tensor:
     return packed
 
 
-def _round_cache(copy: nn.Module, precision: Precision) -> None:
+def _round_cache(model: nn.Module, precision: Precision) -> None:
     assert precision.cache is not None
-    transform = getattr(copy, "transform_cache", None)
+    transform = getattr(model, "transform_cache", None)
     if transform is None or not transform(CacheRounding(precision.cache)):
         plain = replace(precision, cache=None).name
         raise PrecisionError(
-            f"{precision.name}: {type(copy).__name__} writes no keys and values of attention: take "
-            f"{plain!r}"
+            f"{precision.name}: {type(model).__name__} writes no keys and values of attention: "
+            f"take {plain!r}"
         )
 
 
@@ -227,14 +259,14 @@ def round_matrices(matrices_noi: Tensor, precision: Precision) -> Tensor:
     return torch.stack([round_weight(matrix, precision) for matrix in matrices_noi])
 
 
-def _cast(copy: ModelT, precision: Precision) -> ModelT:
-    rotary = {name: buffer for name, buffer in copy.named_buffers() if name.endswith("inv_freq")}
-    copy.to(CAST_DTYPES[precision.format])
+def _cast(model: nn.Module, precision: Precision) -> None:
+    rotary = {name: buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")}
+    model.to(CAST_DTYPES[precision.format])
     # An angle is a frequency times a position: rounded, it is off by turns.
     for name, buffer in rotary.items():
         path, _, leaf = name.rpartition(".")
-        setattr(copy.get_submodule(path), leaf, buffer.float())
-    for name, tensor in copy.state_dict().items():
+        setattr(model.get_submodule(path), leaf, buffer.float())
+    for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise PrecisionError(
                 f"{precision.name}: {name} {tuple(tensor.shape)} has values that are not finite in "
@@ -242,9 +274,8 @@ def _cast(copy: ModelT, precision: Precision) -> ModelT:
                 "fp32)"
             )
     if precision.format != "fp32":
-        for module in copy.modules():
+        for module in model.modules():
             _halve(module)
-    return copy
 
 
 def _halve(module: nn.Module) -> None:
@@ -266,7 +297,7 @@ def check_takes(weights: list[Weight], precision: Precision) -> None:
     The message has the name, the sizes and a remedy.
     """
     for weight in weights:
-        problem = obstacle(tuple(weight.matrices.shape[1:]), weight.parameter.dtype, precision)
+        problem = obstacle(weight.matrix_shape, weight.parameter.dtype, precision)
         if problem is None and precision.activation is not None:
             problem = _input_obstacle(weight, precision)
         if problem is not None:

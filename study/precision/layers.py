@@ -64,6 +64,23 @@ class Weight:
         """The weight as matrices (stack, output channels, weights of a channel)."""
         return as_matrices(self.parameter.detach(), self.transposed, self.stack)
 
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """(output channels, weights of a channel) of each of the matrices."""
+        shape = self.parameter.shape
+        if self.stack == 1 and not self.transposed:
+            return shape[0], self.parameter.numel() // shape[0]
+        rows, last = self.parameter.numel() // (self.stack * shape[-1]), shape[-1]
+        return (last, rows) if self.transposed else (rows, last)
+
+    def replace(self, matrices: Tensor) -> None:
+        """Let the parameter hold these matrices in all its places.
+
+        Its former values stay as they are for whoever holds them.
+        """
+        values = from_matrices(matrices, self.parameter, self.transposed)
+        self.parameter.data = values.to(self.parameter.dtype).contiguous()
+
 
 def as_matrices(weight: Tensor, transposed: bool, stack: int = 1) -> Tensor:
     """A weight as contiguous matrices, one output channel a row.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, isfinite, sqrt
 
@@ -15,14 +15,43 @@ from study.precision.formats import stored_bits
 from study.precision.layers import covered_weights, find_head, unrounded_matrices
 from study.precision.names import Precision
 
+Record = dict[str, float | int | bool | str | None]
 
-@torch.no_grad()
-def quantization_record(
-    model: nn.Module, measured: nn.Module, precision: Precision
-) -> dict[str, float | int | bool | str | None]:
+
+def quantization_record(model: nn.Module, measured: nn.Module, precision: Precision) -> Record:
     """How `measured`, which is the checkpoint `model` at `precision`, differs from it.
 
-    Columns of a row.
+    Columns of a row: those of `storage_record`, and `weight_error`.
+    """
+    originals = dict(model.named_parameters())
+    error = weight_error(measured, originals, covered_names(model, precision))
+    return storage_record(model, precision) | {"weight_error": error}
+
+
+def covered_names(model: nn.Module, precision: Precision) -> list[str]:
+    """The parameters that a precision covers, tied ones once; a cast covers all."""
+    if precision.family == "cast":
+        return [name for name, _ in model.named_parameters()]
+    return [weight.name for weight in covered_weights(model, precision)]
+
+
+@torch.no_grad()
+def weight_error(
+    measured: nn.Module, originals: Mapping[str, Tensor], names: Iterable[str]
+) -> float | None:
+    """||Q - W||_F / ||W||_F over the named parameters, W being their `originals`.
+
+    For `qat-`, `efqat-` and `ft-fp32` it contains how far fine-tuning moved them. None where W = 0.
+    """
+    error = RelativeError()
+    for name in names:
+        values = measured.get_parameter(name)
+        error.update(values, originals[name].to(values.device))
+    return error.value
+
+
+def storage_record(model: nn.Module, precision: Precision) -> Record:
+    """What `precision` makes of the checkpoint `model`, by the sizes of its tensors.
 
     quantized_share         share of the parameters (tied ones once) that the precision rounds;
                             casts round all of them, `fp32` and `ft-fp32` none
@@ -30,9 +59,6 @@ def quantization_record(
                             for `fp32`
     model_bytes             parameters and buffers as they would be stored, packed, with scales and
                             zero points
-    weight_error            ||Q - W||_F / ||W||_F over the covered weights (all parameters for
-                            casts); for `qat-`, `efqat-` and `ft-fp32` it contains how far
-                            fine-tuning moved them. Null where W = 0
     tied_embedding_changed  whether the embedding that shares the head's weights was rounded; null
                             without a tie
     quantized_layers        JSON list of the rounded weights by name, tied ones in every place
@@ -50,24 +76,19 @@ def quantization_record(
         weights = covered_weights(model, precision)
         rounded = [place.name for weight in weights for place in weight.places]
         bits = {
-            w.name: w.stack * stored_bits(tuple(w.matrices.shape[1:]), w.parameter.dtype, precision)
+            w.name: w.stack * stored_bits(w.matrix_shape, w.parameter.dtype, precision)
             for w in weights
         }
         others = sum(_bytes(tensor, tensor.dtype) for tensor in _stored(model).values())
         others -= sum(_bytes(weight.parameter, weight.parameter.dtype) for weight in weights)
         stored_bytes = others + sum(ceil(each / 8) for each in bits.values())
-    covered = {name: model.get_parameter(name) for name in bits}
-    count = sum(weight.numel() for weight in covered.values())
-    error = RelativeError()
-    for name, weight in covered.items():
-        error.update(measured.get_parameter(name), weight)
+    count = sum(model.get_parameter(name).numel() for name in bits)
     tied = _tied_embeddings(model)
     unrounded = [] if precision.family == "cast" else unrounded_matrices(model)
     return {
         "quantized_share": count / sum(p.numel() for p in model.parameters()) if rounded else 0.0,
         "bits_per_weight": sum(bits.values()) / count,
         "model_bytes": stored_bytes,
-        "weight_error": error.value,
         "tied_embedding_changed": bool(tied & set(rounded)) if tied else None,
         "quantized_layers": json.dumps(rounded),
         **({"unrounded_layers": json.dumps(unrounded)} if unrounded else {}),
@@ -94,6 +115,11 @@ class RelativeError:
         expected = reference.detach().to(dtype)
         self.squared_error += _squared_norm(x.detach().to(dtype) - expected)
         self.squared_norm += _squared_norm(expected)
+
+    def merge(self, other: RelativeError) -> None:
+        """Add what another was updated with."""
+        self.squared_error += other.squared_error
+        self.squared_norm += other.squared_norm
 
     @property
     def value(self) -> float | None:

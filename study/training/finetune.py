@@ -95,14 +95,31 @@ def finetune(
     *,
     beat: Callable[[Progress], None] | None = None,
 ) -> FeatureModel:
-    """A fine-tuned copy of the checkpoint `model` at `precision`.
+    """A fine-tuned copy of the checkpoint `model` at `precision`, to be measured.
 
-    It is what `quantize` would return, to be measured.
+    It is what `quantize` returns for the copy that `tune` gives. Raises what `tune` raises.
+    """
+    tuned = tune(model, precision, config, data, device, beat=beat)
+    return quantize(tuned, precision.untuned).eval()
+
+
+def tune(
+    model: FeatureModel,
+    precision: Precision,
+    config: CellConfig,
+    data: Dataset,
+    device: torch.device,
+    *,
+    beat: Callable[[Progress], None] | None = None,
+) -> FeatureModel:
+    """A copy of the checkpoint `model`, fine-tuned for `precision`.
+
+    Its weights are not rounded.
 
     Trains by `config.train`, with the epochs and the learning rate of
-    `config.precision_options.qat`, without `config.train.quantize`, in the same order of the data for every precision of a
-    checkpoint. Weights in the scope of the precision are rounded in every forward pass (`qat-`,
-    `efqat-`) and once more, to the same values, at the end; `ft-fp32` rounds nothing.
+    `config.precision_options.qat`, without `config.train.quantize`, in the same order of the data
+    for every precision of a checkpoint. Weights in the scope of the precision are rounded in every
+    forward pass (`qat-`, `efqat-`); `ft-fp32` rounds nothing.
 
     Raises PrecisionError if the precision needs no fine-tuning or a layer cannot take its format,
     and what `study.training.train.train` raises.
@@ -139,7 +156,7 @@ def finetune(
         ) from error
     for weight in weights:
         _remove(weight)
-    return quantize(tuned, precision.untuned).eval()
+    return tuned.eval()
 
 
 def _parametrize(weight: Weight, precision: Precision, share: float | None) -> None:

@@ -28,6 +28,7 @@ from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
 from study.measuring.collect import collect
 from study.models import GPTNeoModel, build_model
+from study.models.base import FeatureModel
 from study.precision import quantize
 
 PRECISIONS = ("fp32", "bf16", "int8", "int6", "int4-g32", "int3", "int2", "fp8")
@@ -79,14 +80,13 @@ def main() -> int:
     moments, both = dataset(MOMENT_ROWS, 1), dataset(ROWS, ROWS)
 
     @torch.no_grad()
-    def forward(split: Split, rows: Ints) -> None:
+    def forward(split: Split, rows: Ints, model: FeatureModel) -> None:
         inputs, _ = split.batch(rows)
-        for each in models.values():
-            each(inputs)
+        model(inputs)
 
     def seconds(data: Dataset, passes: dict[str, Split]) -> tuple[float, float]:
         """Of one measurement and of as many plain forward passes, one after each batch."""
-        plain, at = 0.0, Counter[str]()
+        plain, at, done = 0.0, Counter[str](), Counter[str]()
 
         def beat(doing: str, share: float) -> None:
             nonlocal plain
@@ -94,12 +94,14 @@ def main() -> int:
                 split, start = passes[doing], at[doing]
                 at[doing] = round(share * len(split))
                 began = time.perf_counter()
-                forward(split, np.arange(start, at[doing]))
+                forward(split, np.arange(start, at[doing]), models[PRECISIONS[done[doing]]])
                 plain += time.perf_counter() - began
+                if at[doing] == len(split):  # the models are measured one after another
+                    at[doing], done[doing] = 0, done[doing] + 1
 
         began = time.perf_counter()
         collect(models, data, settings, seed=0, device=CPU, reference="fp32", beat=beat)
-        assert all(at[doing] == len(split) for doing, split in passes.items())
+        assert all(done[doing] == len(models) for doing in passes)
         return time.perf_counter() - began - plain, plain
 
     settings = MeasureConfig(min_count=1, agreement_samples=1)

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Ints, Split
-from study.measuring.collect import _batches, collect, measured_rows
+from study.measuring.collect import collect
+from study.measuring.samples import batches, measured_rows
 from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
@@ -157,7 +158,7 @@ def test_a_model_measures_the_same_alone_and_in_company() -> None:
     assert alone.values == company.values
 
 
-def test_all_models_share_every_batch_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_model_reads_the_same_samples_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, int]] = []
     batch = Tokens.batch
 
@@ -177,7 +178,7 @@ def test_all_models_share_every_batch_that_is_read(monkeypatch: pytest.MonkeyPat
     )
     again = measured_rows(data.train, 30, 0).tolist()
     assert sorted(read) == sorted(
-        [(40, row) for row in [*range(40), *again]] + [(9, row) for row in range(9)]
+        3 * ([(40, row) for row in [*range(40), *again]] + [(9, row) for row in range(9)])
     )
 
 
@@ -196,7 +197,7 @@ def test_a_model_sees_a_bounded_part_of_what_is_read(monkeypatch: pytest.MonkeyP
     whole = collect({"a": Model(0)}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
     assert max(seen) == 40
     seen.clear()
-    monkeypatch.setattr("study.measuring.collect.TOKENS", 7 * T + 3)
+    monkeypatch.setattr("study.measuring.samples.TOKENS", 7 * T + 3)
     parts = collect({"a": Model(0)}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
     assert max(seen) == 7
     for one, other in ((parts, whole), (parts.layers["block1"], whole.layers["block1"])):
@@ -212,10 +213,10 @@ def test_images_are_shown_by_their_size() -> None:
     Each has 48 times the values.
     """
     images = random_rows(2, 200, (3, 32, 32), seed=0)
-    sizes = [len(inputs) for inputs, *_ in _batches(images, np.arange(400), CPU, "pass", None)]
+    sizes = [len(inputs) for inputs, *_ in batches(images, np.arange(400), CPU, "pass", None)]
     assert sizes == [170, 170, 60]
     digits = random_rows(2, 200, (1, 8, 8), seed=0)
-    assert [len(inputs) for inputs, *_ in _batches(digits, np.arange(400), CPU, "pass", None)] == [
+    assert [len(inputs) for inputs, *_ in batches(digits, np.arange(400), CPU, "pass", None)] == [
         400
     ]
 

@@ -24,7 +24,8 @@ from transformers import (
 
 from study.config import MeasureConfig
 from study.data.base import Dataset
-from study.measuring.collect import Measurement, collect
+from study.measuring.collect import collect
+from study.measuring.columns import Measurement
 from study.metrics import collapse_metrics
 from study.models import ModelError, load_pretrained, save_checkpoint
 from study.models.base import FeatureModel

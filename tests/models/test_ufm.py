@@ -19,7 +19,8 @@ import torch
 from study.config import CellConfig
 from study.data import estimate, load_data
 from study.data.config import FreeData
-from study.measuring.collect import Measurement, collect
+from study.measuring.collect import collect
+from study.measuring.columns import Measurement
 from study.models import ModelError, build_model
 from study.models.base import FeatureModel
 from study.models.native import simplex_frame

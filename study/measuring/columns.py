@@ -1,0 +1,151 @@
+"""From sums over samples to the columns of a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from study.data.base import Ints
+from study.measuring.passes import TrainingSums, ValidationSums
+from study.metrics import (
+    Agreement,
+    ClassMoments,
+    CollapseMetrics,
+    collapse_metrics,
+    minority_collapse,
+    ood_orthogonality,
+    reference_drift,
+)
+from study.store import HEAD_INPUT
+
+
+@dataclass
+class Measurement:
+    """Columns of one model, and the reasons of those that are undefined.
+
+    `layers` holds the same for inner layers.
+
+    `moments` and `decisions` (on validation samples) are what they follow from, for values by
+    class; inner layers have none.
+    """
+
+    values: dict[str, float | None]
+    reasons: dict[str, str]
+    moments: ClassMoments | None = None
+    decisions: Agreement | None = None
+    layers: dict[str, Measurement] = field(default_factory=dict)
+
+    def by_layer(self) -> Iterator[tuple[str | None, Measurement]]:
+        """The head's input, as rows name it, then the inner layers."""
+        yield None, self
+        yield from self.layers.items()
+
+    def put(self, column: str, value: float | None, reason: str) -> None:
+        """Record a value; one that is None or not finite is undefined, for a reason."""
+        if value is not None and math.isfinite(value):
+            self.values[column] = value
+        else:
+            self.values[column], self.reasons[column] = None, reason
+
+    def add(self, metrics: CollapseMetrics) -> None:
+        """Take over columns with their reasons."""
+        self.values |= metrics
+        self.reasons |= metrics.reasons
+
+    def put_agreement(self, agreement: Agreement, columns: dict[str, str]) -> None:
+        """Record shares of decisions: column -> attribute of the agreement."""
+        for column, attribute in columns.items():
+            self.put(column, getattr(agreement, attribute), agreement.undefined or "")
+
+
+def head_columns(
+    training: TrainingSums,
+    agreement: Agreement,
+    validation: ValidationSums,
+    weight: Tensor,
+    *,
+    class_counts: Ints,
+    min_count: int,
+    base: ClassMoments | None,
+    other_data: ClassMoments | None,
+) -> Measurement:
+    """All columns of a model at its head's input.
+
+    Args:
+        training: of the measured training samples.
+        agreement: of decisions on some of them.
+        validation: of the validation samples.
+        weight: (V, d) of the head.
+        class_counts: (V,) samples of each class in the training split.
+        min_count: least samples of a measured class.
+        base: moments of the reference, for another precision.
+        other_data: moments of other data, where there are any.
+    """
+    moments = training.moments[HEAD_INPUT]
+    metrics = collapse_metrics(moments, weight, min_count=min_count)
+    own = validation.agreements["val"]
+    result = Measurement(dict(metrics), dict(metrics.reasons), moments, own)
+    result.put_agreement(agreement, {"nc4_agreement_train": "nc4_agreement"})
+    names = {
+        "nc4_agreement": "nc4_agreement",
+        "ncc_accuracy": "ncc_accuracy",
+        "nc4_unmeasured_share": "unmeasured_share",
+    }
+    result.put_agreement(own, names)
+    result.add(
+        minority_collapse(moments, weight, torch.from_numpy(class_counts), min_count=min_count)
+    )
+    if other_data is not None:
+        result.add(ood_orthogonality(moments, other_data, min_count=min_count))
+    if base is not None:
+        result.add(reference_drift(moments, base, weight, min_count=min_count))
+        names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
+        result.put_agreement(validation.agreements["refmeans"], names)
+        error = validation.logits_error.value
+        result.put("logits_error", error, "the logits are zero or not finite")
+    _put_scores(result, training, validation)
+    return result
+
+
+def _put_scores(result: Measurement, training: TrainingSums, validation: ValidationSums) -> None:
+    train, val = training.scores, validation.scores
+    scores = {
+        "train_loss": train.loss,
+        "train_accuracy": train.accuracy,
+        "val_loss": val.loss,
+        "val_accuracy": val.accuracy,
+        "val_top5_accuracy": val.top5_accuracy,
+        "val_calibration_error": val.calibration_error,
+        "perplexity": val.perplexity,
+        "generalization_gap": val.loss - train.loss,
+    }
+    for name, value in scores.items():
+        sound = math.isfinite(train.loss if name.startswith("train_") else val.loss)
+        result.put(name, value if sound else None, "the logits of a measured sample are not finite")
+
+
+def layer_columns(moments: ClassMoments, *, min_count: int) -> Measurement:
+    """Columns of an inner layer that follow from its moments: those that need no head."""
+    no_head = torch.zeros(1, moments.dim, device=moments.device).expand(moments.classes, -1)
+    metrics = collapse_metrics(moments, no_head, min_count=min_count)
+    result = Measurement(dict(metrics), dict(metrics.reasons))
+    for column in metrics:
+        if column.startswith(("nc3_", "unc3_", "nc2_w_")):
+            result.put(column, None, "an inner layer has no head of its own")
+    return result
+
+
+def put_layer_accuracy(
+    layer: Measurement, name: str, validation: ValidationSums, no_centres: str | None
+) -> None:
+    """Record the accuracy of an inner layer's nearest class centre.
+
+    `no_centres`: why it has none, or None.
+    """
+    reason = no_centres or validation.reasons.get(name)
+    hits = validation.hits.get(name, 0)
+    layer.put("ncc_accuracy", None if reason else hits / validation.samples, reason or "")

@@ -1,0 +1,36 @@
+"""The arguments of `python -m study.measure`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from study.precision import REFERENCE
+
+    arguments = argparse.ArgumentParser(
+        prog="python -m study.measure",
+        description="Measure neural collapse in one checkpoint, at one or more precisions.",
+    )
+    add = arguments.add_argument
+    add("model", help="folder with config.json and model.safetensors, or hub:NAME[@REVISION]")
+    add(
+        "--data",
+        help="a YAML file with a `data:` section, or a source (python-docs, a file, hub:NAME); "
+        "default for a checkpoint of a run: the data it was trained on",
+    )
+    add(
+        "--tokenizer",
+        help="for a source: char, bpe:N, a tokenizers file (default: MODEL/tokenizer.json)",
+    )
+    add("--context", type=int, help="for a source: tokens in a chunk (default 128)")
+    add("--precision", default=REFERENCE, help="one or more, with commas between (default fp32)")
+    add("--train-tokens", type=int, help="at most so many training samples (default: all)")
+    add("--min-count", type=int, default=10, help="least samples of a measured class (default 10)")
+    add("--layers", choices=("last", "all"), default="last", help="also measure inner layers")
+    add("--threads", type=int, help="CPU threads (default: all cores)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--out", help="write the rows to this parquet file")
+    add("--classes", help="write one row per class to this parquet file")
+    return arguments

@@ -1,0 +1,293 @@
+"""The passes of one model over the measured samples, as sums.
+
+Sums of several shares of the samples add up to those of all. Shapes: N samples of a batch, d
+feature entries, V classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from study.config import MeasureConfig
+from study.data.base import Dataset, Ints, Split
+from study.measuring.samples import Beat, batches, blocks, measured_rows
+from study.metrics import Agreement, ClassMoments, NearestCentre, linear_decisions
+from study.metrics.scores import HeldOutScores, Scores
+from study.models.base import FeatureModel
+from study.precision import RelativeError
+from study.store import HEAD_INPUT
+
+MEMORY_OF_FEATURES = 2**28
+"""Bytes of the reference's validation features that wait in memory; more wait in a file."""
+
+
+@dataclass
+class TrainingSums:
+    """Class moments by layer; scores where the head's input is among them."""
+
+    moments: dict[str, ClassMoments]
+    scores: Scores
+
+    def merge(self, other: TrainingSums) -> None:
+        """Add the sums of other samples."""
+        for name, moments in other.moments.items():
+            self.moments[name].merge(moments)
+        self.scores.merge(other.scores)
+
+
+@dataclass
+class ValidationSums:
+    """Decisions, scores and errors on validation samples.
+
+    samples       how many they are
+    agreements    decisions with the model's own class means (`val`) and the reference's
+                  (`refmeans`)
+    hits          samples by inner layer whose nearest centre is their own class
+    reasons       why a layer has no such decisions
+    logits_error  of the logits against the reference's
+    """
+
+    scores: HeldOutScores
+    samples: int = 0
+    agreements: dict[str, Agreement] = field(default_factory=dict)
+    hits: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    logits_error: RelativeError = field(default_factory=RelativeError)
+
+    def merge(self, other: ValidationSums) -> None:
+        """Add the sums of other samples."""
+        self.samples += other.samples
+        for name, agreement in other.agreements.items():
+            self.agree(name, agreement)
+        for name, hits in other.hits.items():
+            self.hits[name] = self.hits.get(name, 0) + hits
+        self.reasons = other.reasons | self.reasons
+        self.scores.merge(other.scores)
+        self.logits_error.merge(other.logits_error)
+
+    def agree(self, name: str, agreement: Agreement) -> None:
+        """Add the decisions on a batch."""
+        known = self.agreements.get(name)
+        self.agreements[name] = agreement if known is None else known + agreement
+
+
+class _Enough(Exception):
+    """All layers that are asked for have been computed."""
+
+
+class _Reference:
+    """What later precisions are compared with: features, and the head as it was."""
+
+    def __init__(self, model: FeatureModel) -> None:
+        self.model = model
+        self.weight = model.head.weight.detach()
+        self.bias = None if model.head.bias is None else model.head.bias.detach()
+        self.dtype = self.weight.dtype
+        self.file = SpooledTemporaryFile(MEMORY_OF_FEATURES)  # noqa: SIM115 (it lives on)
+
+    def append(self, features_Nxd: Tensor) -> None:
+        self.dtype = features_Nxd.dtype
+        self.file.write(features_Nxd.cpu().contiguous().view(torch.uint8).numpy().data)
+
+    def read(self, samples: int, device: torch.device) -> Tensor:
+        """The features (N, d) of the next samples."""
+        features_Nxd = torch.empty(samples, self.weight.shape[1], dtype=self.dtype)
+        content = self.file.read(features_Nxd.nbytes)
+        features_Nxd.view(torch.uint8).numpy().reshape(-1)[:] = np.frombuffer(content, np.uint8)
+        return features_Nxd.to(device)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """As the reference's own."""
+        return self.model.scaled(F.linear(features, self.weight, self.bias))
+
+
+class Passes:
+    """The passes of a model, over one of several shares of the samples.
+
+    Args:
+        model: may change between passes, but for the number of classes and features.
+        data: both splits, and other data if there are any.
+        measure: what is measured.
+        seed: of the measured samples.
+        device: where the model lives.
+        share: (k, n) takes the k-th of n shares of the rows, counted from 0.
+        beat: called with the name of the pass and the share of it that is done.
+    """
+
+    def __init__(
+        self,
+        model: FeatureModel,
+        data: Dataset,
+        measure: MeasureConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        share: tuple[int, int] = (0, 1),
+        beat: Beat | None = None,
+    ) -> None:
+        self.model, self.data, self.measure = model, data, measure
+        self.seed, self.device, self.share, self.beat = seed, device, share, beat
+        # Rows of a head beyond the classes stay in the softmax; as they never occur, no metric of
+        # classes counts them.
+        self.classes = max(data.classes, model.head.out_features)
+        self.reference: _Reference | None = None
+
+    def head_rows(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (V, d) and bias (V,) of the head as it is now."""
+        return self.model.head_rows
+
+    @torch.no_grad()
+    def training(self, layers: Sequence[str]) -> TrainingSums:
+        """Moments of layers, on the measured training samples."""
+        sums = TrainingSums({}, Scores(self.device))
+        rows = measured_rows(self.data.train, self.measure.train_tokens, self.seed)
+        for features, targets in self._features(self.data.train, rows, layers, "training moments"):
+            for name, h in features.items():
+                if name not in sums.moments:
+                    sums.moments[name] = ClassMoments(
+                        self.classes, h.shape[1], self.device, scatter=True
+                    )
+                sums.moments[name].update(h, targets)
+            if HEAD_INPUT in features:
+                for part in blocks(len(targets), self.classes):
+                    sums.scores.update(self.model.logits(features[HEAD_INPUT][part]), targets[part])
+        return sums
+
+    @torch.no_grad()
+    def agreement(self, centres: NearestCentre) -> Agreement:
+        """Decisions on some of the training samples."""
+        train, measure = self.data.train, self.measure
+        samples = min(measure.agreement_samples, measure.train_tokens or train.samples)
+        rows = measured_rows(train, samples, self.seed)
+        weight, bias = self.model.head_rows
+        total = Agreement.empty(self.classes, self.device)
+        for features, targets in self._features(train, rows, [HEAD_INPUT], "training agreement"):
+            total += centres.agreement(features[HEAD_INPUT], targets, weight, bias)
+        return total
+
+    @torch.no_grad()
+    def validation(
+        self, centres: Mapping[str, NearestCentre], base: NearestCentre | None, *, keep: bool
+    ) -> ValidationSums:
+        """Decisions and scores on the validation split.
+
+        Args:
+            centres: by layer, those that are asked for.
+            base: the centres of the reference, for another precision.
+            keep: this is the reference, which later precisions are compared with.
+        """
+        sums = ValidationSums(HeldOutScores(self.device))
+        if keep:
+            self.reference = _Reference(self.model)
+        elif base is not None and self.reference is not None:
+            self.reference.file.seek(0)
+        rows = np.arange(len(self.data.val))
+        for features, targets in self._features(self.data.val, rows, list(centres), "validation"):
+            sums.samples += len(targets)
+            for name, h in features.items():
+                if not bool(h.isfinite().all()):
+                    sums.reasons[name] = "validation features are infinite or NaN"
+                elif name != HEAD_INPUT and centres[name].reason is None:
+                    hits = int((centres[name].nearest(h) == targets).sum())
+                    sums.hits[name] = sums.hits.get(name, 0) + hits
+            if HEAD_INPUT in features:
+                self._decide(sums, features[HEAD_INPUT], targets, centres[HEAD_INPUT], base, keep)
+        return sums
+
+    def _decide(
+        self,
+        sums: ValidationSums,
+        h: Tensor,
+        targets: Tensor,
+        centres: NearestCentre,
+        base: NearestCentre | None,
+        keep: bool,
+    ) -> None:
+        """Add a batch of validation samples at the head's input."""
+        weight, bias = self.model.head_rows
+        linear = linear_decisions(h, weight, bias)
+        for name, owner in {"val": centres, "refmeans": base}.items():
+            if owner is not None:
+                sums.agree(name, owner.agreement(h, targets, weight, bias, linear=linear))
+        reference = None
+        if keep and self.reference is not None:
+            self.reference.append(h)
+        elif base is not None and self.reference is not None:
+            reference = self.reference.read(len(h), self.device)
+        for part in blocks(len(targets), self.classes):
+            logits = self.model.logits(h[part])
+            sums.scores.update(logits, targets[part])
+            if reference is not None and self.reference is not None:
+                sums.logits_error.update(logits, self.reference.logits(reference[part]))
+
+    @torch.no_grad()
+    def other_data(self) -> ClassMoments | None:
+        """Moments of other data, whatever their labels; None where there are none."""
+        if self.data.ood is None:
+            return None
+        rows = measured_rows(self.data.ood, self.measure.agreement_samples, self.seed)
+        moments = ClassMoments(1, self.model.head.in_features, self.device)
+        for features, _ in self._features(self.data.ood, rows, [HEAD_INPUT], "other data"):
+            h = features[HEAD_INPUT]
+            moments.update(h, torch.zeros(len(h), dtype=torch.int64, device=h.device))
+        return moments
+
+    def _features(
+        self, split: Split, rows: Ints, layers: Sequence[str], doing: str
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """Features (N, d) of samples by layer, and their classes (N,), batch by batch.
+
+        The head's input is `HEAD_INPUT`; without it, the model ends at the last of the layers.
+        """
+        inner = [name for name in layers if name != HEAD_INPUT]
+        modules = {name: self.model.layers[name] for name in inner} if inner else {}
+        last = inner[-1] if HEAD_INPUT not in layers else None
+        index, shares = self.share
+        dtype = self.model.head.weight.dtype
+        for inputs, targets, positions in batches(
+            split, rows[index::shares], self.device, doing, self.beat
+        ):
+            outputs: dict[str, Tensor] = {}
+            with ExitStack() as stack:
+                for name, module in modules.items():
+                    hook = _keeper(outputs, name, name == last)
+                    stack.callback(module.register_forward_hook(hook).remove)
+                try:
+                    x = inputs.to(dtype) if inputs.is_floating_point() else inputs
+                    outputs[HEAD_INPUT] = self.model.features(x)
+                except _Enough:
+                    pass
+            yield {name: _samples(outputs[name], positions) for name in layers}, targets
+
+
+def _keeper(
+    outputs: dict[str, Tensor], name: str, last: bool
+) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        outputs[name] = output[0] if isinstance(output, tuple) else output
+        if last:
+            raise _Enough
+
+    return hook
+
+
+def _samples(features: Tensor, positions: Tensor) -> Tensor:
+    """Features (N, d) of the wanted samples.
+
+    Feature maps (B, channels, height, width) are averaged over their positions.
+    """
+    flat = (
+        features.mean(dim=(2, 3))
+        if features.ndim == 4
+        else features.reshape(-1, features.shape[-1])
+    )
+    return flat if len(positions) == len(flat) else flat[positions]
