@@ -43,10 +43,13 @@ class LossLog:
         write_atomically(self.path, _lines(rows))
 
     def append(self, rows: list[LossRow]) -> None:
-        """Write `rows` through to the disk."""
+        """Write `rows`, which outlive this process, and the computer once `sync` returned."""
         with self.path.open("ab") as stream:
             stream.write(_lines(rows))
-            stream.flush()
+
+    def sync(self) -> None:
+        """Bring all rows to the disk, before a state is written that follows them."""
+        with self.path.open("ab") as stream:
             os.fsync(stream.fileno())
 
 

@@ -13,6 +13,7 @@ Shapes: N samples, D width, V classes, R rows of a tile.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -116,7 +117,7 @@ class _HeadLoss(torch.autograd.Function):
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else features_NxD.dtype
         exact = torch.promote_types(dtype, torch.float32)
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False) if autocast else nullcontext():
             features, weight = features_NxD.to(dtype), weight_VxD.to(dtype)
             grad_features = torch.empty_like(features)
             grad_weight = torch.zeros(weight.shape, dtype=exact, device=device)
@@ -182,7 +183,7 @@ def _replace_by_gradient(logits_RxV: Tensor, y_R: Tensor, loss: Loss) -> tuple[T
     The tile's logits are overwritten by the gradient with respect to them.
     """
     R, V = logits_RxV.shape
-    flat, at_y = logits_RxV.view(-1), torch.arange(R, device=y_R.device) * V + y_R
+    flat, at_y = logits_RxV.view(-1), torch.arange(0, R * V, V, device=y_R.device) + y_R
     own = flat[at_y]
     other = flat.index_fill_(0, at_y, -torch.inf).view(R, V).amax(1)
     z = flat.index_copy_(0, at_y, own).view(R, V).to(torch.promote_types(own.dtype, torch.float32))

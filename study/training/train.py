@@ -37,8 +37,10 @@ from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-FLUSH_STEPS = 64
+FLUSH_STEPS = 1024
 FLUSH_SECONDS = 1.0
+STATE_SECONDS = 10.0
+"""Least seconds between the states of two epochs: what a killed training does again at most."""
 
 
 class Diverged(RuntimeError):
@@ -127,13 +129,14 @@ def train(
         config: the settings; precision and its options play no part.
         data: its training split is addressed by row.
         device: where model and batches live.
-        folder: keeps the loss log and the states to resume from, written after each epoch and every
-            `checkpoint_minutes`. A training whose folder holds a state goes on from it, and first
-            yields that state's epoch again if it had just ended.
+        folder: keeps the loss log and the states to resume from, written after each epoch (of
+            short ones: every `STATE_SECONDS`), every `checkpoint_minutes` and at the end. A
+            training whose folder holds a state goes on from it, and first yields that state's
+            epoch again if it had just ended.
         base: the folder that relative paths of `config.model` start from.
         checkpoint_minutes: least time between two states within an epoch.
-        beat: called at least once a second or once a step, whichever is rarer, and at the end of
-            each epoch. An exception that it raises ends the training after a state is written.
+        beat: called at least once a second or once a step, whichever is rarer, and before each
+            checkpoint. An exception that it raises ends the training after a state is written.
         model: trained in place of a new one from `config.model`.
         rounding: of its weights, in place of that of `config.train.quantize`.
 
@@ -186,8 +189,9 @@ class _Training:
         self.shuffle_seed = _seed(config.train.shuffle_seed, config.seed)
         self.loss = Loss(self.config.loss, self.config.label_smoothing, self.config.focal_gamma)
         self.position = _Position()
-        # Of the current epoch: loss, correct predictions, samples.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        # Of the current epoch: loss, correct predictions, samples.
+        self.total_loss, self.total_correct, self.total_samples = self.totals.unbind()
         if model is None:
             seed = _seed(config.train.init_seed, config.seed)
             shape = data.input_shape
@@ -203,6 +207,7 @@ class _Training:
         if self.config.quantize is not None and rounding is None:
             own = parse_precision(TRAINED[self.config.quantize])
             self.rounding = Rounding(self.model, own)
+        self.parameters = list(self.model.parameters())
         self.optimizer = make_optimizer(self.model, self.config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
         self.steps_per_epoch = math.ceil(
@@ -210,6 +215,8 @@ class _Training:
         )
         self.steps = self.steps_per_epoch * self.config.epochs
         self.pending: list[tuple[LossRow, Tensor]] = []
+        # Where the batch begins that had an error when errors were looked for last.
+        self.erring = 0
         if folder is not None:
             self._restore(folder)
             self.log = LossLog(folder, keep=self.position.step)
@@ -217,7 +224,8 @@ class _Training:
         self.tokens_flushed = self.position.tokens
 
     def checkpoint(self) -> Checkpoint:
-        """The model as it stands at the end of an epoch."""
+        """The model as it stands at the end of an epoch; never one that has diverged."""
+        self._flush()
         self.model.eval()
         loss, correct, samples = self.totals.tolist()
         position = self.position
@@ -233,8 +241,9 @@ class _Training:
         )
 
     def run_epoch(self) -> None:
-        """Train to the end of the current epoch and write its state."""
-        self.model.train()
+        """Train to the end of the current epoch; write its state where one is due."""
+        if not self.model.training:
+            self.model.train()
         position = self.position
         if position.step_in_epoch == 0:
             self.totals.zero_()
@@ -255,20 +264,25 @@ class _Training:
         position.epoch, position.step_in_epoch = position.epoch + 1, 0
         if position.zero_error_epoch is None and self._without_error():
             position.zero_error_epoch = position.epoch
-        self._save()
+        due = min(STATE_SECONDS, self.seconds_between_states)
+        if position.epoch == self.config.epochs or time.monotonic() - self.saved >= due:
+            self._save()
 
     @torch.no_grad()
     def _without_error(self) -> bool:
         """Whether the model has no error on the training split.
 
-        Ends at the first batch with one, which is the first of all until there are few.
+        Begins with the batch that had one the last time, which mostly has it still: an epoch that
+        cannot be the first without any costs one batch.
         """
         self.model.eval()
         rows = np.arange(len(self.data.train))
-        for start in range(0, len(rows), self.config.batch_size):
+        starts = range(0, len(rows), self.config.batch_size)
+        for start in sorted(starts, key=lambda start: start != self.erring):
             inputs, targets = self.data.train.batch(rows[start : start + self.config.batch_size])
             correct = self._loss(self.model.features, inputs.to(self.device), targets).correct
             if int(correct) < int((targets != IGNORE).sum()):
+                self.erring = start
                 return False
         return True
 
@@ -308,25 +322,40 @@ class _Training:
         rate = config.lr * learning_rate(config.schedule, position.step / self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        total = torch.zeros((), device=self.device)
+        losses = []
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(_mix(self.shuffle_seed, position.step))
+            self._seed_generators(_mix(self.shuffle_seed, position.step))
             for inputs, targets in batches:
-                total += self._accumulate(inputs, targets, samples)
+                losses.append(self._accumulate(inputs, targets, samples))
         if config.clip is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad()
-        self.totals[2] += samples
+        for parameter in self.parameters:
+            parameter.grad = None  # as `zero_grad`, whose hooks take longer than a small step
+        self.total_samples += samples
         position.step += 1
         position.step_in_epoch += 1
         position.tokens += sum(targets.numel() for _, targets in batches)
         epoch = round(position.epoch + position.step_in_epoch / self.steps_per_epoch, 6)
         self.pending.append(
-            (LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan), total / samples)
+            (
+                LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan),
+                sum(losses[1:], start=losses[0]) / samples,
+            )
         )
+
+    def _seed_generators(self, seed: int) -> None:
+        """Seed what dropout draws from.
+
+        Where no other device takes part, `torch.manual_seed` would note a stack for each of those
+        that have not been used yet, which takes longer than a small step.
+        """
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> Tensor:
         """Add the gradients of one pass; return its summed loss."""
@@ -338,8 +367,8 @@ class _Training:
             sums = self._loss(self.features, inputs, targets)
         self.scaler.scale(sums.loss / samples).backward()  # type: ignore[no-untyped-call]
         loss = sums.loss.detach()
-        self.totals[0] += loss
-        self.totals[1] += sums.correct
+        self.total_loss += loss
+        self.total_correct += sums.correct
         return loss
 
     def _flush(self) -> None:
@@ -388,6 +417,7 @@ class _Training:
 
     def _write_state(self) -> None:
         if self.folder is not None:
+            self.log.sync()
             tensors = {f"model.{name}": tensor for name, tensor in self._model_tensors().items()}
             tensors |= {
                 f"optimizer.{name}": tensor

@@ -237,6 +237,7 @@ def test_what_an_unfinished_training_left_may_be_damaged(
     study = ONE | {"keep": keep, "grid": ONE["grid"] | {"precision": ["fp32", "int8"]}}
     run = tmp_path / "runs" / "tiny"
     with monkeypatch.context() as patch:
+        patch.setattr("study.training.train.STATE_SECONDS", 0.0)
         interrupt_after(patch, 2)
         assert launch(tmp_path, study) == 1
     newest = max((run / "trainings").glob(f"*/{what}"))

@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from study.training.loss_log import read_losses
 from study.training.states import ResumeError, State, load_state, save_state
-from study.training.train import train
+from study.training.train import STATE_SECONDS, train
 
 CPU = torch.device("cpu")
 
@@ -90,14 +90,15 @@ def assert_equal_ends(folder: Path, unbroken: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("minutes", [0.0, 60.0])
+@pytest.mark.parametrize(("minutes", "seconds"), [(0.0, 0.0), (60.0, 0.0), (60.0, 60.0)])
 def test_killed_at_any_step_it_ends_as_if_unbroken(
-    recipe: str, minutes: float, tmp_path: Path
+    recipe: str, minutes: float, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """States after every step (0 minutes) or after epochs only (60).
+    """States after every step (0 minutes), after epochs only (0 seconds) or at the end only.
 
     Killed in turn at batches 1, 4 and 2 of each life.
     """
+    monkeypatch.setattr("study.training.train.STATE_SECONDS", seconds)
     config = cell(**RECIPES[recipe])
     whole = run(config, tmp_path / "whole", minutes=minutes)
     seen = []
@@ -205,13 +206,30 @@ def test_a_finished_training_yields_its_last_checkpoint_again(tmp_path: Path) ->
     assert run(cell(), tmp_path) == whole[-1:]
 
 
-def test_the_epoch_that_had_just_ended_is_yielded_again(tmp_path: Path) -> None:
+def test_short_epochs_share_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state is written once the last is old enough, and at the end of the training."""
+    clock = [0.0]
+    monkeypatch.setattr("study.training.train.time.monotonic", lambda: clock[0])
+    states = []
+    for _ in train(cell(epochs=9), dataset(), CPU, folder=tmp_path):
+        states.append(
+            max((int(path.stem[6:]) for path in tmp_path.glob("state-*.json")), default=0)
+        )
+        clock[0] += 0.3 * STATE_SECONDS
+    assert states == [0, 0, 0, 0, 12, 12, 12, 12, 24, 27]
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0.0, [1, 2, 3]), (60.0, [0, 1, 2, 3])])
+def test_the_epoch_of_the_last_state_is_yielded_again(
+    seconds: float, again: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed while the consumer measures epoch 1."""
+    monkeypatch.setattr("study.training.train.STATE_SECONDS", seconds)
     config = cell()
     for checkpoint in train(config, dataset(), CPU, folder=tmp_path):
         if checkpoint.epoch == 1:
             break
-    assert [epoch for epoch, *_ in run(config, tmp_path)] == [1, 2, 3]
+    assert [epoch for epoch, *_ in run(config, tmp_path)] == again
 
 
 DAMAGES = {
