@@ -178,11 +178,9 @@ def axis_functions(values: Mapping[str, Floats], cells: Codes) -> frozenset[str]
 
 def metric_values(rows: pl.DataFrame, roles: Roles) -> dict[str, Floats]:
     """Each metric of the table as numbers (n,), NaN for null; primary ones come first."""
-    return {
-        name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        for name in dict.fromkeys([*roles.primary, *roles.metrics])
-        if name in rows.columns
-    }
+    names = [name for name in dict.fromkeys([*roles.primary, *roles.metrics]) if name in rows]
+    numbers = rows.select(pl.col(names).cast(pl.Float64).fill_null(np.nan))
+    return {name: numbers[name].to_numpy() for name in names}
 
 
 def verdicts(

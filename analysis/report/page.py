@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
@@ -239,6 +240,7 @@ def _provenance(table: Table) -> list[tuple[str, str]]:
     return [*facts, ("Computed with", software())]
 
 
+@cache
 def software() -> str:
     """What computed the report, with its versions."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)

@@ -157,9 +157,13 @@ def _joint(*labels: Codes) -> Codes:
 
 def _course(unit: Codes, epoch: Codes) -> Codes:
     """A code (n,) for the set of epochs at which the training of a row was measured."""
-    sets = {int(u): tuple(np.sort(epoch[unit == u]).tolist()) for u in np.unique(unit)}
-    number = {course: at for at, course in enumerate(sorted(set(sets.values())))}
-    return np.array([number[sets[int(u)]] for u in unit], dtype=np.intp)
+    order = np.lexsort((epoch, unit))
+    sets: dict[int, list[int]] = {}
+    for u, e in zip(unit[order].tolist(), epoch[order].tolist(), strict=True):
+        sets.setdefault(u, []).append(e)
+    courses = {u: tuple(epochs) for u, epochs in sets.items()}
+    number = {course: at for at, course in enumerate(sorted(set(courses.values())))}
+    return np.array([number[courses[u]] for u in unit.tolist()], dtype=np.intp)
 
 
 def lead(

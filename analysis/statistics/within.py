@@ -130,17 +130,23 @@ def correlations_by_cell(
     cell = codes("cells", labels, len(metrics))
     removed = nuisance(len(response), within=cell, covariates=covariates)
     left_x, left_y = removed.residual(metrics), removed.residual(response)[:, 0]
-    flat_x, flat_y = FLAT * np.linalg.norm(left_x, axis=0), FLAT * np.linalg.norm(left_y)
-    lines = []
-    for label in np.unique(cell):
-        rows = np.flatnonzero(cell == label)
-        a, b = left_x[rows] - left_x[rows].mean(axis=0), left_y[rows] - left_y[rows].mean()
-        size_a, size_b = np.linalg.norm(a, axis=0), np.linalg.norm(b)
-        varies = (size_a > flat_x) & (size_b > flat_y)
-        size = np.where(varies, size_a * size_b, 1.0)
-        r = np.where(varies, np.clip(b @ a / size, -1.0, 1.0), np.nan)
-        lines.append(CellCorrelation(labels[rows[0]], len(rows), r))
-    return tuple(lines)
+    first, sizes = np.unique(cell, return_index=True, return_counts=True)[1:]
+    products, squares = _sums(left_x * left_y[:, None], cell), _sums(np.square(left_x), cell)
+    size_x, size_y = np.sqrt(squares), np.sqrt(_sums(np.square(left_y)[:, None], cell))
+    varies = (size_x > FLAT * np.linalg.norm(left_x, axis=0)) & (
+        size_y > FLAT * np.linalg.norm(left_y)
+    )
+    r = np.clip(products / np.where(varies, size_x * size_y, 1.0), -1.0, 1.0)
+    r[~varies] = np.nan
+    return tuple(
+        CellCorrelation(labels[row], int(n), values)
+        for row, n, values in zip(first, sizes, r, strict=True)
+    )
+
+
+def _sums(columns_NxK: Floats, cell: Codes) -> Floats:
+    """The sum of each column in each cell (C, k)."""
+    return np.stack([np.bincount(cell, weights=column) for column in columns_NxK.T], axis=1)
 
 
 def bootstrap_within(
