@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analysis.findings.controls import controlled
+from analysis.findings.controls import controlled, inverted
 from analysis.findings.frames import frame_of
 from analysis.findings.verdicts import Line, Tested, design_cells, family_of, metric_values
 from analysis.reading.selection import at_reference
@@ -79,7 +80,7 @@ class _Courses:
             self.rows[chosen], self.cells[chosen], self.units[chosen], self.epochs[chosen]
         )
 
-    @property
+    @cached_property
     def shared(self) -> Courses:
         return shared_courses(self.cells, self.units, self.epochs)
 
@@ -87,8 +88,10 @@ class _Courses:
         return prepare_courses(x, y, self.shared)
 
     def interval(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]:
-        bootstrap, seed = choices.bootstrap, choices.seed
-        return bootstrap_courses(x, y, self.shared, bootstrap=bootstrap, seed=seed)
+        drawn = partial(
+            bootstrap_courses, x, y, self.shared, bootstrap=choices.bootstrap, seed=choices.seed
+        )
+        return inverted(self.prepare(x, y), drawn, choices)
 
 
 def checkpoints(table: Table, choices: Choices) -> pl.DataFrame:
@@ -104,32 +107,39 @@ def checkpoints(table: Table, choices: Choices) -> pl.DataFrame:
     start = {name: Checkpoints(name, 0, trainings=_trainings(courses)) for name in values}
     lines = _answered(start, values, y, courses, roles, choices)
     every = _courses(rows, roles)
-    return frame_of(
-        Checkpoints, [_with_pooled(line, values[line.metric], y, every, choices) for line in lines]
-    )
+    return frame_of(Checkpoints, _with_pooled(lines, values, y, every, choices))
 
 
 def _with_pooled(
-    line: Checkpoints, x: Floats, y: Floats, every: _Courses, choices: Choices
-) -> Checkpoints:
-    """The line with the r of all checkpoints, which no verdict is taken from."""
-    there = np.flatnonzero(np.isfinite(x))
-    if len(there) < 2 or np.ptp(x[there]) == 0:
-        return line
-    pooled = pooled_courses(
-        x[there],
-        y[there],
-        units=every.units[there],
-        epochs=every.epochs[there],
-        permutations=choices.permutations,
-        seed=choices.seed,
-    )
-    return replace(
-        line,
-        pooled_r=float(pooled.r),
-        pooled_null=float(pooled.null),
-        pooled_p=float(pooled.p),
-    )
+    lines: list[Checkpoints],
+    values: Mapping[str, Floats],
+    y: Floats,
+    every: _Courses,
+    choices: Choices,
+) -> list[Checkpoints]:
+    """The lines with the r of all checkpoints, which no verdict is taken from."""
+    batches: dict[bytes, list[int]] = {}
+    for place, line in enumerate(lines):
+        there = np.isfinite(values[line.metric])
+        if there.any() and np.ptp(values[line.metric][there]) > 0:
+            batches.setdefault(there.tobytes(), []).append(place)
+    filled = list(lines)
+    for places in batches.values():
+        names = [lines[place].metric for place in places]
+        there = np.flatnonzero(np.isfinite(values[names[0]]))
+        pooled = pooled_courses(
+            np.column_stack([values[name][there] for name in names]),
+            y[there],
+            units=every.units[there],
+            epochs=every.epochs[there],
+            permutations=choices.permutations,
+            seed=choices.seed,
+        )
+        for place, r, null, p in zip(places, pooled.r, pooled.null, pooled.p, strict=True):
+            filled[place] = replace(
+                lines[place], pooled_r=float(r), pooled_null=float(null), pooled_p=float(p)
+            )
+    return filled
 
 
 def lead(table: Table, choices: Choices) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.association import Described, described, free, norm_given, with_interval
+from analysis.findings.controls import inverted
 from analysis.findings.frames import frame_of
 from analysis.findings.progress import TRAIN_LOSS
 from analysis.findings.verdicts import Verdict, metric_values, p_beside, verdicts
@@ -96,6 +97,7 @@ def fixed_lines(name: str, rows: pl.DataFrame, roles: Roles, choices: Choices) -
             new = replace(new, given_train_loss=r, given_train_loss_p=p)
         if new.estimate is not None:
             new = _alone(new, values[line.metric], y, unit, outcomes[line.metric], family)
+            new = _bounded(new, values[line.metric], y, outcomes[line.metric].rows, choices)
         filled.append(new)
     return filled
 
@@ -116,8 +118,6 @@ def _alone(
         detectable_r2=None if alone is None else alone**2,
         detectable_r2_family=None if within is None else within**2,
     )
-    fit = partial_correlation(x[at], y[at])
-    line = with_interval(line, float(fit.low), float(fit.high))
     try:
         without = leave_one_out(x[at], y[at], unit[at])
     except ValueError:  # x is constant without one of the rows: there is no r then
@@ -129,6 +129,18 @@ def _alone(
         influential=without.cluster,
         r_without=without.r_without,
     )
+
+
+def _bounded(line: Fixed, x: Floats, y: Floats, at: Codes, choices: Choices) -> Fixed:
+    """The line with the intervals of r and R^2, which invert the test."""
+
+    def jackknife() -> tuple[Floats, Floats]:
+        fit = partial_correlation(x[at, None], y[at])
+        return fit.low, fit.high
+
+    low, high = inverted(prepare(x[at, None], y[at]), jackknife, choices)
+    bounded: Fixed = with_interval(line, float(low[0]), float(high[0]))
+    return bounded
 
 
 def _rank_tests(

@@ -9,8 +9,9 @@ which has to fit the response. Shapes: n rows, one per training; k metrics; q co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -94,26 +95,25 @@ class Control:
     def interval(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]:
         """95% interval (low (k,), high (k,)) of the partial r of x (m, k) with y (m,).
 
-        In several cells it inverts the test, so that both say the same of 0; a bootstrap takes its
-        place in a single cell and where that has no bounds.
+        It inverts the test, so that both say the same of 0. An end that the test leaves open is
+        that of the jackknife, or in cells of a bootstrap, but on its own side of 0.
         """
+        return inverted(self.prepare(x, y), partial(self._without_bounds, x, y, choices), choices)
+
+    def _without_bounds(self, x: Floats, y: Floats, choices: Choices) -> tuple[Floats, Floats]:
+        """The interval that a test without bounds leaves."""
         covariates = self.covariates if self.covariates.shape[1] else None
         if self.blocks is None:
             fit = partial_correlation(x, y, covariates=covariates)
             return fit.low, fit.high
-        low, high = np.full((2, x.shape[1]), np.nan)
-        if len(np.unique(self.blocks)) > 1:
-            low, high = self.prepare(x, y).interval(choices.permutations, choices.seed)
-        if (open_ := np.isnan(low)).any():
-            low[open_], high[open_] = bootstrap_within(
-                x[:, open_],
-                y,
-                self.blocks,
-                covariates=covariates,
-                bootstrap=choices.bootstrap,
-                seed=choices.seed,
-            )
-        return low, high
+        return bootstrap_within(
+            x,
+            y,
+            self.blocks,
+            covariates=covariates,
+            bootstrap=choices.bootstrap,
+            seed=choices.seed,
+        )
 
     @property
     def dof(self) -> int:
@@ -121,6 +121,22 @@ class Control:
         blocks = 1 if self.blocks is None else len(np.unique(self.blocks))
         rank = np.linalg.matrix_rank(self.covariates) if self.covariates.shape[1] else 0
         return len(self.rows) - blocks - int(rank) - 1
+
+
+def inverted(
+    test: Prepared, otherwise: Callable[[], tuple[Floats, Floats]], choices: Choices
+) -> tuple[Floats, Floats]:
+    """95% interval (low (k,), high (k,)) of r that inverts a test.
+
+    An end that the test leaves open is that of the interval `otherwise`, but on its own side of 0,
+    so that test and interval say the same of 0.
+    """
+    low, high = test.interval(choices.permutations, choices.seed)
+    if np.isnan([low, high]).any():
+        least, most = otherwise()
+        low = np.where(np.isnan(low), np.minimum(least, 0.0), low)
+        high = np.where(np.isnan(high), np.maximum(most, 0.0), high)
+    return low, high
 
 
 def numeric_and_categorical(

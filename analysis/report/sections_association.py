@@ -117,8 +117,7 @@ def within(context: Context) -> Section | None:
         f"{context.used(rows)} {cells} design cell{'s have' if cells > 1 else ' has'} replicates, "
         f"which leave {r_w} degrees of "
         "freedom. x and y are centred in their cell; permutations and bootstrap stay inside cells. "
-        "Intervals invert the test; they are of the bootstrap in a single cell and where the test "
-        "sets no bounds."
+        "Intervals invert the test; an end that it leaves open is that of the bootstrap."
     )
     shown = tuple(
         name for name in roles.primary or context.headline if name in lines["metric"].to_list()

@@ -281,29 +281,43 @@ class Prepared:
         return Counts(alone, maxt, n)
 
     def interval(self, permutations: int, seed: Seed) -> tuple[Floats, Floats]:
-        """95% interval (low (k,), high (k,)) of r, which inverts the studentized test.
+        """95% interval (low (k,), high (k,)) of r, which inverts the test.
 
         With q the 5% point of |t| over permutations it holds the slopes b of y on x, residuals of
         unit length, for which |t| of y - b x is at most q: (r - b)^2 <= q^2 sum w x^2 (y - b x)^2,
-        w the weights of the squares. Their ends are carried over to r by sin(b arcsin(r) / r),
-        which leaves 0 and r where they are: 0 lies outside where p, of as many permutations, is at
-        most 5%. It is NaN where slopes, or the angles, have no bound. That q is the same for all
-        slopes is approximate, and so is the scale. In the order in which metrics were given.
+        w the weights of the squares; where t is r itself, <= q^2 sum (y - b x)^2; by units, q
+        times the error of the slope, which is the same for all b. Their ends are carried over to
+        r by sin(b arcsin(r) / r), which leaves 0 and r where they are: 0 lies outside where p, of
+        as many permutations, is at most 5%. An end is NaN where the slopes have no bound there,
+        or its angle is none of a correlation; of slopes that 0 separates those on the side of r
+        are held. That q is the same for all slopes is approximate, and so is the scale. In the
+        order in which metrics were given.
         """
-        if self.squares is None:
-            raise ValueError("only a test that studentizes rows has this interval")
         point = np.square(self._critical(permutations, seed))
         x, y, r = self.columns, self.response[:, None], self.response @ self.columns
-        spread, mixed, own = ((self.squares * part).sum(axis=0) for part in (y * y, x * y, x * x))
+        if self.squares is not None:
+            weighted = self.squares
+            spread, mixed, own = ((weighted * part).sum(axis=0) for part in (y * y, x * y, x * x))
+        elif self.unit is not None:
+            error = r / np.where(r == 0, 1.0, self.signed()[1])
+            spread, mixed, own = np.square(error), np.zeros_like(r), np.zeros_like(r)
+        else:
+            spread, mixed, own = np.ones_like(r), r, np.ones_like(r)
         lead, half, rest = 1.0 - point * own, r - point * mixed, r * r - point * spread
         root = np.sqrt(np.maximum(half * half - lead * rest, 0.0))
-        bounded = lead > 0
-        lead[~bounded] = 1.0
         scale = np.arcsin(np.clip(r, -1.0, 1.0)) / np.where(r == 0, 1.0, r)
         scale[r == 0] = 1.0
-        angles = (half + np.array([[-1.0], [1.0]]) * root) / lead * scale
-        bounded &= (np.abs(angles) < np.pi / 2).all(axis=0)
-        low, high = np.where(bounded, np.sin(angles), np.nan)[:, np.argsort(self.order)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = np.sort((half + np.array([[-1.0], [1.0]]) * root) / lead * scale, axis=0)
+        ends[np.abs(ends) >= np.pi / 2] = np.nan
+        # Without a bound they are all slopes, or those beyond two of which 0 lies between.
+        open_ = lead <= 0
+        ends[:, open_ & (rest <= 0)] = np.nan
+        split = open_ & (rest > 0)
+        beyond = np.where(
+            r > 0, [ends[1], np.full_like(r, np.nan)], [np.full_like(r, np.nan), ends[0]]
+        )
+        low, high = np.sin(np.where(split, beyond, ends))[:, np.argsort(self.order)]
         return low, high
 
     def _critical(self, permutations: int, seed: Seed) -> Floats:
@@ -444,18 +458,24 @@ def _by_units(permuted_CxN: Floats, columns_NxK: Floats, unit_N: Codes) -> Float
     From sums in each unit of a column times the full model's residual.
     """
     slopes = np.asarray(permuted_CxN @ columns_NxK)  # columns have unit length
-    squares = np.zeros_like(slopes)
-    for rows in _rows_of(unit_N):
-        sums = permuted_CxN[:, rows] @ columns_NxK[rows]
-        sums -= slopes * np.square(columns_NxK[rows]).sum(axis=0)
-        squares += np.square(sums, out=sums)
+    if len(permuted_CxN) == 1:  # the data as they are, which every test asks for several times
+        scores = permuted_CxN.T * columns_NxK - slopes * np.square(columns_NxK)
+        sums = np.stack([np.bincount(unit_N, weights=score) for score in scores.T], axis=1)
+        squares = np.square(sums).sum(axis=0)[None]
+    else:
+        squares = np.zeros_like(slopes)
+        for rows in _rows_of(unit_N):
+            sums = permuted_CxN[:, rows] @ columns_NxK[rows]
+            sums -= slopes * np.square(columns_NxK[rows]).sum(axis=0)
+            squares += np.square(sums, out=sums)
     np.sqrt(np.maximum(squares, EMPTY, out=squares), out=squares)
     return np.asarray(np.abs(slopes, out=slopes) / squares)
 
 
 def _rows_of(label: Codes) -> list[Codes]:
     """The rows of each group, by label."""
-    return np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    order, ends = np.argsort(label, kind="stable"), np.cumsum(np.bincount(label)).tolist()
+    return [order[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
 def _orbits(block: Codes, units: ArrayLike | None) -> list[Codes]:
@@ -463,34 +483,30 @@ def _orbits(block: Codes, units: ArrayLike | None) -> list[Codes]:
 
     In each of g orbits, m places of s rows may swap their contents.
     """
-    if units is None:
-        places: list[tuple[int, tuple[int, ...]]] = [
-            (int(label), (row,)) for row, label in enumerate(block)
-        ]
-    else:
-        unit = codes("units", units, len(block))
-        places = []
-        for rows in _rows_of(unit):
-            blocks = set(block[rows].tolist())
-            if len(blocks) > 1:
-                raise ValueError(
-                    f"a unit (label {np.asarray(units)[rows[0]]!r}) lies in {len(blocks)} blocks "
-                    "of `within`; a unit that moves as a whole must lie in one"
-                )
-            places.append((blocks.pop(), tuple(rows.tolist())))
-    sets: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-    for label, rows_at in places:
-        sets.setdefault((label, len(rows_at)), []).append(rows_at)
-    orbits: dict[tuple[int, int], list[list[tuple[int, ...]]]] = {}
-    for (_, size), members in sets.items():
+    unit = np.arange(len(block)) if units is None else codes("units", units, len(block))
+    order, sizes = np.argsort(unit, kind="stable"), np.bincount(unit)
+    starts = np.cumsum(sizes) - sizes
+    own = block[order[starts]]
+    if (block != own[unit]).any():
+        at = int(unit[block != own[unit]].min())
+        rows = np.flatnonzero(unit == at)
+        raise ValueError(
+            f"a unit (label {np.asarray(units)[rows[0]]!r}) lies in {len(np.unique(block[rows]))} "
+            "blocks of `within`; a unit that moves as a whole must lie in one"
+        )
+    alike = _rows_of(np.unique(own * (sizes.max() + 1) + sizes, return_inverse=True)[1])
+    orbits: dict[tuple[int, int], list[Codes]] = {}
+    for members in sorted(alike, key=lambda members: int(members[0])):
         if len(members) > 1:
-            orbits.setdefault((len(members), size), []).append(members)
+            size = int(sizes[members[0]])
+            places = order[starts[members][:, None] + np.arange(size)]
+            orbits.setdefault(places.shape, []).append(places)
     if not orbits:
         raise ValueError(
             "nothing is exchangeable: no block has two rows (or two units of equal size) that "
             "could swap"
         )
-    return [np.array(members, dtype=np.intp) for members in orbits.values()]
+    return [np.stack(members) for members in orbits.values()]
 
 
 def permuted_rows(

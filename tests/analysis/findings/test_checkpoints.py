@@ -14,7 +14,7 @@ import analysis.findings.verdicts
 from analysis.findings.checkpoints import checkpoints, lead
 from analysis.reading.table import Choices, Table
 from analysis.statistics.checkpoints import lead as lead_of
-from analysis.statistics.checkpoints import over_training
+from analysis.statistics.checkpoints import over_training, prepare_courses, shared_courses
 
 CHOICES = Choices(permutations=499, bootstrap=200, seed=1)
 
@@ -63,7 +63,8 @@ def test_lines_equal_the_statistic() -> None:
     line = checkpoints(data, CHOICES).filter(metric="nc1_ratio").row(0, named=True)
     assert line["estimate"] == pytest.approx(float(reference.test.r), abs=1e-12)
     assert line["p"] == pytest.approx(float(reference.test.p), abs=1e-12)
-    assert line["low"] == pytest.approx(float(reference.low), abs=1e-12)
+    test = prepare_courses(x[:, None], y, shared_courses(**labels))
+    assert (line["low"], line["high"]) == pytest.approx(np.ravel(test.interval(499, 1)), abs=1e-12)
     assert line["n"] == reference.n
     both = lead_of(x, y, **labels, permutations=499, most=499, bootstrap=200, seed=1)
     lines = lead(data, CHOICES).filter(metric="nc1_ratio")

@@ -35,7 +35,7 @@ def test_the_interval_leaves_out_zero_where_the_test_rejects(sizes: list[int]) -
         test = permutation.prepare(x, y, within=cell, studentized=True)
         low, high = test.interval(399, seed)
         result = permutation_test(x, y, within=cell, studentized=True, permutations=399, seed=seed)
-        for at in np.flatnonzero(np.isfinite(low)):
+        for at in np.flatnonzero(np.isfinite(low + high)):
             assert low[at] <= result.r[at] <= high[at]
             assert (result.p[at] <= 0.05) == (not low[at] <= 0.0 <= high[at])
             verdicts.add(bool(result.p[at] <= 0.05))
@@ -48,6 +48,75 @@ def test_the_interval_leaves_out_zero_where_the_test_rejects(sizes: list[int]) -
             t = [abs(a @ (b - s * a)) / np.sqrt(np.sum((a * (b - s * a)) ** 2)) for s in ends]
             assert t[0] == pytest.approx(t[1], rel=1e-6)
     assert verdicts == {True, False}
+
+
+@pytest.mark.parametrize("given", [0, 6])
+def test_the_interval_of_a_free_test_holds_the_slopes_that_are_not_rejected(given: int) -> None:
+    """Its ends are slopes at which |t| or |r|, by least squares, is the critical one."""
+    verdicts = set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x, z = rng.standard_normal((30, 2)), rng.standard_normal((30, given))
+        y = 0.4 * x[:, 0] + z.sum(axis=1) + rng.standard_normal(30)
+        options = {"covariates": z, "studentized": True} if given else {}
+        low, high = permutation.prepare(x, y, **options).interval(399, seed)
+        result = permutation_test(x, y, **options, permutations=399, seed=seed)
+        design = np.column_stack([np.ones(30), z])
+        hat = design @ np.linalg.pinv(design)
+        for at in np.flatnonzero(np.isfinite(low + high)):
+            assert (result.p[at] <= 0.05) == (not low[at] <= 0.0 <= high[at])
+            verdicts.add(bool(result.p[at] <= 0.05))
+            a, b = (v - hat @ v for v in (x[:, at], y))
+            a, b, r = a / np.linalg.norm(a), b / np.linalg.norm(b), result.r[at]
+            free = 1.0 - np.diag(hat)
+            t = []
+            for end in np.arcsin([low[at], high[at]]) / np.arcsin(r) * r:
+                e = b - end * a
+                spread = np.linalg.norm(a * e / free) if given else np.linalg.norm(e)
+                t.append(abs(a @ e) / spread)
+            assert t[0] == pytest.approx(t[1], rel=1e-6)
+    assert verdicts == {True, False}
+
+
+def test_the_interval_by_units_is_the_critical_times_its_robust_error() -> None:
+    unit, cell = np.repeat(np.arange(12), 3), np.repeat([0, 1], 18)
+    verdicts = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((2, 36)) + rng.standard_normal((2, 12))[:, unit]
+        options = {"within": cell, "units": unit, "studentized": True}
+        low, high = permutation.prepare(x[:, None], y + 0.4 * x, **options).interval(399, seed)
+        result = permutation_test(x, y + 0.4 * x, **options, permutations=399, seed=seed)
+        a, b = (v - np.repeat([v[:18].mean(), v[18:].mean()], 18) for v in (x, y + 0.4 * x))
+        a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+        r = a @ b
+        sums = [a[unit == one] @ (b - r * a)[unit == one] for one in range(12)]
+        ends = np.arcsin([low[0], high[0]]) / np.arcsin(r) * r
+        assert abs(r) / np.linalg.norm(sums) == pytest.approx(abs(result.statistic))
+        assert r - ends[0] == pytest.approx(ends[1] - r)
+        critical = (ends[1] - r) / np.linalg.norm(sums)
+        assert (abs(result.statistic) > critical) == (result.p <= 0.05)
+        verdicts.add(bool(result.p <= 0.05))
+    assert verdicts == {True, False}
+
+
+def test_where_far_rows_decide_the_interval_is_open_on_the_side_of_r() -> None:
+    """A row whose weight in the variance is beyond all others bounds no slope."""
+    verdicts = set()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_t(1, 40), rng.standard_normal(40) * rng.standard_t(1, 40)
+        y = y + 0.5 * x
+        test = permutation.prepare(x[:, None], y, within=np.repeat([0, 1], 20), studentized=True)
+        (low,), (high,) = test.interval(399, seed)
+        p = test.result(test.drawn(399, seed), exact=False).p[0]
+        if np.isnan(low) and np.isnan(high):
+            assert p > 0.05
+        elif np.isnan(high) or np.isnan(low):
+            zero_is_outside = low > 0.0 if np.isnan(high) else high < 0.0
+            assert zero_is_outside == (p <= 0.05)
+            verdicts.add(bool(zero_is_outside))
+    assert True in verdicts
 
 
 def two_sided(
