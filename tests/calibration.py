@@ -4,18 +4,20 @@ python tests/calibration.py                       # a thousand studies of every 
 python tests/calibration.py --studies 60 --only "reference, inverse" --out figures.json
 
 Every figure is read from the tables of `analysis.report`. All are printed at the end, and written
-to the file as they come, a hundred studies of every scenario at a time. Exit code 1 where one is
-missed.
+to the file as they come, a hundred studies of every scenario at a time; begun again with the same
+file and code it goes on from there. Exit code 1 where one is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial, reduce
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +28,7 @@ os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 # In place of the folder of this file, whose folder `analysis` would hide the package.
 sys.path[0] = str(Path(__file__).parent / "helpers")
 
-from simulated_studies import SCENARIOS, Scenario, Tally, faults, tally  # noqa: E402
+from simulated_studies import SCENARIOS, Counts, Scenario, Tally, faults, tally  # noqa: E402
 
 BATCH = 20  # studies that a process takes at once
 ROUND = 100  # studies of every scenario before any has more
@@ -43,20 +45,66 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     chosen = [SCENARIOS[name] for name in options.only or SCENARIOS]
-    counts: dict[str, Tally] = {scenario.name: {} for scenario in chosen}
+    counts = _before(options.out) if options.out is not None else {}
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
         for start in range(0, options.studies, ROUND):
             numbers = range(start, min(start + ROUND, options.studies))
             for scenario in chosen:
-                added = _together(pool, scenario, numbers)
-                counts[scenario.name] = _sum(counts[scenario.name], added)
+                before = counts.get(scenario.name, {})
+                left = numbers[max(_studies(before) - start, 0) :]
+                if not left:
+                    continue
+                counts[scenario.name] = _sum(before, _together(pool, scenario, left))
                 if options.out is not None:
-                    options.out.write_text(json.dumps(_figures(counts), indent=1), encoding="utf-8")
+                    _write(options.out, counts)
                 print(f"{numbers.stop} of {options.studies} studies: {scenario.name}", flush=True)
-    figures = _figures(counts)
+    figures = _figures({scenario.name: counts[scenario.name] for scenario in chosen})
     print(json.dumps(figures["tables"], indent=1))
     print(*(figures["missed"] or ["every figure is met"]), sep="\n")
     return int(bool(figures["missed"]))
+
+
+def _studies(tally: Tally) -> int:
+    """How many studies a tally is of: the numbers from 0 on."""
+    return max((one.studies for one in tally.values()), default=0)
+
+
+def _code() -> str:
+    """A digest of all that decides what a study says."""
+    root = Path(__file__).parents[1]
+    files = [
+        *sorted((root / "analysis").rglob("*.py")),
+        root / "tests/helpers/simulated_studies.py",
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _before(path: Path) -> dict[str, Tally]:
+    """The counts that the same code wrote there; none where there are none of it."""
+    if not path.exists():
+        return {}
+    written = json.loads(path.read_text(encoding="utf-8"))
+    if written["code"] != _code():
+        print(f"{path} is of other code: begun anew", flush=True)
+        return {}
+    return {
+        name: {table: Counts(**one) for table, one in tally.items()}
+        for name, tally in written["counts"].items()
+    }
+
+
+def _write(path: Path, counts: Mapping[str, Tally]) -> None:
+    """The figures, and the counts to go on from; a file is never half written."""
+    content = _figures(counts) | {
+        "code": _code(),
+        "counts": {
+            name: {table: asdict(one) for table, one in tally.items()}
+            for name, tally in counts.items()
+        },
+    }
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    part.replace(path)
 
 
 def _figures(counts: Mapping[str, Tally]) -> dict[str, Any]:
