@@ -460,8 +460,8 @@ def _by_units(permuted_CxN: Floats, columns_NxK: Floats, unit_N: Codes) -> Float
     slopes = np.asarray(permuted_CxN @ columns_NxK)  # columns have unit length
     if len(permuted_CxN) == 1:  # the data as they are, which every test asks for several times
         scores = permuted_CxN.T * columns_NxK - slopes * np.square(columns_NxK)
-        sums = np.stack([np.bincount(unit_N, weights=score) for score in scores.T], axis=1)
-        squares = np.square(sums).sum(axis=0)[None]
+        by_unit = [np.bincount(unit_N, weights=score).astype(np.float64) for score in scores.T]
+        squares = np.square(np.stack(by_unit)).sum(axis=1)[None]
     else:
         squares = np.zeros_like(slopes)
         for rows in _rows_of(unit_N):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,7 +54,7 @@ def test_what_trainings_have_beside_their_course_is_found() -> None:
 def test_lines_equal_the_statistic() -> None:
     data = null_study(7)
     rows = data.frame.filter(precision="fp32").sort("training", "epoch")
-    labels = {
+    labels: dict[str, Any] = {
         "cells": rows.select(pl.struct("width", "epochs").rank("dense")).to_series().to_numpy(),
         "units": rows["training"].to_numpy(),
         "epochs": rows["epoch"].to_numpy(),

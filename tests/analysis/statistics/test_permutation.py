@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_the_interval_of_a_free_test_holds_the_slopes_that_are_not_rejected(give
         rng = np.random.default_rng(seed)
         x, z = rng.standard_normal((30, 2)), rng.standard_normal((30, given))
         y = 0.4 * x[:, 0] + z.sum(axis=1) + rng.standard_normal(30)
-        options = {"covariates": z, "studentized": True} if given else {}
+        options: dict[str, Any] = {"covariates": z, "studentized": True} if given else {}
         low, high = permutation.prepare(x, y, **options).interval(399, seed)
         result = permutation_test(x, y, **options, permutations=399, seed=seed)
         design = np.column_stack([np.ones(30), z])
@@ -84,7 +85,7 @@ def test_the_interval_by_units_is_the_critical_times_its_robust_error() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         x, y = rng.standard_normal((2, 36)) + rng.standard_normal((2, 12))[:, unit]
-        options = {"within": cell, "units": unit, "studentized": True}
+        options: dict[str, Any] = {"within": cell, "units": unit, "studentized": True}
         low, high = permutation.prepare(x[:, None], y + 0.4 * x, **options).interval(399, seed)
         result = permutation_test(x, y + 0.4 * x, **options, permutations=399, seed=seed)
         a, b = (v - np.repeat([v[:18].mean(), v[18:].mean()], 18) for v in (x, y + 0.4 * x))
