@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "study.grid",
         "study.metrics",
         "study.models",
+        "study.precision",
         "study.scheduling",
         "study.settings",
         "study.store",

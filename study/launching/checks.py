@@ -16,6 +16,8 @@ from study.grid import Cell, Training
 from study.launching.data_sizes import DataSizes
 from study.models.config import ModelError
 from study.models.kinds import parameter_count
+from study.precision import PrecisionError, parse_precision
+from study.precision.names import TRAINED
 from study.settings.faults import Fault
 
 
@@ -30,8 +32,11 @@ def training_faults(
         here: whether this computer alone runs them, so that what it lacks will not come.
         serial: in this process, with the cores and the GPU that are there.
     """
+    trainings = tuple(trainings)
     first = [training.first for training in trainings]
     faults = [*_data_faults(first, sizes), *_model_faults(first, sizes)]
+    if not faults:
+        faults += precision_faults(trainings, sizes)
     if here:
         faults += resource_faults([cell.resources for cell in first], serial=serial)
     return list(dict.fromkeys(faults))
@@ -70,6 +75,55 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
             continue
         if (fault := config.model.shape_fault(shape, base=cell.folder)) is not None:
             yield fault
+
+
+def precision_faults(trainings: Iterable[Training], sizes: DataSizes) -> Iterator[Fault]:
+    """Precisions that a model cannot be trained or measured at, as its layers tell.
+
+    Models are built for it, once each, where a precision could be one that their layers do not
+    take; those of a hub are not fetched.
+    """
+    models: dict[tuple[str, Path], set[tuple[str, str]]] = {}
+    cells: dict[tuple[str, Path], Cell] = {}
+    for training in trainings:
+        first = training.first
+        model = (first.config.model.model_dump_json(), first.folder)
+        cells[model] = first
+        named = models.setdefault(model, set())
+        named |= {("precision", cell.config.precision) for cell in training.cells}
+        if (trained := first.config.train.quantize) is not None:
+            named.add(("train.quantize", TRAINED[trained]))
+    for model, named in models.items():
+        asking = sorted(each for each in named if parse_precision(each[1]).depends_on_layers)
+        if asking:
+            yield from _layer_faults(cells[model], asking, sizes)
+
+
+def _layer_faults(
+    cell: Cell, precisions: Iterable[tuple[str, str]], sizes: DataSizes
+) -> Iterator[Fault]:
+    from study.models import build_model
+    from study.precision.apply import check_precision
+
+    size = sizes.size(cell)
+    if size is None or getattr(cell.config.model, "path", "").startswith("hub:"):
+        return
+    try:
+        model = build_model(
+            cell.config.model,
+            classes=size.classes,
+            input_shape=size.input_shape,
+            seed=0,
+            base=cell.folder,
+        )
+    except ModelError as error:
+        yield fault_of(str(error), "model")
+        return
+    for setting, name in precisions:
+        try:
+            check_precision(model, parse_precision(name))
+        except PrecisionError as error:
+            yield Fault(setting, str(error))
 
 
 def fault_of(message: str, place: str) -> Fault:

@@ -40,11 +40,11 @@ class FeatureModel(nn.Module, ABC):
         """The longest input in tokens, None where there is no limit."""
         return None
 
-    def transform_cache(self, transform: Callable[[Tensor], Tensor]) -> bool:
+    def transform_cache(self, transform: Callable[[Tensor], Tensor] | None) -> bool:
         """Apply `transform` to keys and values of attention where they are written.
 
-        They are (..., dimensions of a head), after rotary positions. Returns False, and changes
-        nothing, where the model writes none.
+        They are (..., dimensions of a head), after rotary positions. None leaves them as they are.
+        Returns False, and changes nothing, where the model writes none.
         """
         return False
 

@@ -111,7 +111,7 @@ class HubModel(FeatureModel):
         hidden: Tensor = self.body(input_ids=x, **cached).last_hidden_state
         return hidden
 
-    def transform_cache(self, transform: Callable[[Tensor], Tensor]) -> bool:
+    def transform_cache(self, transform: Callable[[Tensor], Tensor] | None) -> bool:
         names = [n for n in _CACHES if n in signature(self.body.forward).parameters]
         if not names:
             return False
@@ -120,7 +120,7 @@ class HubModel(FeatureModel):
         def counted(states: Tensor) -> Tensor:
             nonlocal writes
             writes += 1
-            return transform(states)
+            return states
 
         self.written = counted
         with _as_model_error(self.body), torch.no_grad():

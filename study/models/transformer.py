@@ -202,7 +202,7 @@ class Transformer(FeatureModel):
     def layers(self) -> dict[str, nn.Module]:
         return {f"block{number}": block for number, block in enumerate(self.blocks, start=1)}
 
-    def transform_cache(self, transform: Callable[[Tensor], Tensor]) -> bool:
+    def transform_cache(self, transform: Callable[[Tensor], Tensor] | None) -> bool:
         for module in self.modules():
             if isinstance(module, Attention):
                 module.written = transform

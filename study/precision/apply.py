@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
-from study.precision.inputs import CacheRounding, InputRounding
+from study.precision.inputs import CacheRounding, InputRounding, input_bounds
 from study.precision.layers import Weight, covered_weights, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
 
@@ -104,31 +104,19 @@ Inputs = Callable[[], Iterator[Tensor]]
 """Batches of calibration inputs on the device of the model, the same ones at each call."""
 
 
-def quantize(
-    model: ModelT,
-    precision: str | Precision,
-    inputs: Inputs | None = None,
-    *,
-    bounds: Mapping[str, Tensor] | None = None,
-) -> ModelT:
+def quantize(model: ModelT, precision: str | Precision, inputs: Inputs | None = None) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched.
 
     See `apply`; the copy is for measuring: its parameters take no gradients.
     """
     precision = parse_precision(precision) if isinstance(precision, str) else precision
     copy = deepcopy(model).requires_grad_(False)
-    apply(copy, precision, inputs, bounds=bounds)
+    apply(copy, precision, inputs)
     return copy
 
 
 @torch.no_grad()
-def apply(
-    model: nn.Module,
-    precision: Precision,
-    inputs: Inputs | None = None,
-    *,
-    bounds: Mapping[str, Tensor] | None = None,
-) -> None:
+def apply(model: nn.Module, precision: Precision, inputs: Inputs | None = None) -> None:
     """Let `model` itself compute at `precision`.
 
     Deterministic. Tensors are replaced, one weight at a time, and never written into, so that
@@ -144,7 +132,6 @@ def apply(
         model: in evaluation mode.
         precision: any but those that fine-tune.
         inputs: batches for precisions that are calibrated; the others look at none.
-        bounds: of `-static`: the least and the largest input (1, 2) by name of the weight.
 
     Raises PrecisionError for a layer that the format or the device cannot take (naming layer, sizes
     and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`,
@@ -160,15 +147,28 @@ def apply(
     if precision.family == "cast":
         _cast(model, precision)
     else:
-        _round_weights(model, precision, bounds)
+        _round_weights(model, precision, inputs)
     if precision.cache is not None:
-        _round_cache(model, precision)
+        _transform_cache(model, precision, CacheRounding(precision.cache))
 
 
-def _round_weights(
-    model: nn.Module, precision: Precision, bounds: Mapping[str, Tensor] | None
-) -> None:
-    for weight in check_precision(model, precision):
+def check_precision(model: nn.Module, precision: Precision) -> list[Weight]:
+    """The weights that a weight format rounds; none for a cast.
+
+    Raises PrecisionError for a layer that the format or the device cannot take, and for a model
+    without the cache that it rounds, before anything is rounded.
+    """
+    if precision.cache is not None:
+        _transform_cache(model, precision, None)
+    weights = [] if precision.family == "cast" else covered_weights(model, precision)
+    check_takes(weights, precision)
+    return weights
+
+
+def _round_weights(model: nn.Module, precision: Precision, inputs: Inputs | None) -> None:
+    weights = check_precision(model, precision)
+    bounds = _bounds(model, weights, precision, inputs) if precision.static else {}
+    for weight in weights:
         values = weight_values(weight, precision)
         if not torch.isfinite(values).all():
             raise PrecisionError(
@@ -179,17 +179,6 @@ def _round_weights(
         if precision.activation is not None:
             _round_inputs(weight, precision, bounds)
         weight.replace(values)
-
-
-def check_precision(model: nn.Module, precision: Precision) -> list[Weight]:
-    """The weights that a weight format rounds; none for a cast.
-
-    Raises PrecisionError for a layer that the format or the device cannot take, before anything
-    is rounded.
-    """
-    weights = [] if precision.family == "cast" else covered_weights(model, precision)
-    check_takes(weights, precision)
-    return weights
 
 
 def weight_values(weight: Weight, precision: Precision) -> Tensor:
@@ -207,17 +196,21 @@ def _layers(weight: Weight) -> list[nn.Module]:
     return [p.module for p in weight.places if not isinstance(p.module, _LOOKUPS)]
 
 
-def _round_inputs(
-    weight: Weight, precision: Precision, bounds: Mapping[str, Tensor] | None
-) -> None:
-    """Let the layers that hold `weight`, still unrounded, round their inputs."""
-    if precision.static and bounds is None:
+def _bounds(
+    model: nn.Module, weights: list[Weight], precision: Precision, inputs: Inputs | None
+) -> dict[str, Tensor]:
+    if inputs is None:
         raise PrecisionError(
             f"{precision.name} takes the scales of inputs from calibration, which needs data: "
             f"measure it in a study, or take {replace(precision, static=False).name!r}"
         )
+    return input_bounds(model, {weight.name: _layers(weight) for weight in weights}, inputs)
+
+
+def _round_inputs(weight: Weight, precision: Precision, bounds: Mapping[str, Tensor]) -> None:
+    """Let the layers that hold `weight`, still unrounded, round their inputs."""
     for layer in _layers(weight):
-        own = None if bounds is None or not precision.static else bounds[weight.name]
+        own = bounds.get(weight.name)
         if runs_int8_kernel(precision) and not isinstance(layer, _CONVOLUTIONS):
             # In place, so that every reference to the layer sees the change.
             layer.__class__ = IntegerLinearLayer if isinstance(layer, nn.Linear) else IntegerLinear
@@ -243,10 +236,18 @@ def _packed(matrix_oi: Tensor, bounds: Tensor | None) -> Tensor:
     return packed
 
 
+<<<<<<< HEAD
 def _round_cache(model: nn.Module, precision: Precision) -> None:
     assert precision.cache is not None
     transform = getattr(model, "transform_cache", None)
     if transform is None or not transform(CacheRounding(precision.cache)):
+=======
+def _transform_cache(
+    model: nn.Module, precision: Precision, transform: CacheRounding | None
+) -> None:
+    possible = getattr(model, "transform_cache", None)
+    if possible is None or not possible(transform):
+>>>>>>> d47798f (Refuse precisions that layers cannot take before a launch)
         plain = replace(precision, cache=None).name
         raise PrecisionError(
             f"{precision.name}: {type(model).__name__} writes no keys and values of attention: "

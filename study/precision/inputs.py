@@ -6,7 +6,10 @@ A row has one scale that is chosen at run time, or all have one from calibration
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from study.precision.formats import (
     round_weight,
     runs_int8_kernel,
 )
-from study.precision.names import Precision
+from study.precision.names import Precision, PrecisionError
 
 _LEAST_SCALE = 1e-5
 
@@ -82,6 +85,37 @@ def _to_integers(rows_ri: Tensor, precision: Precision, bounds: Tensor | None) -
     if bounds is None:
         return round_weight(rows_ri, format_of_inputs)
     return round_to_integers(rows_ri, format_of_inputs, bounds)
+
+
+@torch.no_grad()
+def input_bounds(
+    model: nn.Module, layers: Mapping[str, list[nn.Module]], inputs: Callable[[], Iterable[Tensor]]
+) -> dict[str, Tensor]:
+    """The least and the largest input (1, 2) of layers, by name, over batches of the model.
+
+    Raises PrecisionError for a layer that saw no input.
+    """
+    bounds: dict[str, Tensor] = {}
+
+    def widen(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        own = torch.stack(arguments[0].detach().aminmax())[None]
+        known = bounds.get(name, own)
+        least, largest = torch.minimum(known, own)[:, :1], torch.maximum(known, own)[:, 1:]
+        bounds[name] = torch.cat([least, largest], dim=1)
+
+    with ExitStack() as stack:
+        for name, modules in layers.items():
+            for module in modules:
+                stack.callback(module.register_forward_pre_hook(partial(widen, name)).remove)
+        for batch in inputs():
+            model(batch)
+    for name, modules in layers.items():
+        if modules and name not in bounds:
+            raise PrecisionError(
+                f"calibration saw no input of {name}, which is not called as a layer: take a "
+                "format without -static"
+            )
+    return bounds
 
 
 @dataclass(frozen=True)

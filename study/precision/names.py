@@ -156,6 +156,13 @@ class Precision:
         """Whether inputs of the layers are needed, which come from training samples."""
         return self.method in ("gptq", "awq", "smooth") or self.static
 
+    @property
+    def depends_on_layers(self) -> bool:
+        """Whether there are layers or models that do not take it, of any size."""
+        plain = self.family == "cast" or self.group is None
+        ordinary = self.scope in ("all", "body", "head") and not self.rotated
+        return not (plain and ordinary and self.activation is None and self.cache is None)
+
     def __str__(self) -> str:
         return self.name
 

@@ -52,6 +52,12 @@ def refused(
         ({"resources": {"gpus": 4096}}, "resources.gpus: is 4096, but this computer has"),
         ({"resources": {"memory_gib": 1e6}}, "resources.memory_gib: is 1e+06, but this computer"),
         (
+            {"grid": {"precision": ["fp32", "int4-g32", "mxfp4-dynamic"]}},
+            "precision: int4-g32 cannot take embedding.weight (Embedding, (103, 16)): 16 weights "
+            "per output channel do not divide into groups of 32: take int4",
+        ),
+        ({"grid": {"precision": ["int4/block2"]}}, "/block2: Transformer has 1 blocks"),
+        (
             {"model": {"kind": "pretrained", "path": "nowhere", "heads": None}, "grid": {}},
             "model.path: no such folder",
         ),
@@ -85,6 +91,29 @@ def test_a_checkpoint_with_too_few_positions_is_refused(
     (tmp_path / "model" / "config.json").write_text(json.dumps({"n_positions": 16}))
     said = refused(tmp_path, study, capsys)
     assert "has 16 positions, but a chunk has 31 inputs. Set data.context to at most 17" in said
+
+
+IMAGES: dict[str, Any] = {
+    "name": "images",
+    "data": {"kind": "images", "quota": 2},
+    "model": {"kind": "simple_cnn", "width": 8, "depth": 2},
+    "train": {"epochs": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        ("kv8", "kv8: ImageClassifier writes no keys and values of attention: take 'fp32'"),
+        ("int4-kv4/body", "writes no keys and values of attention: take 'int4/body'"),
+        ("int4/attention", "no attention in its blocks"),
+        ("mxfp8-dynamic/body", "9 weights per output channel do not divide into groups of 32"),
+    ],
+)
+def test_precisions_that_a_classifier_of_images_cannot_take_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str, said: str
+) -> None:
+    assert said in refused(tmp_path, IMAGES | {"grid": {"precision": [precision]}}, capsys)
 
 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,8 @@ def test_static_int8_equals_torchaos_kernel_bit_for_bit() -> None:
         act_quant_scale=torch.tensor([[2.5 / 127.5]]),
     )
     expected = F.linear(x.flatten(0, 1), packed, linear.bias).view(5, 7, 24)
-    measured = quantize(linear, "int8-static", bounds={"weight": BOUNDS})
+    calibration = [torch.full((2, 64), value) for value in (-1.5, 0.5, 2.5)]
+    measured = quantize(linear, "int8-static", lambda: iter(calibration))
     assert torch.equal(measured(x), expected)
     assert torch.equal(measured.weight, packed.dequantize())
 
@@ -229,6 +230,17 @@ def test_a_result_does_not_depend_on_the_batch() -> None:
         measured = quantize(linear, name)
         each = torch.cat([measured(row[None]) for row in x])
         torch.testing.assert_close(measured(x), each, rtol=1e-5, atol=1e-5)
+
+
+def test_static_scales_are_those_of_the_unrounded_models_inputs() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    batches = [torch.randn(2, 3, 4, 4), 5 * torch.randn(2, 3, 4, 4)]
+    hidden = torch.cat([model[:3](batch) for batch in batches])
+    measured = quantize(model, "int4-static", lambda: iter(batches))
+    for layer, inputs in ((measured[0], torch.cat(batches)), (measured[3], hidden)):
+        (hook,) = layer._forward_pre_hooks.values()
+        assert hook.bounds.flatten().tolist() == [float(inputs.min()), float(inputs.max())]
 
 
 def test_static_scales_need_calibration() -> None:
