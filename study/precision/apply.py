@@ -236,18 +236,11 @@ def _packed(matrix_oi: Tensor, bounds: Tensor | None) -> Tensor:
     return packed
 
 
-<<<<<<< HEAD
-def _round_cache(model: nn.Module, precision: Precision) -> None:
-    assert precision.cache is not None
-    transform = getattr(model, "transform_cache", None)
-    if transform is None or not transform(CacheRounding(precision.cache)):
-=======
 def _transform_cache(
     model: nn.Module, precision: Precision, transform: CacheRounding | None
 ) -> None:
     possible = getattr(model, "transform_cache", None)
     if possible is None or not possible(transform):
->>>>>>> d47798f (Refuse precisions that layers cannot take before a launch)
         plain = replace(precision, cache=None).name
         raise PrecisionError(
             f"{precision.name}: {type(model).__name__} writes no keys and values of attention: "

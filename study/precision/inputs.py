@@ -91,7 +91,7 @@ def _to_integers(rows_ri: Tensor, precision: Precision, bounds: Tensor | None) -
 def input_bounds(
     model: nn.Module, layers: Mapping[str, list[nn.Module]], inputs: Callable[[], Iterable[Tensor]]
 ) -> dict[str, Tensor]:
-    """The least and the largest input (1, 2) of layers, by name, over batches of the model.
+    """The least and the largest input (1, 2) of layers by name, over all batches.
 
     Raises PrecisionError for a layer that saw no input.
     """
