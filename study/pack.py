@@ -1,4 +1,7 @@
-"""`python -m study.pack runs/NAME TARGET`: a small copy of a run to publish."""
+"""`python -m study.pack runs/NAME TARGET`: a small copy of a run to publish.
+
+`--in-place` copies nothing, but folds the cells of the run into few files.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,24 @@ from typing import TYPE_CHECKING
 from study.settings.doors import at_door, refused
 
 if TYPE_CHECKING:
+    from study.store import Store
     from study.store.packing import Published
 
 
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 the copy is there, 2 the request is wrong."""
+    """Exit code: 0 the copy is there, or the cells are folded; 2 the request is wrong."""
     from study.launching.units import size_text
     from study.store import Store, StoreError
     from study.store.packing import pack
     from study.store.usage import folder_size
 
     options = _parser().parse_args(arguments)
+    if options.in_place == (options.target is not None):
+        return refused(ValueError("give either the folder TARGET to make, or --in-place"))
     try:
+        if options.in_place:
+            return _fold(Store(options.run))
         published = pack(options.run, options.target, with_diff=not options.without_diff)
     except (StoreError, FileExistsError) as error:
         return refused(error)
@@ -32,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done, size = len(store.keys() & planned), size_text(folder_size(options.target))
     print(f"{done} of {len(planned)} cells, {size}: {options.target}")
     print("\n".join(_told(published)))
+    return 0
+
+
+def _fold(store: Store) -> int:
+    """Fold the cells of a run; the exit code."""
+    from study.store.folding import fold
+
+    store.planned()  # refuses what is no run
+    count, done, parts = fold(store), len(store.keys()), len(store.parts.files())
+    print(f"{count} single cells folded, {done} cells in {parts} parts: {store.paths.root}")
     return 0
 
 
@@ -52,10 +70,16 @@ def _told(published: Published) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.pack",
-        description="Copy a run without weights and logs, with all rows in one file.",
+        description="Copy a run without weights and logs, with all rows in one file; or fold its "
+        "cells into few files where it lies.",
     )
     parser.add_argument("run", type=Path, help="folder of a run, such as runs/quickstart")
-    parser.add_argument("target", type=Path, help="folder to make; it may not exist yet")
+    parser.add_argument("target", type=Path, nargs="?", help="folder to make; it may not exist yet")
+    parser.add_argument(
+        "--in-place",
+        action="store_true",
+        help="copy nothing: fold the cells of the run itself, which then reads at once",
+    )
     parser.add_argument(
         "--without-diff",
         action="store_true",

@@ -39,8 +39,9 @@ from study.scheduling.ray_environment import prepare_environment
 from study.scheduling.stopping import Stopped, Stopping
 from study.scheduling.work import work
 from study.settings.faults import Fault, StudyError
-from study.store import Store
+from study.store import Store, StoreError
 from study.store.atomic import write_atomically, write_json
+from study.store.folding import fold
 from study.store.leases import Leases
 from study.store.paths import TrainingPaths
 from study.store.probe import check_place, probe
@@ -52,6 +53,8 @@ START, MEASURED = 1e11, 5e10
 
 Small trainings take no less time than that.
 """
+MANY = 64
+"""Single cells that are folded at the end of a launch."""
 IDLE = 0.2
 """Seconds between two looks at a backlog from which nothing can start."""
 
@@ -215,6 +218,18 @@ class Launcher:
             if (cost := everything.costs.get(training.key)) is not None and cost.flops is not None
         }
         return Watch(self.run_dir, cells, weights)
+
+    def fold(self) -> None:
+        """Fold single cells into parts where there are many, as those read at once.
+
+        A disk that has no room for a part leaves them as they are.
+        """
+        if self.read_only:
+            return
+        try:
+            fold(self.store, least=MANY)
+        except (OSError, StoreError) as error:
+            self.say(f"The cells stay in files of their own, they cannot be folded: {error}")
 
     def _delete_leftovers(self, cells: tuple[Cell, ...]) -> None:
         """Delete what killed trainings needed whose rows are stored."""

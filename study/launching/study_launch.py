@@ -93,6 +93,7 @@ class StudyLaunch:
     def _summary(self, ending: str) -> int:
         """Say how it ended and what to do next; the exit code."""
         launcher = self.launcher
+        launcher.fold()
         if ending:
             launcher.say(ending)
         failed = launcher.failures(self.cells)

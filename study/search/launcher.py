@@ -207,6 +207,7 @@ class _Session:
     def _summary(self, ending: str, confirmed: tuple[Cell, ...] = ()) -> int:
         """Say how it ended and what to do next; the exit code."""
         launcher = self.launcher
+        launcher.fold()
         self._describe()
         if ending:
             launcher.say(ending)

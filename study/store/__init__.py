@@ -1,6 +1,7 @@
 """What lies on disk: paths, rows, leases, provenance. Knows no other room."""
 
-from study.store.cells import SCHEMA_VERSION, VOLATILE, DataRecord, Store, StoreError
+from study.store.cells import SCHEMA_VERSION, VOLATILE, DataRecord, Store
+from study.store.parts import StoreError
 from study.store.paths import RunPaths
 
 HEAD_INPUT = "head input"

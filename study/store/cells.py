@@ -1,6 +1,7 @@
-"""The store: one checked parquet file per cell, written once, atomically.
+"""The store: rows of cells in checked parquet files, written once, atomically.
 
-It alone decides what is done.
+A cell is written to a file of its own; `study.store.folding` moves many into one part. The store
+alone decides what is done.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.store.atomic import create, write_atomically, write_json
+from study.store.parts import Parts, StoreError, sealed_frame, while_files_move
 from study.store.paths import RunPaths
 from study.store.sealed import intact, metrics_of, seal
 
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
     import polars as pl  # imported by those who read tables: its threads do not survive a fork
 
 SCHEMA_VERSION = 1
+ORDER = ("cell", "epoch", "layer")
+"""Columns by which rows are sorted."""
 VOLATILE = ("seconds", "device", "host", "git_sha", "finished_at")
 
 Row = Mapping[str, Any]
-
-
-class StoreError(RuntimeError):
-    """The store refuses to take rows, or to read what is no run."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,28 @@ class DataRecord:
     classes: pl.DataFrame | None
 
 
-def _sealed_table(path: Path) -> pa.Table:
-    """Raises StoreError for a damaged file, FileNotFoundError for none."""
-    content = path.read_bytes()
-    if not intact(content):
-        raise StoreError(
-            f"{path} is damaged; a relaunch sets it aside and measures its cells again"
-        )
-    # From memory, a thread of pyarrow's aborts a process that ends at once.
-    return pq.read_table(path)
+def joined(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of tables whose columns may differ, tables with equal columns together."""
+    import polars as pl
+
+    alike: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
+    for frame in frames:
+        alike.setdefault(tuple(frame.schema.items()), []).append(frame)
+    return pl.concat(map(pl.concat, alike.values()), how="diagonal_relaxed")
+
+
+def chosen(
+    frame: pl.DataFrame,
+    *,
+    cells: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
+) -> pl.DataFrame:
+    """Rows of some cells and some columns of a table; None for all."""
+    import polars as pl
+
+    if columns is not None:
+        frame = frame.select(name for name in frame.columns if name in columns or name in ORDER)
+    return frame if cells is None else frame.filter(pl.col("cell").is_in(list(cells)))
 
 
 def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -89,28 +100,14 @@ class Store:
 
     def __init__(self, run_dir: str | Path) -> None:
         self.paths = RunPaths(Path(run_dir))
-
-    @cached_property
-    def _packed(self) -> pa.Table | None:
-        """Rows that were packed into one file, which nothing changes."""
-        try:
-            return _sealed_table(self.paths.packed)
-        except FileNotFoundError:
-            return None
-
-    @cached_property
-    def _packed_keys(self) -> frozenset[str]:
-        return (
-            frozenset()
-            if self._packed is None
-            else frozenset(self._packed["cell"].unique().to_pylist())
-        )
+        self.parts = Parts(self.paths)
 
     def keys(self) -> set[str]:
         """Cells that have rows (single files by name alone; `verify` reads them)."""
-        return self._single_keys() | self._packed_keys
+        return self.single_keys() | self.parts.keys()
 
-    def _single_keys(self) -> set[str]:
+    def single_keys(self) -> set[str]:
+        """Cells that have a file of their own."""
         return {
             path.stem
             for path in self.paths.cells.glob("??/*.parquet")
@@ -119,7 +116,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether a cell has rows."""
-        return key in self._packed_keys or self.paths.cell(key).exists()
+        return self.paths.cell(key).exists() or self.parts.find(key) is not None
 
     def write(
         self,
@@ -137,18 +134,20 @@ class Store:
             raise ValueError(f"cell {key}: there are no rows to write")
         content = seal(rows, types or {}, metrics or {})
         path = self.paths.cell(key)
-        while key not in self._packed_keys:
+        while self.parts.find(key) is None:
             try:
                 create(path, content)
             except FileExistsError:
                 if self._set_aside_if(_damaged_rows, path) or not path.exists():
                     continue
                 break
-            self.forget_failure(key)
-            return True
+            if self.parts.find(key) is None:
+                self.forget_failure(key)
+                return True
+            path.unlink(missing_ok=True)  # another file was there, and has been folded just now
         if _stable(self.rows(key)) == _stable(rows):
             return False
-        where = self.paths.packed if key in self._packed_keys else path
+        where = self.parts.find(key) or path
         raise StoreError(
             f"cell {key}: other rows are stored already in {where}; "
             "they are kept, the new ones refused"
@@ -156,11 +155,12 @@ class Store:
 
     def rows(self, key: str) -> list[dict[str, Any]]:
         """Rows of one cell."""
-        if self._packed is not None and key in self._packed_keys:
-            table = self._packed.filter(pc.field("cell") == key)
-        else:
-            table = pq.read_table(self.paths.cell(key))
-        rows: list[dict[str, Any]] = table.to_pylist()
+        return while_files_move(lambda: self._rows(key))
+
+    def _rows(self, key: str) -> list[dict[str, Any]]:
+        part = self.parts.find(key)
+        table = pq.read_table(self.paths.cell(key) if part is None else part)
+        rows: list[dict[str, Any]] = table.filter(pc.field("cell") == key).to_pylist()
         return rows
 
     def verify(self) -> list[Path]:
@@ -172,7 +172,7 @@ class Store:
             self._set_aside_if(_damaged_rows, path)
             for path in self.paths.cells.glob("??/[!.]*.parquet")
         ]
-        moved.append(self._set_aside_if(_damaged_rows, self.paths.packed))
+        moved += [self._set_aside_if(_damaged_rows, path) for path in self.parts.files()]
         moved += [
             self._set_aside_if(_damaged_record, path)
             for path in self.paths.failures.glob("[!.]*.json")
@@ -191,34 +191,43 @@ class Store:
             return None
         return target
 
-    def read(self, keys: Iterable[str] | None = None) -> pl.DataFrame:
+    def read(
+        self, keys: Iterable[str] | None = None, columns: Collection[str] | None = None
+    ) -> pl.DataFrame:
         """Rows of all cells, or of `keys`, sorted by cell, epoch and layer.
 
-        A row is a cell at a checkpoint (and layer).
+        A row is a cell at a checkpoint (and layer). `columns`: only these, where there are any, and
+        those of the order.
 
         Raises StoreError where the run has no rows yet or a file is damaged.
         """
-        import polars as pl
-
-        frame = pl.from_arrow(self.table(keys))
-        assert isinstance(frame, pl.DataFrame)
-        order = [column for column in ("cell", "epoch", "layer") if column in frame.columns]
-        return frame.sort(order, nulls_last=True)
-
-    def table(self, keys: Iterable[str] | None = None) -> pa.Table:
-        """What `read` returns, unsorted, as an Arrow table."""
-        chosen = self.keys() if keys is None else set(keys) & self.keys()
-        if not chosen:
+        wanted = None if keys is None else set(keys)
+        frames = while_files_move(lambda: self._frames(wanted, columns))
+        if not frames:
             raise StoreError(
                 f"{self.paths.root}: there are no measured cells yet; "
                 "run `python -m study.launch` first"
             )
-        tables = [_sealed_table(self.paths.cell(key)) for key in sorted(chosen - self._packed_keys)]
-        if self._packed is not None:
-            tables.append(self._packed.filter(pc.field("cell").isin(chosen & self._packed_keys)))
-        return pa.concat_tables(
-            [each.replace_schema_metadata(None) for each in tables], promote_options="permissive"
-        )
+        frame = joined(frames)
+        order = [column for column in ORDER if column in frame.columns]
+        return frame.sort(order, nulls_last=True)
+
+    def _frames(
+        self, keys: Collection[str] | None, columns: Collection[str] | None
+    ) -> list[pl.DataFrame]:
+        """Rows of cells, of all without `keys`, each once."""
+        single = self.single_keys()
+        missing = single | self.parts.keys() if keys is None else set(keys)
+        frames = []
+        for part in self.parts.files():
+            if here := self.parts.keys_of(part) & missing:
+                frames.append(chosen(sealed_frame(part), cells=here, columns=columns))
+                missing -= here
+        frames += [
+            chosen(sealed_frame(self.paths.cell(key)), columns=columns)
+            for key in sorted(single & missing)
+        ]
+        return frames
 
     def write_planned(
         self, cells: Sequence[Row], *, types: Mapping[str, type] | None = None
@@ -291,10 +300,10 @@ class Store:
 
         column -> family, direction, citation and so on.
         """
-        files = [
-            *self.paths.cells.glob("??/[!.]*.parquet"),
-            *self.paths.root.glob(self.paths.packed.name),
-        ]
+        return while_files_move(self._metrics)
+
+    def _metrics(self) -> dict[str, dict[str, Any]]:
+        files = [*self.paths.cells.glob("??/[!.]*.parquet"), *self.parts.files()]
         newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
         return {} if newest is None else metrics_of(pq.read_schema(newest))
 

@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from study.store.atomic import write_atomically, write_json
-from study.store.cells import Store, StoreError
+from study.store.cells import Store
+from study.store.parts import StoreError
 from study.store.paths import RunPaths
 from study.store.sealed import seal_table
 
@@ -59,7 +60,7 @@ def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
         raise FileExistsError(f"{target} exists already: delete it, or name another folder")
     store = Store(run)
     store.planned()  # refuses what is no run
-    content = seal_table(store.table(), store.metrics())
+    content = seal_table(store.read().to_arrow(), store.metrics())
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         copied = RunPaths(Path(scratch) / target.name)
@@ -81,7 +82,14 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
     """
     of_run = {
         path.name
-        for path in (paths.cells, paths.packed, paths.all_checkpoints, paths.damaged, paths.leases)
+        for path in (
+            paths.cells,
+            paths.parts,
+            paths.packed,
+            paths.all_checkpoints,
+            paths.damaged,
+            paths.leases,
+        )
     }
 
     def ignore(folder: str, names: list[str]) -> set[str]:

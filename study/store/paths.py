@@ -6,6 +6,7 @@ checkpoint to `study.models`.
 runs/NAME/study.yaml                     the resolved study
 runs/NAME/planned.parquet                keys and settings of its cells
 runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer)
+runs/NAME/parts/RANDOM.parquet           rows of many cells, which lay in `cells/` before
 runs/NAME/rows.parquet                   all rows in one file, where `python -m study.pack` made it
 runs/NAME/failures/KEY.json              why a cell has no rows
 runs/NAME/damaged/                       files that failed their checksum, set aside
@@ -60,6 +61,18 @@ class RunPaths:
     def packed(self) -> Path:
         """Rows of many cells in one file; a run has it if it was packed."""
         return self.root / "rows.parquet"
+
+    @property
+    def parts(self) -> Path:
+        return self.root / "parts"
+
+    def part(self, name: str) -> Path:
+        """Rows of many cells, folded into one file."""
+        return self.parts / f"{name}.parquet"
+
+    def part_files(self) -> list[Path]:
+        """All files with rows of many cells."""
+        return [*self.root.glob(self.packed.name), *sorted(self.parts.glob("[!.]*.parquet"))]
 
     @property
     def failures(self) -> Path:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from study.store.atomic import create, write_atomically
-from study.store.cells import StoreError
+from study.store.parts import StoreError
 
 LITTLE = 100 * 2**20
 """Free bytes below which the user is warned."""

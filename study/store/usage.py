@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import rmtree
 
-from study.store.cells import StoreError
 from study.store.leases import Leases
+from study.store.parts import StoreError
 from study.store.paths import RunPaths
 
 

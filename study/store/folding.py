@@ -1,0 +1,91 @@
+"""Folding: the rows of many single cells become one part, which reads at once.
+
+A part is written and checked before a file is deleted whose rows it has, so that a kill loses no
+row at any point; what it leaves twice counts once, and the next fold deletes it. Several may fold
+at a time: each deletes only what lies in a part that it has read or written itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from study.store.atomic import write_atomically
+from study.store.cells import Store, chosen, joined
+from study.store.parts import StoreError, sealed_frame, while_files_move
+from study.store.sealed import intact, metrics_of, seal_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PART_CELLS = 4096
+"""Cells of a full part, which bounds what is damaged at once; a smaller part is folded again."""
+
+
+def fold(store: Store, *, least: int = 1) -> int:
+    """Fold the single cells of a run into parts; how many there were.
+
+    Does nothing where there are fewer than `least`. Damaged files stay where they are.
+
+    Raises OSError where a part cannot be written, StoreError where the disk does not keep it or
+    another part is damaged; all cells are then as they were.
+    """
+    return while_files_move(lambda: _fold(store, least))
+
+
+def _fold(store: Store, least: int) -> int:
+    single = store.single_keys()
+    if len(single) < max(1, least):
+        return 0
+    keys_of, files = store.parts.keys_of, store.parts.files()
+    full = {part for part in files if len(keys_of(part)) >= PART_CELLS} | {store.paths.packed}
+    small = [part for part in files if part not in full]
+    held = set().union(*(keys_of(part) for part in files if part in full))
+    sources: list[Path] = []
+    frames: list[pl.DataFrame] = []
+    for part in small:
+        if here := keys_of(part) - held:
+            sources.append(part)
+            frames.append(chosen(sealed_frame(part), cells=here))
+            held |= here
+    folded = [store.paths.cell(key) for key in sorted(single & held)]
+    for key in sorted(single - held):
+        if intact((path := store.paths.cell(key)).read_bytes()):
+            sources.append(path)
+            frames.append(sealed_frame(path))
+            folded.append(path)
+    if not folded:
+        return 0
+    if sources:
+        newest = max(sources, key=lambda path: path.stat().st_mtime)
+        _write(store, joined(frames), metrics_of(pq.read_schema(newest)))
+    for path in (*small, *folded):
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in folded}:
+        with suppress(OSError):  # others may have written there
+            folder.rmdir()
+    return len(folded)
+
+
+def _write(store: Store, frame: pl.DataFrame, metrics: Mapping[str, Any]) -> None:
+    """Write rows as parts, all rows of a cell in one."""
+    keys = frame["cell"].unique().sort().to_list()
+    for start in range(0, len(keys), PART_CELLS):
+        rows = chosen(frame, cells=keys[start : start + PART_CELLS])
+        path = store.paths.part(secrets.token_hex(8))
+        write_atomically(
+            path, seal_table(rows.sort("cell", maintain_order=True).to_arrow(), metrics)
+        )
+        _check(path)
+
+
+def _check(path: Path) -> None:
+    """Raise StoreError where the disk does not give back what was written."""
+    if not intact(path.read_bytes()):
+        path.unlink()
+        raise StoreError(f"{path.parent} does not keep what is written there")

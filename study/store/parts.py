@@ -1,0 +1,98 @@
+"""Parts: sealed files with the rows of many cells each, which nothing changes.
+
+While cells are folded into parts, and where that was killed, a cell may lie in a part and in a
+file of its own, or in two parts. Its rows are the same there; those of the first part count. What
+goes from one file to another is written there before it is deleted here, so whoever looks for files
+in the order of that way (single cells, then parts) misses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import pyarrow.parquet as pq
+
+from study.store.paths import RunPaths
+from study.store.sealed import intact
+
+if TYPE_CHECKING:
+    import polars as pl  # imported by those who read tables: its threads do not survive a fork
+
+TRIES = 100
+"""Looks at files that others delete meanwhile, as their rows lie elsewhere."""
+
+T = TypeVar("T")
+
+
+class StoreError(RuntimeError):
+    """The store refuses to take rows, or to read what is no run."""
+
+
+def while_files_move(look: Callable[[], T]) -> T:
+    """What a look gives that finds each file that it has listed."""
+    for _ in range(TRIES - 1):
+        try:
+            return look()
+        except FileNotFoundError:
+            continue
+    return look()
+
+
+def sealed_content(path: Path) -> bytes:
+    """Bytes of a file; StoreError for a damaged one, FileNotFoundError for none."""
+    content = path.read_bytes()
+    if not intact(content):
+        raise StoreError(
+            f"{path} is damaged; a relaunch sets it aside and measures its cells again"
+        )
+    return content
+
+
+def sealed_frame(path: Path) -> pl.DataFrame:
+    """Rows of a file, checked as by `sealed_content`."""
+    import polars as pl
+
+    return pl.read_parquet(BytesIO(sealed_content(path)))
+
+
+class Parts:
+    """The parts of a run, and which cells they hold."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self.paths = paths
+        self._keys: dict[Path, frozenset[str]] = {}
+
+    def files(self) -> list[Path]:
+        """All parts, in the order in which they count.
+
+        The folder is listed until nothing changes, as a list misses what comes and goes meanwhile.
+        """
+        files = self.paths.part_files()
+        while files != (again := self.paths.part_files()):
+            files = again
+        return files
+
+    def keys_of(self, part: Path) -> frozenset[str]:
+        """The cells of a part, which is checked once.
+
+        Raises StoreError where it is damaged, FileNotFoundError where it is gone.
+        """
+        if part not in self._keys:
+            sealed_content(part)
+            # From memory, a thread of pyarrow's aborts a process that ends at once.
+            cells = pq.read_table(part, columns=["cell"])["cell"]
+            self._keys[part] = frozenset(cells.unique().to_pylist())
+        return self._keys[part]
+
+    def keys(self) -> set[str]:
+        """The cells of all parts."""
+        return while_files_move(lambda: set().union(*map(self.keys_of, self.files())))
+
+    def find(self, key: str) -> Path | None:
+        """The part that has a cell."""
+        return while_files_move(
+            lambda: next((part for part in self.files() if key in self.keys_of(part)), None)
+        )
