@@ -158,7 +158,8 @@ def rounded(
                 beat(f"fine-tuning {precision.name}", progress.step / progress.steps)
 
         tuned = tune(model, precision, config, data, device, beat=tuning)
-    with at_precision(model, precision, tuned=tuned) as record:
+    weights, is_rounded = (None, False) if tuned is None else (tuned.model, tuned.rounded)
+    with at_precision(model, precision, tuned=weights, rounded=is_rounded) as record:
         yield record
 
 

@@ -84,11 +84,15 @@ divides their number in layers too small for that. A block of zeros stays zero i
   inputs to int8 as BitNet does, symmetrically, with max|x| / 127 as scale of a token.
 * `qat-` fine-tunes the checkpoint with straight-through fake quantization for
   `precision_options.qat.epochs`, then rounds. `ft-fp32` is the same fine-tuning without
-  quantization: compare `qat-` with it, not with the checkpoint. `efqat-` updates only the share
-  `precision_options.efqat.share` of each weight's rows, those of largest mean magnitude; all other
-  rows stay as they are bit for bit, weight decay included. Biases and norms are updated, and so
-  are, in full, matrices that are not rounded: position embeddings, and with `/body` or `/head` what
-  is outside.
+  quantization: compare `qat-` with it, not with the checkpoint. Biases and norms are updated, and
+  so are, in full, matrices that are not rounded: position embeddings, and with `/body` or `/head`
+  what is outside.
+* `efqat-` updates only the share `precision_options.efqat.share` of the rows, those of largest mean
+  magnitude (Ashkboos et al. 2024): of each weight (`select: rows`, their CWPL), of the network
+  (`network`, CWPN), or whole weights (`layers`, LWPN), chosen once or again every `every` steps.
+  All other rows stay as they are bit for bit, weight decay included. `scales: trained` trains
+  scales and zero points, too, by the gradients of Esser et al. 2020 and Bhalgat et al. 2020, without
+  weight decay; else they follow the weights.
 
 ## Training in low precision
 

@@ -20,6 +20,7 @@ def at_precision(
     inputs: Inputs | None = None,
     *,
     tuned: nn.Module | None = None,
+    rounded: bool = False,
 ) -> Iterator[Record]:
     """Within, `model` computes at `precision`; then it is as it was, bit for bit.
 
@@ -33,6 +34,7 @@ def at_precision(
         precision: any.
         inputs: see `apply`.
         tuned: the same model fine-tuned, whose weights are taken, for precisions that fine-tune.
+        rounded: whether the weights of `tuned` are rounded already.
 
     Yields:
         columns of a row: how the model differs from the checkpoint (`quantization_record`).
@@ -48,7 +50,8 @@ def at_precision(
     try:
         if tuned is not None:
             _take(model, tuned)
-        apply(model, precision.untuned, inputs)
+        if not rounded:
+            apply(model, precision.untuned, inputs)
         yield record | {"weight_error": weight_error(model, state.originals, names)}
     finally:
         state.restore()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
 from study.settings.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 
@@ -16,12 +20,21 @@ class QatOptions(Settings):
 
 
 class EfqatOptions(Settings):
-    """The share of each weight's rows that `efqat-` updates.
+    """Which rows of weights `efqat-` updates: a `share`, of largest mean magnitude.
 
-    They are the rows of largest mean magnitude.
+    `select` says among which: the `rows` of each weight, those of the `network`, or whole `layers`.
+    They are chosen once, or again `every` so many steps. `scales` of integers `follow` the weights,
+    or are `trained` with them.
     """
 
     share: Fraction = 0.25
+    select: Literal["rows", "network", "layers"] = Field(
+        default="rows", json_schema_extra={"neutral": "rows"}
+    )
+    every: PositiveInt | None = Field(default=None, json_schema_extra={"neutral": None})
+    scales: Literal["follow", "trained"] = Field(
+        default="follow", json_schema_extra={"neutral": "follow"}
+    )
 
 
 class CalibrationOptions(Settings):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -33,12 +34,29 @@ class Rounding:
         self.weights = covered_weights(model, precision)
         check_takes(self.weights, precision)
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained beside the model."""
+        return []
+
+    def before_update(self) -> None:
+        """Called between the gradients of a step and its update."""
+
+    def after_update(self) -> None:
+        """Called after the update of a step."""
+
     def values(self, weight: Weight) -> Tensor:
         """The weight as the pass sees it."""
         matrices = weight_values(weight, self.precision)
         rounded = from_matrices(matrices, weight.parameter, weight.transposed)
         values: Tensor = StraightThrough.apply(weight.parameter, rounded)
         return values
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Give the parameters the values that a pass sees."""
+        for weight in self.weights:
+            weight.parameter.copy_(self.values(weight))
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """`function(*arguments)` while the model has its rounded weights."""

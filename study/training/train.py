@@ -207,8 +207,11 @@ class _Training:
         if self.config.quantize is not None and rounding is None:
             own = parse_precision(TRAINED[self.config.quantize])
             self.rounding = Rounding(self.model, own)
-        self.parameters = list(self.model.parameters())
+        own_parameters = [] if self.rounding is None else self.rounding.parameters
+        self.parameters = [*self.model.parameters(), *own_parameters]
         self.optimizer = make_optimizer(self.model, self.config)
+        if own_parameters:
+            self.optimizer.add_param_group({"params": own_parameters, "weight_decay": 0.0})
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
         self.steps_per_epoch = math.ceil(
             len(data.train) / (self.config.batch_size * self.config.accumulation)
@@ -327,11 +330,15 @@ class _Training:
             self._seed_generators(_mix(self.shuffle_seed, position.step))
             for inputs, targets in batches:
                 losses.append(self._accumulate(inputs, targets, samples))
+        if self.rounding is not None:
+            self.rounding.before_update()
         if config.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+            torch.nn.utils.clip_grad_norm_(self.parameters, config.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.rounding is not None:
+            self.rounding.after_update()
         for parameter in self.parameters:
             parameter.grad = None  # as `zero_grad`, whose hooks take longer than a small step
         self.total_samples += samples

@@ -31,7 +31,8 @@ from study.precision import (
     quantize,
 )
 from study.precision.layers import covered_weights
-from study.training.finetune import LargestRows, finetune
+from study.training.finetune import finetune
+from study.training.rounding import Rounding
 from study.training.train import Checkpoint, Diverged, Progress, TrainingError, train
 
 CPU = torch.device("cpu")
@@ -218,69 +219,18 @@ def test_fake_quantization_computes_what_quantize_bakes_and_passes_its_gradient_
     precision = parse_precision(name)
     reference = quantize(model, precision).requires_grad_(True)
     reference(x).square().sum().backward()
-    weights = covered_weights(model, precision)
-    originals = [weight.parameter.detach().clone() for weight in weights]
-    for weight in weights:
-        study.training.finetune._parametrize(weight, precision, share=None)
-    output = model(x)
-    assert torch.equal(output, quantize(restored(model), precision)(x))
+    rounding = Rounding(model, precision)
+    originals = [weight.parameter.detach().clone() for weight in rounding.weights]
+    output = rounding.call(model, x)
+    assert torch.equal(output, quantize(model, precision)(x))
     assert torch.equal(output, reference(x))
     output.square().sum().backward()
-    for weight in weights:
-        place = weight.places[0]
-        gradient = place.module.get_parameter("parametrizations.weight.original").grad
+    for weight, original in zip(rounding.weights, originals, strict=True):
         # every entry, those at the clamp included: a straight-through estimator cuts nothing off
-        assert torch.equal(gradient, reference.get_parameter(place.name).grad)
-    for weight, original in zip(weights, originals, strict=True):
-        study.training.finetune._remove(weight)
-        assert torch.equal(weight.places[0].module.get_parameter("weight"), original)
+        assert torch.equal(weight.parameter.grad, reference.get_parameter(weight.name).grad)
+        assert weight.places[0].module.get_parameter("weight") is weight.parameter
+        assert torch.equal(weight.parameter, original)
     assert sorted(model.state_dict()) == sorted(reference.state_dict())
-
-
-def test_tied_weights_are_one_parameter_while_they_are_trained(short: Trained) -> None:
-    model = deepcopy(short.model)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    tokens = torch.arange(20)[None]
-    expected = quantize(model, "int3").requires_grad_(True)
-    expected(tokens).square().sum().backward()
-    weights = covered_weights(model, parse_precision("int3"))
-    for weight in weights:
-        study.training.finetune._parametrize(weight, parse_precision("int3"), share=None)
-    assert sum(parameter.numel() for parameter in model.parameters()) == count
-    model(tokens).square().sum().backward()
-    shared = model.get_parameter("head.parametrizations.weight.original")
-    assert shared is model.get_parameter("embedding.parametrizations.weight.original")
-    # the sum of what lookup and head contribute, in either order
-    torch.testing.assert_close(shared.grad, expected.head.weight.grad, rtol=1e-5, atol=1e-5)
-    for weight in weights:
-        study.training.finetune._remove(weight)
-    assert model.head.weight is model.embedding.weight
-    assert torch.equal(model.head.weight, short.model.head.weight)
-
-
-def restored(model: nn.Module) -> nn.Module:
-    """A plain copy of a parametrized model."""
-    copy = Convolutional()
-    state = {
-        key.replace("parametrizations.weight.original", "weight"): v
-        for key, v in model.state_dict().items()
-    }
-    copy.load_state_dict(state)
-    return copy
-
-
-def test_largest_rows_by_hand() -> None:
-    weight = torch.tensor([[1.0, -1.0], [5.0, 5.0], [0.0, 0.1], [-3.0, 4.0]])
-    rows = LargestRows(weight, share=0.5, transposed=False)
-    assert rows.rows.tolist() == [1, 3]
-    assert torch.equal(rows.right_inverse(weight), weight[[1, 3]])
-    assert torch.equal(
-        rows(torch.zeros(2, 2)), torch.tensor([[1.0, -1.0], [0.0, 0.0], [0.0, 0.1], [0.0, 0.0]])
-    )
-    assert LargestRows(weight, share=0.01, transposed=False).rows.tolist() == [1]
-    columns = LargestRows(weight.t().contiguous(), share=0.5, transposed=True)
-    assert columns.rows.tolist() == [1, 3]
-    assert torch.equal(columns(columns.right_inverse(weight.t())), weight.t())
 
 
 def test_what_cannot_be_finetuned_is_an_error(short: Trained) -> None:
