@@ -91,8 +91,8 @@ divides their number in layers too small for that. A block of zeros stays zero i
   magnitude (Ashkboos et al. 2024): of each weight (`select: rows`, their CWPL), of the network
   (`network`, CWPN), or whole weights (`layers`, LWPN), chosen once or again every `every` steps.
   All other rows stay as they are bit for bit, weight decay included. `scales: trained` trains
-  scales and zero points, too, by the gradients of Esser et al. 2020 and Bhalgat et al. 2020, without
-  weight decay; else they follow the weights.
+  scales and zero points, too, by the gradients of Esser et al. 2020 and Bhalgat et al. 2020,
+  without weight decay; else they follow the weights.
 
 ## Training in low precision
 

@@ -78,7 +78,7 @@ class PartialRounding(Rounding):
 def selected_rows(
     importance: list[Tensor], sizes: list[int], options: EfqatOptions
 ) -> list[Tensor]:
-    """Which rows of each weight are trained, from the importance of its rows and its size.
+    """Which rows of each weight are trained, by their importance and its size.
 
     Of equals the first ones come first.
     """
@@ -116,8 +116,9 @@ class TrainedGrid(nn.Module):
     v = clamp(round(w / s) + z, low, high), value (v - z) s, one s and z a block. With the gradient
     of rounding taken as 1, that with respect to s is round(w / s) - w / s, beyond the bounds
     low - z or high - z, where w gets none (Esser et al. 2020, eq. 3 and 5); that with respect to z
-    is -s beyond the bounds, else 0 (Bhalgat et al. 2020, eq. 4). Both are multiplied by 1 / sqrt(n high), n the
-    weights of a block (Esser et al. 2020, section 2.2), and begin as those of rounding to nearest.
+    is -s beyond the bounds, else 0 (Bhalgat et al. 2020, eq. 4). Both are multiplied by
+    1 / sqrt(n high), n the weights of a block (Esser et al. 2020, section 2.2). s and z begin as
+    those of rounding to nearest.
     """
 
     def __init__(self, weight_oi: Tensor, precision: Precision) -> None:

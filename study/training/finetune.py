@@ -24,7 +24,7 @@ from study.training.train import Diverged, Progress, train
 
 @dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned model, and whether its weights are rounded already, to scales of its own."""
+    """A fine-tuned model, and whether its weights are rounded already."""
 
     model: FeatureModel
     rounded: bool = False
