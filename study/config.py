@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -110,13 +110,24 @@ class TrainConfig(Settings):
 
 
 class MeasureConfig(Settings):
-    """What is measured, and when. Epoch 0 and the last are always measured."""
+    """What is measured, and when. The last epoch is always measured.
+
+    So is epoch 0, the untrained model, unless `initial` is never. Trainings that begin with the
+    same weights share its columns, as all checkpoints of the same weights do.
+    """
 
     at: Literal["each", "last", "log"] | list[NonNegativeInt] = "each"
     min_count: PositiveInt = 10
     train_tokens: PositiveInt | None = None
     agreement_samples: PositiveInt = 10_000
     layers: Literal["last", "all"] = "last"
+    initial: Literal["once", "never"] = Field(default="once", json_schema_extra={"neutral": "once"})
+
+    @model_validator(mode="after")
+    def _agrees_on_epoch_0(self) -> Self:
+        if self.initial == "never" and isinstance(self.at, list) and 0 in self.at:
+            raise ValueError("measure.at lists epoch 0, measure.initial is never: change one")
+        return self
 
 
 class Resources(Settings):
@@ -234,20 +245,22 @@ COLUMNS = column_names(CellConfig, apart="precision_options")
 COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}
 
 
-def measured_epochs(at: str | Sequence[int], epochs: int) -> tuple[int, ...]:
-    """Epochs whose checkpoints are measured: 0 and the last always.
+def measured_epochs(measure: MeasureConfig, epochs: int) -> tuple[int, ...]:
+    """Epochs whose checkpoints are measured: the last, and 0 unless it never is.
 
     `each`, `log` (1, 2, 4, ...), or those listed.
     """
+    at = measure.at
     if at == "each":
-        epochs_at = set(range(epochs + 1))
+        epochs_at = set(range(1, epochs + 1))
     elif at == "log":
         epochs_at = {2**k for k in range(epochs.bit_length())}
     elif at == "last":
         epochs_at = set()
     else:
         epochs_at = {int(epoch) for epoch in at}
-    return tuple(sorted({0, epochs} | {epoch for epoch in epochs_at if epoch <= epochs}))
+    ends = {epochs} if measure.initial == "never" else {0, epochs}
+    return tuple(sorted(ends | {epoch for epoch in epochs_at if epoch <= epochs}))
 
 
 class Rule(Settings):

@@ -60,6 +60,12 @@ class Cell:
             {name: value for name, value in self._identity.items() if name not in MEASURED}
         )
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the precision's options that it uses."""
+        options: dict[str, Any] = self._identity["precision_options"]
+        return options
+
     def settings(self) -> dict[str, Scalar]:
         """Every scalar setting by its column name.
 
@@ -119,9 +125,7 @@ class Training:
         """Epochs at which at least one of the cells is measured."""
         total = self.first.config.train.epochs
         return tuple(
-            sorted(
-                {e for cell in self.cells for e in measured_epochs(cell.config.measure.at, total)}
-            )
+            sorted({e for cell in self.cells for e in measured_epochs(cell.config.measure, total)})
         )
 
     def only(self, keys: Collection[str]) -> Training:
@@ -262,7 +266,7 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     )
     tuned = sum(
         cell.config.precision_options.qat.epochs
-        * len(measured_epochs(cell.config.measure.at, config.train.epochs))
+        * len(measured_epochs(cell.config.measure, config.train.epochs))
         for cell in cells
         if parse_precision(cell.config.precision).tuning is not None
     )
@@ -285,7 +289,7 @@ def measurements(training: Training) -> int:
     Cells times the checkpoints at which each is measured.
     """
     epochs = training.first.config.train.epochs
-    return sum(len(measured_epochs(cell.config.measure.at, epochs)) for cell in training.cells)
+    return sum(len(measured_epochs(cell.config.measure, epochs)) for cell in training.cells)
 
 
 def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
@@ -293,4 +297,4 @@ def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
     measure = cell.config.measure
     sample = min(measure.train_tokens or size.train_samples, size.train_samples)
     at_once = sample + val_samples + min(measure.agreement_samples, size.train_samples)
-    return at_once * len(measured_epochs(measure.at, cell.config.train.epochs))
+    return at_once * len(measured_epochs(measure, cell.config.train.epochs))

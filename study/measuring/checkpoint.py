@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,13 +23,18 @@ from study.measuring.collect import Alone, Meter
 from study.measuring.columns import Measurement
 from study.measuring.passes import Passes
 from study.measuring.samples import Beat
+from study.measuring.subject import WHEN, key_of, subject_digest
 from study.models.base import FeatureModel
 from study.precision import REFERENCE, PrecisionError, Record, at_precision, parse_precision
+from study.settings.schema import plain
 from study.store import SCHEMA_VERSION
+from study.store.known import Known
 from study.store.paths import epoch_name
 from study.training.train import Checkpoint, Diverged, Progress, TrainingError
 
 Row = dict[str, Any]
+Columns = dict[str, Any]
+"""Of a model at a precision: `record`, `layers`, and where they were `measured_from`."""
 Found = dict[str, list[Row] | PrecisionError | Diverged | TrainingError]
 """By cell: its rows, or why it has none."""
 
@@ -40,6 +46,7 @@ def run_training(
     device: torch.device,
     *,
     measured: Callable[[int], bool] = lambda epoch: False,
+    known: Known | None = None,
     beat: Beat | None = None,
 ) -> Iterator[tuple[Checkpoint, Found]]:
     """Measure every checkpoint that a cell of the training asks for.
@@ -51,6 +58,7 @@ def run_training(
         device: where the models live.
         measured: whether the rows of an epoch exist already (a resumed training); they are not
             measured again.
+        known: what was measured of any weights: of equal ones it is taken, bit for bit the same.
         beat: called with what is being done and the share of it that is done.
 
     Yields:
@@ -62,13 +70,13 @@ def run_training(
         rows = (
             {}
             if measured(checkpoint.epoch)
-            else measure_checkpoint(checkpoint, cells, data, device, beat=beat)
+            else measure_checkpoint(checkpoint, cells, data, device, known=known, beat=beat)
         )
         yield checkpoint, rows
 
 
 def _epochs(config: CellConfig) -> tuple[int, ...]:
-    return measured_epochs(config.measure.at, config.train.epochs)
+    return measured_epochs(config.measure, config.train.epochs)
 
 
 def measure_checkpoint(
@@ -77,18 +85,19 @@ def measure_checkpoint(
     data: Dataset,
     device: torch.device,
     *,
+    known: Known | None = None,
     beat: Beat | None = None,
 ) -> Found:
     """Rows of each cell at one checkpoint.
 
-    Cells that are measured alike see the same samples, read once.
+    Cells that are measured alike see the same samples.
     """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(cell.config.measure.model_dump_json(exclude={"at"}), []).append(cell)
+        groups.setdefault(cell.config.measure.model_dump_json(exclude=set(WHEN)), []).append(cell)
     results: Found = {}
     for group in groups.values():
-        results |= _measure_group(checkpoint, group, data, device, beat)
+        results |= _measure_group(checkpoint, group, data, device, known, beat)
     return results
 
 
@@ -97,15 +106,11 @@ def _measure_group(
     cells: list[Cell],
     data: Dataset,
     device: torch.device,
+    known: Known | None,
     beat: Beat | None,
 ) -> Found:
-    """Rows of cells that differ in their precision alone.
-
-    The reference comes first, then each by its means.
-    """
+    """Rows of cells that differ in their precision alone."""
     model, first = checkpoint.model, cells[0].config
-    passes = Passes(model, data, first.measure, seed=first.data.seed, device=device, beat=beat)
-    meter = Meter(Alone(passes), model, data, first.measure)
     common = {
         "checkpoint": epoch_name(checkpoint.epoch),
         "epoch": checkpoint.epoch,
@@ -117,20 +122,81 @@ def _measure_group(
         "zero_error_epoch": checkpoint.zero_error_epoch,
         "entropy_floor": data.facts.get("entropy_floor"),
     }
+    results: Found = {}
+
+    def take(cells: list[Cell]) -> list[Cell]:
+        """Take what is known; the cells of which nothing is."""
+        if known is None:
+            return cells
+        for cell in cells:
+            started = time.monotonic()
+            if (columns := known.read(keys[cell.key])) is not None:
+                results[cell.key] = list(_rows(cell, common, columns, started))
+        return [cell for cell in cells if cell.key not in results]
+
+    keys, subject = {}, ""
+    if known is not None:
+        subject = subject_digest(model, data, first.data, first.measure, device)
+        keys = {cell.key: key_of(subject, *_precision_settings(cell)) for cell in cells}
+    unknown = take(cells)
+    with ExitStack() as stack:
+        if unknown and known is not None and checkpoint.epoch == 0:
+            # Trainings of a study begin with the same weights at the same time.
+            wait = partial(beat or _silent, "waiting for the same weights elsewhere", 0.0)
+            stack.enter_context(known.alone(subject[:32], wait))
+            unknown = take(unknown)
+        for cell, columns in _measured(checkpoint, unknown, data, device, beat):
+            if isinstance(columns, Exception):
+                results[cell.key] = columns
+                continue
+            started = time.monotonic() - columns.pop("seconds")
+            results[cell.key] = list(_rows(cell, common, columns, started))
+            if known is not None:
+                source = f"{cell.study}/{cell.training_key}/{epoch_name(checkpoint.epoch)}"
+                known.write(keys[cell.key], columns | {"measured_from": source})
+    return results
+
+
+def _silent(doing: str, share: float) -> None:
+    """A beat that nobody hears."""
+
+
+def _precision_settings(cell: Cell) -> list[Any]:
+    """What the columns of a cell depend on beside weights, data and what is measured."""
+    config, precision = cell.config, parse_precision(cell.config.precision)
+    training = [] if precision.tuning is None else [plain(config.train), config.seed]
+    return [precision.name, cell.options, *training]
+
+
+def _measured(
+    checkpoint: Checkpoint,
+    cells: list[Cell],
+    data: Dataset,
+    device: torch.device,
+    beat: Beat | None,
+) -> Iterator[tuple[Cell, Columns | PrecisionError | Diverged | TrainingError]]:
+    """Each cell with its columns: the reference first, then the others by it."""
+    if not cells:
+        return
+    model, first = checkpoint.model, cells[0].config
+    passes = Passes(model, data, first.measure, seed=first.data.seed, device=device, beat=beat)
+    meter = Meter(Alone(passes), model, data, first.measure)
     if all(cell.config.precision != REFERENCE for cell in cells):
         meter.measure(reference=True)
-    results: Found = {}
     for cell in sorted(cells, key=lambda cell: cell.config.precision != REFERENCE):
         started = time.monotonic()
         try:
             with rounded(model, cell.config, data, device, beat=beat) as record:
                 measurement = meter.measure(reference=cell.config.precision == REFERENCE)
         except (PrecisionError, Diverged, TrainingError) as error:
-            results[cell.key] = error
+            yield cell, error
         else:
-            seconds = {"seconds": time.monotonic() - started}
-            results[cell.key] = list(_rows(cell, common | seconds | record, measurement))
-    return results
+            columns: Columns = {
+                "record": record,
+                "layers": list(_layers(measurement)),
+                "seconds": time.monotonic() - started,
+            }
+            yield cell, columns
 
 
 @contextmanager
@@ -163,8 +229,16 @@ def rounded(
         yield record
 
 
-def _rows(cell: Cell, common: Row, measurement: Measurement) -> Iterator[Row]:
-    """The row of the head's input, then one for each inner layer."""
+def _layers(measurement: Measurement) -> Iterator[Row]:
+    """The columns of the head's input, then those of each inner layer."""
+    for layer, measured in measurement.by_layer():
+        values, reasons = dict(measured.values), dict(measured.reasons)
+        undefined = json.dumps(reasons, sort_keys=True) if reasons else None
+        yield {"layer": layer, **values, "undefined": undefined}
+
+
+def _rows(cell: Cell, common: Row, columns: Columns, started: float) -> Iterator[Row]:
+    """The rows of a cell at a checkpoint, one for each layer."""
     identity = {
         "schema_version": SCHEMA_VERSION,
         "study": cell.study,
@@ -172,7 +246,9 @@ def _rows(cell: Cell, common: Row, measurement: Measurement) -> Iterator[Row]:
         "training": cell.training_key,
         **cell.settings(),
     }
-    for layer, measured in measurement.by_layer():
-        values, reasons = dict(measured.values), dict(measured.reasons)
-        undefined = json.dumps(reasons, sort_keys=True) if reasons else None
-        yield {**identity, **common, "layer": layer, **values, "undefined": undefined}
+    volatile = {
+        "seconds": time.monotonic() - started,
+        "measured_from": columns.get("measured_from"),
+    }
+    for layer in columns["layers"]:
+        yield {**identity, **common, **volatile, **columns["record"], **layer}

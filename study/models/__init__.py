@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.models.config import ModelError, ModelSettings
 from study.models.hub_config import PretrainedModel
@@ -36,6 +36,7 @@ __all__ = [
     "SimpleCNN",
     "UnconstrainedFeatures",
     "build_model",
+    "description",
     "load_checkpoint",
     "load_pretrained",
     "parameter_count",
@@ -110,6 +111,16 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     from study.models import hub
 
     hub.save_checkpoint(model, folder)
+
+
+def description(model: FeatureModel) -> dict[str, Any]:
+    """What `config.json` says of a model.
+
+    Raises ModelError where it has no layout on disk.
+    """
+    from study.models import hub
+
+    return hub.description(model)
 
 
 def load_checkpoint(folder: Path) -> FeatureModel:

@@ -182,21 +182,28 @@ def load_checkpoint(folder: Path) -> FeatureModel:
 
 def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     """See `study.models.save_checkpoint`."""
+    config = description(model)
     if isinstance(model, Transformer):
-        config = _config(model.architecture)
         tensors: dict[str, Tensor] = dict(model.named_parameters())
         if model.architecture.family == "gpt_neo":
             tensors = _to_hugging_face(tensors)
-    elif isinstance(model, NativeModel):
-        config, tensors = model.description(), model.state_dict()
     elif isinstance(model, HubModel | HubClassifier):
-        config, tensors = model.description(), model.stored()
+        tensors = model.stored()
     else:
-        raise ModelError(f"{type(model).__name__} has no layout on disk")
+        tensors = model.state_dict()
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(folder / WEIGHTS) as temporary:
         save_file(cpu, temporary, metadata={"format": "pt"})
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def description(model: FeatureModel) -> dict[str, Any]:
+    """See `study.models.description`."""
+    if isinstance(model, Transformer):
+        return _config(model.architecture)
+    if isinstance(model, NativeModel | HubModel | HubClassifier):
+        return model.description()
+    raise ModelError(f"{type(model).__name__} has no layout on disk")
 
 
 def _rebuild(folder: Path, description: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureModel:

@@ -24,9 +24,10 @@ from study.scheduling.failure import HEADER, Cause, cause_of, record_failure
 from study.scheduling.watchdog import Interrupter, Patience, Watchdog
 from study.store import RunPaths, Store
 from study.store.atomic import write_atomically, write_json
+from study.store.known import Known
 from study.store.leases import Holding, LeaseLost, Leases
 from study.store.partial import Partial
-from study.store.paths import TrainingPaths
+from study.store.paths import CachePaths, TrainingPaths
 from study.store.provenance import hardware, now, versions
 from study.store.sealed import intact, seal
 from study.training.devices import choose_device, device_name, threads
@@ -302,7 +303,9 @@ class _Attempt:
         if earlier is not None:
             yield from earlier
             return
-        measure = self.first.config.measure.model_copy(update={"at": list(self.training.epochs)})
+        epochs = list(self.training.epochs)
+        when = {"at": epochs, "initial": "once" if 0 in epochs else "never"}
+        measure = self.first.config.measure.model_copy(update=when)
         config = self.first.config.model_copy(update={"measure": measure})
         yield from train(
             config,
@@ -343,6 +346,7 @@ class _Attempt:
             data,
             device,
             measured=self.has_rows,
+            known=Known(CachePaths(self.store.paths.cache).measured),
             beat=self.beat_measuring,
         )
         for checkpoint, by_cell in results:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 ORDER = ("cell", "epoch", "layer")
 """Columns by which rows are sorted."""
-VOLATILE = ("seconds", "device", "host", "git_sha", "finished_at")
+VOLATILE = ("seconds", "measured_from", "device", "host", "git_sha", "finished_at")
 
 Row = Mapping[str, Any]
 

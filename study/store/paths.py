@@ -286,6 +286,11 @@ class CachePaths:
         """FLOP/s of trainings, as `--calibrate` measured them."""
         return self.folder / "speeds.json"
 
+    @property
+    def measured(self) -> Path:
+        """Columns of weights that were measured, of all runs of the folder."""
+        return self.folder / "measured"
+
 
 @dataclass(frozen=True)
 class ScratchPaths:

@@ -149,7 +149,7 @@ def train(
     training = _Training(
         config, data, device, folder, base, checkpoint_minutes, beat, model, rounding
     )
-    measured = set(measured_epochs(config.measure.at, config.train.epochs))
+    measured = set(measured_epochs(config.measure, config.train.epochs))
     while True:
         position = training.position
         if position.step_in_epoch == 0 and position.epoch in measured:

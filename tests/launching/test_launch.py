@@ -143,12 +143,12 @@ def test_a_failure_is_recorded_and_stays_until_asked_for(
 def test_a_success_clears_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import study.measuring.checkpoint
 
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **options: object) -> None:
         raise KeyError("injected")
 
     run = tmp_path / "runs" / "tiny"
     with monkeypatch.context() as patch:
-        patch.setattr(study.measuring.checkpoint, "quantize", broken)
+        patch.setattr(study.measuring.checkpoint, "at_precision", broken)
         assert launch(tmp_path, tiny()) == 1
     records = failures(run)
     assert {record["cause"] for record in records.values()} == {"bug"}

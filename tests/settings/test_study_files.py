@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mutated_files import mutated
 from places import SEARCH_SPACES
 
-from study.config import StudyConfig, load_study, measured_epochs, study_from
+from study.config import MeasureConfig, StudyConfig, load_study, measured_epochs, study_from
 from study.grid import expand
 from study.launch import main as launch
 from study.launching.runs import open_study
@@ -273,7 +273,9 @@ def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
 def test_measured_epochs_hold_the_first_and_the_last(
     at: Any, epochs: int, expected: tuple[int, ...]
 ) -> None:
-    assert measured_epochs(at, epochs) == expected
+    assert measured_epochs(MeasureConfig(at=at), epochs) == expected
+    never = measured_epochs(MeasureConfig(at=at, initial="never"), epochs)
+    assert never == expected[1:]
 
 
 def test_rules_compare_what_settings_become(tmp_path: Path) -> None:
@@ -441,7 +443,7 @@ def test_long_trainings_are_measured_where_asked(tmp_path: Path) -> None:
     for at in ("log", "last", [1, 5]):
         path.write_text(changed(grid__epochs=[1_000_000_000], measure__at=at))
         (cell,) = expand(load_study(path))
-        assert len(measured_epochs(cell.config.measure.at, cell.config.train.epochs)) < 40
+        assert len(measured_epochs(cell.config.measure, cell.config.train.epochs)) < 40
 
 
 def _open_mutated(folder: Path, count: int, first: int) -> int:
