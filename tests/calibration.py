@@ -31,6 +31,8 @@ sys.path[0] = str(Path(__file__).parent / "helpers")
 from simulated_studies import SCENARIOS, Counts, Scenario, Tally, faults, tally  # noqa: E402
 
 BATCH = 20  # studies that a process takes at once
+MODELLED = "given_design"  # the one table whose control may be inadequate
+SETTINGS = ("width", "depth", "epochs", "weight_decay")
 ROUND = 100  # studies of every scenario before any has more
 
 
@@ -58,10 +60,10 @@ def main() -> int:
                 if options.out is not None:
                     _write(options.out, counts)
                 print(f"{numbers.stop} of {options.studies} studies: {scenario.name}", flush=True)
-    figures = _figures({scenario.name: counts[scenario.name] for scenario in chosen})
-    print(json.dumps(figures["tables"], indent=1))
-    print(*(figures["missed"] or ["every figure is met"]), sep="\n")
-    return int(bool(figures["missed"]))
+    chosen_counts = {scenario.name: counts[scenario.name] for scenario in chosen}
+    missed = _figures(chosen_counts)["missed"]
+    print(_page(chosen_counts), *(missed or ["every figure is met"]), sep="\n")
+    return int(bool(missed))
 
 
 def _studies(tally: Tally) -> int:
@@ -118,6 +120,55 @@ def _figures(counts: Mapping[str, Tally]) -> dict[str, Any]:
     }
     missed = [line for name, tally in counts.items() for line in faults(SCENARIOS[name], tally)]
     return {"missed": missed, "tables": tables}
+
+
+def _page(counts: Mapping[str, Tally]) -> str:
+    """The worst figures of each scenario over its tables, in markdown."""
+    lines = [
+        "| scenario | studies | p <= .05 | given_design | inadequate | p max-T <= .05 | covered | "
+        "power (best test) |",
+        "| --- " * 8 + "|",
+    ]
+    for name, families in counts.items():
+        shares = {table: one.shares() for table, one in families.items()}
+        null = {} if SCENARIOS[name].r else shares
+        others = {table: one for table, one in null.items() if table != MODELLED}
+        covered = [one["covered"] for one in shares.values() if one["covered"] is not None]
+        power = [
+            f"{table.split(',')[0]} {one['power']:.3f} ({one['best power']:.3f})"
+            for table, one in shares.items()
+            if SCENARIOS[name].r and one["best power"]
+        ]
+        cells = [
+            name,
+            f"{_studies(families):,}",
+            _worst(others, "rejected"),
+            _worst({table: one for table, one in null.items() if table == MODELLED}, "rejected"),
+            _worst(
+                {table: one for table, one in shares.items() if table == MODELLED}, "inadequate"
+            ),
+            _worst(null, "family-wise"),
+            f"{min(covered):.3f} to {max(covered):.3f}",
+            ", ".join(power),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _worst(shares: Mapping[str, Mapping[str, float | int | None]], figure: str) -> str:
+    """The largest figure, with its table where there are several; nothing without any."""
+    known = [
+        (one[figure] or 0.0, table) for table, one in shares.items() if one[figure] is not None
+    ]
+    if not known:
+        return ""
+    value, table = max(known)
+    return f"{value:.3f}" if len(shares) == 1 else f"{value:.3f} {_short(table)}"
+
+
+def _short(table: str) -> str:
+    """The name of a table and of its family, without the settings of a configuration."""
+    return ", ".join(part for part in table.split(", ") if not part.startswith(SETTINGS))
 
 
 def _together(pool: ProcessPoolExecutor, scenario: Scenario, numbers: range) -> Tally:

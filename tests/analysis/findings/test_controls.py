@@ -159,6 +159,29 @@ def test_p_and_interval_within_cells_say_the_same_of_zero() -> None:
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("name", ["within", "given a model", "one cell"])
+def test_p_and_interval_say_the_same_of_zero_under_every_control(name: str) -> None:
+    """Also of columns with far rows, where the test leaves ends of its interval open."""
+    choices, seen, open_ends = Choices(permutations=199, bootstrap=200), set(), 0
+    cell = np.zeros(24, dtype=np.intp) if name == "one cell" else np.repeat(np.arange(8), 3)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x, z = rng.standard_t(1, (24, 2)), rng.standard_normal((24, 4))
+        y = 0.4 * x[:, 0] + z.sum(axis=1) + rng.standard_t(2, 24)
+        blocks = None if name == "given a model" else cell
+        control = Control(name, np.arange(24), cell, blocks, z)
+        test = control.prepare(x, y)
+        open_ends += int(np.isnan(test.interval(199, choices.seed)).sum())
+        p = test.result(test.drawn(199, choices.seed), exact=False)
+        low, high = control.interval(x, y, choices)
+        for least, r, most, one in zip(low, p.r, high, p.p, strict=True):
+            assert least <= r <= most
+            assert (least <= 0.0 <= most) == (one > 0.05)
+            seen.add(bool(one <= 0.05))
+    assert seen == {True, False}
+    assert open_ends > 0
+
+
 def test_given_train_loss_tells_progress_from_generalization() -> None:
     rng = np.random.default_rng(8)
     own = {name: rng.standard_normal(128) for name in ("progress", "beyond")}
