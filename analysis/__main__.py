@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from analysis.report.request import default_folder, obstacle, parser, write_map
-from study.settings.doors import at_door
+from study.settings.doors import at_door, refused
 
 
 @at_door
 def main(arguments: list[str] | None = None) -> int:
     """Write a report; returns the exit code."""
+    from analysis.report.request import default_folder, obstacle, parser, write_map
+
     options = parser().parse_args(arguments)
     formats = tuple(part.strip() for part in options.formats.split(","))
     if unknown := [part for part in formats if part not in ("svg", "png", "pdf")]:
@@ -77,8 +78,7 @@ def _say(text: str) -> None:
 
 
 def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+    return refused(ValueError(f"error: {message}"))
 
 
 if __name__ == "__main__":

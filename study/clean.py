@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from study.settings.doors import at_door, refused
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 no kept weights are left, 2 the request is wrong."""
+    import argparse
+
     from study.launching.units import size_text
     from study.store import StoreError
     from study.store.usage import delete_checkpoints

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
 
 if TYPE_CHECKING:
+    import argparse
+
     from study.launching.study_launch import StudyLaunch
 
 
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 all cells stored, 1 some failed or were stopped, 2 wrong request."""
+    from dataclasses import asdict
+
     from study.launching import launch
     from study.launching.options import LaunchOptions
     from study.launching.runs import open_study
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _power(planned: StudyLaunch) -> str:
     """What the replicates of a study can find, which is told before it is paid for."""
+    from dataclasses import asdict
+
     from analysis.statistics.design_power import FAMILY, design_power
     from study.launching.replicates import design_sizes, power_text
 
@@ -57,6 +61,8 @@ def _power(planned: StudyLaunch) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     from study.launching.options import add_launch_arguments
 
     parser = argparse.ArgumentParser(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 from study.settings.doors import at_door, refused
 
 if TYPE_CHECKING:
+    import argparse
+
     from study.store import Store
     from study.store.packing import Published
 
@@ -68,6 +69,8 @@ def _told(published: Published) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="python -m study.pack",
         description="Copy a run without weights and logs, with all rows in one file; or fold its "

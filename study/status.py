@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING
 from study.settings.doors import at_door, refused
 
 if TYPE_CHECKING:
+    import argparse
+
     from rich.console import Console
 
     from study.launching.status import StudyStatus
@@ -25,6 +25,8 @@ PAUSE = 2.0
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
+    import json
+
     from rich.console import Console
 
     from study.settings.faults import StudyError
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="python -m study.status",
         description="What is done, running, failed and left in a run.",

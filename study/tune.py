@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
+
+if TYPE_CHECKING:
+    import argparse
 
 
 @at_door
@@ -34,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     from study.launching.options import add_launch_arguments
 
     parser = argparse.ArgumentParser(

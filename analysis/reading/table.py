@@ -47,7 +47,7 @@ PRIMARY = (
 )
 SHORT = 15  # metrics of a table that is shown whole
 ROW = "row of the file"  # column that says where a row stands, until the table is checked
-LONGEST = 500  # characters of a message
+LONGEST = 490  # characters of a message
 VALUE_SHOWN = 60  # characters of a value in a message
 BITS = "bits_per_weight"
 FLOOR = "entropy_floor"  # least expected loss of any model, where it is known

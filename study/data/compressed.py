@@ -43,7 +43,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             with path.open("rb") as file:
                 yield file
     except (OSError, EOFError, zlib.error, pa.ArrowException) as fault:
-        raise DataError(f"data.source: {path} cannot be read: {_one_line(fault)}") from fault
+        raise DataError(
+            f"data.source: {path} cannot be read: {_one_line(fault)}; unpack it, or write it again"
+        ) from fault
 
 
 def content_of(path: Path) -> bytes:

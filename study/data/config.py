@@ -334,6 +334,15 @@ class StoriesData(DataSettings):
     seed: NonNegativeInt = 0
     """Seed of the text, and of the subset of it that is measured."""
 
+    @model_validator(mode="after")
+    def _rows_fit(self) -> Self:
+        for name in ("train_tokens", "val_tokens"):
+            if (tokens := getattr(self, name)) < self.context:
+                raise ValueError(
+                    f"context: a row of {self.context} tokens does not fit into {name} {tokens}"
+                )
+        return self
+
     @property
     def known_shape(self) -> tuple[int, ...]:
         return (self.context - 1,)
@@ -433,8 +442,8 @@ class FreeData(DataSettings, Imbalance):
     gives: ClassVar[Gives] = "samples"
     loader: ClassVar[str] = "study.data.free:load_free"
     kind: Literal["free"] = "free"
-    classes: Annotated[PositiveInt, Field(ge=2)] = 10
-    quota: PositiveInt = 20
+    classes: Annotated[PositiveInt, Field(ge=2, le=1_000_000)] = 10
+    quota: Annotated[PositiveInt, Field(le=1_000_000_000)] = 20
     """Samples of a class (of the largest, under imbalance)."""
     seed: NonNegativeInt = 0
     """Seed of the subset that is measured."""

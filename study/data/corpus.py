@@ -207,8 +207,13 @@ def _jsonl_file(path: Path, column: str) -> Iterator[str | None]:
                     f"data.source: line {number} of {path} is not JSON: {fault}"
                 ) from fault
             if not isinstance(row, dict) or column not in row:
-                names = list(row) if isinstance(row, dict) else []
-                raise DataError(f"line {number}: " + _no_column(column, names, path))
+                place = f"line {number} of {path}"
+                if not isinstance(row, dict):
+                    raise DataError(
+                        f"data.source: {place} holds a {type(row).__name__}, not "
+                        f'{{"{column}": ...}}'
+                    )
+                raise DataError(_no_column(column, list(row), place))
             yield from _strings([row[column]], column, f"line {number} of {path}")
 
 

@@ -64,7 +64,9 @@ def of_stories(config: StoriesData, base: Path, cache: Path) -> Estimate:
     grammar = Grammar(config.words_per_list, config.zipf_exponent, config.ambiguity)
     rows, val_rows = config.train_tokens // config.context, config.val_tokens // config.context
     share = grammar.recalled_share(config.context) if config.predict == "determined" else 1.0
-    samples, val_samples = (round(n * (config.context - 1) * share) for n in (rows, val_rows))
+    samples, val_samples = (
+        max(1, round(n * (config.context - 1) * share)) for n in (rows, val_rows)
+    )
     return Estimate(rows, samples, val_samples, len(grammar.vocabulary), (config.context - 1,))
 
 

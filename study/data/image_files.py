@@ -80,7 +80,7 @@ def read_idx_folder(folder: Path) -> ImageSet | None:
         if len(images) != len(labels):
             raise DataError(
                 f"data.source: {folder} has {len(images)} {names[0]} images but {len(labels)} "
-                "labels"
+                "labels; fetch its files again"
             )
         splits.append(Labelled(images[:, None], labels.astype(np.int64)))
     classes = 1 + max(int(split.labels.max(initial=0)) for split in splits)
@@ -98,14 +98,16 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as fault:
-        raise DataError(f"data.source: {path} cannot be read: {fault}") from fault
+        raise DataError(f"data.source: {path} cannot be read: {fault}; unpack it") from fault
     start = 4 + 4 * dimensions
     if len(data) < start or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"data.source: {path} is no idx file of bytes in {dimensions} dimensions")
-    shape = tuple(np.frombuffer(data[4:start], dtype=">i4").tolist())
+    shape = tuple(np.frombuffer(data[4:start], dtype=">u4").tolist())
     values = np.frombuffer(data, dtype=np.uint8, offset=start)
-    if min(shape) < 0 or values.size != math.prod(shape):
-        raise DataError(f"data.source: {path} says {shape} but holds {values.size} bytes")
+    if values.size != math.prod(shape):
+        raise DataError(
+            f"data.source: {path} says {shape} but holds {values.size} bytes; fetch it again"
+        )
     return values.reshape(shape)
 
 
@@ -150,6 +152,10 @@ def read_python_batches(folder: Path, label_column: str | None) -> ImageSet | No
     return ImageSet(splits[0], splits[1], [str(name) for name in names])
 
 
+BINARY_CLASSES = {"labels": 10, "coarse_labels": 20, "fine_labels": 100}
+"""Classes of CIFAR-10 and CIFAR-100; a label of -1 reads as 255."""
+
+
 def read_binary_batches(folder: Path, label_column: str | None) -> ImageSet | None:
     """CIFAR's binary files; None where the folder has none.
 
@@ -173,6 +179,11 @@ def read_binary_batches(folder: Path, label_column: str | None) -> ImageSet | No
     meta = meta or f"{column.removesuffix('s')}_names.txt"
     splits = [_binary_records(part, columns.index(column), len(columns)) for part in files]
     classes = 1 + max(int(split.labels.max(initial=0)) for split in splits)
+    if classes > (most := BINARY_CLASSES[column]):
+        raise DataError(
+            f"data.label_column: {folder} has the label {classes - 1}, but its layout has {most} "
+            f"classes, from 0: write other images as npz, or as pictures in train/CLASS/"
+        )
     names = [str(number) for number in range(classes)]
     if (folder / meta).is_file():
         names = utf8((folder / meta).read_bytes(), folder / meta).split()
@@ -216,7 +227,9 @@ def read_npz(path: Path) -> ImageSet:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
     except Exception as fault:
-        raise DataError(f"data.source: {path} cannot be read as npz: {fault}") from fault
+        raise DataError(
+            f"data.source: {path} cannot be read as npz: {fault}; save it again"
+        ) from fault
     for images, labels in NPZ_NAMES:
         if images in arrays and labels in arrays:
             train = _labelled(arrays, images, labels, path)
@@ -247,7 +260,8 @@ def _labelled(
         raise DataError(f"data.source: {label_name} of {path} is one value, not one an image")
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(
-            f"data.source: {name} of {path} is {images.dtype} {images.shape}, no images"
+            f"data.source: {name} of {path} is {images.dtype} {images.shape}, no images: these "
+            "are uint8 (N, height, width), with channels or not"
         )
     if labels.dtype.kind not in "iu" or labels.size != len(labels) or len(labels) != len(images):
         raise DataError(

@@ -65,7 +65,7 @@ def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
 
 def _check_split(split: Labelled, path: Path) -> None:
     if not len(split.labels):
-        raise DataError(f"data.source: a split of {path} has no images")
+        raise DataError(f"data.source: a split of {path} has no images; fetch its files again")
     if split.labels.min() < 0:
         raise DataError(
             f"data.label_column: the label {split.labels.min()} in {path} is no class; classes are "
@@ -99,7 +99,10 @@ def _in_archive(path: Path, label_column: str | None, cache: Path) -> ImageSet:
 
     def build(folder: Path) -> dict[str, Any]:
         with unpacked(path) as content:
-            images = _in_folder(content, label_column, content / ".cache")
+            try:
+                images = _in_folder(content, label_column, content / ".cache")
+            except DataError as fault:  # of a folder that the user does not know
+                raise DataError(str(fault).replace(str(content), str(path))) from fault
         for name, split in (("train", images.train), ("val", images.val)):
             if split is not None:
                 np.save(folder / f"{name}_images.npy", split.images)
@@ -199,6 +202,11 @@ def _column(
         if column in features:
             return column
     setting = "data.label_column" if "label" in customary else "data.source"
+    if not choice and list(features) == ["image"]:  # a folder of pictures without classes
+        raise DataError(
+            f"data.source: {name} has pictures, but no classes: put them into train/CLASS/, "
+            "two classes or more, none deeper than another"
+        )
     names = choice or " or ".join(customary)
     raise DataError(f"{setting}: {name} has no column {names}; its columns: {', '.join(features)}")
 

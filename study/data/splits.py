@@ -114,6 +114,8 @@ def no_path(path: Path) -> str:
     """Message for a path at which there is nothing, with the nearest name beside it."""
     if not is_folder(path.parent):
         return f"data.source: no file or folder {path} (there is no folder {path.parent} either)"
+    if path.is_symlink():
+        return f"data.source: the link {path} leads nowhere; give what it should lead to"
     near = difflib.get_close_matches(path.name, [file.name for file in path.parent.iterdir()], n=1)
     return f"data.source: no file or folder {path}" + (
         f"; did you mean {near[0]!r}?" if near else ""

@@ -14,6 +14,7 @@ from study.config import Resources
 from study.data import DataError, check_data
 from study.grid import Cell, Training
 from study.launching.data_sizes import DataSizes
+from study.launching.units import quantity, size_text
 from study.models.config import ModelError
 from study.models.kinds import parameter_count
 from study.precision import PrecisionError, parse_precision
@@ -34,7 +35,7 @@ def training_faults(
     """
     trainings = tuple(trainings)
     first = [training.first for training in trainings]
-    faults = [*_data_faults(first, sizes), *_model_faults(first, sizes)]
+    faults = [*_data_faults(first, sizes), *_model_faults(first, sizes, here=here)]
     if not faults:
         faults += precision_faults(trainings, sizes)
     if here:
@@ -58,8 +59,11 @@ def _data_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
             yield fault_of(problem, "data")
 
 
-def _model_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
-    """Models that are missing, or too short for the context, as far as can be known."""
+def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Iterator[Fault]:
+    """Models that are missing, too short for the context or too large, as far as can be known.
+
+    `here`: for the memory of this computer.
+    """
     for cell in cells:
         config = cell.config
         shape = config.data.known_shape
@@ -69,10 +73,14 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
                 continue
             shape, classes = size.input_shape, size.classes
         try:
-            parameter_count(config.model, classes=classes, input_shape=shape, base=cell.folder)
+            parameters = parameter_count(
+                config.model, classes=classes, input_shape=shape, base=cell.folder
+            )
         except ModelError as error:
             yield fault_of(str(error), "model")
             continue
+        if here and parameters is not None:
+            yield from _memory_faults(parameters, trained=config.train.epochs > 0)
         if (fault := config.model.shape_fault(shape, base=cell.folder)) is not None:
             yield fault
 
@@ -124,6 +132,18 @@ def _layer_faults(
             check_precision(model, parse_precision(name))
         except PrecisionError as error:
             yield Fault(setting, str(error))
+
+
+def _memory_faults(parameters: int, *, trained: bool) -> Iterator[Fault]:
+    """A model whose weights in fp32, and their gradients, exceed the memory of this computer."""
+    need, have = 4 * (1 + trained) * parameters, psutil.virtual_memory().total
+    if need > have:
+        yield Fault(
+            "resources.memory_gib",
+            f"a model of {quantity(parameters)} parameters takes more than {size_text(need)}, but "
+            f"this computer has {size_text(have)}",
+            "Make the model or its data smaller, or ask for a cluster",
+        )
 
 
 def fault_of(message: str, place: str) -> Fault:

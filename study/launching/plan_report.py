@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from study.grid import Cost, Plan, trainings
@@ -12,6 +13,7 @@ from study.launching.data_sizes import DataSizes
 from study.launching.progress import training_name
 from study.launching.speed import Speeds, at_once
 from study.launching.units import duration, quantity, size_text
+from study.settings.faults import shortened
 
 SHOWN = 40
 
@@ -45,18 +47,20 @@ def _show_data(plan: Plan, console: Console, sizes: DataSizes) -> None:
     for column in ("kind", "source", "classes", "sequences", "train samples", "validation samples"):
         table.add_column(column, justify="left" if column in ("kind", "source") else "right")
     for cell in by_data.values():
-        name = str(getattr(cell.config.data, "source", ""))
+        name = escape(shortened(str(getattr(cell.config.data, "source", "")), 200))
         size, problem = sizes.size(cell), sizes.problem(cell)
         if size is None:
             table.add_row(cell.config.data.kind, name, "?", "?", "?", "?")
-            console.print(f"[yellow]data[/] {problem}", soft_wrap=True)
+            console.print(
+                f"[yellow]data[/] {escape(shortened(problem or '', 400))}", soft_wrap=True
+            )
         else:
             numbers = (size.classes, size.train_rows, size.train_samples, size.val_samples)
             table.add_row(
                 cell.config.data.kind, name, *("?" if n is None else f"{n:,}" for n in numbers)
             )
             if size.origin:
-                console.print(f"[dim]{name}: {size.origin}[/]", soft_wrap=True)
+                console.print(f"[dim]{name}: {escape(size.origin)}[/]", soft_wrap=True)
     console.print(table)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -174,7 +175,7 @@ def describe_lease(lease: Lease, cell: Cell | None) -> list[str]:
     doing = str(at.get("doing", "starting"))
     if "share" in at:
         doing += f" {at['share']:.0%}"
-    return [name, doing, step, loss, speed, f"{lease.host}:{lease.pid}"]
+    return [escape(text) for text in (name, doing, step, loss, speed, f"{lease.host}:{lease.pid}")]
 
 
 def training_name(cell: Cell) -> str:

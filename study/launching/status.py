@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -96,7 +97,7 @@ class StudyStatus:
         for axis, values in self.by_axis().items():
             for value, counts in values.items():
                 numbers = (str(counts[state]) for state in ("done", "failed", "left"))
-                table.add_row(axis, value, *numbers)
+                table.add_row(axis, escape(value), *numbers)
         return table
 
 

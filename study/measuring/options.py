@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from study.settings.doors import positive
+
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
@@ -29,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--train-tokens", type=int, help="at most so many training samples (default: all)")
     add("--min-count", type=int, default=10, help="least samples of a measured class (default 10)")
     add("--layers", choices=("last", "all"), default="last", help="also measure inner layers")
-    add("--threads", type=int, help="CPU threads (default: all cores)")
+    add("--threads", type=positive, help="CPU threads (default: all cores)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--out", help="write the rows to this parquet file")
     add("--classes", help="write one row per class to this parquet file")

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from study.models.config import ModelError, ModelSettings, Reads
-from study.settings.base import PositiveInt
+from study.settings.base import Depth, PositiveInt, Width
 
 
 class GPTNeoModel(ModelSettings):
@@ -23,8 +23,8 @@ class GPTNeoModel(ModelSettings):
     reads: ClassVar[Reads] = "tokens"
     builder: ClassVar[str] = "study.models.transformer:build"
     kind: Literal["gpt_neo"] = "gpt_neo"
-    width: PositiveInt
-    depth: PositiveInt
+    width: Width
+    depth: Depth
     heads: PositiveInt = 16
     window: PositiveInt = 256
     positions: PositiveInt = 2048
@@ -68,8 +68,8 @@ class NanoGPTModel(ModelSettings):
     reads: ClassVar[Reads] = "tokens"
     builder: ClassVar[str] = "study.models.transformer:build"
     kind: Literal["nanogpt"] = "nanogpt"
-    width: PositiveInt
-    depth: PositiveInt
+    width: Width
+    depth: Depth
     heads: PositiveInt = 4
     tied: bool = True
     bias: bool = True

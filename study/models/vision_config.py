@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from study.models.config import ModelSettings, Reads
-from study.settings.base import Float, PositiveInt
+from study.settings.base import Depth, Float, Width
 
 Probability = Annotated[Float, Field(ge=0, lt=1)]
 
@@ -58,8 +58,8 @@ class SimpleCNN(ImageModel):
 
     body: ClassVar[str] = "study.models.vision:simple_cnn"
     kind: Literal["simple_cnn"] = "simple_cnn"
-    width: PositiveInt
-    depth: PositiveInt
+    width: Width
+    depth: Depth
     dropout: Probability = 0.0
     """Of the features, while training."""
 
@@ -126,12 +126,12 @@ class ConvNeXt(ImageModel):
     body: ClassVar[str] = "study.models.vision:convnext"
     kind: Literal["convnext"] = "convnext"
     variant: Literal["nano", "tiny", "small", "base"] = "nano"
-    width: PositiveInt | None = None
+    width: Width | None = None
     """Channels of the first of four stages, each of which doubles them.
 
     None stands for those of the variant.
     """
-    depth: Annotated[int, Field(ge=6)] | None = None
+    depth: Annotated[Depth, Field(ge=6)] | None = None
     """Blocks in all; none stands for those of the variant.
 
     A sixth of them, rounded down, lies in the first, second and last stage, the others in the
@@ -181,8 +181,8 @@ class MLP(ImageModel):
     smallest: ClassVar[int] = 1
     any_size: ClassVar[bool] = False
     kind: Literal["mlp"] = "mlp"
-    width: PositiveInt
-    depth: PositiveInt
+    width: Width
+    depth: Depth
 
     def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
         inputs = [channels * height * width] + (self.depth - 1) * [self.width]
@@ -202,7 +202,7 @@ class UnconstrainedFeatures(HeadSettings):
     reads: ClassVar[Reads] = "samples"
     builder: ClassVar[str] = "study.models.ufm:FreeFeatures.build"
     kind: Literal["ufm"] = "ufm"
-    width: PositiveInt
+    width: Width
     bias: bool = True
     """Whether a learned head has biases; they are not decayed."""
 

@@ -17,11 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
-CONNECT, ANSWER = 4.0, 10.0
-"""Seconds for a connection, and for an answer as Ray gives it."""
-LOOK = 0.1
+import psutil
+
+CONNECT, ANSWER, LONGEST = 4.0, 8.0, 120.0
+"""Seconds for a connection, for an answer of Ray's command once it only waits, and in all."""
+LOOK, WORKS = 0.1, 0.1
+"""Seconds between two looks, and of a processor that tell work from waiting."""
 MODE, TOKENS = "RAY_AUTH_MODE", ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 OURS = ("disabled", "token")
 """Modes between which an answer decides; a cluster may have others, which the user sets."""
@@ -111,17 +115,44 @@ def _ask(address: str) -> dict[str, str | None]:
         )
         for mode in modes
     }
-    deadline = time.monotonic() + ANSWER
-    answers: dict[str, str | None] = {}
-    for mode, process in asking.items():
-        try:
-            _, error = process.communicate(timeout=max(LOOK, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            answers[mode] = None
-        else:
-            lines = error.strip().splitlines() or ["it ended without a word"]
-            answers[mode] = lines[-1] if process.returncode else ""
-        finally:
+    try:
+        _wait(asking.values())
+        return {mode: _answer(process) for mode, process in asking.items()}
+    finally:
+        for process in asking.values():
             process.kill()
-            process.wait()
-    return answers
+            process.communicate()
+
+
+def _answer(process: subprocess.Popen[str]) -> str | None:
+    """What Ray's command said in the end; None where it has not ended."""
+    if process.poll() is None:
+        return None
+    assert process.stderr is not None
+    lines = process.stderr.read().strip().splitlines() or ["it ended without a word"]
+    return lines[-1] if process.returncode else ""
+
+
+def _wait(asking: Collection[subprocess.Popen[str]]) -> None:
+    """Wait until all have ended, or those that have not do nothing any more.
+
+    On a busy computer the start of Ray's command alone takes longer than an answer may.
+    """
+    end = time.monotonic() + LONGEST
+    used, moved = 0.0, time.monotonic()
+    while running := [process for process in asking if process.poll() is None]:
+        now, work = time.monotonic(), sum(map(_processor_time, running))
+        if abs(work - used) > WORKS:
+            used, moved = work, now
+        if now > end or now - moved > ANSWER:
+            return
+        time.sleep(LOOK)
+
+
+def _processor_time(process: subprocess.Popen[str]) -> float:
+    """Seconds of processors that it has used; 0 once it has ended."""
+    try:
+        times = psutil.Process(process.pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

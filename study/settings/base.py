@@ -40,3 +40,6 @@ LARGEST_INT = 2**63 - 1
 """What a column of 64 bits can hold."""
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
+Depth = Annotated[int, Field(ge=1, le=10_000)]
+"""Sizes of a network; a larger one is a slip, whose plan alone would take all memory."""

@@ -1,11 +1,13 @@
 """What every command does with an error that none of its parts expected.
 
-The trace goes to a file and one line to the user. Nothing heavy is imported here, so that a command
-can stand within `at_door` while it imports the rest.
+The trace goes to a file and one line to the user. Nothing is imported here that Python has not
+loaded before, and little by the doors, so that a command soon stands within `at_door` while it
+imports the rest: Ctrl-C before that is a traceback.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,13 +16,25 @@ from functools import wraps
 
 LONGEST = 300
 """Characters of an error's text that are shown."""
+LONGEST_LINE = 490
+"""Characters of a line that refuses a request."""
+OF_A_PATH = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EROFS,
+)
+"""Numbers of errors that another path would not have."""
 
 
 def at_door(main: Callable[..., int]) -> Callable[..., int]:
     """Let a command end in a code and at most one line, whatever is raised within.
 
     Ctrl-C and errors that are no fault of the request end in code 1; the trace of an error lies in
-    a file, which the line names. A reader of the output who has gone ends in code 1, too.
+    a file, which the line names. A reader of the output who has gone ends in code 1, too. A path
+    that cannot be used is a fault of the request, code 2.
     """
 
     @wraps(main)
@@ -35,6 +49,8 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains, too
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in OF_A_PATH and error.filename:
+                return refused(error)
             _say(_line(error))
         return 1
 
@@ -43,8 +59,21 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
 
 def refused(error: Exception) -> int:
     """Tell what is wrong with a request; the exit code of a wrong request."""
-    _say(str(error))
+    from study.settings.faults import shortened
+
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        place = shortened(os.fsdecode(error.filename), LONGEST)
+        text = f"error: {place}: {error.strerror}. Mend that, or give another path"
+    _say("\n".join(shortened(line, LONGEST_LINE) for line in text.splitlines()))
     return 2
+
+
+def positive(text: str) -> int:
+    """An argument that counts something; argparse turns the ValueError into a refusal."""
+    if (count := int(text)) < 1:
+        raise ValueError(f"{count} is no count")
+    return count
 
 
 def _open_standard_streams() -> None:
@@ -63,9 +92,10 @@ def _open_standard_streams() -> None:
 
 def _line(error: Exception) -> str:
     """The error in one line, with the place of its trace."""
+    from study.settings.faults import shortened
+
     first = str(error).strip().partition("\n")[0]
-    text = first.rstrip(".")
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    text = shortened(first.rstrip("."), LONGEST)
     head = f"error: {type(error).__name__}: {text}" if text else f"error: {type(error).__name__}"
     return f"{head}. What was stored before is kept. {_keep_trace(error)}"
 

@@ -44,7 +44,8 @@ class Fault:
     def __str__(self) -> str:
         path, message, fix = shortened(self.path, 80), shortened(self.message, 240), self.fix
         text = f"{path}: {message}" if path else message
-        return f"{text}. {shortened(fix, 170)}" if fix else text
+        end = "" if text.endswith((".", "?", "!", ":")) else "."
+        return f"{text}{end} {shortened(fix, 170)}" if fix else text
 
 
 class StudyError(ValueError):

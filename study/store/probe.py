@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 
 from study.store.atomic import create, write_atomically
@@ -21,6 +22,24 @@ def check_place(folder: Path) -> None:
     above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if not above.is_dir():
         raise StoreError(f"{above} is no folder: give another place with --runs")
+
+
+def check_target(name: str) -> Path:
+    """Make the folder of a file to be written, and try to write there; its path.
+
+    Raises StoreError where that fails, or where a folder or a device would be replaced.
+    """
+    path = Path(name)
+    try:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "a device or a pipe"
+            raise StoreError(f"{path} is {what}: give the path of a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}): give another") from error
+    return path
 
 
 def probe(folder: Path) -> str | None:

@@ -34,12 +34,12 @@ def device_name(device: torch.device) -> str:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads; afterwards the process has as many as before."""
+def threads(count: int | None) -> Iterator[None]:
+    """Compute with `count` threads, None: as many as there are; afterwards with those before."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(before if count is None else count)
     try:
         yield
     finally:

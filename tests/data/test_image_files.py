@@ -240,8 +240,11 @@ MALFORMED: list[tuple[Callable[[Path], Any], str]] = [
     ),
     (
         lambda folder: (folder / "train-images-idx3-ubyte").write_bytes(idx(IMAGES, (-4, -5, 5))),
-        "but holds 100 bytes",
+        "but holds 100 bytes; fetch it again",
     ),
+    (lambda folder: _binary(folder, 255), "has the label 255, but its layout has 10 classes"),
+    (lambda folder: _pictures(folder, "a"), "put them into train/CLASS/, two classes or more"),
+    (lambda folder: _pictures(folder, "a", "b/deeper"), "none deeper than another"),
     (lambda folder: (folder / "train-images-idx3-ubyte.gz").write_bytes(b"no"), "cannot be read"),
     (lambda folder: (folder / "x.npz").write_bytes(b"no"), "cannot be read as npz"),
     (lambda folder: _npz(folder, a=IMAGES), "has neither"),
@@ -254,6 +257,20 @@ MALFORMED: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: [(folder / n).write_bytes(b"x") for n in ("train.bin", "test.bin")], "3074"),
     (lambda folder: (folder / "a.zip").write_bytes(b"no"), "has no idx files"),
 ]
+
+
+def _binary(folder: Path, label: int) -> None:
+    """Binary batches of one image each."""
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        (folder / name).write_bytes(bytes([label]) + bytes(3072))
+
+
+def _pictures(folder: Path, *classes: str) -> None:
+    """Two pictures a class."""
+    for name in classes:
+        (folder / "train" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(IMAGES[number]).save(folder / "train" / name / f"{number}.png")
 
 
 @pytest.mark.parametrize(("write", "said"), MALFORMED, ids=range(len(MALFORMED)))

@@ -1,7 +1,7 @@
 """Launches on a disk that fails: the n-th call of a kind, once or from then on.
 
 Run as a script, under the library that `compiled` makes, it forks a launch for each line of its
-input, so that torch is imported once.
+input, so that torch and Ray are imported once.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import mmap
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from places import HELPERS, ROOT
+from ray_home import RayHome, finish
 
 KINDS = ("none", "write", "link", "rename", "fsync", "read")
-LONGEST = 100.0
+LONGEST = 240.0
 """Seconds after which a launch counts as hung."""
 
 
@@ -89,12 +91,13 @@ class FaultyDisk:
 
 
 class Launches:
-    """Serial launches, each forked from one process that has imported what they need."""
+    """Launches, each forked from one process that has imported what they need."""
 
-    def __init__(self, disk: FaultyDisk, folder: Path) -> None:
+    def __init__(self, disk: FaultyDisk, folder: Path, cluster: Mapping[str, str]) -> None:
+        """`cluster`: the environment of a Ray cluster to join; empty for serial launches."""
         self.disk, self.log = disk, folder / "output"
         self.process = subprocess.Popen(
-            [sys.executable, str(HELPERS / "faulty_disk.py")],
+            [sys.executable, str(HELPERS / "faulty_disk.py"), "ray" if cluster else "serial"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -102,6 +105,7 @@ class Launches:
             env={
                 **os.environ,
                 **disk.environment,
+                **cluster,
                 "OMP_NUM_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(HELPERS)]),
             },
@@ -121,9 +125,11 @@ class Launches:
 
 
 @contextmanager
-def launches(disk: FaultyDisk, folder: Path) -> Iterator[Launches]:
+def launches(
+    disk: FaultyDisk, folder: Path, cluster: Mapping[str, str] | None = None
+) -> Iterator[Launches]:
     """Launches, until the block ends."""
-    server = Launches(disk, folder)
+    server = Launches(disk, folder, cluster or {})
     try:
         yield server
     finally:
@@ -131,16 +137,35 @@ def launches(disk: FaultyDisk, folder: Path) -> Iterator[Launches]:
         server.process.communicate()
 
 
-def serve() -> None:
+def started_cluster(home: RayHome, **variables: str) -> dict[str, str]:
+    """Start a Ray cluster in a home, with `variables`; the environment of those who join it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    mode = {"RAY_AUTH_MODE": "disabled"}
+    options = ("--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false")
+    start = (sys.executable, "-m", "ray.scripts.scripts", "start", *options)
+    variables |= mode
+    code, output = finish(home.run(*start, f"--temp-dir={home.folder}", stdin=None, **variables))
+    assert code == 0, output
+    return {**home.environment, **mode, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+
+
+def serve(kind: str) -> None:
     """Fork a launch for each line of the input; answer with its exit code."""
     from study.launch import main
-    from study.scheduling import backlog
+    from study.scheduling import backlog, ray_environment
     from study.scheduling.processes import NEEDED
     from study.store import leases
 
     backlog.BACK_OFF = backlog.POLL = 0.05
-    leases.STALE, leases.BEAT = 1.0, 0.1
-    for name in (*NEEDED, "study.launching.study_launch", "study.precision.ao", "pandas"):
+    needed = [*NEEDED, "study.launching.study_launch", "study.precision.ao", "pandas"]
+    if kind == "ray":
+        os.environ.update(ray_environment.SETTINGS)
+        vars(ray_environment)["agree"] = lambda address: None  # the cluster is ours, and it is up
+        needed.append("study.scheduling.ray_tune")
+    else:
+        leases.STALE, leases.BEAT = 1.0, 0.1
+    for name in needed:
         __import__(name)
     for line in sys.stdin:
         request = json.loads(line)
@@ -172,4 +197,4 @@ def _wait(child: int) -> int:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

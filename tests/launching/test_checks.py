@@ -48,6 +48,14 @@ def refused(
         ({"data": {"context": 4096}}, "data.context 4096 has 4095 inputs"),
         ({"data": {"context": 2000}}, "data.context: 2000 tokens do not fit into the 1,000"),
         ({"data": {"train_tokens": 10**9}}, "data.train_tokens: 1,000,000,000"),
+        ({"data": {"context": 10**9}}, "data.context"),
+        (
+            {"model": {"heads": 1}, "grid": {"width": [10**6]}},
+            "resources.memory_gib: a model of 12",
+        ),
+        ({"model": {"heads": 1}, "grid": {"width": [10**7]}}, "less than or equal to 1000000"),
+        ({"model": {"heads": 1}, "grid": {"depth": [10**9]}}, "less than or equal to 10000"),
+        ({"data": {"kind": "stories", "context": 300_000}}, "does not fit into train_tokens 3000"),
         ({"resources": {"cpus": 4096}}, "resources.cpus: is 4096, but this computer has"),
         ({"resources": {"gpus": 4096}}, "resources.gpus: is 4096, but this computer has"),
         ({"resources": {"memory_gib": 1e6}}, "resources.memory_gib: is 1e+06, but this computer"),
@@ -67,6 +75,8 @@ def test_what_cannot_work_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
 ) -> None:
     study = tiny(**changes)
+    if study["data"]["kind"] == "stories":
+        del study["data"]["source"], study["data"]["tokenizer"]
     if study["model"].get("kind") == "pretrained":
         del study["model"]["heads"]
         study["grid"] = {"epochs": [1]}

@@ -8,9 +8,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,98 @@ def test_what_nobody_expected_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     trace = Path(said.rstrip().rpartition(" ")[2])
     assert "Traceback" in trace.read_text()
     trace.unlink()
+
+
+LONG = "a" * 5000
+DEEP = "/".join(["b" * 200] * 30)
+
+
+@pytest.mark.parametrize(
+    ("door", "arguments"),
+    [
+        ("study.launch", (LONG,)),
+        ("study.launch", ("base.yaml", "--serial", "--runs", LONG)),
+        ("study.launch", ("base.yaml", "--dry-run", "--runs", DEEP)),
+        (
+            "study.launch",
+            ("base.yaml", "--dry-run", "model={kind: pretrained, path: " + LONG + "}"),
+        ),
+        ("study.tune", (LONG,)),
+        ("study.status", (LONG,)),
+        ("study.status", ("base.yaml/x",)),
+        ("study.clean", (DEEP,)),
+        ("study.pack", (LONG, "target")),
+        ("study.measure", (LONG,)),
+        ("study.measure", (".", "--data", "python-docs", "--out", LONG)),
+        ("study.measure", (".", "--data", "python-docs", "--out", ".")),
+        ("study.measure", (".", "--data", "python-docs", "--classes", "/dev/full")),
+        ("analysis.__main__", (LONG,)),
+        ("analysis.__main__", (LONG + ".csv", "--unit", "run")),
+        ("analysis.__main__", ("base.yaml", "--out", DEEP)),
+        ("analysis.__main__", ("base.yaml", "--columns", LONG)),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_in_lines(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    door: str,
+    arguments: tuple[str, ...],
+) -> None:
+    write_base(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code = import_module(door).main(list(arguments))
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert max(map(len, said.splitlines())) <= 500
+    assert "study-error" not in said
+    assert Path("/dev/full").is_char_device() and [path.name for path in tmp_path.iterdir()] == [
+        "base.yaml"
+    ]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "[").mkdir()
+    for name in ("[/bold]x.txt", "[red]y.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("the quick brown fox jumps over the lazy dog. " * 100)
+    study = write_base(
+        tmp_path,
+        data={"kind": "text", "tokenizer": "char", "context": 8},
+        model={"kind": "nanogpt", "heads": 1, "width": 8, "depth": 1},
+        grid={"data.source": ["[/bold]x.txt", "[red]y.txt"]},
+    )
+    assert main([str(study), "--runs", str(tmp_path / "runs"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "[/bold]x.txt" in said and "[red]y.txt" in said
+
+
+def test_doors_import_little_before_they_hear_ctrl_c() -> None:
+    """Before that, Ctrl-C is a traceback of Python's own start."""
+    script = (
+        "import sys\n"
+        "from importlib import import_module\n"
+        "for door in ('launch', 'status', 'tune', 'measure', 'pack', 'clean'):\n"
+        "    import_module(f'study.{door}')\n"
+        "heavy = {'argparse', 'dataclasses', 'inspect', 'json', 'rich', 'yaml', 'study.store'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.long
+def test_what_hangs_at_an_address_is_noticed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match="no Ray cluster, or it hangs"):
+            agree(f"127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - began < 40, "eight seconds after Ray's command has started"
 
 
 def test_ctrl_c_while_a_command_imports_is_one_line() -> None:

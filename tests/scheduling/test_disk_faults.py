@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pytest
 from base_study import CELLS, write_base
-from faulty_disk import KINDS, Fault, FaultyDisk, Launches, Result, compiled, launches
+from faulty_disk import (
+    KINDS,
+    Fault,
+    FaultyDisk,
+    Launches,
+    Result,
+    compiled,
+    launches,
+    started_cluster,
+)
 from polars.testing import assert_frame_equal
-from ray_home import finish, ray_home
+from ray_home import ray_home
 from tiny_study import rows
 
 from study.store import Store
@@ -68,15 +77,11 @@ def launch(serial: Launches, place: Path, fault: Fault, *options: str) -> Result
 
 
 def check(
-    serial: Launches,
-    place: Path,
-    sound: Sound,
-    fault: Fault,
-    begin: Callable[[Launches, Path, Fault], Result] = launch,
+    serial: Launches, place: Path, sound: Sound, fault: Fault, on_ray: Launches | None = None
 ) -> Result:
     """A launch with a fault, and the next one without; what the first one gave."""
     shutil.rmtree(place / "runs", ignore_errors=True)
-    first = begin(serial, place, fault)
+    first = launch(serial, place, fault) if on_ray is None else launch_on_ray(on_ray, place, fault)
     store = Store(place / "runs" / "base")
     stored = store.keys()
     assert "Traceback" not in first.output, (fault, first.output)
@@ -118,24 +123,43 @@ def test_any_call_that_fails_loses_nothing(
         check(serial, place, sound, Fault(kind, at, forever, number=errno.EIO))
 
 
+@pytest.fixture(scope="module")
+def on_ray(disk: FaultyDisk, place: Path) -> Iterator[Launches]:
+    """Launches on a Ray cluster whose workers have that disk, too."""
+    with ray_home() as home:
+        cluster = started_cluster(home, **disk.environment)
+        with launches(disk, place, cluster) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def sound_on_ray(on_ray: Launches, place: Path, sound: Sound) -> Sound:
+    """The same rows, and the calls of a launch, of Ray's workers and of trainings together."""
+    shutil.rmtree(place / "runs")
+    result = launch_on_ray(on_ray, place, Fault())
+    assert result.code == 0, result.output
+    assert_frame_equal(rows(place / "runs" / "base"), sound.rows)
+    return Sound(sound.rows, result.calls)
+
+
+def launch_on_ray(on_ray: Launches, place: Path, fault: Fault) -> Result:
+    """One training at a time, so that calls come in nearly the same order each time."""
+    options = ["--runs", str(place / "runs"), "resources.parallel=1"]
+    return on_ray.run([str(place / "base.yaml"), *options], fault)
+
+
 @pytest.mark.long
+@pytest.mark.timeout(0)
 @pytest.mark.parametrize("forever", [False, True])
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_a_call_that_fails_on_ray_loses_nothing(
-    serial: Launches, disk: FaultyDisk, place: Path, sound: Sound, kind: str, forever: bool
+def test_any_call_that_fails_on_ray_loses_nothing(
+    serial: Launches, on_ray: Launches, place: Path, sound_on_ray: Sound, kind: str, forever: bool
 ) -> None:
-    """Calls of the launch, of Ray's workers and of the trainings count together."""
-
-    def on_ray(serial: Launches, place: Path, fault: Fault) -> Result:
-        disk.set(fault)
-        with ray_home() as home:
-            command = (sys.executable, "-m", "study.launch", str(place / "base.yaml"))
-            options = ("--runs", str(place / "runs"))
-            code, output = finish(home.run(*command, *options, stdin=None, **disk.environment))
-        disk.set(Fault())
-        return Result(code, output, {})
-
-    chance = random.Random(f"{kind} {forever}")
-    for _ in range(4):
-        at = chance.randint(1, sound.calls[kind])
-        check(serial, place, sound, Fault(kind, at, forever, number=errno.EIO), on_ray)
+    """FAULTS_ON_RAY calls of each kind, evenly spread; `all`: every one."""
+    calls = sound_on_ray.calls[kind]
+    count = os.environ.get("FAULTS_ON_RAY", "15")
+    step = 1.0 if count == "all" else max(1.0, calls / int(count))
+    for number in range(int(calls / step)):
+        fault = Fault(kind, 1 + int(number * step), forever, number=errno.EIO)
+        first = check(serial, place, sound_on_ray, fault, on_ray)
+        print(fault, first.code, flush=True)
