@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from study.data.base import Dataset, Estimate
+from study.data.base import DataError, Dataset, Estimate
 from study.settings.base import (
     Float,
     Fraction,
@@ -334,14 +334,14 @@ class StoriesData(DataSettings):
     seed: NonNegativeInt = 0
     """Seed of the text, and of the subset of it that is measured."""
 
-    @model_validator(mode="after")
-    def _rows_fit(self) -> Self:
-        for name in ("train_tokens", "val_tokens"):
-            if (tokens := getattr(self, name)) < self.context:
-                raise ValueError(
-                    f"context: a row of {self.context} tokens does not fit into {name} {tokens}"
+    def check_rows(self) -> None:
+        """Raise DataError where a split is smaller than a row."""
+        for name, tokens in (("train", self.train_tokens), ("val", self.val_tokens)):
+            if tokens < self.context:
+                raise DataError(
+                    f"data.{name}_tokens: {tokens} are less than one row of data.context = "
+                    f"{self.context}"
                 )
-        return self
 
     @property
     def known_shape(self) -> tuple[int, ...]:

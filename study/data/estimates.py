@@ -60,7 +60,8 @@ def of_balanced(config: BalancedData, base: Path, cache: Path) -> Estimate | Non
 
 
 def of_stories(config: StoriesData, base: Path, cache: Path) -> Estimate:
-    """The expectation: stories are of random length."""
+    """The expectation, as stories are of random length. Raises DataError."""
+    config.check_rows()
     grammar = Grammar(config.words_per_list, config.zipf_exponent, config.ambiguity)
     rows, val_rows = config.train_tokens // config.context, config.val_tokens // config.context
     share = grammar.recalled_share(config.context) if config.predict == "determined" else 1.0

@@ -69,17 +69,13 @@ def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
     Raises:
         DataError: a split is smaller than a row, or a row too short for a sample.
     """
+    config.check_rows()
     grammar = Grammar(config.words_per_list, config.zipf_exponent, config.ambiguity)
     determined = config.predict == "determined"
     splits = []
     for number, (name, tokens) in enumerate(
         (("train", config.train_tokens), ("val", config.val_tokens))
     ):
-        if tokens < config.context:
-            raise DataError(
-                f"data.{name}_tokens: {tokens} are less than one row of data.context = "
-                f"{config.context}"
-            )
         generator = np.random.default_rng([config.seed, number])
         split = Stories(
             grammar.write(tokens // config.context, config.context, generator), determined

@@ -60,7 +60,7 @@ def _data_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
 
 
 def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Iterator[Fault]:
-    """Models that are missing, too short for the context or too large, as far as can be known.
+    """Models that are missing, too short or too large, as far as can be known.
 
     `here`: for the memory of this computer.
     """
@@ -135,7 +135,7 @@ def _layer_faults(
 
 
 def _memory_faults(parameters: int, *, trained: bool) -> Iterator[Fault]:
-    """A model whose weights in fp32, and their gradients, exceed the memory of this computer."""
+    """A model whose weights in fp32, with gradients, exceed the memory here."""
     need, have = 4 * (1 + trained) * parameters, psutil.virtual_memory().total
     if need > have:
         yield Fault(

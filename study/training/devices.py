@@ -35,7 +35,7 @@ def device_name(device: torch.device) -> str:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Compute with `count` threads, None: as many as there are; afterwards with those before."""
+    """Compute with `count` threads (None: with all); afterwards with those before."""
     import torch
 
     before = torch.get_num_threads()

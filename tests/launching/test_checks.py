@@ -55,7 +55,10 @@ def refused(
         ),
         ({"model": {"heads": 1}, "grid": {"width": [10**7]}}, "less than or equal to 1000000"),
         ({"model": {"heads": 1}, "grid": {"depth": [10**9]}}, "less than or equal to 10000"),
-        ({"data": {"kind": "stories", "context": 300_000}}, "does not fit into train_tokens 3000"),
+        (
+            {"data": {"kind": "stories", "context": 300_000}},
+            "are less than one row of data.context",
+        ),
         ({"resources": {"cpus": 4096}}, "resources.cpus: is 4096, but this computer has"),
         ({"resources": {"gpus": 4096}}, "resources.gpus: is 4096, but this computer has"),
         ({"resources": {"memory_gib": 1e6}}, "resources.memory_gib: is 1e+06, but this computer"),
