@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from study.precision import Precision
 from study.precision.apply import check_takes, weight_values
@@ -60,28 +58,26 @@ class Rounding:
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """`function(*arguments)` while the model has its rounded weights."""
-        rounded = {f"model.{weight.name}": self.values(weight) for weight in self.weights}
         with ExitStack() as stack:
             if self.precision.activation is not None:
                 for layer in {p.module for weight in self.weights for p in weight.places}:
                     hook = layer.register_forward_pre_hook(self._round_inputs)
                     stack.callback(hook.remove)
-            # Wrapped, as the function may be the model, which is no part of itself.
-            call = _Call(self.model, partial(function, *arguments))
-            result: T = functional_call(call, rounded, ())
-        return result
+            for weight in self.weights:
+                stack.callback(_put, weight, weight.parameter)
+                _put(weight, self.values(weight))
+            return function(*arguments)
 
     def _round_inputs(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Any, ...]:
         rounded, *others = InputRounding(self.precision)(layer, arguments)
         return (StraightThrough.apply(arguments[0], rounded), *others)
 
 
-class _Call(nn.Module):
-    """A function of a model as a module, which `functional_call` asks for."""
+def _put(weight: Weight, values: Tensor) -> None:
+    """Let all places of a weight hold these values.
 
-    def __init__(self, model: nn.Module, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.model, self.function = model, function
-
-    def forward(self) -> Any:
-        return self.function()
+    Its order among the parameters stays. `torch.func.functional_call` leaves rounded values behind
+    in modules that a model holds under two names.
+    """
+    for place in weight.places:
+        place.module._parameters[place.attribute] = values  # type: ignore[assignment]

@@ -117,7 +117,6 @@ IMAGES: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("precision", "said"),
     [
-        ("kv8", "kv8: ImageClassifier writes no keys and values of attention: take 'fp32'"),
         ("int4-kv4/body", "writes no keys and values of attention: take 'int4/body'"),
         ("int4/attention", "no attention in its blocks"),
         ("mxfp8-dynamic/body", "9 weights per output channel do not divide into groups of 32"),

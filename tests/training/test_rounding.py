@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from token_rows import cell, dataset
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from study.config import CellConfig, Resources
 from study.data import Dataset, load_data
 from study.grid import Cell
 from study.models.base import FeatureModel
+from study.models.foreign import HubModel
 from study.precision import PrecisionError, parse_precision, quantize
 from study.precision.names import TRAINED
 from study.training.finetune import finetune
@@ -146,6 +148,25 @@ def val_loss(model: nn.Module, data: Dataset) -> float:
     with torch.no_grad():
         inputs, targets = data.val.batch(np.arange(min(len(data.val), 300)))
         return float(F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()))
+
+
+@pytest.mark.parametrize("name", ["int4", "ternary-dynamic/body"])
+def test_a_pass_leaves_the_model_as_it_was(name: str) -> None:
+    """Of a model of Hugging Face, which holds its embedding under two names, and after an error."""
+    sizes: dict[str, Any] = {"n_embd": 32, "n_layer": 1, "n_head": 4}
+    settings = GPT2Config(vocab_size=40, bos_token_id=0, eos_token_id=0, **sizes)
+    model = HubModel(GPT2LMHeadModel(settings).eval())
+    before, tokens = dict(model.named_parameters(remove_duplicate=False)), torch.arange(12)[None]
+    expected = quantize(model, name)(tokens)
+    rounding = Rounding(model, parse_precision(name))
+    with torch.no_grad():
+        assert torch.equal(rounding.call(model, tokens), expected)
+    with pytest.raises(ZeroDivisionError):
+        rounding.call(lambda: 1 / 0)
+    after = dict(model.named_parameters(remove_duplicate=False))
+    assert list(after) == list(before)
+    assert all(after[each] is before[each] for each in before)
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 @pytest.mark.long
