@@ -81,7 +81,7 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
     squares, frame = norms.square(), frame_distance(count)
     # Products of these are (frame - x) / frame - 1 + 2 / frame.
     units = measured.means.directions().mul_(math.sqrt(2 / frame))
-    offset = units.new_tensor(2 / frame)
+    offset = units.new_full((), 2 / frame)
     buffers = units.new_empty(3, min(tile, count) ** 2)
     for rows, columns in _tiles(0, count, tile):
         shape = (rows.stop - rows.start, columns.stop - columns.start)
