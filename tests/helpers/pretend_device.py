@@ -81,6 +81,9 @@ class PretendTensor(torch.Tensor):
     def __repr__(self, *, tensor_contents: object = None) -> str:
         return f"PretendTensor({tuple(self.shape)}, {self.dtype})"
 
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
     def tolist(self) -> Any:
         waits["tolist"] += 1
         return self.inner.tolist()
