@@ -184,8 +184,10 @@ def test_collecting(config: CellConfig, data: Dataset, device: torch.device) -> 
             # a CPU multiplies 16 bits in float32, other devices do not
             tolerance = 0.05 if name == "bf16" else 1e-3
             for column, value in found.items():
-                close = pytest.approx(expected[column], rel=tolerance, abs=tolerance)
-                assert value == (close if isinstance(value, float) else expected[column]), column
+                wanted = expected[column]
+                if isinstance(value, float) and wanted is not None:
+                    wanted = pytest.approx(wanted, rel=tolerance, abs=tolerance)
+                assert value == wanted, (name, column)
 
 
 def test_a_study_and_a_search(
@@ -204,7 +206,7 @@ def test_a_study_and_a_search(
 
     expected = losses(tmp_path / "cpu")
     monkeypatch.setattr(work, "choose_device", lambda setting: device)
-    assert losses(tmp_path / "pretended") == pytest.approx(expected, rel=1e-3)
+    assert losses(tmp_path / "pretended") == pytest.approx(expected, rel=1e-2)
     assert len(expected) > 8
 
 

@@ -81,6 +81,14 @@ class PretendTensor(torch.Tensor):
     def __repr__(self, *, tensor_contents: object = None) -> str:
         return f"PretendTensor({tuple(self.shape)}, {self.dtype})"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> PretendTensor:
+        if id(self) not in memo:
+            made: Any = PretendTensor(self.inner.clone()).requires_grad_(self.requires_grad)
+            made._is_param = isinstance(self, torch.nn.Parameter)
+            memo[id(self)] = made
+        found: PretendTensor = memo[id(self)]
+        return found
+
     def data_ptr(self) -> int:
         return self.inner.data_ptr()
 
