@@ -146,6 +146,7 @@ def put_layer_accuracy(
 
     `no_centres`: why it has none, or None.
     """
-    reason = no_centres or validation.reasons.get(name)
-    hits = validation.hits.get(name, 0)
-    layer.put("ncc_accuracy", None if reason else hits / validation.samples, reason or "")
+    if no_centres:
+        layer.put("ncc_accuracy", None, no_centres)
+    else:
+        layer.put_agreement(validation.agreements[name], {"ncc_accuracy": "ncc_accuracy"})

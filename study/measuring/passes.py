@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
-from study.measuring.samples import Beat, batches, blocks, measured_rows
-from study.metrics import Agreement, ClassMoments, NearestCentre, linear_decisions
+from study.measuring.samples import Batch, Beat, batches, blocks, measured_rows
+from study.metrics import Agreement, ClassMoments, NearestCentre
+from study.metrics.agreement import LinearHead, agreements
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.precision import RelativeError
@@ -50,17 +51,13 @@ class ValidationSums:
 
     samples       how many they are
     agreements    decisions with the model's own class means (`val`) and the reference's
-                  (`refmeans`)
-    hits          samples by inner layer whose nearest centre is their own class
-    reasons       why a layer has no such decisions
+                  (`refmeans`), and with those of inner layers, by their names
     logits_error  of the logits against the reference's
     """
 
     scores: HeldOutScores
     samples: int = 0
     agreements: dict[str, Agreement] = field(default_factory=dict)
-    hits: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
 
     def merge(self, other: ValidationSums) -> None:
@@ -68,9 +65,6 @@ class ValidationSums:
         self.samples += other.samples
         for name, agreement in other.agreements.items():
             self.agree(name, agreement)
-        for name, hits in other.hits.items():
-            self.hits[name] = self.hits.get(name, 0) + hits
-        self.reasons = other.reasons | self.reasons
         self.scores.merge(other.scores)
         self.logits_error.merge(other.logits_error)
 
@@ -140,6 +134,8 @@ class Passes:
         # classes counts them.
         self.classes = max(data.classes, model.head.out_features)
         self.reference: _Reference | None = None
+        # Features of the training samples whose agreement is asked for, and their classes.
+        self.kept: list[tuple[Tensor, Tensor]] = []
 
     def head_rows(self) -> tuple[Tensor, Tensor | None]:
         """Weight (V, d) and bias (V,) of the head as it is now."""
@@ -149,29 +145,36 @@ class Passes:
     def training(self, layers: Sequence[str]) -> TrainingSums:
         """Moments of layers, on the measured training samples."""
         sums = TrainingSums({}, Scores(self.device))
-        rows = measured_rows(self.data.train, self.measure.train_tokens, self.seed)
-        for features, targets in self._features(self.data.train, rows, layers, "training moments"):
+        train, measure = self.data.train, self.measure
+        samples = min(measure.agreement_samples, measure.train_tokens or train.samples)
+        again = torch.from_numpy(measured_rows(train, samples, self.seed))
+        rows = measured_rows(train, measure.train_tokens, self.seed)
+        if HEAD_INPUT in layers:
+            self.kept = []
+        for features, batch in self._features(train, rows, layers, "training moments"):
+            finite = bool(torch.stack([h.sum().isfinite() for h in features.values()]).all())
             for name, h in features.items():
                 if name not in sums.moments:
                     sums.moments[name] = ClassMoments(
                         self.classes, h.shape[1], self.device, scatter=True
                     )
-                sums.moments[name].update(h, targets)
+                sums.moments[name].update(h, batch.labels, finite=finite)
             if HEAD_INPUT in features:
-                for part in blocks(len(targets), self.classes):
-                    sums.scores.update(self.model.logits(features[HEAD_INPUT][part]), targets[part])
+                h = features[HEAD_INPUT]
+                for part in blocks(len(h), self.classes, self.device):
+                    sums.scores.update(self.model.logits(h[part]), batch.targets[part])
+                chosen = torch.isin(batch.rows, again).nonzero().squeeze(1).to(self.device)
+                self.kept.append((h[chosen], batch.targets[chosen]))
         return sums
 
     @torch.no_grad()
     def agreement(self, centres: NearestCentre) -> Agreement:
-        """Decisions on some of the training samples."""
-        train, measure = self.data.train, self.measure
-        samples = min(measure.agreement_samples, measure.train_tokens or train.samples)
-        rows = measured_rows(train, samples, self.seed)
-        weight, bias = self.model.head_rows
+        """Decisions on some of the training samples, whose features `training` kept."""
+        head = LinearHead(*self.model.head_rows, self.device)
         total = Agreement.empty(self.classes, self.device)
-        for features, targets in self._features(train, rows, [HEAD_INPUT], "training agreement"):
-            total += centres.agreement(features[HEAD_INPUT], targets, weight, bias)
+        for h, targets in self.kept:
+            total += agreements(targets, {"": (centres, h)}, (head, h))[""]
+        self.kept = []
         return total
 
     @torch.no_grad()
@@ -190,44 +193,41 @@ class Passes:
             self.reference = _Reference(self.model)
         elif base is not None and self.reference is not None:
             self.reference.file.seek(0)
+        head = LinearHead(*self.model.head_rows, self.device) if HEAD_INPUT in centres else None
         rows = np.arange(len(self.data.val))
-        for features, targets in self._features(self.data.val, rows, list(centres), "validation"):
-            sums.samples += len(targets)
-            for name, h in features.items():
-                if not bool(h.isfinite().all()):
-                    sums.reasons[name] = "validation features are infinite or NaN"
-                elif name != HEAD_INPUT and centres[name].reason is None:
-                    hits = int((centres[name].nearest(h) == targets).sum())
-                    sums.hits[name] = sums.hits.get(name, 0) + hits
-            if HEAD_INPUT in features:
-                self._decide(sums, features[HEAD_INPUT], targets, centres[HEAD_INPUT], base, keep)
+        for features, batch in self._features(self.data.val, rows, list(centres), "validation"):
+            sums.samples += len(batch.targets)
+            reference = None
+            if self.reference is not None and HEAD_INPUT in features:
+                if keep:
+                    self.reference.append(features[HEAD_INPUT])
+                elif base is not None:
+                    reference = self.reference.read(len(batch.targets), self.device)
+            for part in blocks(len(batch.targets), self.classes, self.device):
+                targets = batch.targets[part]
+                asked = {name: (centres[name], h[part]) for name, h in features.items()}
+                if head is None:
+                    decided = agreements(targets, asked)
+                else:
+                    own, h = asked.pop(HEAD_INPUT)
+                    asked["val"] = (own, h)
+                    if base is not None:
+                        asked["refmeans"] = (base, h)
+                    logits = self.model.logits(h)
+                    sums.scores.update(logits, targets)
+                    if reference is not None and self.reference is not None:
+                        sums.logits_error.update(logits, self.reference.logits(reference[part]))
+                    products = logits if self._are_products(logits) else None
+                    decided = agreements(targets, asked, (head, h), products)
+                for name, agreement in decided.items():
+                    sums.agree(name, agreement)
         return sums
 
-    def _decide(
-        self,
-        sums: ValidationSums,
-        h: Tensor,
-        targets: Tensor,
-        centres: NearestCentre,
-        base: NearestCentre | None,
-        keep: bool,
-    ) -> None:
-        """Add a batch of validation samples at the head's input."""
-        weight, bias = self.model.head_rows
-        linear = linear_decisions(h, weight, bias)
-        for name, owner in {"val": centres, "refmeans": base}.items():
-            if owner is not None:
-                sums.agree(name, owner.agreement(h, targets, weight, bias, linear=linear))
-        reference = None
-        if keep and self.reference is not None:
-            self.reference.append(h)
-        elif base is not None and self.reference is not None:
-            reference = self.reference.read(len(h), self.device)
-        for part in blocks(len(targets), self.classes):
-            logits = self.model.logits(h[part])
-            sums.scores.update(logits, targets[part])
-            if reference is not None and self.reference is not None:
-                sums.logits_error.update(logits, self.reference.logits(reference[part]))
+    def _are_products(self, logits: Tensor) -> bool:
+        """Whether the logits are float32 products of the head's rows, with their bias."""
+        model = self.model
+        plain = model.logit_scale == 1 and model.logit_cap is None
+        return plain and logits.dtype == torch.float32 and type(model.head) is nn.Linear
 
     @torch.no_grad()
     def other_data(self) -> ClassMoments | None:
@@ -238,13 +238,13 @@ class Passes:
         moments = ClassMoments(1, self.model.head.in_features, self.device)
         for features, _ in self._features(self.data.ood, rows, [HEAD_INPUT], "other data"):
             h = features[HEAD_INPUT]
-            moments.update(h, torch.zeros(len(h), dtype=torch.int64, device=h.device))
+            moments.update(h, torch.zeros(len(h), dtype=torch.int64))
         return moments
 
     def _features(
         self, split: Split, rows: Ints, layers: Sequence[str], doing: str
-    ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """Features (N, d) of samples by layer, and their classes (N,), batch by batch.
+    ) -> Iterator[tuple[dict[str, Tensor], Batch]]:
+        """Features (N, d) of samples by layer, batch by batch.
 
         The head's input is `HEAD_INPUT`; without it, the model ends at the last of the layers.
         """
@@ -253,20 +253,19 @@ class Passes:
         last = inner[-1] if HEAD_INPUT not in layers else None
         index, shares = self.share
         dtype = self.model.head.weight.dtype
-        for inputs, targets, positions in batches(
-            split, rows[index::shares], self.device, doing, self.beat
-        ):
+        for batch in batches(split, rows[index::shares], self.device, doing, self.beat):
             outputs: dict[str, Tensor] = {}
             with ExitStack() as stack:
                 for name, module in modules.items():
                     hook = _keeper(outputs, name, name == last)
                     stack.callback(module.register_forward_hook(hook).remove)
                 try:
-                    x = inputs.to(dtype) if inputs.is_floating_point() else inputs
+                    x = batch.inputs
+                    x = x.to(dtype) if x.is_floating_point() else x
                     outputs[HEAD_INPUT] = self.model.features(x)
                 except _Enough:
                     pass
-            yield {name: _samples(outputs[name], positions) for name in layers}, targets
+            yield {name: _samples(outputs[name], batch.positions) for name in layers}, batch
 
 
 def _keeper(

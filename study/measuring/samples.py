@@ -6,6 +6,8 @@ Shapes: N samples of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from study.precision import Inputs
 
 LOGITS = 2**21
 """Logits held at a time: 8 MB stay in cache and are not given back to the system each time."""
+DEVICE_LOGITS = 2**28
+"""The same on a device that is not a CPU, where large products run at full speed."""
 HEAD_SAMPLES = 256
 """Least samples at a time: with fewer, reading the head takes longer than the product."""
 BATCH_SAMPLES = 8_192
@@ -43,33 +47,80 @@ def measured_rows(split: Split, samples: int | None, seed: int) -> Ints:
     return np.sort(np.random.default_rng([seed, total]).permutation(total)[:take])
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of some rows, and the targets of their samples.
+
+    Attributes:
+        inputs: on the device.
+        targets: (N,) on the device, classes of the samples.
+        labels: the same on the CPU.
+        positions: (N,) on the device, which of the flattened positions are samples.
+        rows: (N,) on the CPU, the row of each sample.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    labels: Tensor
+    positions: Tensor
+    rows: Tensor
+
+
 def batches(
     split: Split, rows: Ints, device: torch.device, doing: str, beat: Beat | None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Inputs of some rows at a time, with the targets of their samples.
+) -> Iterator[Batch]:
+    """Some rows at a time.
 
-    Targets are (N,); the third tensor says which of the flattened positions are samples.
+    The next are read while a device that is not a CPU computes.
     """
     if not len(rows):
         raise ValueError(f"{doing}: the split has no rows")
     at_once = max(1, BATCH_SAMPLES * len(split) // split.samples)
-    for start in range(0, len(rows), at_once):
-        inputs, targets = split.batch(rows[start : start + at_once])
+    starts = range(0, len(rows), at_once)
+    reads = (rows[start : start + at_once] for start in starts)
+    parts = map(split.batch, reads) if device.type == "cpu" else _ahead(split, reads)
+    for start, (inputs, targets) in zip(starts, parts, strict=True):
+        numbers = torch.from_numpy(rows[start : start + at_once])
         largest = IMAGE_VALUES if inputs.is_floating_point() else TOKENS
         size = max(1, largest * len(inputs) // inputs.numel())
-        for part, part_targets in zip(
-            torch.split(inputs, size), torch.split(targets, size), strict=True
+        for part, part_targets, part_rows in zip(
+            torch.split(inputs, size),
+            torch.split(targets, size),
+            torch.split(numbers, size),
+            strict=True,
         ):
             flat = part_targets.reshape(-1)
             positions = (flat != IGNORE).nonzero().squeeze(1)
-            yield part.to(device), flat[positions].to(device), positions.to(device)
+            labels = flat[positions]
+            rows_of_samples = part_rows[positions // (len(flat) // len(part))]
+            moved = (_move(each, device) for each in (part, labels, positions))
+            on_device, its_targets, its_positions = moved
+            yield Batch(on_device, its_targets, labels, its_positions, rows_of_samples)
         if beat is not None:
             beat(doing, min(1.0, (start + at_once) / len(rows)))
 
 
-def blocks(samples: int, classes: int) -> Iterator[slice]:
+def _ahead(split: Split, reads: Iterator[Ints]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of rows, each read while the one before is in use."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(split.batch, next(reads))
+        for rows in reads:
+            here, coming = coming, reader.submit(split.batch, rows)
+            yield here.result()
+        yield coming.result()
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; a GPU copies it from pinned memory while it computes."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def blocks(samples: int, classes: int, device: torch.device) -> Iterator[slice]:
     """Slices of samples whose logits fit `LOGITS`, or of `HEAD_SAMPLES`."""
-    size = max(HEAD_SAMPLES, LOGITS // classes)
+    at_once = LOGITS if device.type == "cpu" else DEVICE_LOGITS
+    size = max(HEAD_SAMPLES, at_once // classes)
     for start in range(0, samples, size):
         yield slice(start, start + size)
 
@@ -83,7 +134,7 @@ def calibration_inputs(data: Dataset, samples: int, *, seed: int, device: torch.
     rows = measured_rows(data.train, samples, seed)
 
     def inputs() -> Iterator[Tensor]:
-        for part, _, _ in batches(data.train, rows, device, "calibration", None):
-            yield part
+        for batch in batches(data.train, rows, device, "calibration", None):
+            yield batch.inputs
 
     return inputs

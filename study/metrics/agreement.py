@@ -154,61 +154,48 @@ def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = Non
 
 @torch.no_grad()
 def agreements(
-    head: LinearHead,
-    features: Tensor,
     labels: Tensor,
     centres: Mapping[str, tuple[NearestCentre, Tensor]],
+    head: tuple[LinearHead, Tensor] | None = None,
     products: Tensor | None = None,
-    linear: Tensor | None = None,
 ) -> dict[str, Agreement]:
     """The agreement of one batch with several sets of class centres.
 
-    Features are (B, d), labels (B,) in [0, V); each set of centres comes with the features (B, d')
-    that it decides on, those of a layer or `features` themselves. `products` (B, V) are float32
-    scores of the head, as `Question` has them; `linear` (B,) its decisions, where they are known.
+    All decisions are taken together, so a device is waited for once. Features that are not finite
+    leave an agreement without shares, for a reason.
 
-    All decisions are taken together, so a device is waited for once. What is not finite leaves an
-    agreement without shares, for a reason.
+    Args:
+        labels: (B,) in [0, V), on the device of the features.
+        centres: by name, with the features (B, d) that they decide on.
+        head: the linear head and its features, the very tensor that centres at its input come
+            with. Other centres, of inner layers, agree with no head.
+        products: (B, V) float32 scores of the head, as `Question` has them.
     """
-    device = features.device
-    labels = labels.to(device, torch.int64)
-    questions = [Question(head.scores, features, products)]
-    deciding = {
-        name: (centre, h)
-        for name, (centre, h) in centres.items()
-        if (centre.reason or head.reason) is None and len(labels)
-    }
-    screened = {}
-    for name, (centre, h) in deciding.items():
-        if isinstance(centre.decide, AffineScores):
-            screened[name] = len(questions)
+    questions = [] if head is None else [Question(head[0].scores, head[1], products)]
+    reasons, asked = {}, {}
+    for name, (centre, h) in centres.items():
+        at_head = head is not None and h is head[1]
+        reasons[name] = centre.reason or (head[0].reason if head is not None and at_head else None)
+        if reasons[name] is None and isinstance(centre.decide, AffineScores):
+            asked[name] = len(questions)
             questions.append(Question(centre.decide, centre.centred(h)))
-    answers = decide(questions) if deciding else []
+    answers = decide(questions) if len(labels) and None in reasons.values() else []
     result = {}
     for name, (centre, h) in centres.items():
-        empty = Agreement.empty(head.classes, device, centre.reason or head.reason)
-        if name not in deciding:
-            result[name] = empty
+        empty = Agreement.empty(centre.moments_shape[0], h.device, reasons[name])
+        result[name] = empty
+        if reasons[name] is not None or not len(labels):
             continue
-        linear = answers[0] if linear is None else linear
-        chosen = (
-            answers[screened[name]] if name in screened else centre.decide.argmax(centre.centred(h))
-        )
-        nearest = centre.indices[chosen]
-        for counts, of_interest in (
-            (empty.samples, None),
-            (empty.agreed, linear == nearest),
-            (empty.own, nearest == labels),
-            (empty.correct, linear == labels),
-        ):
-            ones = torch.ones_like(labels) if of_interest is None else of_interest.long()
-            counts.index_add_(0, labels, ones)
-        outside = ~centre.measured
-        result[name] = replace(
-            empty,
-            unmeasured=(outside[labels] | outside[linear]).sum(),
-            broken=~(h.isfinite().all() & features.isfinite().all()),
-        )
+        chosen = answers[asked[name]] if name in asked else centre.decide.argmax(centre.centred(h))
+        nearest, outside = centre.indices[chosen], (~centre.measured)[labels]
+        counts = [(empty.samples, torch.ones_like(labels)), (empty.own, nearest == labels)]
+        if head is not None and h is head[1]:
+            linear = answers[0]
+            outside = outside | (~centre.measured)[linear]
+            counts += [(empty.agreed, linear == nearest), (empty.correct, linear == labels)]
+        for total, of_samples in counts:
+            total.index_add_(0, labels, of_samples.long())
+        result[name] = replace(empty, unmeasured=outside.sum(), broken=~h.isfinite().all())
     return result
 
 
@@ -280,20 +267,18 @@ class NearestCentre:
         labels: Tensor,
         weight: Tensor,
         bias: Tensor | None = None,
-        *,
-        linear: Tensor | None = None,
     ) -> Agreement:
         """The agreement of one batch.
 
         Features are (B, d), labels (B,) in [0, V), the head's weight (V, d), its bias (V,) or None.
 
         A batch with a non-finite feature, weight or bias has no decisions, and any sum with it is
-        undefined with a reason. `linear`: (B,) `linear_decisions` of this head on these features,
-        where they are known already. Raises MomentsError for shapes or labels that do not fit.
+        undefined with a reason. Raises MomentsError for shapes or labels that do not fit.
         """
         classes, dim = self.moments_shape
         check_head(weight, classes, dim)
         check_batch(features, labels, classes, dim)
         head = LinearHead(weight, bias, self.device)
         here = features.to(self.device)
-        return agreements(head, here, labels, {"": (self, here)}, linear=linear)[""]
+        there = labels.to(self.device, torch.int64)
+        return agreements(there, {"": (self, here)}, (head, here))[""]

@@ -98,7 +98,7 @@ class ClassMoments:
         self.nonfinite = 0
         self.counts = torch.zeros(classes, dtype=torch.int64, device=self.device)
         self._rows_Rxd = self._zeros(0, dim)
-        self._row_V: Tensor | None = torch.full((classes,), -1, device=self.device)
+        self._row_V: Tensor | None = torch.full((classes,), -1)
         self._used = 0
         self.deviations = self._zeros(classes)
         self.scatter = self._zeros(dim, dim) if scatter else None
@@ -118,8 +118,9 @@ class ClassMoments:
         """(V, d) float64, the live class means; it makes a row for every class."""
         if self._row_V is not None:
             present = (self._row_V >= 0).nonzero().squeeze(1)
+            rows = self._row_V[present].to(self.device)
             dense_Vxd = self._zeros(self.classes, self.dim)
-            dense_Vxd[present] = self._rows_Rxd[self._row_V[present]]
+            dense_Vxd[present.to(self.device)] = self._rows_Rxd[rows]
             self._rows_Rxd, self._row_V = dense_Vxd, None
         return self._rows_Rxd
 
@@ -128,12 +129,15 @@ class ClassMoments:
 
         The classes must have samples, unless there is a row for every class.
         """
-        return self._rows_Rxd, classes_K if self._row_V is None else self._row_V[classes_K]
+        if self._row_V is None:
+            return self._rows_Rxd, classes_K.to(self.device)
+        return self._rows_Rxd, self._row_V[classes_K.cpu()].to(self.device)
 
     def _make_room(self, classes_K: Tensor) -> None:
         """Give each of the classes a row."""
         if self._row_V is None:
             return
+        classes_K = classes_K.cpu()  # the table of rows lies there, so no device is waited for
         fresh = classes_K[self._row_V[classes_K] < 0]
         needed = self._used + len(fresh)
         if 2 * needed >= self.classes:
@@ -143,7 +147,7 @@ class ClassMoments:
             rows_Rxd = self._zeros(min(2 * needed, self.classes // 2), self.dim)
             rows_Rxd[: self._used] = self._rows_Rxd[: self._used]
             self._rows_Rxd = rows_Rxd
-        self._row_V[fresh] = torch.arange(self._used, needed, device=self.device)
+        self._row_V[fresh] = torch.arange(self._used, needed)
         self._used = needed
 
     @property
@@ -155,10 +159,12 @@ class ClassMoments:
         return self.deviations / self.counts.clamp(min=1)
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
+    def update(self, features: Tensor, labels: Tensor, *, finite: bool = False) -> None:
         """Fold in a batch of features (B, d) with labels (B,) in [0, V).
 
-        Features are of any floating type, labels of any integer type, both on any device.
+        Features are of any floating type, labels of any integer type, both on any device. Labels
+        are best left on the CPU: sorting and checking them then waits for no device, nor do
+        features that are known to be `finite`.
 
         Raises MomentsError for shapes, types or labels that do not fit; then nothing has been
         added.
@@ -167,22 +173,29 @@ class ClassMoments:
         for chunk, chunk_labels in zip(
             torch.split(features, CHUNK), torch.split(labels, CHUNK), strict=True
         ):
-            self._fold(
-                chunk.to(self.device).to(torch.float64), chunk_labels.to(self.device, torch.int64)
-            )
+            x_Bxd, labels_B = chunk.to(self.device).to(torch.float64), chunk_labels.long()
+            if not finite:
+                x_Bxd, labels_B = self._finite(x_Bxd, labels_B)
+            self._fold(x_Bxd, labels_B)
 
-    def _fold(self, x_Bxd: Tensor, labels_B: Tensor) -> None:
+    def _finite(self, x_Bxd: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """The finite samples; the others are counted."""
         # The sum is not finite if an entry is not; it may also overflow by itself, so the entries
         # decide.
-        if not bool(x_Bxd.sum().isfinite()):
-            finite_B = x_Bxd.isfinite().all(dim=1)
-            self.nonfinite += int((~finite_B).sum())
-            x_Bxd, labels_B = x_Bxd[finite_B], labels_B[finite_B]
+        if bool(x_Bxd.sum().isfinite()):
+            return x_Bxd, labels_B
+        finite_B = x_Bxd.isfinite().all(dim=1)
+        self.nonfinite += int((~finite_B).sum())
+        return x_Bxd[finite_B], labels_B[finite_B.to(labels_B.device)]
+
+    def _fold(self, x_Bxd: Tensor, labels_B: Tensor) -> None:
+        """Fold in finite samples."""
         if not len(labels_B):
             return
         present_K, inverse_B, sizes_K = torch.unique(
             labels_B, return_inverse=True, return_counts=True
         )
+        inverse_B, sizes_K = inverse_B.to(self.device), sizes_K.to(self.device)
         mean_Kxd = (
             self._zeros(len(present_K), self.dim)
             .index_add_(0, inverse_B, x_Bxd)
@@ -206,6 +219,7 @@ class ClassMoments:
         """
         self._make_room(classes_K)
         means_Rxd, rows_K = self.rows_of(classes_K)
+        classes_K = classes_K.to(self.device)
         old_K = self.counts[classes_K]
         share_K = sizes_K.to(torch.float64) / (old_K + sizes_K)  # integers alone would give float32
         delta_Kxd = mean_Kxd - means_Rxd[rows_K]

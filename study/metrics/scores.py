@@ -51,11 +51,14 @@ class Scores:
         log_p_y_N = torch.log_softmax(z_NxV, dim=1).gather(1, targets_N[:, None]).squeeze(1)
         z_y_N = z_NxV.gather(1, targets_N[:, None]).squeeze(1)
         top_N = z_NxV.amax(dim=1)
-        # argmax reads slowly, so it is asked only of rows whose target has the largest logit, where
-        # ties decide
+        # argmax reads slowly on a CPU, so it is asked only of rows whose target has the largest
+        # logit, where ties decide; another device would have to be waited for
         hit_N = z_y_N == top_N
-        candidates = hit_N.nonzero().squeeze(1)
-        hit_N[candidates] = z_NxV[candidates].argmax(dim=1) == targets_N[candidates]
+        if z_NxV.device.type == "cpu":
+            candidates = hit_N.nonzero().squeeze(1)
+            hit_N[candidates] = z_NxV[candidates].argmax(dim=1) == targets_N[candidates]
+        else:
+            hit_N = z_NxV.argmax(dim=1) == targets_N
         self.samples += len(targets_N)
         self._loss -= log_p_y_N.double().sum()
         self._hits += hit_N.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, isfinite, sqrt
 
 import torch
@@ -99,13 +99,12 @@ def storage_record(model: nn.Module, precision: Precision) -> Record:
 class RelativeError:
     """||x - reference||_F / ||reference||_F over everything it was updated with.
 
-    Sums are in float64.
+    Sums are in float64. Updates wait for no device.
 
     The logits error of a precision: update it with the logits of both models, batch by batch.
     """
 
-    squared_error: float = 0.0
-    squared_norm: float = 0.0
+    norms: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def update(self, x: Tensor, reference: Tensor) -> None:
         """Adds two tensors of one shape, of any float dtypes."""
@@ -113,28 +112,25 @@ class RelativeError:
             raise ValueError(f"shapes differ: {tuple(x.shape)} and {tuple(reference.shape)}")
         dtype = torch.promote_types(torch.promote_types(x.dtype, reference.dtype), torch.float32)
         expected = reference.detach().to(dtype)
-        self.squared_error += _squared_norm(x.detach().to(dtype) - expected)
-        self.squared_norm += _squared_norm(expected)
+        self.norms.append((_norm(x.detach().to(dtype) - expected), _norm(expected)))
 
     def merge(self, other: RelativeError) -> None:
         """Add what another was updated with."""
-        self.squared_error += other.squared_error
-        self.squared_norm += other.squared_norm
+        self.norms += other.norms
 
     @property
     def value(self) -> float | None:
         """The error; None where the reference is zero or anything is infinite."""
-        if (
-            self.squared_norm == 0
-            or not isfinite(self.squared_error)
-            or not isfinite(self.squared_norm)
-        ):
+        error = sum(float(of_error) ** 2 for of_error, _ in self.norms)
+        size = sum(float(of_reference) ** 2 for _, of_reference in self.norms)
+        if size == 0 or not isfinite(error) or not isfinite(size):
             return None
-        return sqrt(self.squared_error / self.squared_norm)
+        return sqrt(error / size)
 
 
-def _squared_norm(x: Tensor) -> float:
-    return float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2
+def _norm(x: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
+    return norm
 
 
 def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:

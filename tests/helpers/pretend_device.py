@@ -63,41 +63,50 @@ class _Backend:
 class PretendTensor(torch.Tensor):
     """A tensor on the device, around the one on the CPU that computes."""
 
-    inner: torch.Tensor
+    on_cpu: torch.Tensor
 
     @staticmethod
-    def __new__(cls, inner: torch.Tensor) -> PretendTensor:
-        made: PretendTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+    def __new__(cls, on_cpu: torch.Tensor) -> PretendTensor:
+        made: PretendTensor = torch.Tensor._make_wrapper_subclass(
             cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
+            on_cpu.shape,
+            strides=on_cpu.stride(),
+            storage_offset=on_cpu.storage_offset(),
+            dtype=on_cpu.dtype,
             device=torch.device(NAME, 0),
         )
-        made.inner = inner
+        made.on_cpu = on_cpu
         return made
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    @property  # type: ignore[override]
+    def data(self) -> Any:
+        """As of any tensor; one that is assigned has the same shape."""
+        return PretendTensor(self.on_cpu)
+
+    @data.setter
+    def data(self, value: PretendTensor) -> None:
+        self.on_cpu = value.on_cpu
+
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:
         return f"PretendTensor({tuple(self.shape)}, {self.dtype})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PretendTensor:
         if id(self) not in memo:
-            made: Any = PretendTensor(self.inner.clone()).requires_grad_(self.requires_grad)
+            made: Any = PretendTensor(self.on_cpu.clone()).requires_grad_(self.requires_grad)
             made._is_param = isinstance(self, torch.nn.Parameter)
             memo[id(self)] = made
         found: PretendTensor = memo[id(self)]
         return found
 
     def data_ptr(self) -> int:
-        return self.inner.data_ptr()
+        return self.on_cpu.data_ptr()
 
     def tolist(self) -> Any:
         waits["tolist"] += 1
-        return self.inner.tolist()
+        return self.on_cpu.tolist()
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if any(not issubclass(cls, each) for each in types):
@@ -105,7 +114,7 @@ class PretendTensor(torch.Tensor):
         return _run(func, args, kwargs or {})
 
 
-class _Factories(TorchDispatchMode):
+class _Factories(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sends what names the device, but has no tensor on it, to the same place."""
 
     def __torch_dispatch__(
@@ -150,14 +159,14 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if to_device:
         kwargs = {**kwargs, "device": "cpu"}
     stay = not here or target is None or to_device
-    inner_args, inner_kwargs = tree_map(_inner, (args, kwargs))
+    inner_args, inner_kwargs = tree_map(_on_cpu, (args, kwargs))
     if to_device and func is aten._to_copy.default and not here:
         inner_kwargs.pop("device")  # a copy, not the tensor itself
     result = func(*inner_args, **inner_kwargs)
     if torch.Tag.inplace_view in func.tags:
         with no_dispatch():  # the shape of the tensor around it changes, too
             func(*args, **kwargs)
-    known = {id(each.inner): each for each in here}
+    known = {id(each.on_cpu): each for each in here}
     outside = func is aten.copy_.default and not isinstance(args[0], PretendTensor)
 
     def wrap(value: Any) -> Any:
@@ -168,8 +177,8 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tree_map(wrap, result)
 
 
-def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, PretendTensor) else value
+def _on_cpu(value: Any) -> Any:
+    return value.on_cpu if isinstance(value, PretendTensor) else value
 
 
 @contextmanager
@@ -181,7 +190,7 @@ def pretend_device() -> Iterator[torch.device]:
     torch.__future__.set_swap_module_params_on_conversion(True)  # tied weights stay tied
     waits.clear()
     try:
-        with _Factories():
+        with _Factories():  # type: ignore[no-untyped-call]
             yield torch.device(NAME, 0)
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swapping)
