@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from typing import TYPE_CHECKING
 
-import optuna
 import polars as pl
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial
 
 from analysis.reading.search_record import SearchRecord
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 TOP = 5  # trials that count as the top, at least (Watanabe et al. 2023); twice as many are needed
 
@@ -22,6 +23,10 @@ def importances(search: SearchRecord, objective: int) -> pl.DataFrame | None:
     it), n (trials that had it). PED-ANOVA (Watanabe et al. 2023); of ranks alone, so that a
     logarithm of the objective changes nothing. None where no parameter was in enough trials.
     """
+    # Seconds of importing, which the report of a study does without.
+    import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     counts = Counter(name for trial in search.sound for name in trial.params)
     enough = [name for name, count in counts.items() if count >= 2 * TOP]
     if not enough:

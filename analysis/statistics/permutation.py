@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -29,12 +29,14 @@ from analysis.statistics.linear import (
     finite_columns,
     nuisance,
 )
+from analysis.statistics.order_pairs import EMPTY, Orders, paired_statistics
 
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
 REMEMBERED = 2**25  # rows x permutations up to which random orders are kept (64 MiB)
 TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in another order
 LISTED = 6  # places of which all orders are listed to draw from
-EMPTY = 1e-24  # a sum of squared products of unit columns below this is rounding error
+PAIRED = 100_000  # permutations from which each order of x meets each of `ORDERS` orders of y
+ORDERS = 1_000
 
 Seed = int | tuple[int, ...]
 
@@ -259,22 +261,37 @@ class Prepared:
 
     def enumerated(self) -> Counts:
         """Counts over all permutations."""
-        return self._counts(_enumerated(self.response, self.orbits, self.total), self.total)
+        chunks = _enumerated(self.response, self.orbits, self.total)
+        return self._counts(map(self.statistics, chunks), self.total)
 
     def drawn(self, permutations: int, seed: Seed) -> Counts:
-        """Counts over random permutations."""
+        """Counts over random permutations: from `PAIRED` on, over pairs of orders."""
+        if permutations >= PAIRED:
+            return self._counts(self._of_pairs(permutations, seed), permutations)
         n, k = self.columns.shape
-        rows = _chunk_rows(n + 3 * k)
-        return self._counts(
-            _random(self.response, self.orbits, permutations, seed, rows), permutations
-        )
+        chunks = _random(self.response, self.orbits, permutations, seed, _chunk_rows(n + 3 * k))
+        return self._counts(map(self.statistics, chunks), permutations)
 
-    def _counts(self, chunks: Iterator[Floats], n: int) -> Counts:
+    def _of_pairs(self, permutations: int, seed: Seed) -> Iterator[Floats]:
+        """Absolute statistics (c, k) of so many pairs of an order of x and one of y."""
+        pairs = paired_statistics(
+            self.columns,
+            self.response,
+            self.basis,
+            self.squares,
+            None if self.unit is None else _rows_of(self.unit),
+            side(self.orbits, len(self.response), math.ceil(permutations / ORDERS), seed, 0),
+            side(self.orbits, len(self.response), ORDERS, seed, 1),
+        )
+        for statistics in pairs:
+            yield statistics[:permutations]
+            permutations -= len(statistics)
+
+    def _counts(self, chunks: Iterable[Floats], n: int) -> Counts:
         observed = np.abs(self.signed()[1])
         threshold = observed - TIE * np.maximum(observed, 1.0)
         alone, maxt = np.zeros(len(threshold)), np.zeros(len(threshold))
-        for permuted in chunks:
-            statistics = self.statistics(permuted)
+        for statistics in chunks:
             alone += np.count_nonzero(statistics >= threshold, axis=0)
             np.maximum.accumulate(statistics, axis=1, out=statistics)
             maxt += np.count_nonzero(statistics >= threshold, axis=0)
@@ -547,6 +564,14 @@ def _random(
     orders = _orders(values.size, key, total, seed)
     for start in range(0, total, rows):
         yield values[orders[start : start + rows]]
+
+
+def side(orbits: list[Codes], n: int, total: int, seed: Seed, side: int) -> Orders:
+    """(total, n) random orders of n rows, those of x (side 0) or of y (side 1)."""
+    first = (seed,) if isinstance(seed, int) else seed
+    # Numbers from 2000 on: those below are the streams of other rounds and of orbits.
+    chunks = _moved(np.arange(n, dtype=np.float64), orbits, total, (*first, 2000 + side), total)
+    return np.concatenate([chunk.astype(np.intp) for chunk in chunks])
 
 
 def _moved(
