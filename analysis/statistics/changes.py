@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -22,6 +22,7 @@ from analysis.statistics.levels import ALPHA
 from analysis.statistics.linear import Codes, Floats, finite_columns
 from analysis.statistics.permutation import CHUNK_DOUBLES, TIE, Counts, PermutationResult, Seed
 
+REMEMBERED = 2**22  # signs up to which random patterns are kept (32 MiB)
 EXACT_ROWS = 100  # differences up to which the distribution of the signed ranks is convolved
 
 Equivalence = Literal["no more than", "undecided", "changed"]
@@ -98,13 +99,21 @@ def _ranks(d: Floats) -> Floats:
     return np.asarray(rankdata(np.abs(d)), dtype=np.float64)
 
 
-def _upper_tail(d: Floats) -> float:
-    """Share of sign patterns whose positive ranks sum to at least those of d."""
+def _tails(d: Floats) -> tuple[float, float]:
+    """Shares of sign patterns whose positive ranks sum to at least those of d, and of -d."""
+    ranks = _ranks(d)
+    nonzero = ranks[d != 0]
+    return (
+        _upper_tail(nonzero, float(ranks[d > 0].sum()), len(d)),
+        _upper_tail(nonzero, float(ranks[d < 0].sum()), len(d)),
+    )
+
+
+def _upper_tail(ranks: Floats, statistic: float, n: int) -> float:
+    """Share of sign patterns of nonzero ranks, among n, that sum to at least the statistic."""
     from scipy.special import ndtr
 
-    ranks = _ranks(d)[d != 0]
-    statistic = float(ranks[d[d != 0] > 0].sum())
-    if len(d) <= EXACT_ROWS:
+    if n <= EXACT_ROWS:
         distribution = _distribution(tuple(sorted(np.rint(2 * ranks).astype(int).tolist())))
         return float(distribution[round(2 * statistic) :].sum())
     spread = math.sqrt(float(np.square(ranks).sum()) / 4)
@@ -128,7 +137,7 @@ def _distribution(doubled: tuple[int, ...]) -> Floats:
 
 
 def _two_sided(d: Floats) -> float:
-    return min(1.0, 2 * min(_upper_tail(d), _upper_tail(-d)))
+    return min(1.0, 2 * min(_tails(d)))
 
 
 def _interval(d: Floats, walsh: Floats) -> tuple[float | None, float | None]:
@@ -195,7 +204,7 @@ def tost(differences: ArrayLike, margin: float) -> float:
     if not margin > 0:
         raise ValueError(f"the margin of equivalence must be positive, not {margin}")
     d = _one_column(differences)
-    return max(_upper_tail(d + margin), _upper_tail(margin - d))
+    return max(_tails(d + margin)[0], _tails(d - margin)[1])
 
 
 def equivalence(low: float, high: float, margin: float) -> Equivalence:
@@ -272,13 +281,13 @@ class _Flips:
         )
 
     def drawn(self, permutations: int, seed: Seed) -> Counts:
-        n, rng = len(self.ranks), np.random.default_rng(seed)
+        n = len(self.ranks)
+        few = n * permutations <= REMEMBERED
         return self._counts(
-            _signs(rng.integers(0, 2, size=(stop - start, n), dtype=np.int8))
-            for start, stop in _chunks(permutations, n)
+            [_patterns(n, permutations, seed)] if few else _drawn(n, permutations, seed)
         )
 
-    def _counts(self, chunks: Iterator[Floats]) -> Counts:
+    def _counts(self, chunks: Iterable[Floats]) -> Counts:
         threshold = np.abs(self.ranks.sum(axis=0)) - TIE * len(self.ranks)
         counts = Counts(np.zeros(len(threshold)), np.zeros(len(threshold)), 0)
         for signs in chunks:
@@ -293,6 +302,18 @@ class _Flips:
         return counts.result(
             self.biserial, self.ranks.sum(axis=0), self.order, self.shape, exact=exact
         )
+
+
+@lru_cache(maxsize=4)
+def _patterns(n: int, permutations: int, seed: Seed) -> Floats:
+    """(permutations, n) random signs, drawn once for the many columns that share them."""
+    return np.concatenate(list(_drawn(n, permutations, seed)))
+
+
+def _drawn(n: int, permutations: int, seed: Seed) -> Iterator[Floats]:
+    rng = np.random.default_rng(seed)
+    for start, stop in _chunks(permutations, n):
+        yield _signs(rng.integers(0, 2, size=(stop - start, n), dtype=np.int8))
 
 
 def _signs(bits: NDArray[np.signedinteger]) -> Floats:

@@ -265,12 +265,16 @@ class Prepared:
         return self._counts(map(self.statistics, chunks), self.total)
 
     def drawn(self, permutations: int, seed: Seed) -> Counts:
-        """Counts over random permutations: from `PAIRED` on, over pairs of orders."""
+        """Counts over random permutations."""
+        return self._counts(self._drawn(permutations, seed), permutations)
+
+    def _drawn(self, permutations: int, seed: Seed) -> Iterator[Floats]:
+        """Absolute statistics (c, k) of random permutations: from `PAIRED` on of pairs."""
         if permutations >= PAIRED:
-            return self._counts(self._of_pairs(permutations, seed), permutations)
+            return self._of_pairs(permutations, seed)
         n, k = self.columns.shape
         chunks = _random(self.response, self.orbits, permutations, seed, _chunk_rows(n + 3 * k))
-        return self._counts(map(self.statistics, chunks), permutations)
+        return map(self.statistics, chunks)
 
     def _of_pairs(self, permutations: int, seed: Seed) -> Iterator[Floats]:
         """Absolute statistics (c, k) of so many pairs of an order of x and one of y."""
@@ -339,18 +343,16 @@ class Prepared:
 
     def _critical(self, permutations: int, seed: Seed) -> Floats:
         """The |t| (k,) above which p of these permutations, or of all, is at most 5%."""
-        n, k = self.columns.shape
         exact = self.total <= permutations
-        chunks = (
-            _enumerated(self.response, self.orbits, self.total)
-            if exact
-            else _random(self.response, self.orbits, permutations, seed, _chunk_rows(n + 3 * k))
-        )
-        statistics = np.concatenate([self.statistics(chunk) for chunk in chunks])
+        if exact:
+            chunks = _enumerated(self.response, self.orbits, self.total)
+            statistics = np.concatenate([self.statistics(chunk) for chunk in chunks])
+        else:
+            statistics = np.concatenate(list(self._drawn(permutations, seed)))
         # As many as `beyond` permutations may be at least as far, the data as they are included.
         beyond = math.floor(ALPHA * (len(statistics) + (not exact))) + exact
         if not beyond:
-            return np.full(k, np.inf)
+            return np.full(self.columns.shape[1], np.inf)
         statistics.partition(len(statistics) - beyond, axis=0)  # in place: they may be many
         point = statistics[-beyond]
         return np.asarray(point + TIE * np.maximum(point, 1.0))
