@@ -20,7 +20,14 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.statistics.decide import MOST, Decided, settle
 from analysis.statistics.levels import ALPHA
 from analysis.statistics.linear import Codes, Floats, finite_columns
-from analysis.statistics.permutation import CHUNK_DOUBLES, TIE, Counts, PermutationResult, Seed
+from analysis.statistics.permutation import (
+    CHUNK_DOUBLES,
+    TIE,
+    Counts,
+    PermutationResult,
+    Seed,
+    counted,
+)
 
 REMEMBERED = 2**22  # signs up to which random patterns are kept (32 MiB)
 EXACT_ROWS = 100  # differences up to which the distribution of the signed ranks is convolved
@@ -289,14 +296,7 @@ class _Flips:
 
     def _counts(self, chunks: Iterable[Floats]) -> Counts:
         threshold = np.abs(self.ranks.sum(axis=0)) - TIE * len(self.ranks)
-        counts = Counts(np.zeros(len(threshold)), np.zeros(len(threshold)), 0)
-        for signs in chunks:
-            statistics = np.abs(signs @ self.ranks)
-            alone = np.count_nonzero(statistics >= threshold, axis=0)
-            np.maximum.accumulate(statistics, axis=1, out=statistics)
-            maxt = np.count_nonzero(statistics >= threshold, axis=0)
-            counts += Counts(alone, maxt, len(signs))
-        return counts
+        return counted((np.abs(signs @ self.ranks) for signs in chunks), threshold)
 
     def result(self, counts: Counts, *, exact: bool) -> PermutationResult:
         return counts.result(

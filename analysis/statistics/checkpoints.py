@@ -8,77 +8,13 @@ Shapes: n rows, one a checkpoint, k columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.statistics.decide import MOST, Decided, settle
 from analysis.statistics.linear import Codes, Floats, codes, finite_columns
 from analysis.statistics.permutation import Prepared, prepare
 from analysis.statistics.within import bootstrap_within
-
-
-@dataclass(frozen=True)
-class OverTraining:
-    """Association of `n` rows of `trainings` trainings that share their design cell.
-
-    `test` studentized by trainings, its r (k,) of columns centred by cell and epoch; `low`,
-    `high` (k,) 95% interval of that r by drawing trainings inside cells, NaN where there is none.
-    """
-
-    n: int
-    trainings: int
-    test: Decided
-    low: Floats
-    high: Floats
-
-
-@dataclass(frozen=True)
-class Lead:
-    """Which of two columns moves first.
-
-    `forward`: a change of x and the change of y that follows it; `reverse`: y, then x.
-
-    Both stand side by side, so that neither can be read as a cause alone.
-    """
-
-    forward: OverTraining
-    reverse: OverTraining
-
-
-def over_training(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    cells: ArrayLike,
-    units: ArrayLike,
-    epochs: ArrayLike,
-    permutations: int = 10_000,
-    most: int = MOST,
-    bootstrap: int = 2_000,
-    seed: int = 0,
-) -> OverTraining:
-    """Association of x (n,) or (n, k) with y (n,) over all checkpoints.
-
-    Columns are centred by design cell (n,) and epoch (n,), which takes out the course that the
-    trainings of a cell share; then whole trainings (`units`, n) with the same epochs are
-    exchanged inside their cell. Cells of one training are left out. Raises ValueError as `decide`
-    does, also for two rows of one training at one epoch.
-    """
-    columns, response = finite_columns("x", x), finite_columns("y", y)
-    shared = shared_courses(cells, units, epochs)
-    metrics = columns if np.ndim(x) == 2 else columns[:, 0]
-    test = prepare_courses(metrics, response, shared)
-    low, high = bootstrap_courses(columns, response, shared, bootstrap=bootstrap, seed=seed)
-    shape = np.shape(x)[1:]
-    return OverTraining(
-        n=len(shared.rows),
-        trainings=len(np.unique(shared.unit)),
-        test=settle(test, permutations=permutations, most=most, seed=seed),
-        low=low.reshape(shape),
-        high=high.reshape(shape),
-    )
 
 
 @dataclass(frozen=True)
@@ -100,7 +36,10 @@ class Courses:
 def shared_courses(cells: ArrayLike, units: ArrayLike, epochs: ArrayLike) -> Courses:
     """Which of n checkpoints are compared with which.
 
-    Raises ValueError as `over_training`.
+    Columns are to be centred by design cell (n,) and epoch (n,), which takes out the course that
+    the trainings of a cell share; then whole trainings (`units`, n) with the same epochs are
+    exchanged inside their cell. Cells of one training are left out. Raises ValueError where no
+    cell has two trainings, and for two rows of one training at one epoch.
     """
     n = len(np.asarray(units))
     cell, unit = codes("cells", cells, n), codes("units", units, n)
@@ -166,44 +105,6 @@ def _course(unit: Codes, epoch: Codes) -> Codes:
     return np.array([number[courses[u]] for u in unit.tolist()], dtype=np.intp)
 
 
-def lead(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    cells: ArrayLike,
-    units: ArrayLike,
-    epochs: ArrayLike,
-    permutations: int = 10_000,
-    most: int = MOST,
-    bootstrap: int = 2_000,
-    seed: int = 0,
-) -> Lead:
-    """Change of x between checkpoints against the change of y that follows.
-
-    x: (n,) or (n, k). y: (n,). With three checkpoints a, b, c in a row of one training:
-    x_b - x_a with y_c - y_b, and for the reverse y_b - y_a with x_c - x_b; related as in
-    `over_training`, the epochs of a, b and c in place of the epoch. Raises ValueError as that
-    does, and where no training has three checkpoints.
-    """
-    columns, response = finite_columns("x", x), finite_columns("y", y)
-    n = len(columns)
-    unit, cell = codes("units", units, n), codes("cells", cells, n)
-    epoch = codes("epochs", epochs, n)  # in the order of the epochs themselves
-    a, b, c = successive(unit, epoch)
-    shared: dict[str, Any] = {
-        "cells": cell[a],
-        "units": unit[a],
-        "epochs": _joint(epoch[a], epoch[b], epoch[c]),
-    }
-    shared |= {"permutations": permutations, "most": most, "bootstrap": bootstrap, "seed": seed}
-    shape = (len(a), *np.shape(x)[1:])
-    first, later = columns[b] - columns[a], columns[c] - columns[b]
-    return Lead(
-        over_training(first.reshape(shape), (response[c] - response[b])[:, 0], **shared),
-        over_training(later.reshape(shape), (response[b] - response[a])[:, 0], **shared),
-    )
-
-
 def successive(units: ArrayLike, epochs: ArrayLike) -> tuple[Codes, Codes, Codes]:
     """Places (m,) of three checkpoints of one training in a row, among n in any order.
 
@@ -249,7 +150,7 @@ def pooled_courses(
     Whole trainings with the same epochs are exchanged, over all design cells. With courses x_u,
     y_u of training u, r* = (sum_u <x_u, y_pi(u)> - n mean x mean y) / (n sd x sd y), so that one
     product of courses serves every exchange. p = (1 + #{|r* - null| >= |r - null|}) / (1 + N).
-    It tells size, settings and time of training apart from nothing: `over_training` does. Raises
+    It tells size, settings and time of training apart from nothing: `prepare_courses` does. Raises
     ValueError for a column that is constant or not finite, or two rows of one training at an epoch.
     """
     columns, response = finite_columns("x", x), finite_columns("y", y)[:, 0]

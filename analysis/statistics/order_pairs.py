@@ -48,14 +48,14 @@ def paired_statistics(
     for start in range(0, len(orders_BxN), tile):
         order = orders_BxN[start : start + tile]
         x, basis = columns_NxK[order], basis_NxQ[order]
-        sums, explained = _products(y, x), _products(y, basis)
+        sums, explained = products(y, x), products(y, basis)
         left = 1.0 - np.square(explained).sum(axis=2, keepdims=True)
         np.multiply(sums, left > LEFT, out=sums)
         if squares_NxK is not None:
             weights = squares_NxK[order]
-            spread = _products(y_squares, weights)
+            spread = products(y_squares, weights)
             for j in range(basis.shape[2]):
-                mixed = _products(y, weights * basis[:, :, j : j + 1])
+                mixed = products(y, weights * basis[:, :, j : j + 1])
                 spread -= 2.0 * explained[:, :, j : j + 1] * mixed
             # The sums of weights times two covariates are the same in every order.
             inner = np.einsum("nk,ni,nj->ijk", squares_NxK, basis_NxQ, basis_NxQ)
@@ -71,7 +71,7 @@ def paired_statistics(
         yield statistics.reshape(-1, k)
 
 
-def _products(y_AxN: Floats, x_BxNxK: Floats) -> Floats:
+def products(y_AxN: Floats, x_BxNxK: Floats) -> Floats:
     """Sums over rows (a, b, k)."""
     b, n, k = x_BxNxK.shape
     sums = y_AxN @ x_BxNxK.transpose(1, 0, 2).reshape(n, b * k)
@@ -90,7 +90,7 @@ def _by_units(
     squares, scratch = np.zeros_like(slopes_AxBxK), np.empty_like(slopes_AxBxK)
     for rows in places:
         x = x_BxNxK[:, rows]
-        sums = _products(y_AxN[:, rows], x)
+        sums = products(y_AxN[:, rows], x)
         sums -= np.multiply(slopes_AxBxK, np.square(x).sum(axis=1), out=scratch)
         for j in range(basis_BxNxQ.shape[2]):
             shared = (x * basis_BxNxQ[:, rows, j : j + 1]).sum(axis=1)

@@ -210,6 +210,20 @@ class Counts:
         )
 
 
+def counted(chunks: Iterable[Floats], threshold_K: Floats) -> Counts:
+    """Counts of statistics (c, k) that reach their threshold, the least significant column first.
+
+    The chunks may be overwritten.
+    """
+    alone, maxt, n = np.zeros(len(threshold_K)), np.zeros(len(threshold_K)), 0
+    for statistics in chunks:
+        alone += np.count_nonzero(statistics >= threshold_K, axis=0)
+        np.maximum.accumulate(statistics, axis=1, out=statistics)
+        maxt += np.count_nonzero(statistics >= threshold_K, axis=0)
+        n += len(statistics)
+    return Counts(alone, maxt, n)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A test made ready for any number of permutations.
@@ -262,11 +276,11 @@ class Prepared:
     def enumerated(self) -> Counts:
         """Counts over all permutations."""
         chunks = _enumerated(self.response, self.orbits, self.total)
-        return self._counts(map(self.statistics, chunks), self.total)
+        return self._counts(map(self.statistics, chunks))
 
     def drawn(self, permutations: int, seed: Seed) -> Counts:
         """Counts over random permutations."""
-        return self._counts(self._drawn(permutations, seed), permutations)
+        return self._counts(self._drawn(permutations, seed))
 
     def _drawn(self, permutations: int, seed: Seed) -> Iterator[Floats]:
         """Absolute statistics (c, k) of random permutations: from `PAIRED` on of pairs."""
@@ -291,15 +305,9 @@ class Prepared:
             yield statistics[:permutations]
             permutations -= len(statistics)
 
-    def _counts(self, chunks: Iterable[Floats], n: int) -> Counts:
+    def _counts(self, chunks: Iterable[Floats]) -> Counts:
         observed = np.abs(self.signed()[1])
-        threshold = observed - TIE * np.maximum(observed, 1.0)
-        alone, maxt = np.zeros(len(threshold)), np.zeros(len(threshold))
-        for statistics in chunks:
-            alone += np.count_nonzero(statistics >= threshold, axis=0)
-            np.maximum.accumulate(statistics, axis=1, out=statistics)
-            maxt += np.count_nonzero(statistics >= threshold, axis=0)
-        return Counts(alone, maxt, n)
+        return counted(chunks, observed - TIE * np.maximum(observed, 1.0))
 
     def interval(self, permutations: int, seed: Seed) -> tuple[Floats, Floats]:
         """95% interval (low (k,), high (k,)) of r, which inverts the test.
@@ -528,27 +536,29 @@ def _orbits(block: Codes, units: ArrayLike | None) -> list[Codes]:
     return [np.stack(members) for members in orbits.values()]
 
 
-def permuted_rows(
-    within: ArrayLike, permutations: int, seed: int, rows: int
-) -> tuple[bool, int, Iterator[Codes]]:
-    """Orders of n rows, for other statistics.
+def orders_of(within: ArrayLike) -> list[Codes]:
+    """Exchangeable places of rows that move inside their block of `within` (n,).
 
-    Each row is moved inside its block of `within` (n,).
-
-    Whether they are all orders, how many, and chunks (c, n) of at most `rows` of them. Raises
-    ValueError where no block has two rows.
+    Raises ValueError where no block has two rows.
     """
     labels = np.asarray(within)
-    n = len(labels)
-    orbits = _orbits(codes("within", labels, n), None)
+    return _orbits(codes("within", labels, len(labels)), None)
+
+
+def every_order(orbits: list[Codes], n: int, rows: int) -> Iterator[Codes]:
+    """Chunks (c, n) of all orders of n rows."""
     total = math.prod(math.factorial(o.shape[1]) ** len(o) for o in orbits)
-    places = np.arange(n, dtype=np.float64)
-    exact = total <= permutations
-    if exact:
-        chunks = _enumerated(places, orbits, total)
-    else:
-        chunks = _random(places, orbits, permutations, seed, rows)
-    return exact, total if exact else permutations, (chunk.astype(np.intp) for chunk in chunks)
+    for chunk in _enumerated(np.arange(n, dtype=np.float64), orbits, total):
+        for start in range(0, len(chunk), rows):
+            yield chunk[start : start + rows].astype(np.intp)
+
+
+def random_orders(
+    orbits: list[Codes], n: int, permutations: int, seed: Seed, rows: int
+) -> Iterator[Codes]:
+    """Chunks (c, n) of random orders of n rows, at most `rows` of them."""
+    for chunk in _random(np.arange(n, dtype=np.float64), orbits, permutations, seed, rows):
+        yield chunk.astype(np.intp)
 
 
 def _chunk_rows(doubles_per_permutation: int) -> int:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.statistics.decide import MOST, Decided, decide
 from analysis.statistics.levels import CONFIDENCE
 from analysis.statistics.linear import Codes, Floats, codes, finite_columns, nuisance
-from analysis.statistics.meta import MetaAnalysis, meta_of_correlations
 from analysis.statistics.permutation import CHUNK_DOUBLES
 
 FLAT = 1e-10  # relative size below which what is left of a column in a cell is rounding error
@@ -33,87 +31,10 @@ class CellCorrelation:
     r: Floats
 
 
-@dataclass(frozen=True)
-class WithinCells:
-    """Association within the `cells` cells that have replicates, of `n` rows in all.
-
-    `r_w` = n - cells; `test` studentized, permuted inside cells, its r (k,) pooled; `low`, `high`
-    (k,) 95% bootstrap interval of that r, NaN where there is none; `by_cell` the correlation in
-    each cell; `meta` their random-effects summary, one a column, None with fewer than two cells
-    that have one.
-    """
-
-    n: int
-    cells: int
-    r_w: int
-    test: Decided
-    low: Floats
-    high: Floats
-    by_cell: tuple[CellCorrelation, ...]
-    meta: tuple[MetaAnalysis | None, ...]
-
-
 def replicates(cells: ArrayLike) -> int:
     """r_w = sum over cells of (rows - 1): what the replicates leave for a test."""
     labels = np.asarray(cells)
     return len(labels) - len(np.unique(codes("cells", labels, len(labels))))
-
-
-def within_cells(
-    x: ArrayLike,
-    y: ArrayLike,
-    cells: ArrayLike,
-    *,
-    covariates: ArrayLike | None = None,
-    permutations: int = 10_000,
-    most: int = MOST,
-    bootstrap: int = 2_000,
-    seed: int = 0,
-) -> WithinCells:
-    """Association of x (n,) or (n, k) with y (n,) among rows of one design cell (n,).
-
-    Every column is centred in its cell, which takes out whatever the axes of the design do to
-    it; with `covariates` (n,) or (n, c) their residuals within cells are related. Rows in a cell
-    of their own are left out. Raises ValueError as `decide` does.
-    """
-    metrics, response = finite_columns("x", x), finite_columns("y", y)[:, 0]
-    labels = np.asarray(cells)
-    cell = codes("cells", labels, len(metrics))
-    rows = np.flatnonzero(np.bincount(cell)[cell] > 1)
-    if not len(rows):
-        raise ValueError("no design cell has two rows: there are no replicates")
-    if covariates is not None:
-        covariates = finite_columns("covariates", covariates)[rows]
-    metrics, response, cell, labels = metrics[rows], response[rows], cell[rows], labels[rows]
-    test = decide(
-        metrics if np.ndim(x) == 2 else metrics[:, 0],
-        response,
-        within=cell,
-        covariates=covariates,
-        permutations=permutations,
-        most=most,
-        seed=seed,
-    )
-    low, high = bootstrap_within(
-        metrics, response, cell, covariates=covariates, bootstrap=bootstrap, seed=seed
-    )
-    by_cell = correlations_by_cell(metrics, response, labels, covariates=covariates)
-    sizes = [one.n for one in by_cell]
-    meta = tuple(
-        meta_of_correlations([one.r[column] for one in by_cell], sizes)
-        for column in range(metrics.shape[1])
-    )
-    shape = np.shape(x)[1:]
-    return WithinCells(
-        n=len(metrics),
-        cells=len(by_cell),
-        r_w=len(metrics) - len(by_cell),
-        test=test,
-        low=low.reshape(shape),
-        high=high.reshape(shape),
-        by_cell=by_cell,
-        meta=meta,
-    )
 
 
 def correlations_by_cell(

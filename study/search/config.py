@@ -18,6 +18,7 @@ from pydantic import Field
 from study.config import CellConfig, StudyConfig, full_path, put, study_from
 from study.data import DATA_KINDS
 from study.grid import Cell, Training, expand, trainings
+from study.launching.declared import declared_faults
 from study.search.space import SCHEDULE, Assignment, Space, read_space
 from study.settings.base import NonNegativeInt, PositiveInt, Settings
 from study.settings.faults import Fault, StudyError, nearest
@@ -200,6 +201,7 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
     constraints = tuple(_read_constraints(section.get("constraints", []), faults))
     faults += _column_faults(section, constraints)
     if study is not None:
+        faults += declared_faults(study.analysis)
         faults += _study_faults(study, space)
         faults += _edge_faults(study, space)
         if not shape:

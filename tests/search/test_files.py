@@ -50,6 +50,17 @@ def schedule(**families: Any) -> dict[str, Any]:
         (hunt(objective={"nc1_ratio": "small"}), "search.objective.nc1_ratio", "'small'"),
         (hunt(objective={}), "search.objective", "{}"),
         (
+            hunt() | {"analysis": {"primary": ["nc1_ration"]}},
+            "analysis.primary[0]",
+            "Did you mean `nc1_ratio`",
+        ),
+        (
+            hunt() | {"analysis": {"margin": {"val_los": 0.1}}},
+            "analysis.margin.val_los",
+            "Did you mean `val_loss`",
+        ),
+        (hunt() | {"analysis": {"margin": {"val_loss": 0}}}, "analysis.margin.val_loss", "0"),
+        (
             hunt(constraints=["train_acuracy >= 0.9"]),
             "search.constraints[0]",
             "Did you mean `train_accuracy`",

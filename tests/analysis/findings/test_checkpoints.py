@@ -14,8 +14,8 @@ from null_studies import null_study
 import analysis.findings.verdicts
 from analysis.findings.checkpoints import checkpoints, lead
 from analysis.reading.table import Choices, Table
-from analysis.statistics.checkpoints import lead as lead_of
-from analysis.statistics.checkpoints import over_training, prepare_courses, shared_courses
+from analysis.statistics.checkpoints import prepare_courses, shared_courses
+from analysis.statistics.decide import settle
 
 CHOICES = Choices(permutations=499, bootstrap=200, seed=1)
 
@@ -60,19 +60,40 @@ def test_lines_equal_the_statistic() -> None:
         "epochs": rows["epoch"].to_numpy(),
     }
     x, y = rows["nc1_ratio"].to_numpy(), rows["val_loss"].to_numpy()
-    reference = over_training(x, y, **labels, permutations=499, most=499, bootstrap=200, seed=1)
+    shared = shared_courses(**labels)
+    reference = settle(prepare_courses(x, y, shared), permutations=499, most=499, seed=1)
     line = checkpoints(data, CHOICES).filter(metric="nc1_ratio").row(0, named=True)
-    assert line["estimate"] == pytest.approx(float(reference.test.r), abs=1e-12)
-    assert line["p"] == pytest.approx(float(reference.test.p), abs=1e-12)
-    test = prepare_courses(x[:, None], y, shared_courses(**labels))
+    assert line["estimate"] == pytest.approx(float(reference.r), abs=1e-12)
+    assert line["p"] == pytest.approx(float(reference.p), abs=1e-12)
+    test = prepare_courses(x[:, None], y, shared)
     assert (line["low"], line["high"]) == pytest.approx(np.ravel(test.interval(499, 1)), abs=1e-12)
-    assert line["n"] == reference.n
-    both = lead_of(x, y, **labels, permutations=499, most=499, bootstrap=200, seed=1)
+    assert line["n"] == len(shared.rows)
+
+
+def test_lead_by_a_plain_loop() -> None:
+    """r of a change and the one that follows, both centred by design cell and epochs."""
+    data = null_study(7)
+    rows = data.frame.filter(precision="fp32").sort("training", "epoch")
+    moves: dict[tuple[object, ...], list[tuple[float, ...]]] = {}
+    for part in rows.partition_by("training"):
+        x, y, epoch = (part[name].to_list() for name in ("nc1_ratio", "val_loss", "epoch"))
+        cell = part.select("width", "epochs").row(0)
+        for at in range(len(x) - 2):
+            change = (
+                x[at + 1] - x[at],
+                y[at + 2] - y[at + 1],
+                y[at + 1] - y[at],
+                x[at + 2] - x[at + 1],
+            )
+            moves.setdefault((*cell, *epoch[at : at + 3]), []).append(change)
+    groups = [np.array(group) for group in moves.values()]
+    centred = np.concatenate([group - group.mean(axis=0) for group in groups])
     lines = lead(data, CHOICES).filter(metric="nc1_ratio")
-    for order, part in (("metric first", both.forward), ("response first", both.reverse)):
+    for order, (first, then) in (("metric first", (0, 1)), ("response first", (2, 3))):
         line = lines.filter(order=order).row(0, named=True)
-        assert line["estimate"] == pytest.approx(float(part.test.r), abs=1e-12)
-        assert line["p"] == pytest.approx(float(part.test.p), abs=1e-12)
+        a, b = centred[:, first], centred[:, then]
+        assert line["estimate"] == pytest.approx(a @ b / np.sqrt(a @ a * (b @ b)), abs=1e-10)
+        assert line["n"] == len(centred)
 
 
 @pytest.mark.usefixtures("few")

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.statistics.checkpoints import lead, over_training, pooled_courses
+from analysis.statistics.checkpoints import (
+    bootstrap_courses,
+    pooled_courses,
+    prepare_courses,
+    shared_courses,
+    successive,
+)
+from analysis.statistics.decide import MOST, Decided, settle
 from analysis.statistics.permutation import permutation_test
 
 Study = tuple[np.ndarray, np.ndarray, dict[str, Any]]
@@ -26,6 +33,13 @@ def study(seed: int, cells: int, seeds: int, epochs: int, link: float) -> Study:
     x = np.exp(-epoch) + 0.1 * own + 0.02 * rng.standard_normal(len(cell))
     y = np.exp(-epoch) + 0.1 * link * own + 0.02 * rng.standard_normal(len(cell))
     return x, y, {"cells": cell, "units": unit, "epochs": epoch}
+
+
+def over_training(
+    x: np.ndarray, y: np.ndarray, labels: dict[str, Any], most: int = MOST, seed: int = 0
+) -> Decided:
+    test = prepare_courses(x, y, shared_courses(**labels))
+    return settle(test, permutations=min(10_000, most), most=most, seed=seed)
 
 
 def centred(values: np.ndarray, labels: dict[str, Any]) -> np.ndarray:
@@ -46,19 +60,20 @@ def test_exchange_of_whole_trainings_by_enumeration() -> None:
     x, y, labels = study(0, 2, 3, 4, 0.7)
     order = np.random.default_rng(1).permutation(len(x))  # the order of the rows says nothing
     shuffled = {name: values[order] for name, values in labels.items()}
-    result = over_training(x[order], y[order], **shuffled, bootstrap=200)
+    result = over_training(x[order], y[order], shuffled)
     a, b = centred(x, labels), centred(y, labels)
     null = []
     for first, second in itertools.product(itertools.permutations(range(3)), repeat=2):
         trainings = [*first, *(3 + at for at in second)]
         moved = np.concatenate([b[labels["units"] == u] for u in trainings])
         null.append(t(a, moved, labels["units"]))
-    assert result.test.exact
-    assert result.test.permutations == 36
-    assert result.test.r == pytest.approx(a @ b / np.sqrt(a @ a * (b @ b)))
-    assert result.test.p == pytest.approx(np.mean(np.array(null) >= null[0] - 1e-10))
-    assert (result.n, result.trainings) == (24, 6)
-    assert result.low < result.test.r < result.high
+    assert result.exact
+    assert result.permutations == 36
+    assert result.r == pytest.approx(a @ b / np.sqrt(a @ a * (b @ b)))
+    assert result.p == pytest.approx(np.mean(np.array(null) >= null[0] - 1e-10))
+    shared = shared_courses(**shuffled)
+    low, high = bootstrap_courses(x[order], y[order], shared, bootstrap=200)
+    assert low[0] < result.r < high[0]
 
 
 def test_a_shared_course_no_longer_hides_what_trainings_have_in_common() -> None:
@@ -66,19 +81,17 @@ def test_a_shared_course_no_longer_hides_what_trainings_have_in_common() -> None
     x, y, labels = study(2, 1, 12, 6, 1.0)
     naive = permutation_test(x, y, units=labels["units"])
     assert naive.r > 0.9
-    right = over_training(x, y, **labels, bootstrap=300)
-    assert right.test.p < 0.005
+    assert over_training(x, y, labels).p < 0.005
     x, y, labels = study(3, 4, 5, 6, 0.0)
     assert np.corrcoef(x, y)[0, 1] > 0.8
-    assert over_training(x, y, **labels, bootstrap=300, most=10_000).test.p > 0.05
+    assert over_training(x, y, labels, most=10_000).p > 0.05
 
 
 def test_level_over_studies_without_association() -> None:
     rejections = 0
     for seed in range(200):
         x, y, labels = study(seed, 3, 5, 4, 0.0)
-        result = over_training(x, y, **labels, permutations=199, most=199, bootstrap=10, seed=seed)
-        rejections += bool(result.test.p <= 0.05)
+        rejections += bool(over_training(x, y, labels, most=199, seed=seed).p <= 0.05)
     assert rejections / 200 < 0.11  # 200 studies at 5% have a standard deviation of 1.5 points
 
 
@@ -86,51 +99,29 @@ def test_trainings_with_other_epochs_are_not_exchanged() -> None:
     x, y, labels = study(4, 1, 5, 3, 0.5)
     rows = ~((labels["units"] == 4) & (labels["epochs"] == 2))
     cut = {name: values[rows] for name, values in labels.items()}
-    result = over_training(x[rows], y[rows], **cut, bootstrap=50)
-    assert result.test.permutations == 24
-    assert result.trainings == 5
+    assert over_training(x[rows], y[rows], cut).permutations == 24
+    assert len(np.unique(shared_courses(**cut).unit)) == 5
 
 
 def test_cells_of_one_training_are_left_out() -> None:
-    x, y, labels = study(5, 3, 2, 3, 0.5)
+    _, _, labels = study(5, 3, 2, 3, 0.5)
     rows = labels["units"] != 5
     cut = {name: values[rows] for name, values in labels.items()}
-    result = over_training(x[rows], y[rows], **cut, bootstrap=50)
-    assert (result.n, result.trainings) == (12, 4)
+    shared = shared_courses(**cut)
+    assert (len(shared.rows), len(np.unique(shared.unit))) == (12, 4)
     with pytest.raises(ValueError, match="no design cell has two trainings"):
-        over_training(x, y, **labels | {"cells": labels["units"]})
+        shared_courses(**labels | {"cells": labels["units"]})
     with pytest.raises(ValueError, match="two rows at one epoch"):
-        over_training(x, y, **labels | {"epochs": labels["epochs"] // 2})
+        shared_courses(**labels | {"epochs": labels["epochs"] // 2})
 
 
-def test_lead_pairs_a_change_with_the_one_that_follows() -> None:
-    rng = np.random.default_rng(6)
-    seeds, epochs = 10, 7
-    steps = rng.standard_normal((seeds, epochs))
-    x = np.cumsum(steps, axis=1)
-    # y changes by what x changed one checkpoint before; x never follows y.
-    y = np.cumsum(
-        np.column_stack([np.zeros(seeds), steps[:, :-1]]) + 0.3 * rng.standard_normal(x.shape),
-        axis=1,
-    )
-    labels: dict[str, Any] = {
-        "cells": np.zeros(x.size, dtype=int),
-        "units": np.repeat(np.arange(seeds), epochs),
-        "epochs": np.tile(np.array([0, 1, 2, 5, 10, 20, 50]), seeds),
-    }
-    both = lead(x.ravel(), y.ravel(), **labels, bootstrap=100)
-    dx, dy = np.diff(x, axis=1), np.diff(y, axis=1)
-    a, b = dx[:, :-1] - dx[:, :-1].mean(axis=0), dy[:, 1:] - dy[:, 1:].mean(axis=0)
-    assert both.forward.n == seeds * (epochs - 2)
-    assert both.forward.test.r == pytest.approx(
-        (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())
-    )
-    assert both.forward.test.r > 0.8
-    assert both.forward.test.p < 0.001
-    assert both.reverse.test.p > 0.05
-    with pytest.raises(ValueError, match="three checkpoints"):
-        first = labels["epochs"] < 2
-        lead(x.ravel()[first], y.ravel()[first], **{k: v[first] for k, v in labels.items()})
+def test_three_checkpoints_of_a_training_in_a_row() -> None:
+    units = np.array(["b", "a", "a", "b", "a", "c", "a", "c", "b"])
+    epochs = np.array([4, 0, 50, 1, 2, 0, 7, 1, 2])
+    triples = list(zip(*successive(units, epochs), strict=True))
+    assert triples == [(1, 4, 6), (4, 6, 2), (3, 8, 0)]  # a: 0 2 7, 2 7 50; b: 1 2 4
+    with pytest.raises(ValueError, match="no training has three checkpoints"):
+        successive(units[:2], epochs[:2])
 
 
 def test_pooled_courses_have_the_null_and_p_of_all_orders() -> None:

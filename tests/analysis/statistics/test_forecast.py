@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from places import SHARED
 
-from analysis.statistics.forecast import PENALTIES, forecast, ridge_forecast
+from analysis.statistics.decide import Decided, settle
+from analysis.statistics.forecast import PENALTIES, prepare_forecast
 
 PUBLISHED = SHARED / "lc-2024_10_24.csv"
 
@@ -59,21 +60,28 @@ def study(seed: int, groups: int = 6, cells: int = 2, seeds: int = 3) -> tuple[n
     return x, y, columns, group, group * cells + cell
 
 
+def by(permutations: int, *data: np.ndarray, together: bool = False, seed: int = 0) -> Decided:
+    test = prepare_forecast(*data, together=together)
+    return settle(test, permutations=permutations, most=permutations, seed=seed)
+
+
 def test_each_metric_by_fitting_again() -> None:
     x, y, columns, groups, cells = study(0)
-    result = forecast(x, y, columns, groups, cells, permutations=99)
+    result = prepare_forecast(x, y, columns, groups, cells)
     assert result.q2_without == pytest.approx(q2(y, columns, groups), abs=1e-10)
     for k in range(3):
         expected = q2(y, np.column_stack([columns, x[:, k]]), groups)
         assert result.q2_with[k] == pytest.approx(expected, abs=1e-10)
     assert result.gain == pytest.approx(result.q2_with - result.q2_without)
-    assert result.p[0] == pytest.approx(0.01)
-    assert (result.p[1:] > 0.05).all()
+    outcome = by(99, x, y, columns, groups, cells)
+    assert outcome.r == pytest.approx(result.gain)
+    assert outcome.p[0] == pytest.approx(0.01)
+    assert (outcome.p[1:] > 0.05).all()
 
 
 def test_p_by_enumeration() -> None:
     x, y, columns, groups, _ = study(1, groups=4, cells=1, seeds=2)
-    result = forecast(x[:, 0], y, columns[:, :1], groups, groups)
+    result = by(10_000, x[:, 0], y, columns[:, :1], groups, groups)
     gains = []
     for moves in itertools.product([(0, 1), (1, 0)], repeat=4):
         order = [2 * at + row for at, move in enumerate(moves) for row in move]
@@ -86,15 +94,12 @@ def test_p_by_enumeration() -> None:
 def test_ridge_by_fitting_again() -> None:
     x, y, columns, groups, cells = study(2)
     x = x * [1.0, 100.0, 0.01]
-    result = ridge_forecast(x, y, columns, groups, cells, permutations=199)
+    result = prepare_forecast(x, y, columns, groups, cells, together=True)
     assert result.q2_without == pytest.approx(q2(y, columns, groups), abs=1e-10)
     assert result.q2_with == pytest.approx(ridge_q2(y, columns, x, groups), abs=1e-8)
-    assert result.p is not None
-    assert result.p <= 0.01
+    assert by(199, x, y, columns, groups, cells, together=True).p <= 0.01
     noise = np.random.default_rng(3).standard_normal((len(y), 3))
-    nothing = ridge_forecast(noise, y, columns, groups, cells, permutations=199)
-    assert nothing.p is not None
-    assert nothing.p > 0.05
+    assert by(199, noise, y, columns, groups, cells, together=True).p > 0.05
 
 
 def test_level_where_the_metric_adds_nothing() -> None:
@@ -102,25 +107,60 @@ def test_level_where_the_metric_adds_nothing() -> None:
     for seed in range(150):
         x, y, columns, groups, cells = study(seed)
         y = y - 2.0 * x[:, 0]
-        rejected += bool(
-            forecast(x[:, 1], y, columns, groups, cells, permutations=99, seed=seed).p <= 0.05
-        )
+        rejected += bool(by(99, x[:, 1], y, columns, groups, cells, seed=seed).p <= 0.05)
     assert rejected / 150 < 0.12  # 150 studies at 5% have a standard deviation of 1.8 points
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_pairs_of_orders_count_as_single_ones(
+    together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = prepare_forecast(*study(7, groups=4), together=together)
+    pairs = test.drawn(100_000, 1)
+    monkeypatch.setattr("analysis.statistics.forecast.PAIRED", 10**9)
+    single = test.drawn(20_000, 2)
+    for one, other in ((pairs.alone, single.alone), (pairs.maxt, single.maxt)):
+        share = (one + other) / 120_000
+        error = np.sqrt(share * (1 - share) * (1 / 100_000 + 1 / 20_000))
+        assert (np.abs(one / pairs.n - other / single.n) <= 4 * error + 1e-12).all()
+
+
+def test_max_t_of_gains_by_enumeration() -> None:
+    """Two of three metrics: the running maxima of gains over all exchanges, by fitting again."""
+    x, y, columns, groups, _ = study(6, groups=4, cells=1, seeds=2)
+    result = by(10_000, x, y, columns[:, :1], groups, groups)
+    gains = []
+    for moves in itertools.product([(0, 1), (1, 0)], repeat=4):
+        order = [2 * at + row for at, move in enumerate(moves) for row in move]
+        gains.append([q2(y, np.column_stack([columns[:, :1], m[order]]), groups) for m in x.T])
+    table = np.array(gains)
+    rank, reached = np.argsort(-table[0]), 0.0
+    for place, k in enumerate(rank):
+        largest = table[:, rank[place:]].max(axis=1)
+        reached = max(reached, float(np.mean(largest >= table[0, k] - 1e-10)))
+        assert result.p_maxt[k] == pytest.approx(reached)
 
 
 def test_without_replicates_there_is_a_gain_and_no_p() -> None:
     x, y, columns, groups, _ = study(4)
-    result = forecast(x, y, columns, groups, np.arange(len(y)))
-    assert np.isnan(result.p).all()
-    assert result.permutations == 0
-    assert result.gain[0] > 0
-    assert ridge_forecast(x, y, columns, groups, np.arange(len(y))).p is None
+    assert prepare_forecast(x, y, columns, groups, np.arange(len(y))).gain[0] > 0
+    for together in (False, True):
+        outcome = by(99, x, y, columns, groups, np.arange(len(y)), together=together)
+        assert outcome.cannot_reject
+
+
+def test_cells_that_the_design_tells_apart_are_refused() -> None:
+    x, y, columns, groups, cells = study(4)
+    with pytest.raises(ValueError, match="share their group and columns"):
+        prepare_forecast(x, y, columns, groups, np.zeros(len(y)))
+    with pytest.raises(ValueError, match="share their group and columns"):
+        prepare_forecast(x, y, np.column_stack([columns, y**2]), groups, cells)
 
 
 def test_a_forecast_that_the_design_does_not_determine_is_refused() -> None:
     x, y, _, groups, cells = study(5)
     with pytest.raises(ValueError, match="does not determine the forecast of group 0"):
-        forecast(x, y, np.eye(6)[groups][:, 1:], groups, cells)
+        prepare_forecast(x, y, np.eye(6)[groups][:, 1:], groups, cells)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason=f"no published measurements at {PUBLISHED}")
@@ -152,9 +192,9 @@ def test_published_table_of_linguistic_collapse() -> None:
     quadratic = np.column_stack([linear, *(linear[:, i] * linear[:, j] for i, j in pairs)])
     groups = np.unique(np.column_stack([width, depth]), axis=0, return_inverse=True)[1].ravel()
     cells = np.unique(linear, axis=0, return_inverse=True)[1].ravel()
-    result = forecast(metrics, columns["val_loss"], quadratic, groups, cells, permutations=99)
+    result = prepare_forecast(metrics, columns["val_loss"], quadratic, groups, cells)
     assert result.q2_without == pytest.approx(0.968, abs=5e-4)
     assert result.q2_with.min() == pytest.approx(0.976, abs=5e-4)
     assert result.q2_with.max() == pytest.approx(0.988, abs=5e-4)
-    family = ridge_forecast(metrics, columns["val_loss"], quadratic, groups, cells, permutations=99)
+    family = prepare_forecast(metrics, columns["val_loss"], quadratic, groups, cells, together=True)
     assert family.q2_with > result.q2_with.max()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.statistics.meta import meta_of_correlations
-from analysis.statistics.permutation import permutation_test
+from analysis.statistics.permutation import prepare
 from analysis.statistics.within import (
     _degrees_of_freedom,
     bootstrap_within,
+    correlations_by_cell,
     replicates,
-    within_cells,
 )
 
 
@@ -36,36 +35,29 @@ def pooled(x: np.ndarray, y: np.ndarray, cell: np.ndarray) -> float:
     return float(a @ b / np.sqrt(a @ a * (b @ b)))
 
 
-def test_pooled_r_test_cells_and_meta_by_plain_loops() -> None:
+def test_correlations_by_cell_by_a_plain_loop() -> None:
     x, y, cell = study(0, [5, 1, 6, 4, 2])
-    result = within_cells(x, y, cell, permutations=500, most=500, bootstrap=200)
-    replicated = cell != 1
-    assert (result.n, result.cells, result.r_w) == (17, 4, 13)
-    assert result.r_w == replicates(cell) == replicates(cell[replicated])
-    assert result.test.r == pytest.approx(pooled(x, y, cell))
-    plain = permutation_test(
-        x[replicated], y[replicated], within=cell[replicated], studentized=True, permutations=500
-    )
-    assert result.test.p == plain.p
+    assert replicates(cell) == 13
+    parts = correlations_by_cell(x, y, cell)
+    assert [(part.label, part.n) for part in parts] == [(0, 5), (1, 1), (2, 6), (3, 4), (4, 2)]
     r = [np.corrcoef(x[cell == c], y[cell == c])[0, 1] for c in (0, 2, 3, 4)]
-    assert [one.r[0] for one in result.by_cell] == pytest.approx(r)
-    assert [(one.label, one.n) for one in result.by_cell] == [(0, 5), (2, 6), (3, 4), (4, 2)]
-    meta = meta_of_correlations(r[:3], [5, 6, 4])
-    assert result.meta[0] is not None
-    assert meta is not None
-    assert result.meta[0].estimate == pytest.approx(meta.estimate)
-    assert result.low < result.test.r < result.high
+    assert [part.r[0] for part in parts if part.n > 1] == pytest.approx(r)
+    assert np.isnan(parts[1].r[0])
 
 
 def test_covariates_are_taken_out_within_cells() -> None:
+    """r of the test, and of each cell, is that of residuals of one regression over all cells."""
     x, y, cell = study(1, [6] * 5, 0.0)
     z = np.random.default_rng(2).standard_normal(30)
-    result = within_cells(x + 9 * z, y + 9 * z, cell, covariates=z, permutations=200, most=200)
+    test = prepare(x + 9 * z, y + 9 * z, within=cell, covariates=z, studentized=True)
     design = np.column_stack([np.eye(5)[cell], z])
     a = x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
     b = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    assert result.test.r == pytest.approx(a @ b / np.sqrt(a @ a * (b @ b)))
+    assert test.signed()[0] == pytest.approx(a @ b / np.sqrt(a @ a * (b @ b)))
     assert pooled(x + 9 * z, y + 9 * z, cell) > 0.2
+    parts = correlations_by_cell(x + 9 * z, y + 9 * z, cell, covariates=z)
+    r = [np.corrcoef(a[cell == c], b[cell == c])[0, 1] for c in range(5)]
+    assert [part.r[0] for part in parts] == pytest.approx(r)
 
 
 def test_columns_together_are_those_alone() -> None:
@@ -139,8 +131,3 @@ def test_whole_units_are_drawn_together() -> None:
     rows = bootstrap_within(x, y, cell, blocks=block, bootstrap=500)
     units = bootstrap_within(x, y, cell, units=unit, blocks=block, bootstrap=500)
     assert units[1][0] - units[0][0] > rows[1][0] - rows[0][0]
-
-
-def test_no_replicates_is_said() -> None:
-    with pytest.raises(ValueError, match="no design cell has two rows"):
-        within_cells(np.arange(4.0), np.arange(4.0) ** 2, np.arange(4))
