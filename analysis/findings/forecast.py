@@ -16,6 +16,7 @@ from analysis.findings.verdicts import (
     NO_FAMILY,
     Preparation,
     Tested,
+    compared,
     design_cells,
     family_of,
     joined,
@@ -40,9 +41,9 @@ class Forecast(Tested):
 
     `q2_without` is Q^2 of the design alone, `q2_with` that of the design and the metric. Q^2 is 1
     less the squared errors of prediction by the squares about the mean; `estimate` is what the
-    metric adds to it. p is one-sided, by exchanging the metric inside design cells. The line
-    `TOGETHER` has all primary metrics by ridge regression. `model` and `terms` name the model of
-    the design, `groups` the architectures.
+    metric adds to it, its interval by the squared errors of each architecture. p is one-sided, by
+    exchanging the metric inside design cells. The line `TOGETHER` has all primary metrics by ridge
+    regression. `model` and `terms` name the model of the design, `groups` the architectures.
     """
 
     q2_without: float | None = None
@@ -118,8 +119,15 @@ def _gained(line: Forecast, x: Floats, at: Codes, test: Preparation) -> Forecast
 
 def _with_q2(line: Forecast, test: ForecastTest) -> Forecast:
     """The line with what one metric, or all together, add."""
-    gain, with_it = float(test.gain.item()), float(test.q2_with.item())
-    return replace(line, estimate=gain, q2_without=test.q2_without, q2_with=with_it)
+    low, high = test.interval()
+    return replace(
+        line,
+        estimate=float(test.gain.item()),
+        low=float(low.item()),
+        high=float(high.item()),
+        q2_without=test.q2_without,
+        q2_with=float(test.q2_with.item()),
+    )
 
 
 def _worth(line: Forecast) -> Forecast:
@@ -128,7 +136,7 @@ def _worth(line: Forecast) -> Forecast:
     Chance would then have harmed it more.
     """
     if line.verdict not in (ASSOCIATED, UNDECIDED) or (line.estimate or 0.0) > 0:
-        return line
+        return compared(line)
     return replace(line, verdict=NOT_FOUND, note=joined(line.note, "the forecast is no better"))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from analysis.findings.forecast import JOINT
 from analysis.findings.frames import frame_of, lines_of
 from analysis.findings.progress import GAP, TRAIN_LOSS
 from analysis.findings.verdicts import (
@@ -23,18 +24,20 @@ from analysis.statistics.levels import ALPHA, CONFIDENCE
 from analysis.statistics.meta import meta_analysis
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
 
-WITHIN, GIVEN_DESIGN, DESCRIBED, GIVEN_TRAIN_LOSS, WITH_GAP = (
+WITHIN, GIVEN_DESIGN, DESCRIBED, GIVEN_TRAIN_LOSS, WITH_GAP, FORECAST = (
     "within",
     "given_design",
     "association",
     "given_train_loss",
     "with_gap",
+    "forecast",
 )
 QUESTIONS = {
     WITHIN: WITHIN,
     GIVEN_DESIGN: GIVEN_DESIGN,
     GIVEN_TRAIN_LOSS: "given_train_loss",
     WITH_GAP: "given_train_loss",
+    FORECAST: FORECAST,
     DESCRIBED: DESCRIBED,
 }
 """Question -> table of a run's report that answers it, the ones under a control first."""
@@ -46,7 +49,8 @@ class RunLine:
 
     The report is that of `run`.
 
-    `estimate` is the (partial) r of n trainings with its 95% interval.
+    `estimate` is the (partial) r of n trainings with its 95% interval; of a forecast it is what
+    the metric adds to Q^2.
     """
 
     question: str
@@ -65,7 +69,8 @@ class RunLine:
 class PooledRuns(Tested):
     """One line: the mean (partial) r of a metric over `runs`, by random effects.
 
-    n trainings in all. `tau2` is the variance between runs on Fisher's scale, `i2` its share in
+    Of a forecast it is the mean of what the metric adds to Q^2. n trainings in all. `tau2` is the
+    variance between runs, that of r on Fisher's scale, `i2` its share in
     [0, 1), `heterogeneity` Cochran's Q with its p; `prediction_low` to `prediction_high` the 95%
     interval of r in a new run, null for fewer than three.
     """
@@ -109,11 +114,12 @@ def _answers(frame: pl.DataFrame, question: str) -> pl.DataFrame:
 def pooled_runs(lines: pl.DataFrame) -> pl.DataFrame:
     """Table of `PooledRuns` lines of a table of `RunLine` lines.
 
-    Runs whose control does not hold are left out, and named. On Fisher's scale a run's variance is
-    that of its own 95% interval; 1 / (n - 3) would be too small where spread differs between design
-    cells. Interval and p are of Student's t with one degree of freedom fewer than runs (Knapp and
-    Hartung): a few runs tell the variance between them badly. p is adjusted by Holm over the
-    metrics that are primary in every run, by Benjamini and Hochberg over the others.
+    Runs whose control does not hold are left out, and named. On Fisher's scale, or that of Q^2, a
+    run's variance is that of its own 95% interval; 1 / (n - 3) would be too small where spread
+    differs between design cells. Interval and p are of Student's t with one degree of freedom
+    fewer than runs (Knapp and Hartung): a few runs tell the variance between them badly. p is
+    adjusted by Holm over the metrics that are primary in every run, by Benjamini and Hochberg over
+    the others.
     """
     answers: list[PooledRuns] = []
     for question in lines["question"].unique(maintain_order=True):
@@ -145,38 +151,42 @@ def _pooled(lines: list[RunLine]) -> PooledRuns:
         reason = f"cannot reject with {len(sound)} run{'s' * (len(sound) != 1)}: 2 are needed"
         verdict = INADEQUATE if refuted else CANNOT_REJECT
         return replace(start, verdict=verdict, note=joined(note, reason))
-    z = [float(np.arctanh(line.estimate or 0.0)) for line in sound]
+    scaled, back = (_same, _same) if start.question == FORECAST else (np.arctanh, np.tanh)
+    z = [float(scaled(line.estimate or 0.0)) for line in sound]
     variances = [(_spread(line) or 0.0) ** 2 for line in sound]
     meta = meta_analysis(z, variances, knapp_hartung=True)
     ends = meta.prediction_low, meta.prediction_high
     return replace(
         start,
-        estimate=float(np.tanh(meta.estimate)),
-        low=float(np.tanh(meta.low)),
-        high=float(np.tanh(meta.high)),
+        estimate=float(back(meta.estimate)),
+        low=float(back(meta.low)),
+        high=float(back(meta.high)),
         p=meta.p,
         tau2=meta.tau2,
         i2=meta.i2,
         heterogeneity=meta.q,
         heterogeneity_p=meta.q_p,
-        prediction_low=None if ends[0] is None else float(np.tanh(ends[0])),
-        prediction_high=None if ends[1] is None else float(np.tanh(ends[1])),
+        prediction_low=None if ends[0] is None else float(back(ends[0])),
+        prediction_high=None if ends[1] is None else float(back(ends[1])),
     )
 
 
-def _spread(line: RunLine) -> float | None:
-    """Standard error of r on Fisher's scale, from its interval.
+def _same(value: float) -> float:
+    """Q^2 is pooled as it is."""
+    return value
 
-    None where that has no width.
-    """
-    if line.estimate is None or line.low is None or line.high is None:
-        return None
-    ends = (line.low, line.estimate, line.high)
-    if not all(-1 < end < 1 for end in ends) or line.low >= line.high:
+
+def _spread(line: RunLine) -> float | None:
+    """Standard error from its interval, of r on Fisher's scale; None where that has no width."""
+    if line.estimate is None or line.low is None or line.high is None or line.low >= line.high:
         return None
     from scipy.special import ndtri
 
-    width = float(np.arctanh(line.high) - np.arctanh(line.low))
+    width = line.high - line.low
+    if line.question != FORECAST:
+        if not all(-1 < end < 1 for end in (line.low, line.estimate, line.high)):
+            return None
+        width = float(np.arctanh(line.high) - np.arctanh(line.low))
     return width / (2 * float(ndtri(0.5 + CONFIDENCE / 2)))
 
 
@@ -185,6 +195,7 @@ def _decided(lines: Iterable[PooledRuns]) -> list[PooledRuns]:
     answers = {line.metric: line for line in lines}
     for family, adjust, column in (
         (PRIMARY, holm, "p_maxt"),
+        (JOINT, holm, "p_maxt"),
         (EXPLORATORY, benjamini_hochberg, "q"),
     ):
         tested = [line for line in answers.values() if line.family == family and line.p is not None]

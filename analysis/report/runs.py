@@ -13,6 +13,7 @@ from analysis.figures.forest import LABELLED, forest
 from analysis.findings.frames import lines_of
 from analysis.findings.runs import (
     DESCRIBED,
+    FORECAST,
     GIVEN_DESIGN,
     QUESTIONS,
     WITHIN,
@@ -38,8 +39,11 @@ TITLES = {
     GIVEN_DESIGN: "given a model of the design",
     "given_train_loss": "given train_loss",
     "with_gap": "with generalization_gap as response",
+    FORECAST: "forecast of architectures left out",
     DESCRIBED: "described, without a control",
 }
+
+ESTIMATES = {FORECAST: "gain in Q²"}  # what is not r
 
 
 @dataclass(frozen=True)
@@ -165,14 +169,16 @@ def _section(
             exhibits.append(
                 FigureExhibit(
                     f"runs_{question}",
-                    f"r of each run, and pooled, {title}",
+                    f"{ESTIMATES.get(question, 'r')} of each run, and pooled, {title}",
                     "Bars are 95% intervals; the diamond is the mean over runs. It is filled where "
                     "the metric is associated, as is the dot of a run.",
                     partial(
                         forest,
                         drawn,
-                        xlabel="(partial) correlation with the response",
-                        whole=True,
+                        xlabel="what the metric adds to Q²"
+                        if question == FORECAST
+                        else "(partial) correlation with the response",
+                        whole=question != FORECAST,
                     ),
                     folded=question not in (WITHIN, GIVEN_DESIGN),
                 )
@@ -272,8 +278,8 @@ def _sentences(lines: Sequence[PooledRuns]) -> str:
 def _effect(line: PooledRuns) -> str:
     """A metric with its mean r, how sure it is, and what a new run would show."""
     text = (
-        f"{line.metric} (mean r {signed(line.estimate)}, 95% interval {signed(line.low)} to "
-        f"{signed(line.high)}, {line.n} trainings of {line.runs} runs"
+        f"{line.metric} (mean {ESTIMATES.get(line.question, 'r')} {signed(line.estimate)}, 95% "
+        f"interval {signed(line.low)} to {signed(line.high)}, {line.n} trainings of {line.runs} runs"
     )
     if line.prediction_low is not None:
         text += f"; a new run: {signed(line.prediction_low)} to {signed(line.prediction_high)}"

@@ -73,6 +73,23 @@ def test_runs_that_differ_widen_the_interval() -> None:
     assert answer.verdict == "not found"
 
 
+def test_gains_of_forecasts_are_pooled_as_they_are() -> None:
+    """No scale bounds a gain in Q^2: it may lie below -1, and its mean is one of gains."""
+    gains, reach = [0.30, 0.26, -1.20], norm.ppf(0.975)
+    lines = [
+        replace(line(run, 0.0, 0.1), question="forecast", estimate=gain, low=gain - reach / 10,
+                high=gain + reach / 10)
+        for run, gain in zip("abc", gains, strict=True)
+    ]  # fmt: skip
+    (both,) = pooled(*lines[:2])
+    assert both.estimate == pytest.approx(0.28)
+    assert both.high == pytest.approx(0.28 + t.ppf(0.975, 1) * 0.1 / math.sqrt(2))
+    (answer,) = pooled(*lines)
+    assert answer.runs == 3
+    assert answer.estimate == pytest.approx(np.mean(gains))
+    assert answer.tau2 == pytest.approx(np.var(gains, ddof=1) - 0.01)
+
+
 def test_runs_without_a_sound_answer_are_named_and_left_out() -> None:
     bad = line("c", -0.9, 0.01, verdict="control inadequate")
     (answer,) = pooled(line("a", 0.8, 0.05), line("b", 0.8, 0.05), bad)

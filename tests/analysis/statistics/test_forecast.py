@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 from places import SHARED
 
 from analysis.statistics.decide import Decided, settle
@@ -77,6 +78,22 @@ def test_each_metric_by_fitting_again() -> None:
     assert outcome.r == pytest.approx(result.gain)
     assert outcome.p[0] == pytest.approx(0.01)
     assert (outcome.p[1:] > 0.05).all()
+
+
+def test_the_interval_is_that_of_what_is_spared_in_each_group() -> None:
+    x, y, columns, groups, cells = study(0)
+    low, high = prepare_forecast(x[:, 0], y, columns, groups, cells).interval()
+    spared = []
+    for group in range(6):
+        rest, errors = groups != group, []
+        for extra in (columns, np.column_stack([columns, x[:, 0]])):
+            design = np.column_stack([np.ones(len(y)), extra])
+            slopes = np.linalg.lstsq(design[rest], y[rest], rcond=None)[0]
+            errors.append(np.square(y[~rest] - design[~rest] @ slopes).sum())
+        spared.append((errors[0] - errors[1]) / np.square(y - y.mean()).sum())
+    # The interval of a sum of six values is six times that of their mean.
+    ends = scipy.stats.ttest_1samp(spared, 0.0).confidence_interval(0.95)
+    assert (float(low), float(high)) == pytest.approx((6 * ends.low, 6 * ends.high), abs=1e-10)
 
 
 def test_p_by_enumeration() -> None:
