@@ -279,7 +279,8 @@ def _effect(line: PooledRuns) -> str:
     """A metric with its mean r, how sure it is, and what a new run would show."""
     text = (
         f"{line.metric} (mean {ESTIMATES.get(line.question, 'r')} {signed(line.estimate)}, 95% "
-        f"interval {signed(line.low)} to {signed(line.high)}, {line.n} trainings of {line.runs} runs"
+        f"interval {signed(line.low)} to {signed(line.high)}, {line.n} trainings of {line.runs} "
+        "runs"
     )
     if line.prediction_low is not None:
         text += f"; a new run: {signed(line.prediction_low)} to {signed(line.prediction_high)}"

@@ -29,7 +29,7 @@ from analysis.statistics.linear import (
     finite_columns,
     nuisance,
 )
-from analysis.statistics.order_pairs import EMPTY, Orders, paired_statistics
+from analysis.statistics.order_pairs import EMPTY, paired_statistics
 
 CHUNK_DOUBLES = 2**20  # values held at once (8 MiB), whatever n and the number of permutations
 REMEMBERED = 2**25  # rows x permutations up to which random orders are kept (64 MiB)
@@ -37,6 +37,7 @@ TIE = 1e-12  # statistics closer than this are ties: sums of the same numbers in
 LISTED = 6  # places of which all orders are listed to draw from
 PAIRED = 100_000  # permutations from which each order of x meets each of `ORDERS` orders of y
 ORDERS = 1_000
+MIXED = 30  # products of a metric and a covariate up to which sums over pairs need no residuals
 
 Seed = int | tuple[int, ...]
 
@@ -292,18 +293,25 @@ class Prepared:
 
     def _of_pairs(self, permutations: int, seed: Seed) -> Iterator[Floats]:
         """Absolute statistics (c, k) of so many pairs of an order of x and one of y."""
-        pairs = paired_statistics(
-            self.columns,
-            self.response,
-            self.basis,
-            self.squares,
-            None if self.unit is None else _rows_of(self.unit),
-            side(self.orbits, len(self.response), math.ceil(permutations / ORDERS), seed, 0),
-            side(self.orbits, len(self.response), ORDERS, seed, 1),
-        )
+        n, k = self.columns.shape
+        of_x = side(self.orbits, n, math.ceil(permutations / ORDERS), seed, 0)
+        of_y = side(self.orbits, n, ORDERS, seed, 1)
+        pairs: Iterator[Floats]
+        if self.basis.shape[1] * k > MIXED:
+            moved = self.response[of_y]
+            pairs = (self._with_x(order).statistics(moved.copy()) for order in of_x)
+        else:
+            places = None if self.unit is None else _rows_of(self.unit)
+            data = self.columns, self.response, self.basis, self.squares, places
+            pairs = paired_statistics(*data, of_x, of_y)
         for statistics in pairs:
             yield statistics[:permutations]
             permutations -= len(statistics)
+
+    def _with_x(self, order: Codes) -> Prepared:
+        """The test with all but the response in another order of rows."""
+        squares = None if self.squares is None else self.squares[order]
+        return replace(self, columns=self.columns[order], basis=self.basis[order], squares=squares)
 
     def _counts(self, chunks: Iterable[Floats]) -> Counts:
         observed = np.abs(self.signed()[1])
@@ -578,7 +586,7 @@ def _random(
         yield values[orders[start : start + rows]]
 
 
-def side(orbits: list[Codes], n: int, total: int, seed: Seed, side: int) -> Orders:
+def side(orbits: list[Codes], n: int, total: int, seed: Seed, side: int) -> Codes:
     """(total, n) random orders of n rows, those of x (side 0) or of y (side 1)."""
     first = (seed,) if isinstance(seed, int) else seed
     # Numbers from 2000 on: those below are the streams of other rounds and of orbits.

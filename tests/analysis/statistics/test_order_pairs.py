@@ -53,10 +53,12 @@ def test_a_pair_is_the_order_of_y_after_the_inverse_of_that_of_x(
             assert pairs[a, b] == pytest.approx(test.statistics(moved[None])[0], rel=1e-9)
 
 
+@pytest.mark.parametrize("mixed", [30, 0])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_counts_of_pairs_are_those_of_single_orders(
-    design: str, monkeypatch: pytest.MonkeyPatch
+    design: str, mixed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(permutation, "MIXED", mixed)
     test = prepared(design, 1)
     pairs = test.drawn(100_000, 7)
     monkeypatch.setattr(permutation, "PAIRED", 10**9)
