@@ -61,7 +61,8 @@ def forest(lines: pl.DataFrame, *, xlabel: str, whole: bool = False) -> Figure:
                 axis.set_title(
                     _in_two_lines(panel) if narrow else panel, fontsize=7.5 if narrow else 9
                 )
-        figure.text(0.5, 0.1 / figure.get_size_inches()[1], xlabel, ha="center")
+        begin, end = axes[0].get_position().x0, axes[-1].get_position().x1
+        figure.text((begin + end) / 2, 0.1 / figure.get_size_inches()[1], xlabel, ha="center")
     return figure
 
 

@@ -250,8 +250,10 @@ def controlled(
     filled = []
     for name, line in lines.items():
         low, high = intervals.get(name, (None, None))
-        filled.append(compared(replace(outcomes[name].fill(line), low=low, high=high)))
-    return inadequate(filled, control.inadequacy) if control.inadequacy else filled
+        filled.append(replace(outcomes[name].fill(line), low=low, high=high))
+    if control.inadequacy:
+        return inadequate(filled, control.inadequacy)
+    return [compared(line) for line in filled]
 
 
 def _intervals(

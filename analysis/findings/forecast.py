@@ -106,7 +106,7 @@ def forecast(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame
 
 
 def _gained(line: Forecast, x: Floats, at: Codes, test: Preparation) -> Forecast:
-    """The line with Q^2 without and with its metric, also where nothing can be rejected."""
+    """The line with Q^2 without and with its metric, verdict or not."""
     if line.family == NO_FAMILY or not len(at):
         return line
     try:

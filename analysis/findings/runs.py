@@ -177,7 +177,10 @@ def _same(value: float) -> float:
 
 
 def _spread(line: RunLine) -> float | None:
-    """Standard error from its interval, of r on Fisher's scale; None where that has no width."""
+    """Standard error from its interval, of r on Fisher's scale.
+
+    None where that has no width.
+    """
     if line.estimate is None or line.low is None or line.high is None or line.low >= line.high:
         return None
     from scipy.special import ndtri

@@ -176,6 +176,7 @@ def _does_not_hold(head: Headline, judged: Sequence[Tested], roles: Roles) -> st
         for word, text in (
             (NOT_FOUND, "no association was found for"),
             (UNDECIDED, "undecided after a million permutations"),
+            (INADEQUATE, "open, as the control does not hold"),
             (CANNOT_REJECT, "nothing could be rejected for"),
         )
         if (lines := with_verdict(judged, word))

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 DASH = "–"
 NOTES = ("note", "description", "terms")  # columns of sentences, which may break
 LONG = 16  # characters beyond which names in the first column may break on a phone
+LONG_NOTE, OFTEN, MARKED = 40, 4, 8  # letters and rows from which a note is told once, and how many
 FORMULA = r"^[=+\-@\t\r]"  # beginnings of what spreadsheets compute
 TAG = re.compile("<(?=[A-Za-z/!?])")  # where HTML would begin
 KEY = re.compile("[0-9a-f]{32}")
@@ -178,26 +179,29 @@ class TableExhibit:
                 raise ValueError(f"table {self.name!r} has no column {sorted(unknown)}")
 
     @cached_property
-    def common(self) -> tuple[str, int]:
-        """A note that most rows have, and how many have it.
+    def common(self) -> dict[str, tuple[str, int]]:
+        """Notes that many rows have: what stands for each in a row, and how many have it.
 
-        It is told once below the title and not in each row.
+        They are told once below the title. Nothing stands for one that most rows have.
         """
         notes = self.frame["note"].to_list() if "note" in self.frame.columns else []
-        note, count = (
-            Counter(note for note in notes if note).most_common(1)[0] if any(notes) else ("", 0)
-        )
-        return (note, count) if 2 * count > len(notes) else ("", 0)
+        counts = Counter(note for note in notes if note).most_common()
+        marks = iter("abcdefgh")
+        return {
+            note: ("" if 2 * count > len(notes) else f"({next(marks)})", count)
+            for note, count in counts[:MARKED]
+            if 2 * count > len(notes) or (count >= OFTEN and len(note) > LONG_NOTE)
+        }
 
     @property
     def full_caption(self) -> str:
         """The caption, how its intervals and verdicts differ, and the common note."""
-        note, count = self.common
         parts = [self.caption]
         if self._judges_intervals:
             parts.append(UNADJUSTED)
-        if note:
-            parts.append(f"In {count} of {len(self.frame)} lines: {note}.")
+        for note, (mark, count) in self.common.items():
+            text = f"In {count} of {len(self.frame)} lines: {note}."
+            parts.append(f"{mark} {text}" if mark else text)
         return " ".join(parts)
 
     @property
@@ -208,10 +212,9 @@ class TableExhibit:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """Rows as they are printed: all values, and notes without the common one."""
-        note = self.common[0]
+        """Rows as they are printed: all values, and marks in place of common notes."""
         return [
-            row | {"note": ""} if note and row["note"] == note else row
+            row | {"note": self.common[row["note"]][0]} if row.get("note") in self.common else row
             for row in self.frame.to_dicts()
         ]
 

@@ -107,7 +107,7 @@ def _ranks(d: Floats) -> Floats:
 
 
 def _tails(d: Floats) -> tuple[float, float]:
-    """Shares of sign patterns whose positive ranks sum to at least those of d, and of -d."""
+    """Shares of sign patterns that reach the positive ranks of d, and of -d."""
     ranks = _ranks(d)
     nonzero = ranks[d != 0]
     return (
@@ -117,7 +117,7 @@ def _tails(d: Floats) -> tuple[float, float]:
 
 
 def _upper_tail(ranks: Floats, statistic: float, n: int) -> float:
-    """Share of sign patterns of nonzero ranks, among n, that sum to at least the statistic."""
+    """Share of sign patterns of nonzero ranks, among n, that reach the statistic."""
     from scipy.special import ndtr
 
     if n <= EXACT_ROWS:

@@ -78,7 +78,7 @@ class ForecastTest:
         return np.asarray(self.q2_without + self.gain)
 
     def interval(self) -> tuple[Floats, Floats]:
-        """95% interval (low, high) of the gain, from the squared errors spared in each group.
+        """95% interval (low, high) of the gain, by what is spared in each group.
 
         gain -+ t sqrt(G var) / square, with the variance of what is spared over the G groups and
         Student's t with G - 1 degrees of freedom (Diebold & Mariano 1995, of groups in place of
@@ -162,7 +162,7 @@ def prepare_forecast(
     *,
     together: bool = False,
 ) -> ForecastTest:
-    """The test of what each metric of x adds to the forecast of y (n,), or all `together`.
+    """The test of what metrics add to the forecast of y (n,), alone or `together`.
 
     x is (n,) or (n, k), the columns of the design (n, q).
 
@@ -233,7 +233,7 @@ def prepare_forecast(
 
 @dataclass(frozen=True)
 class _Part:
-    """A group of `rows` that is left out, and what no exchange inside design cells changes of it.
+    """A group of `rows` that is left out, and what no exchange changes of it.
 
     `gram` (k, k) products of the metrics in the training part, `ahead` (k, k) of their forecasts in
     the group; `error` squares of the errors without a metric. With s (k,) the products of metrics
@@ -258,7 +258,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _RidgePart:
-    """The same of all metrics at once: the ridge regression of each penalty, made ready.
+    """The same of all metrics at once, by ridge regressions made ready.
 
     `turned` (k, j) takes products in the training part to its eigenvectors, `shrunk` (penalties, j)
     are the inverse eigenvalues with the penalty, `fit` (j, penalties) what is explained, `left` the
@@ -274,7 +274,7 @@ class _RidgePart:
 
     @classmethod
     def of(cls, part: _Part, left: float, rows: int, fitted: int) -> _RidgePart:
-        """The part with `left` squares of y over the training `rows`, `fitted` columns out."""
+        """The part with `left` squares of y over training `rows`, `fitted` columns out."""
         scale = np.sqrt(np.diag(part.gram) / rows)
         scale = np.where(scale > 0, scale, np.inf)
         values, vectors = np.linalg.eigh(part.gram / (scale[:, None] * scale))

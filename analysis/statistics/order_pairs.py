@@ -1,4 +1,4 @@
-"""Many permutations at once: each of some orders of x with each of some orders of y.
+"""Many permutations at once: each of some orders of x with each of some of y.
 
 A sum over rows does not change where x and y are moved alike. So x moved by an order s and y by an
 order t have the statistic of y moved by one order, t after the inverse of s. With A orders t and B
@@ -35,7 +35,7 @@ def paired_statistics(
     orders_BxN: Orders,
     orders_AxN: Orders,
 ) -> Iterator[Floats]:
-    """Absolute statistics (a b, k) of every pair of orders, a few orders of x at a time.
+    """Absolute statistics (a b, k) of every pair of orders, a few of x at a time.
 
     Arguments are those of a prepared permutation test: residuals of unit length, an orthonormal
     basis of the covariates, the weighted squares of the columns where rows are studentized, or the
@@ -86,7 +86,7 @@ def _by_units(
     explained_AxBxQ: Floats,
     places: Sequence[Codes],
 ) -> Floats:
-    """Squares (a, b, k) of the sums in each unit of x times the full model's residual, summed."""
+    """Squares (a, b, k) of sums in units of x times the full model's residual."""
     squares, scratch = np.zeros_like(slopes_AxBxK), np.empty_like(slopes_AxBxK)
     for rows in places:
         x = x_BxNxK[:, rows]

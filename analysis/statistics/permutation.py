@@ -212,9 +212,9 @@ class Counts:
 
 
 def counted(chunks: Iterable[Floats], threshold_K: Floats) -> Counts:
-    """Counts of statistics (c, k) that reach their threshold, the least significant column first.
+    """Counts of statistics (c, k) that reach their threshold (k,).
 
-    The chunks may be overwritten.
+    The least significant column comes first. The chunks may be overwritten.
     """
     alone, maxt, n = np.zeros(len(threshold_K)), np.zeros(len(threshold_K)), 0
     for statistics in chunks:
