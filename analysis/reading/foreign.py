@@ -83,8 +83,9 @@ def _decoded(raw: bytes) -> str:
     for start, encoding in MARKED.items():
         if raw.startswith(start):
             return raw.decode(encoding, errors="replace")
-    even, odd = raw[:HEAD:2].count(0), raw[1:HEAD:2].count(0)
-    if even or odd:
+    head = raw[:HEAD]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if 4 * max(even, odd) > len(head):  # half of the bytes of Latin text; a stray zero is none
         return raw.decode("utf-16-le" if odd > even else "utf-16-be", errors="replace")
     for encoding in UNMARKED:
         try:

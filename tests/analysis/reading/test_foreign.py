@@ -204,6 +204,7 @@ FAULTS = {
         r"'64px' \(line 2\) beside '1\.024' \(line 3\)",
     ),
     "a text metric": (lines("a;1;0;.5;x;1"), "'nc4' must hold numbers, but line 2 has 'x'"),
+    "a stray zero": (lines("a;1;0;.5;\0.5;1"), "'nc4' must hold numbers, but line 2 has"),
     "a text outcome": (lines("a;1;0;.5;.5;5%"), "'loss' must hold numbers, but line 2 has '5%'"),
     "no axis": (lines("a;1;0;.5;.5;1", "b;NA;0;.5;.5;1"), "null in 1 rows, the first: line 3"),
     "no unit": (lines(";1;0;.5;.5;1"), "column 'run' is null in 1 rows, the first: line 2"),
