@@ -13,11 +13,12 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO
 from analysis.figures.drawing import STYLE, label, rows_of
-from analysis.figures.ticks import spans_decades
+from analysis.figures.ticks import log_axis, spans_decades
 from analysis.findings.tuning import Arm
 from analysis.reading.search_record import Objective, SearchRecord
 
 GREY = "#666666"
+WITHOUT_VALUE = ("failed", "pruned")  # states of trials that have none
 
 
 def history(search: SearchRecord) -> Figure:
@@ -43,9 +44,10 @@ def history(search: SearchRecord) -> Figure:
                     label="breaks a constraint",
                 )
             )
-        handles.append(
-            Line2D([], [], marker="|", linestyle="", color=GREY, label="failed or pruned")
-        )
+        if search.trials["state"].is_in(WITHOUT_VALUE).any():
+            handles.append(
+                Line2D([], [], marker="|", linestyle="", color=GREY, label="failed or pruned")
+            )
         handles.append(Line2D([], [], color=GREY, linewidth=1.2, label="best so far"))
         figure.legend(handles=handles, loc="upper left", ncol=min(5, len(handles)), frameon=False)
     return figure
@@ -70,9 +72,9 @@ def _history(axis: Axes, trials: pl.DataFrame, objective: Objective, families: l
     if len(sound):
         best = sound[column].cum_min() if objective.lower else sound[column].cum_max()
         axis.step(sound["trial"], best, where="post", color=GREY, linewidth=1.2, zorder=0)
-    if spans_decades(complete[column].to_numpy(), 5):
-        axis.set_yscale("log")
-    without_value = trials.filter(pl.col("state").is_in(["failed", "pruned"]))["trial"].to_list()
+    if spans_decades(values := complete[column].to_numpy(), 5):
+        log_axis(axis, "y", values)
+    without_value = trials.filter(pl.col("state").is_in(WITHOUT_VALUE))["trial"].to_list()
     axis.plot(
         without_value,
         [0.02] * len(without_value),
@@ -181,10 +183,10 @@ def front(search: SearchRecord) -> Figure:
                 axis.annotate(
                     str(row["trial"]), at, xytext=(4, 4), textcoords="offset points", fontsize=8
                 )
-            if spans_decades(complete[first.column].to_numpy()):
-                axis.set_xscale("log")
-            if spans_decades(complete[other.column].to_numpy()):
-                axis.set_yscale("log")
+            if spans_decades(values := complete[first.column].to_numpy()):
+                log_axis(axis, "x", values)
+            if spans_decades(values := complete[other.column].to_numpy()):
+                log_axis(axis, "y", values)
             axis.set_xlabel(label(first.column))
             axis.set_title(label(other.column), loc="left", pad=3)
         handles = [
@@ -227,10 +229,9 @@ def schedules(
                 )
         axes[0].set_title("learning rate", loc="left", pad=3)
         for axis, column in zip(axes[1:], columns, strict=True):
-            if spans_decades(
-                np.concatenate([rows[column].drop_nulls().to_numpy() for rows in collapse.values()])
-            ):
-                axis.set_yscale("log")
+            values = [rows[column].drop_nulls().to_numpy() for rows in collapse.values()]
+            if spans_decades(every := np.concatenate(values)):
+                log_axis(axis, "y", every)
             axis.set_title(label(column), loc="left", pad=3)
         for axis in axes:
             axis.locator_params(axis="x", nbins=6, integer=True)
@@ -271,7 +272,7 @@ def arms(
                 values = np.array([side.values[place] for place in pairs])
                 mean = np.exp(np.log(values).mean()) if geometric else values.mean()
                 axis.plot([mean, mean], [row - 0.32, row + 0.32], color=colour, linewidth=2)
-        if spans_decades(np.array([*tuned.values.values(), *default.values.values()]), 5):
-            axis.set_xscale("log")
+        if spans_decades(every := [*tuned.values.values(), *default.values.values()], 5):
+            log_axis(axis, "x", every)
         axis.set_xlabel(label(column))
     return figure

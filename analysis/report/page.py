@@ -215,7 +215,14 @@ def _facts(table: Table, choices: Choices) -> list[tuple[str, str]]:
 def _values(column: pl.Series) -> str:
     """The values of a setting, or how many and their range."""
     values = column.unique().sort().to_list()
-    listed = ["none given" if value is None else str(value) for value in values]
+    listed = [
+        "none given"
+        if value is None
+        else f"{value:.6g}"
+        if isinstance(value, float)
+        else str(value)
+        for value in values
+    ]
     known = [value for value in values if value is not None]
     if len(listed) <= VALUES_SHOWN:
         return ", ".join(listed)
