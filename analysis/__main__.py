@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from study.settings.doors import at_door, refused
+from study.settings.doors import at_door, own_package, refused
 
 
 @at_door
 def main(arguments: list[str] | None = None) -> int:
     """Write a report; returns the exit code."""
+    own_package("analysis", Path(__file__).parent)
     from analysis.report.request import default_folder, obstacle, parser, write_map
 
     options = parser().parse_args(arguments)

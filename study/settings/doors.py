@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 
 LONGEST = 300
 """Characters of an error's text that are shown."""
@@ -55,6 +56,24 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
         return 1
 
     return guarded
+
+
+def own_package(name: str, folder: Path) -> None:
+    """Take the package in a folder, which is a door's own, for a name.
+
+    Else a folder of that name where the command was called may be taken for it.
+    """
+    import importlib.util
+
+    file = str(folder / "__init__.py")
+    if getattr(sys.modules.get(name), "__file__", None) == file:
+        return
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 
 
 def refused(error: Exception) -> int:
@@ -102,15 +121,16 @@ def _line(error: Exception) -> str:
 
 def _keep_trace(error: Exception) -> str:
     """Write the trace to a file of its own; says where it is."""
-    import tempfile
     import traceback
 
     try:
+        import tempfile  # which fails where a file of the user's hides what it imports
+
         handle, path = tempfile.mkstemp(prefix="study-error-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
             stream.write("".join(traceback.format_exception(error)))
-    except OSError as refused:
-        return f"Its trace cannot be written ({refused.strerror})"
+    except Exception as refused:
+        return f"Its trace cannot be written ({type(refused).__name__}: {refused})"
     return f"The full trace is in {path}"
 
 

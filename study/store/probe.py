@@ -38,7 +38,8 @@ def check_target(name: str) -> Path:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror}): give another") from error
+        reason = f"{path} cannot be written ({error.strerror})"
+        raise StoreError(f"{reason}: give another path") from error
     return path
 
 

@@ -287,6 +287,19 @@ def test_what_hangs_at_an_address_is_noticed() -> None:
         assert time.monotonic() - began < 40, "eight seconds after Ray's command has started"
 
 
+def test_a_folder_of_the_users_does_not_hide_the_analysis() -> None:
+    script = (
+        "import sys, types; import analysis.__main__ as door\n"
+        "sys.modules['analysis'] = types.ModuleType('analysis')\n"
+        "code = door.main(['nothing.csv'])\n"
+        "import analysis; sys.exit(code + 10 * (not callable(analysis.report)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "nothing.csv" in done.stderr, done.stderr
+
+
 def test_ctrl_c_while_a_command_imports_is_one_line() -> None:
     script = (
         "import os, signal, sys, builtins; from study import launch; real = builtins.__import__\n"
