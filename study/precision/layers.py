@@ -18,7 +18,7 @@ _POSITIONAL_NAME = re.compile(
     r"(.*_)?(wpe|pos|positions?|positional)(_(embs?|embeds?|embeddings?|encs?|encoders?|encodings?|bias|biases|tables?|layer))*(_[a-z])?"
 )
 _MAYBE_POSITIONAL = re.compile(r"(^|_)(wpe|pos|positions?|positional)(_|$)")
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 _ATTENTION_NAME = re.compile(r"attn|attention", re.IGNORECASE)
 _ROUTER_CLASS = re.compile(r"Router|TopKGate|TopkGate")
@@ -275,7 +275,7 @@ def _is_known(module: nn.Module, attribute: str) -> bool:
     if isinstance(module, nn.MultiheadAttention):
         return attribute in _ATTENTION_WEIGHTS
     known = isinstance(module, nn.Linear | nn.Embedding | nn.EmbeddingBag) or is_transposed(module)
-    convolution = isinstance(module, _CONVOLUTIONS) and not isinstance(module, _ConvTransposeNd)
+    convolution = isinstance(module, CONVOLUTIONS) and not isinstance(module, _ConvTransposeNd)
     return attribute == "weight" and (known or convolution)
 
 
