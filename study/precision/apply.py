@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import TypeVar
@@ -11,15 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from study.precision.calibration import (
+    Calibrated,
+    Calibration,
+    InBasis,
+    Inputs,
+    calibrated,
+)
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
 from study.precision.inputs import CacheRounding, InputRounding, input_bounds
-from study.precision.layers import Weight, covered_weights, is_transposed
+from study.precision.layers import CONVOLUTIONS, Weight, covered_weights, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
+from study.precision.rotate import Rotated, add_offset
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 _LOOKUPS = (nn.Embedding, nn.EmbeddingBag)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -100,23 +107,19 @@ def _single(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float()
 
 
-Inputs = Callable[[], Iterator[Tensor]]
-"""Batches of calibration inputs on the device of the model, the same ones at each call."""
-
-
-def quantize(model: ModelT, precision: str | Precision, inputs: Inputs | None = None) -> ModelT:
+def quantize(model: ModelT, precision: str | Precision, calibration: Calibration | None = None) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched.
 
     See `apply`; the copy is for measuring: its parameters take no gradients.
     """
     precision = parse_precision(precision) if isinstance(precision, str) else precision
     copy = deepcopy(model).requires_grad_(False)
-    apply(copy, precision, inputs)
+    apply(copy, precision, calibration)
     return copy
 
 
 @torch.no_grad()
-def apply(model: nn.Module, precision: Precision, inputs: Inputs | None = None) -> None:
+def apply(model: nn.Module, precision: Precision, calibration: Calibration | None = None) -> None:
     """Let `model` itself compute at `precision`.
 
     Deterministic. Tensors are replaced, one weight at a time, and never written into, so that
@@ -131,7 +134,7 @@ def apply(model: nn.Module, precision: Precision, inputs: Inputs | None = None) 
     Args:
         model: in evaluation mode.
         precision: any but those that fine-tune.
-        inputs: batches for precisions that are calibrated; the others look at none.
+        calibration: inputs of the model for precisions that need them, and their settings.
 
     Raises PrecisionError for a layer that the format or the device cannot take (naming layer, sizes
     and remedy), for weights that are or become non-finite, and for `qat-`, `efqat-` and `ft-fp32`,
@@ -142,12 +145,10 @@ def apply(model: nn.Module, precision: Precision, inputs: Inputs | None = None) 
             f"{precision.name} measures a fine-tuned model: call study.training.finetune.finetune, "
             f"which needs data, or measure {precision.untuned.name!r}"
         )
-    if precision.method is not None or precision.rotated:
-        raise PrecisionError(f"{precision.name} cannot be measured yet")
     if precision.family == "cast":
         _cast(model, precision)
     else:
-        _round_weights(model, precision, inputs)
+        _round_weights(model, precision, calibration or Calibration())
     if precision.cache is not None:
         _transform_cache(model, precision, CacheRounding(precision.cache))
 
@@ -165,11 +166,11 @@ def check_precision(model: nn.Module, precision: Precision) -> list[Weight]:
     return weights
 
 
-def _round_weights(model: nn.Module, precision: Precision, inputs: Inputs | None) -> None:
+def _round_weights(model: nn.Module, precision: Precision, calibration: Calibration) -> None:
     weights = check_precision(model, precision)
-    bounds = _bounds(model, weights, precision, inputs) if precision.static else {}
-    for weight in weights:
-        values = weight_values(weight, precision)
+    bounds = _bounds(model, weights, precision, calibration.inputs) if precision.static else {}
+    for each in _rounded(model, weights, precision, calibration):
+        weight, values = each.weight, each.matrices
         if not torch.isfinite(values).all():
             raise PrecisionError(
                 f"{precision.name}: {weight.name} {tuple(weight.parameter.shape)} has weights that "
@@ -177,8 +178,20 @@ def _round_weights(model: nn.Module, precision: Precision, inputs: Inputs | None
                 "overflow"
             )
         if precision.activation is not None:
-            _round_inputs(weight, precision, bounds)
+            _round_inputs(each, precision, bounds)
+        if isinstance(each.basis, Rotated):
+            # What the layer gives for the offset of its norm is a bias, which is not rounded.
+            for layer in _layers(weight):
+                add_offset(layer, each.basis, (weight.matrices - values)[0])
         weight.replace(values)
+
+
+def _rounded(
+    model: nn.Module, weights: list[Weight], precision: Precision, calibration: Calibration
+) -> Iterator[Calibrated]:
+    if precision.method is not None or precision.rotated:
+        return calibrated(model, weights, precision, calibration)
+    return (Calibrated(weight, weight_values(weight, precision), None) for weight in weights)
 
 
 def weight_values(weight: Weight, precision: Precision) -> Tensor:
@@ -207,17 +220,23 @@ def _bounds(
     return input_bounds(model, {weight.name: _layers(weight) for weight in weights}, inputs)
 
 
-def _round_inputs(weight: Weight, precision: Precision, bounds: Mapping[str, Tensor]) -> None:
-    """Let the layers that hold `weight`, still unrounded, round their inputs."""
+def _round_inputs(rounded: Calibrated, precision: Precision, bounds: Mapping[str, Tensor]) -> None:
+    """Let the layers that hold a weight, still unrounded, round their inputs."""
+    weight = rounded.weight
     for layer in _layers(weight):
         own = bounds.get(weight.name)
-        if runs_int8_kernel(precision) and not isinstance(layer, _CONVOLUTIONS):
+        rounding = InputRounding(precision, own)
+        if rounded.basis is not None:
+            layer.register_forward_pre_hook(InBasis(rounding, rounded.basis))
+        elif runs_int8_kernel(precision) and not (
+            precision.method or precision.rotated or isinstance(layer, CONVOLUTIONS)
+        ):
             # In place, so that every reference to the layer sees the change.
             layer.__class__ = IntegerLinearLayer if isinstance(layer, nn.Linear) else IntegerLinear
             packed = _packed(weight.matrices[0], own)
             layer.register_buffer("packed", packed, persistent=False)
         else:
-            layer.register_forward_pre_hook(InputRounding(precision, own))
+            layer.register_forward_pre_hook(rounding)
 
 
 def _packed(matrix_oi: Tensor, bounds: Tensor | None) -> Tensor:
@@ -306,13 +325,13 @@ def _input_obstacle(weight: Weight, precision: Precision) -> str | None:
     """Why the inputs of the layers that hold `weight` cannot be rounded, or None."""
     weights_only = replace(precision, activation=None, static=False).name
     for layer in _layers(weight):
-        if type(layer) not in (nn.Linear, *_CONVOLUTIONS) and not is_transposed(layer):
+        if type(layer) not in (nn.Linear, *CONVOLUTIONS) and not is_transposed(layer):
             return (
                 "the inputs of linear layers and convolutions alone can be rounded: take "
                 f"{weights_only!r}"
             )
         blocks = precision.group if precision.family == "float" else None
-        if isinstance(layer, _CONVOLUTIONS) and blocks and layer.in_channels % blocks:
+        if isinstance(layer, CONVOLUTIONS) and blocks and layer.in_channels % blocks:
             return (
                 f"its {layer.in_channels} input channels do not divide into groups of {blocks}: "
                 f"take {weights_only!r} or 'fp8-dynamic'"

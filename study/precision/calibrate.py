@@ -2,6 +2,7 @@
 
 Arrays in, arrays out. Shapes: o output channels (rows), i weights of a channel, r samples of a
 layer's inputs. A convolution of n groups has n kinds of inputs: rows o / n of its weight see each.
+Weights of a row that belong to one input channel, its kernel, lie side by side.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ COLUMNS = 128
 AWQ_STEPS = 20
 """Exponents from 0 to 1 that AWQ tries (Lin et al. 2024, eq. 5)."""
 AWQ_LEAST = 1e-4
+AWQ_CLIPS = 10
+"""Shares of the largest weight, a twentieth apart, at which AWQ clips."""
 # Proximal solver of HQQ (Badri & Shaji 2023): the norm, the weight of the penalty, its growth.
 HQQ_STEPS, HQQ_NORM, HQQ_BETA, HQQ_GROWTH, HQQ_TOLERANCE = 20, 0.7, 10.0, 1.01, 1e-5
 
@@ -31,21 +34,24 @@ class InputMoments:
     absolute  sum of |x| (n, i)
     largest   largest |x| (n, i)
     samples   how many x were added
+    kernel    numbers of x that belong to one input channel
     """
 
     second: Tensor
     absolute: Tensor
     largest: Tensor
     samples: int = 0
+    kernel: int = 1
 
     @classmethod
-    def zeros(cls, n: int, i: int, device: torch.device) -> InputMoments:
+    def zeros(cls, n: int, i: int, device: torch.device, kernel: int = 1) -> InputMoments:
         """Moments of no inputs."""
         shape, options = (n, i), {"dtype": torch.float64, "device": device}
         return cls(
             torch.zeros(*shape, i, **options),  # type: ignore[call-overload]
             torch.zeros(shape, **options),  # type: ignore[call-overload]
             torch.zeros(shape, **options),  # type: ignore[call-overload]
+            kernel=kernel,
         )
 
     def update(self, x_nri: Tensor) -> None:
@@ -60,6 +66,17 @@ class InputMoments:
         """Sum over samples and outputs of (D x)^2 for a difference D of two weights."""
         difference = _by_inputs(difference_oi.double(), self.second)
         return float(((difference @ self.second) * difference).sum())
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean |x| of each input channel (n, i), the same over its kernel."""
+        means = (self.absolute / self.samples).view(len(self.absolute), -1, self.kernel).mean(2)
+        return means.repeat_interleave(self.kernel, 1)
+
+    def largest_of_channels(self, values_ni: Tensor) -> Tensor:
+        """The largest of non-negative values (n, i) over the kernel of each input channel."""
+        channels = values_ni.view(len(values_ni), -1, self.kernel).amax(2)
+        return channels.repeat_interleave(self.kernel, 1)
 
 
 def _by_inputs(matrix_oi: Tensor, second_nii: Tensor) -> Tensor:
@@ -125,11 +142,47 @@ def gptq(
 
 
 def awq(weight_oi: Tensor, inputs: InputMoments, precision: Precision) -> Tensor:
-    """Nearest values after input channels were scaled: round(W diag(s)) diag(1 / s).
+    """Nearest values after input channels were scaled and large weights clipped.
 
-    The scales are those of `awq_scales` (Lin et al. 2024, eq. 4).
+    round(clip(W diag(s))) diag(1 / s), with `awq_scales` (Lin et al. 2024, eq. 4) and `clipped`
+    (section 4.1).
     """
-    return round_scaled(weight_oi, awq_scales(weight_oi, inputs, precision), precision)
+    s_ni = awq_scales(weight_oi, inputs, precision)
+    s_oi = of_rows(s_ni, weight_oi)
+    second = inputs.second / (s_ni[:, :, None] * s_ni[:, None, :])
+    return clipped(weight_oi * s_oi, second, precision) / s_oi
+
+
+def clipped(weight_oi: Tensor, second_nii: Tensor, precision: Precision) -> Tensor:
+    """Nearest values after the weights of each scale were clipped where that errs least.
+
+    At 1, 0.95, ..., 0.55 times their largest. The error of a block of weights is that of its part
+    of W x, as in the code of Lin et al. 2024.
+    """
+    n, i = second_nii.shape[:2]
+    size = block_size(i, precision)
+    second_nbii = (
+        second_nii.view(n, i // size, size, i // size, size)
+        .diagonal(dim1=1, dim2=3)
+        .permute(0, 3, 1, 2)
+    )
+    blocks_obi = weight_oi.view(-1, i // size, size)
+    largest = blocks_obi.abs().amax(2, keepdim=True)
+    if precision.granularity == "tensor":
+        largest = largest.amax()
+    best_obi, least = blocks_obi, torch.full((), float("inf"), device=weight_oi.device)
+    for step in range(AWQ_CLIPS):
+        bound = largest * (1 - step / AWQ_STEPS)
+        matrix = blocks_obi.clamp(-bound, bound).view(weight_oi.shape)
+        values_obi = Grid.of(matrix, precision).round(matrix).view(blocks_obi.shape)
+        difference = (values_obi - blocks_obi).double().view(n, -1, i // size, size)
+        products = torch.einsum("nobi,nbij->nobj", difference, second_nbii)
+        error = (products * difference).sum(3).flatten(0, 1)[:, :, None]
+        if precision.granularity == "tensor":
+            error = error.sum()
+        best_obi = torch.where(error < least, values_obi, best_obi)
+        least = torch.minimum(error, least)
+    return best_obi.reshape(weight_oi.shape)
 
 
 def awq_scales(weight_oi: Tensor, inputs: InputMoments, precision: Precision) -> Tensor:
@@ -138,7 +191,7 @@ def awq_scales(weight_oi: Tensor, inputs: InputMoments, precision: Precision) ->
     Of s = mean|x|^a, a = 0, 1/20, ..., 19/20, divided by sqrt(max s min s). a = 0 is rounding to
     nearest, so the error on the calibration inputs is never above that.
     """
-    mean = inputs.absolute / inputs.samples
+    mean = inputs.mean
     candidates = []
     for step in range(AWQ_STEPS):
         s = (mean ** (step / AWQ_STEPS)).clamp(min=AWQ_LEAST)
@@ -152,21 +205,27 @@ def awq_scales(weight_oi: Tensor, inputs: InputMoments, precision: Precision) ->
 
 def round_scaled(weight_oi: Tensor, s_ni: Tensor, precision: Precision) -> Tensor:
     """round(W diag(s)) diag(1 / s), each row by the scales of the inputs that it sees."""
-    s_oi = s_ni.to(weight_oi.dtype).repeat_interleave(len(weight_oi) // len(s_ni), 0)
+    s_oi = of_rows(s_ni, weight_oi)
     scaled = weight_oi * s_oi
     return Grid.of(scaled, precision).round(scaled) / s_oi
+
+
+def of_rows(s_ni: Tensor, weight_oi: Tensor) -> Tensor:
+    """Numbers of inputs for each row of the weight."""
+    return s_ni.to(weight_oi.dtype).repeat_interleave(len(weight_oi) // len(s_ni), 0)
 
 
 def smooth_scales(weight_oi: Tensor, inputs: InputMoments, strength: float) -> Tensor:
     """Scales s (n, i) that move the range of inputs into the weights.
 
     s_j = max|x_j|^strength / max|w_j|^(1 - strength) (Xiao et al. 2023, eq. 4); the layer computes
-    (W diag(s)) (x / s). A least value keeps channels of zeros from scales of zero.
+    (W diag(s)) (x / s). The weights of an input channel, its kernel, have one scale. A least value
+    keeps channels of zeros from scales of zero.
     """
     least = torch.finfo(torch.float32).eps
     weights = _by_inputs(weight_oi.double().abs(), inputs.second).amax(1)
-    scales: Tensor = (inputs.largest + least) ** strength / (weights + least) ** (1 - strength)
-    return scales
+    weights, largest = map(inputs.largest_of_channels, (weights, inputs.largest))
+    return (largest + least) ** strength / (weights + least) ** (1 - strength)
 
 
 def hqq(weight_oi: Tensor, precision: Precision) -> Tensor:

@@ -7,20 +7,25 @@ i weights of a channel.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from math import prod
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.precision.calibrate import InputMoments, awq, gptq, hqq, round_scaled, smooth_scales
+from study.precision.calibrate import InputMoments, awq, gptq, hqq, of_rows, smooth_scales
+from study.precision.formats import round_weight
+from study.precision.inputs import InputRounding
 from study.precision.layers import CONVOLUTIONS, Weight
 from study.precision.names import Precision, PrecisionError
 from study.precision.options import PrecisionOptions
+from study.precision.rotate import Rotated, rotated_bases
 
 Inputs = Callable[[], Iterator[Tensor]]
 """Batches of calibration inputs on the device of the model, the same ones at each call."""
@@ -33,13 +38,84 @@ class Calibration:
     """What precisions with a method work with: inputs of the model, and settings."""
 
     inputs: Inputs | None = None
-    options: PrecisionOptions = PrecisionOptions()
+    options: PrecisionOptions = field(default_factory=PrecisionOptions)
+
+
+class Basis(Protocol):
+    """The basis in which a layer's weight is rounded, and its inputs are.
+
+    Input channels lie along a dimension of `x`.
+    """
+
+    def weight(self, matrix_oi: Tensor) -> Tensor:
+        """The weight in this basis."""
+
+    def back_weight(self, matrix_oi: Tensor) -> Tensor:
+        """The inverse of `weight`."""
+
+    def into(self, x: Tensor, dimension: int) -> Tensor:
+        """Inputs in this basis."""
+
+    def back(self, x: Tensor, dimension: int) -> Tensor:
+        """The inverse of `into`."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Inputs x / s and weights W diag(s), with s (n, i) the same over the kernel of a channel."""
+
+    s_ni: Tensor
+    kernel: int
+
+    def weight(self, matrix_oi: Tensor) -> Tensor:
+        """W diag(s)."""
+        return matrix_oi * of_rows(self.s_ni, matrix_oi)
+
+    def back_weight(self, matrix_oi: Tensor) -> Tensor:
+        """W diag(1 / s)."""
+        return matrix_oi / of_rows(self.s_ni, matrix_oi)
+
+    def into(self, x: Tensor, dimension: int) -> Tensor:
+        """x / s."""
+        return x / self._along(x, dimension)
+
+    def back(self, x: Tensor, dimension: int) -> Tensor:
+        """x s."""
+        return x * self._along(x, dimension)
+
+    def _along(self, x: Tensor, dimension: int) -> Tensor:
+        shape = [1] * x.ndim
+        shape[dimension] = x.shape[dimension]
+        return self.s_ni[:, :: self.kernel].to(x.dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class InBasis:
+    """A pre-hook of a layer that rounds its input in a basis."""
+
+    rounding: InputRounding
+    basis: Basis
+
+    def __call__(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        x, *others = arguments
+        dimension = 1 if isinstance(module, CONVOLUTIONS) else -1
+        rounded = self.rounding(module, (self.basis.into(x, dimension),))[0]
+        return (self.basis.back(rounded, dimension), *others)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A weight, the matrices (stack, o, i) that it becomes, and the basis of its rounding."""
+
+    weight: Weight
+    matrices: Tensor
+    basis: Basis | None
 
 
 def calibrated(
     model: nn.Module, weights: list[Weight], precision: Precision, calibration: Calibration
-) -> Iterator[tuple[Weight, Tensor]]:
-    """Each weight with its matrices (1, o, i) at a precision that has a method.
+) -> Iterator[Calibrated]:
+    """Each weight as rounded by a precision that has a method.
 
     `gptq` goes block by block: the inputs of a block are those behind the weights that were given
     before, which the caller puts into the model as they come. The other methods see the inputs of
@@ -47,21 +123,59 @@ def calibrated(
     is tied to a head is calibrated by the inputs of the head, to whose second moment S the multiple
     of the identity with its trace is added: a lookup errs by all entries of a row alike.
 
-    Raises PrecisionError where there are no inputs, or a layer has seen none.
+    Raises PrecisionError where inputs are needed and there are none, a layer has seen none, or the
+    model cannot be rotated.
     """
-    if precision.method == "hqq":
-        for weight in weights:
-            yield weight, torch.stack([hqq(matrix, precision) for matrix in weight.matrices])
-        return
-    if calibration.inputs is None:
+    inputs = calibration.inputs
+    if inputs is None and (precision.calibrated or precision.rotated):
         raise PrecisionError(
-            f"{precision.name} is calibrated on training samples, and there are none here: measure "
-            "it in a study, or pass `calibration`"
+            f"{precision.name} needs training samples, and there are none here: measure it in a "
+            "study, or pass `calibration`"
         )
+    bases: dict[str, Rotated] = {}
+    if precision.rotated and inputs is not None:
+        x = next(inputs())[:1]
+        bases = rotated_bases(model, weights, x, calibration.options.rotation.seed)
     for block in blocks(weights) if precision.method == "gptq" else [weights]:
-        moments = input_moments(model, block, calibration.inputs)
+        seen: dict[str, InputMoments] = {}
+        if precision.calibrated and inputs is not None:
+            seen = input_moments(model, block, inputs, bases)
         for weight in block:
-            yield weight, _values(weight, moments.get(weight.name), precision, calibration.options)
+            basis: Basis | None = bases.get(weight.name)
+            moments = seen.get(weight.name)
+            if precision.method == "smooth" and moments is not None:
+                strength = calibration.options.smooth.strength
+                basis = Scaled(smooth_scales(weight.matrices[0], moments, strength), moments.kernel)
+            yield Calibrated(
+                weight,
+                torch.stack(
+                    [
+                        _rounded(matrix, basis, moments, precision, calibration.options)
+                        for matrix in weight.matrices
+                    ]
+                ),
+                basis,
+            )
+
+
+def _rounded(
+    matrix_oi: Tensor,
+    basis: Basis | None,
+    moments: InputMoments | None,
+    precision: Precision,
+    options: PrecisionOptions,
+) -> Tensor:
+    matrix = matrix_oi if basis is None else basis.weight(matrix_oi)
+    if precision.method == "hqq":
+        values = hqq(matrix, precision)
+    elif precision.method == "gptq" and moments is not None:
+        settings = options.gptq
+        values = gptq(matrix, moments, precision, damping=settings.damping, order=settings.order)
+    elif precision.method == "awq" and moments is not None:
+        values = awq(matrix, moments, precision)
+    else:
+        values = round_weight(matrix, precision)
+    return values if basis is None else basis.back_weight(values)
 
 
 def blocks(weights: list[Weight]) -> list[list[Weight]]:
@@ -78,59 +192,50 @@ def blocks(weights: list[Weight]) -> list[list[Weight]]:
     return [list(group) for _, group in groupby(weights, block)]
 
 
-def _values(
-    weight: Weight, moments: InputMoments | None, precision: Precision, options: PrecisionOptions
-) -> Tensor:
-    matrix = weight.matrices[0]
-    if weight.embedding and moments is not None:
-        diagonal = moments.second.diagonal(dim1=1, dim2=2)
-        diagonal += diagonal.mean(1, keepdim=True)
-    if moments is None:
-        one = torch.ones(1, matrix.shape[1], device=matrix.device)
-        values = round_scaled(matrix, one, precision)
-    elif precision.method == "gptq":
-        settings = options.gptq
-        values = gptq(matrix, moments, precision, damping=settings.damping, order=settings.order)
-    elif precision.method == "awq":
-        values = awq(matrix, moments, precision)
-    else:
-        values = round_scaled(
-            matrix, smooth_scales(matrix, moments, options.smooth.strength), precision
-        )
-    return values[None]
-
-
 def input_moments(
-    model: nn.Module, weights: Iterable[Weight], inputs: Inputs
+    model: nn.Module,
+    weights: Iterable[Weight],
+    inputs: Inputs,
+    bases: Mapping[str, Basis] = MappingProxyType({}),
 ) -> dict[str, InputMoments]:
     """Moments of the inputs of the layers that hold the weights, by name of the weight.
 
-    A weight that is only looked up has none. Raises PrecisionError for a layer that saw no input:
-    the experts of a mixture and attention that PyTorch computes in one function.
+    In the basis of the weight, where it has one. A weight that is only looked up has none. Raises
+    PrecisionError for a layer that saw no input: the experts of a mixture and attention that
+    PyTorch computes in one function.
     """
     moments: dict[str, InputMoments] = {}
     expected = {weight.name: weight for weight in weights if _layers(weight)}
     with ExitStack() as stack:
-        for weight in expected.values():
+        for name, weight in expected.items():
+            hook = _adder(moments, name, bases.get(name))
             for _, module in _layers(weight):
-                stack.callback(module.register_forward_pre_hook(_adder(moments, weight)).remove)
+                stack.callback(module.register_forward_pre_hook(hook).remove)
         for batch in inputs():
             model(batch)
-    if missing := [name for name in expected if name not in moments]:
-        raise PrecisionError(
-            f"calibration saw no input of {missing[0]}, which is not called as a layer: take a "
-            "format without gptq-, awq- or smooth-"
-        )
+    for name, weight in expected.items():
+        if name not in moments or weight.stack > 1:
+            raise PrecisionError(
+                f"calibration saw no input of {name}, which is not called as a layer of its own: "
+                "take a format without gptq-, awq- or smooth-, or another scope"
+            )
+        if weight.embedding:
+            diagonal = moments[name].second.diagonal(dim1=1, dim2=2)
+            diagonal += diagonal.mean(1, keepdim=True)
     return moments
 
 
-def _adder(moments: dict[str, InputMoments], weight: Weight) -> Callable[[nn.Module, Any], None]:
+def _adder(
+    moments: dict[str, InputMoments], name: str, basis: Basis | None
+) -> Callable[[nn.Module, Any], None]:
     def add(module: nn.Module, arguments: Any) -> None:
-        x_nri = layer_inputs(module, arguments[0].detach())
-        if weight.name not in moments:
+        x = arguments[0].detach()
+        x_nri = layer_inputs(module, x if basis is None else basis.into(x, -1))
+        if name not in moments:
             n, _, i = x_nri.shape
-            moments[weight.name] = InputMoments.zeros(n, i, x_nri.device)
-        moments[weight.name].update(x_nri)
+            kernel = prod(module.kernel_size) if isinstance(module, CONVOLUTIONS) else 1
+            moments[name] = InputMoments.zeros(n, i, x_nri.device, kernel)
+        moments[name].update(x_nri)
 
     return add
 

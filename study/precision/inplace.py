@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from study.precision.apply import Inputs, apply
+from study.precision.apply import apply
+from study.precision.calibration import Calibration
 from study.precision.names import REFERENCE, Precision
 from study.precision.record import Record, covered_names, storage_record, weight_error
 
@@ -17,7 +18,7 @@ from study.precision.record import Record, covered_names, storage_record, weight
 def at_precision(
     model: nn.Module,
     precision: Precision,
-    inputs: Inputs | None = None,
+    calibration: Calibration | None = None,
     *,
     tuned: nn.Module | None = None,
     rounded: bool = False,
@@ -32,7 +33,7 @@ def at_precision(
     Args:
         model: in evaluation mode.
         precision: any.
-        inputs: see `apply`.
+        calibration: see `apply`.
         tuned: the same model fine-tuned, whose weights are taken, for precisions that fine-tune.
         rounded: whether the weights of `tuned` are rounded already.
 
@@ -51,7 +52,7 @@ def at_precision(
         if tuned is not None:
             _take(model, tuned)
         if not rounded:
-            apply(model, precision.untuned, inputs)
+            apply(model, precision.untuned, calibration)
         yield record | {"weight_error": weight_error(model, state.originals, names)}
     finally:
         state.restore()

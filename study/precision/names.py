@@ -22,16 +22,16 @@ precision  = "fp32" | "ft-fp32" | "kv8" | "kv4" | half , [ cache ] | tuned , [ s
            | weights , [ cache ] , [ scope ] ;
 half       = "bf16" | "fp16" ;
 tuned      = "qat-" , integer | "efqat-" , integer ;
-weights    = [ method ] , integer | [ "smooth-" | "rot-" ] , inputs | float | floats ;
+weights    = [ method ] , integer | [ method | "smooth-" ] , inputs , "-dynamic"
+           | inputs , "-static" | float | floats ;
 method     = rounding | "rot-" , [ rounding ] ;
 rounding   = "gptq-" | "awq-" | "hqq-" ;
 integer    = "int" , bits , [ group | "-tensor" ] , [ "-asym" ] ;
-inputs     = "int" , bits , [ group ] , [ "-asym" ] , [ "-a4" ] , scales ;
-scales     = "-dynamic" | "-static" ;
+inputs     = "int" , bits , [ group ] , [ "-asym" ] , [ "-a4" ] ;
 bits       = "2" | "3" | "4" | "5" | "6" | "7" | "8" ;
 group      = "-g32" | "-g64" | "-g128" ;
 float      = fp8 | block | "nf4" | "ternary" ;
-floats     = fp8 , scales | block , "-dynamic" | "ternary-dynamic" ;
+floats     = fp8 , "-static" | fp8 , "-dynamic" | block , "-dynamic" | "ternary-dynamic" ;
 fp8        = "fp8" | "fp8-e5m2" ;
 block      = "mxfp8" | "mxfp6-e2m3" | "mxfp6-e3m2" | "mxfp4" | "nvfp4" ;
 cache      = "-kv8" | "-kv4" ;
@@ -176,20 +176,18 @@ def _integers() -> Iterator[Precision]:
                 *(replace(channel, granularity="group", group=group) for group in GROUPS),
             ]
             for weights in [*rows, replace(channel, granularity="tensor")]:
-                yield from (
-                    weights,
-                    replace(weights, tuning="qat"),
-                    replace(weights, tuning="efqat"),
-                )
-                for rotated in (False, True):
-                    yield from (
-                        replace(weights, method=method, rotated=rotated) for method in ROUNDINGS
-                    )
-                yield replace(weights, rotated=True)
-            for weights, activation, static in product(rows, ("int8", "int4"), (False, True)):
-                inputs = replace(weights, activation=activation, static=static)
-                yield from (inputs, replace(inputs, method="smooth"))
-                yield replace(inputs, rotated=True)
+                tuned = (replace(weights, tuning="qat"), replace(weights, tuning="efqat"))
+                yield from (weights, *tuned, *_methods(weights))
+            for weights, activation in product(rows, ("int8", "int4")):
+                dynamic = replace(weights, activation=activation)
+                yield from (dynamic, replace(dynamic, static=True), *_methods(dynamic))
+                yield replace(dynamic, method="smooth")
+
+
+def _methods(weights: Precision) -> Iterator[Precision]:
+    yield replace(weights, rotated=True)
+    for method, rotated in product(ROUNDINGS, (False, True)):
+        yield replace(weights, method=method, rotated=rotated)
 
 
 def _floats() -> Iterator[Precision]:
