@@ -19,6 +19,7 @@ import torch
 from study.config import CellConfig, measured_epochs
 from study.data.base import Dataset
 from study.grid import Cell, Training
+from study.measuring.calibration import calibration
 from study.measuring.collect import Alone, Meter
 from study.measuring.columns import Measurement
 from study.measuring.passes import Passes
@@ -225,7 +226,8 @@ def rounded(
 
         tuned = tune(model, precision, config, data, device, beat=tuning)
     weights, is_rounded = (None, False) if tuned is None else (tuned.model, tuned.rounded)
-    with at_precision(model, precision, tuned=weights, rounded=is_rounded) as record:
+    samples = calibration(data, config.precision_options, config.data.seed, device)
+    with at_precision(model, precision, samples, tuned=weights, rounded=is_rounded) as record:
         yield record
 
 
