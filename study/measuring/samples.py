@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.data.base import IGNORE, Dataset, Ints, Split
-from study.precision import Inputs
+from study.data.base import IGNORE, Ints, Split
 
 LOGITS = 2**21
 """Logits held at a time: 8 MB stay in cache and are not given back to the system each time."""
@@ -123,18 +122,3 @@ def blocks(samples: int, classes: int, device: torch.device) -> Iterator[slice]:
     size = max(HEAD_SAMPLES, at_once // classes)
     for start in range(0, samples, size):
         yield slice(start, start + size)
-
-
-def calibration_inputs(data: Dataset, samples: int, *, seed: int, device: torch.device) -> Inputs:
-    """Inputs of at most `samples` training samples, to calibrate a precision.
-
-    They depend on the seed of the data alone, and are among the measured ones where as many are
-    measured.
-    """
-    rows = measured_rows(data.train, samples, seed)
-
-    def inputs() -> Iterator[Tensor]:
-        for batch in batches(data.train, rows, device, "calibration", None):
-            yield batch.inputs
-
-    return inputs

@@ -24,6 +24,7 @@ from study.precision import (
     check_precision,
     parse_precision,
 )
+from study.precision.options import PrecisionOptions
 from study.settings.faults import Fault, StudyError
 from study.settings.schema import flat
 from study.settings.validation import validation_faults
@@ -97,6 +98,7 @@ def measure_model(
         DataError, ModelError, PrecisionError: the data, the model or a precision cannot be used.
         StudyError: there are no values by class.
     """
+    from study.measuring.calibration import calibration
     from study.measuring.collect import Alone, Meter
     from study.measuring.passes import Passes
 
@@ -129,9 +131,10 @@ def measure_model(
     if all(precision.name != REFERENCE for precision in precisions):
         meter.measure(reference=True)
     rows, tables = {}, {}
+    samples = calibration(data, PrecisionOptions(), seed, where)
     for precision in sorted(precisions, key=lambda each: each.name != REFERENCE):
         started = time.monotonic()
-        with at_precision(model, precision) as record:
+        with at_precision(model, precision, samples) as record:
             measurement = meter.measure(reference=precision.name == REFERENCE)
             if classes:
                 weight, _ = meter.crew.one("head_rows")

@@ -17,9 +17,9 @@ from study.precision.names import (
 )
 
 if TYPE_CHECKING:
-    from study.precision.apply import Inputs as Inputs
     from study.precision.apply import check_precision as check_precision
     from study.precision.apply import quantize as quantize
+    from study.precision.calibration import Calibration as Calibration
     from study.precision.inplace import at_precision as at_precision
     from study.precision.record import Record as Record
     from study.precision.record import RelativeError as RelativeError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REFERENCE",
-    "Inputs",
+    "Calibration",
     "Precision",
     "PrecisionError",
     "Record",
@@ -43,7 +43,7 @@ __all__ = [
 
 _LAZY = {
     "check_precision": "study.precision.apply",
-    "Inputs": "study.precision.apply",
+    "Calibration": "study.precision.calibration",
     "at_precision": "study.precision.inplace",
     "quantize": "study.precision.apply",
     "quantization_record": "study.precision.record",

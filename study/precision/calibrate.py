@@ -92,10 +92,11 @@ def gptq(
     damping: float = 0.01,
     order: bool = False,
 ) -> Tensor:
-    """Values on the grid of `precision` that keep W x (Frantar et al. 2023, algorithm 1).
+    """Values on the grid of `precision` that keep W x.
 
     Column by column, the error e_j = (w_j - q_j) / U_jj of rounding is made good by the columns
-    after it, w_k -= e_j U_jk, with U the upper Cholesky factor of the inverse of H = sum x x^T.
+    after it, w_k -= e_j U_jk, with U the upper Cholesky factor of the inverse of H = sum x x^T
+    (Frantar et al. 2023, algorithm 1).
     `damping` times the mean of diag(H) is added to the diagonal; inputs that are always zero get a
     1 there. Scales of groups are chosen when their first column is reached, other scales from
     `weight_oi`. With `order` columns of large diagonal come first, and all scales are chosen
@@ -154,7 +155,7 @@ def awq(weight_oi: Tensor, inputs: InputMoments, precision: Precision) -> Tensor
 
 
 def clipped(weight_oi: Tensor, second_nii: Tensor, precision: Precision) -> Tensor:
-    """Nearest values after the weights of each scale were clipped where that errs least.
+    """Nearest values after large weights were clipped where that errs least.
 
     At 1, 0.95, ..., 0.55 times their largest. The error of a block of weights is that of its part
     of W x, as in the code of Lin et al. 2024.

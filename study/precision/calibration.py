@@ -1,4 +1,4 @@
-"""Calibrating a model: inputs of its layers, block by block, and the weights they lead to.
+"""Calibrating a model: inputs of its layers, and the weights that they lead to.
 
 Shapes: n groups of a convolution (1 elsewhere), r samples of a layer's inputs, o output channels,
 i weights of a channel.
@@ -62,7 +62,10 @@ class Basis(Protocol):
 
 @dataclass(frozen=True)
 class Scaled:
-    """Inputs x / s and weights W diag(s), with s (n, i) the same over the kernel of a channel."""
+    """Inputs x / s and weights W diag(s).
+
+    s is (n, i), the same over the kernel of a channel.
+    """
 
     s_ni: Tensor
     kernel: int
@@ -105,7 +108,7 @@ class InBasis:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A weight, the matrices (stack, o, i) that it becomes, and the basis of its rounding."""
+    """A weight, the matrices (stack, o, i) that it becomes, and the basis of rounding."""
 
     weight: Weight
     matrices: Tensor
@@ -198,7 +201,7 @@ def input_moments(
     inputs: Inputs,
     bases: Mapping[str, Basis] = MappingProxyType({}),
 ) -> dict[str, InputMoments]:
-    """Moments of the inputs of the layers that hold the weights, by name of the weight.
+    """Moments of the inputs of layers, by name of their weight.
 
     In the basis of the weight, where it has one. A weight that is only looked up has none. Raises
     PrecisionError for a layer that saw no input: the experts of a mixture and attention that

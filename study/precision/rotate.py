@@ -232,7 +232,7 @@ def _check_same_function(
 
 
 def add_offset(module: nn.Module, basis: Rotated, matrix_oi: Tensor) -> None:
-    """Add matrix offset to the bias of a layer behind a layer norm, which it may not have had."""
+    """Add matrix times offset to the bias of a layer, which it may not have had."""
     if basis.offset is None or not bool(basis.offset.any()):
         return
     added = (matrix_oi.double() @ basis.offset).to(matrix_oi.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,19 +208,38 @@ def test_awq_equals_torchao(name: str) -> None:
     assert s.max() > 1.1
 
 
-@pytest.mark.parametrize("name", ["int3", "int2-asym", "int3-tensor"])
-def test_awq_equals_a_plain_loop_that_keeps_the_inputs(name: str) -> None:
-    weight, inputs = layer(9)
+@pytest.mark.parametrize("name", ["int3", "int2-asym", "int3-tensor", "int3-g32"])
+def test_awq_equals_plain_loops_that_keep_the_inputs(name: str) -> None:
+    """First over scales, then over clips of each row and group, or of the tensor."""
+    weight, inputs = layer(9, o=4)
     x, precision = inputs[0].double(), parse_precision(name)
-    errors = []
+    scales = []
     for step in range(20):
         s = x.abs().mean(0) ** (step / 20)
-        s = (s / (s.max() * s.min()).sqrt()).float()
+        scales.append((s / (s.max() * s.min()).sqrt()).float())
+
+    def error(s: Tensor) -> float:
         values = round_weight(weight * s, precision) / s
-        errors.append((float((x @ (values - weight).double().T).square().sum()), values))
-    expected = min(errors, key=lambda each: each[0])[1]
+        return float((x @ (values - weight).double().T).square().sum())
+
+    s = min(scales, key=error)
+    scaled, read = weight * s, x / s.double()
+    size = precision.group or weight.shape[1]
+    rows = (
+        [slice(0, 4)] if precision.granularity == "tensor" else [slice(o, o + 1) for o in range(4)]
+    )
+    expected = torch.zeros_like(weight)
+    for row, start in itertools.product(rows, range(0, weight.shape[1], size)):
+        part = scaled[row, start : start + size]
+        found = []
+        for step in range(10):
+            bound = part.abs().max() * (1 - step / 20)
+            values = round_weight(part.clamp(-bound, bound), precision)
+            missed = read[:, start : start + size] @ (values - part).double().T
+            found.append((float(missed.square().sum()), values))
+        expected[row, start : start + size] = min(found, key=lambda each: each[0])[1]
     values = awq(weight, moments(inputs), precision)
-    torch.testing.assert_close(values, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(values, expected / s, rtol=0, atol=1e-6)
 
 
 def test_smooth_scales_by_hand_and_of_torchao() -> None:
