@@ -23,6 +23,7 @@ from study.measuring.columns import (
     head_columns,
     layer_columns,
     put_layer_accuracy,
+    put_noise,
 )
 from study.measuring.passes import Passes, TrainingSums, ValidationSums
 from study.measuring.samples import Beat
@@ -96,10 +97,11 @@ class Meter:
             if HEAD_INPUT in part:
                 head, validation = self._measure_head(training, centres, reference=reference)
             else:
-                validation = _merged(self.crew.all("validation", centres, None, keep=False))
+                validation = _merged(self.crew.all("validation", centres, None, keep=reference))
             for name, centre in centres.items():
                 if name != HEAD_INPUT:
                     put_layer_accuracy(layers[name], name, validation, centre.reason)
+                    put_noise(layers[name], validation.noise.get(name))
         head.layers = layers
         if reference:
             self.base = head.moments

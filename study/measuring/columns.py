@@ -20,6 +20,7 @@ from study.metrics import (
     ood_orthogonality,
     reference_drift,
 )
+from study.precision import RelativeError
 from study.store import HEAD_INPUT
 
 
@@ -107,6 +108,7 @@ def head_columns(
         result.put_agreement(validation.agreements["refmeans"], names)
         error = validation.logits_error.value
         result.put("logits_error", error, "the logits are zero or not finite")
+    put_noise(result, validation.noise.get(HEAD_INPUT))
     _put_scores(result, training, validation)
     return result
 
@@ -150,3 +152,14 @@ def put_layer_accuracy(
         layer.put("ncc_accuracy", None, no_centres)
     else:
         layer.put_agreement(validation.agreements[name], {"ncc_accuracy": "ncc_accuracy"})
+
+
+def put_noise(layer: Measurement, noise: RelativeError | None) -> None:
+    """Record signal to noise of features, where they were compared with others."""
+    if noise is None:
+        return
+    if noise.value == 0:
+        layer.put("signal_to_noise", None, "the features are those of the reference, without noise")
+    else:
+        decibels = None if noise.value is None else -20 * math.log10(noise.value)
+        layer.put("signal_to_noise", decibels, "the features are zero or not finite")

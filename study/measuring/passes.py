@@ -53,12 +53,14 @@ class ValidationSums:
     agreements    decisions with the model's own class means (`val`) and the reference's
                   (`refmeans`), and with those of inner layers, by their names
     logits_error  of the logits against the reference's
+    noise         of the features against the reference's by layer, on the first samples
     """
 
     scores: HeldOutScores
     samples: int = 0
     agreements: dict[str, Agreement] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
+    noise: dict[str, RelativeError] = field(default_factory=dict)
 
     def merge(self, other: ValidationSums) -> None:
         """Add the sums of other samples."""
@@ -67,6 +69,8 @@ class ValidationSums:
             self.agree(name, agreement)
         self.scores.merge(other.scores)
         self.logits_error.merge(other.logits_error)
+        for name, noise in other.noise.items():
+            self.noise.setdefault(name, RelativeError()).merge(noise)
 
     def agree(self, name: str, agreement: Agreement) -> None:
         """Add the decisions on a batch."""
@@ -78,6 +82,26 @@ class _Enough(Exception):
     """All layers that are asked for have been computed."""
 
 
+class _Features:
+    """Features (N, d) of samples in their order, in memory or in a file."""
+
+    def __init__(self) -> None:
+        self.dtype, self.dim, self.samples = torch.float32, 0, 0
+        self.file = SpooledTemporaryFile(MEMORY_OF_FEATURES)  # noqa: SIM115 (it lives on)
+
+    def append(self, features_Nxd: Tensor) -> None:
+        self.dtype, self.dim = features_Nxd.dtype, features_Nxd.shape[1]
+        self.samples += len(features_Nxd)
+        self.file.write(features_Nxd.cpu().contiguous().view(torch.uint8).numpy().data)
+
+    def read(self, samples: int, device: torch.device) -> Tensor:
+        """The features (N, d) of the next samples."""
+        features_Nxd = torch.empty(samples, self.dim, dtype=self.dtype)
+        content = self.file.read(features_Nxd.nbytes)
+        features_Nxd.view(torch.uint8).numpy().reshape(-1)[:] = np.frombuffer(content, np.uint8)
+        return features_Nxd.to(device)
+
+
 class _Reference:
     """What later precisions are compared with: features, and the head as it was."""
 
@@ -85,19 +109,7 @@ class _Reference:
         self.model = model
         self.weight = model.head.weight.detach()
         self.bias = None if model.head.bias is None else model.head.bias.detach()
-        self.dtype = self.weight.dtype
-        self.file = SpooledTemporaryFile(MEMORY_OF_FEATURES)  # noqa: SIM115 (it lives on)
-
-    def append(self, features_Nxd: Tensor) -> None:
-        self.dtype = features_Nxd.dtype
-        self.file.write(features_Nxd.cpu().contiguous().view(torch.uint8).numpy().data)
-
-    def read(self, samples: int, device: torch.device) -> Tensor:
-        """The features (N, d) of the next samples."""
-        features_Nxd = torch.empty(samples, self.weight.shape[1], dtype=self.dtype)
-        content = self.file.read(features_Nxd.nbytes)
-        features_Nxd.view(torch.uint8).numpy().reshape(-1)[:] = np.frombuffer(content, np.uint8)
-        return features_Nxd.to(device)
+        self.features = _Features()
 
     def logits(self, features: Tensor) -> Tensor:
         """As the reference's own."""
@@ -134,6 +146,7 @@ class Passes:
         # classes counts them.
         self.classes = max(data.classes, model.head.out_features)
         self.reference: _Reference | None = None
+        self.first_features: dict[str, _Features] = {}
         # Features of the training samples whose agreement is asked for, and their classes.
         self.kept: list[tuple[Tensor, Tensor]] = []
 
@@ -186,23 +199,31 @@ class Passes:
         Args:
             centres: by layer, those that are asked for.
             base: the centres of the reference, for another precision.
-            keep: this is the reference, which later precisions are compared with.
+            keep: this is the reference, which later precisions are compared with: all features at
+                the head's input, and of each layer those of the first `agreement_samples`.
         """
         sums = ValidationSums(HeldOutScores(self.device))
         if keep:
-            self.reference = _Reference(self.model)
-        elif base is not None and self.reference is not None:
-            self.reference.file.seek(0)
+            self.first_features |= {name: _Features() for name in centres}
+            if HEAD_INPUT in centres:
+                self.reference = _Reference(self.model)
+        for name in centres:
+            if not keep and name in self.first_features:
+                self.first_features[name].file.seek(0)
+        if base is not None and self.reference is not None:
+            self.reference.features.file.seek(0)
         head = LinearHead(*self.model.head_rows, self.device) if HEAD_INPUT in centres else None
         rows = np.arange(len(self.data.val))
         for features, batch in self._features(self.data.val, rows, list(centres), "validation"):
+            for name, h in features.items():
+                self._add_noise(sums, name, h, keep)
             sums.samples += len(batch.targets)
             reference = None
             if self.reference is not None and HEAD_INPUT in features:
                 if keep:
-                    self.reference.append(features[HEAD_INPUT])
+                    self.reference.features.append(features[HEAD_INPUT])
                 elif base is not None:
-                    reference = self.reference.read(len(batch.targets), self.device)
+                    reference = self.reference.features.read(len(batch.targets), self.device)
             for part in blocks(len(batch.targets), self.classes, self.device):
                 targets = batch.targets[part]
                 asked = {name: (centres[name], h[part]) for name, h in features.items()}
@@ -222,6 +243,16 @@ class Passes:
                 for name, agreement in decided.items():
                     sums.agree(name, agreement)
         return sums
+
+    def _add_noise(self, sums: ValidationSums, name: str, h: Tensor, keep: bool) -> None:
+        """Keep the features of the first validation samples, or compare with them."""
+        first = self.first_features.get(name)
+        most = self.measure.agreement_samples // self.share[1]
+        if keep and first is not None:
+            first.append(h[: max(0, most - first.samples)])
+        elif first is not None and (left := max(0, first.samples - sums.samples)):
+            reference = first.read(min(left, len(h)), self.device)
+            sums.noise.setdefault(name, RelativeError()).update(h[: len(reference)], reference)
 
     def _are_products(self, logits: Tensor) -> bool:
         """Whether the logits are float32 products of the head's rows, with their bias."""

@@ -185,6 +185,14 @@ METRICS: dict[str, Metric] = {
     "logits_error": Metric(
         "drift", None, OURS, "relative error of the logits against the reference precision's", True
     ),
+    "signal_to_noise": Metric(
+        "drift",
+        None,
+        OURS,
+        "10 log10 of sum ||h||^2 / sum ||h' - h||^2, in dB: features h' of a layer against h of "
+        "the reference precision, on the first agreement_samples validation samples",
+        True,
+    ),
     "mean_drift": Metric(
         "drift",
         "lower",

@@ -107,7 +107,9 @@ def _single(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.float()
 
 
-def quantize(model: ModelT, precision: str | Precision, calibration: Calibration | None = None) -> ModelT:
+def quantize(
+    model: ModelT, precision: str | Precision, calibration: Calibration | None = None
+) -> ModelT:
     """A copy of `model` that computes at `precision`; the model itself is untouched.
 
     See `apply`; the copy is for measuring: its parameters take no gradients.

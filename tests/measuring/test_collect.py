@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -147,6 +148,49 @@ def test_reference_means_columns_equal_direct_computation() -> None:
         ((z - z_ref).norm() / z_ref.norm()).item(), rel=1e-5
     )
     assert "mean_drift" not in measurement["ref"].values
+    assert "signal_to_noise" not in measurement["ref"].values
+
+
+def decibels(signal: Tensor, noise: Tensor) -> float:
+    return 20 * math.log10(float(signal.norm() / noise.norm()))
+
+
+@pytest.mark.parametrize("samples_compared", [13, 100_000])
+def test_signal_to_noise_equals_direct_computation(samples_compared: int) -> None:
+    """At the head's input and in inner layers, over the first samples alone."""
+    data, model, other = dataset(), Model(0), Model(3)
+    measure = MeasureConfig(layers="all", agreement_samples=samples_compared)
+    measured = collect(
+        {"ref": model, "other": other, "same": model},
+        data,
+        measure,
+        seed=0,
+        device=CPU,
+        reference="ref",
+    )
+    h, h_ref = (samples(each, data.val)[0][:samples_compared] for each in (other, model))
+    assert measured["other"].values["signal_to_noise"] == pytest.approx(
+        decibels(h_ref, h - h_ref), rel=1e-5
+    )
+    inputs, targets = data.val.batch(np.arange(len(data.val)))
+    places = targets.reshape(-1) != IGNORE
+    for name, layer in measured["other"].layers.items():
+        after, before = (outputs_of(each, name, inputs) for each in (other, model))
+        after, before = (h[places][:samples_compared] for h in (after, before))
+        assert layer.values["signal_to_noise"] == pytest.approx(
+            decibels(before, after - before), rel=1e-5
+        )
+    assert measured["same"].values["signal_to_noise"] is None
+    assert "without noise" in measured["same"].reasons["signal_to_noise"]
+
+
+def outputs_of(model: Model, layer: str, inputs: Tensor) -> Tensor:
+    kept: list[Tensor] = []
+    hook = model.layers[layer].register_forward_hook(lambda _m, _a, y: kept.append(y))
+    with torch.no_grad():
+        model.features(inputs)
+    hook.remove()
+    return kept[0].flatten(0, 1)
 
 
 def test_a_model_measures_the_same_alone_and_in_company() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from transformers.pytorch_utils import Conv1D
 
 from study.models import GPTNeoModel, NanoGPTModel, SimpleCNN, build_model
-from study.models.base import FeatureModel
 from study.models.foreign import HubModel
 from study.precision import PrecisionError, parse_precision, quantize
 from study.precision.calibrate import gptq
@@ -31,7 +31,7 @@ from study.precision.rotate import rotation
 CLASSES, CONTEXT, WIDTH = 40, 16, 32
 
 
-def language_model(tied: bool = True, bias: bool = True) -> FeatureModel:
+def language_model(tied: bool = True, bias: bool = True) -> Any:
     """A GPT with norms that are not the identity, as after training."""
     settings = NanoGPTModel(
         kind="nanogpt", width=WIDTH, depth=2, heads=2, tied=tied, bias=bias, init="kaiming"
@@ -39,7 +39,7 @@ def language_model(tied: bool = True, bias: bool = True) -> FeatureModel:
     return worn(build_model(settings, classes=CLASSES, input_shape=(CONTEXT,), seed=0).eval())
 
 
-def worn(model: FeatureModel) -> FeatureModel:
+def worn(model: Any) -> Any:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -59,7 +59,7 @@ def on(inputs: Tensor, **options: dict[str, object]) -> Calibration:
     return Calibration(batches, PrecisionOptions.model_validate(options))
 
 
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[str, Any] = {
     "1d": (nn.Conv1d(6, 8, 3, stride=2, padding=1), (3, 6, 20)),
     "2d": (nn.Conv2d(4, 6, (3, 2), padding=(2, 1), dilation=(2, 1)), (3, 4, 9, 8)),
     "grouped": (nn.Conv2d(6, 9, 3, groups=3, padding="same", padding_mode="reflect"), (3, 6, 7, 7)),
@@ -71,7 +71,8 @@ CONVOLUTIONS = {
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_a_layer_is_a_product_of_its_weight_and_its_inputs(kind: str) -> None:
-    module, shape = CONVOLUTIONS[kind]
+    module: Any = CONVOLUTIONS[kind][0]
+    shape = CONVOLUTIONS[kind][1]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     rows = layer_inputs(module, x)
     weight = module.weight.flatten(1).view(len(rows), -1, rows.shape[2])
@@ -148,21 +149,23 @@ def test_the_seed_of_the_samples_and_settings_matter() -> None:
 
 def test_smooth_scales_move_outliers_out_of_the_inputs() -> None:
     """A channel a hundred times larger than others costs int8 inputs all their bits."""
-    model = nn.Sequential(nn.Linear(64, 32, bias=False))
-    nn.init.normal_(model[0].weight, generator=torch.Generator().manual_seed(5))
+    linear = nn.Linear(64, 32, bias=False)
+    model = nn.Sequential(linear)
+    nn.init.normal_(linear.weight, generator=torch.Generator().manual_seed(5))
     x = torch.randn(100, 64, generator=torch.Generator().manual_seed(6))
     x[:, 3] *= 300
     with torch.no_grad():
-        model[0].weight[:, 3] /= 300
+        linear.weight[:, 3] /= 300
 
     def error(name: str) -> float:
         with torch.no_grad():
             return float((quantize(model, name, on(x))(x) - model(x)).norm() / model(x).norm())
 
     assert error("smooth-int8-dynamic") < 0.3 * error("int8-dynamic")
-    transposed = nn.Sequential(Conv1D(32, 64))
+    layer = Conv1D(32, 64)
+    transposed = nn.Sequential(layer)
     with torch.no_grad():
-        transposed[0].weight.copy_(model[0].weight.T)
+        layer.weight.copy_(linear.weight.T)
     torch.testing.assert_close(
         quantize(transposed, "smooth-int8-dynamic", on(x))(x),
         quantize(model, "smooth-int8-dynamic", on(x))(x),
@@ -197,8 +200,9 @@ def test_a_rotation_is_orthogonal_and_seeded(d: int, keep_mean: bool) -> None:
         torch.testing.assert_close(R.abs(), torch.full((8, 8), 1 / math.sqrt(8)).double())
 
 
-def hub_model(kind: str) -> FeatureModel:
+def hub_model(kind: str) -> Any:
     torch.manual_seed(0)
+    model: Any
     if kind == "gpt2":
         model = GPT2LMHeadModel(
             GPT2Config(vocab_size=CLASSES, n_positions=CONTEXT, n_embd=WIDTH, n_layer=2, n_head=2)

@@ -25,7 +25,7 @@ from transformers.pytorch_utils import Conv1D
 
 from study.models import GPTNeoModel, SimpleCNN, build_model, save_checkpoint
 from study.models.foreign import HubModel
-from study.precision import PrecisionError, parse_precision, quantize
+from study.precision import Calibration, PrecisionError, parse_precision, quantize
 from study.precision.formats import round_weight
 from study.precision.inputs import CacheRounding, StraightThrough, round_inputs
 
@@ -151,7 +151,7 @@ def test_static_int8_equals_torchaos_kernel_bit_for_bit() -> None:
     )
     expected = F.linear(x.flatten(0, 1), packed, linear.bias).view(5, 7, 24)
     calibration = [torch.full((2, 64), value) for value in (-1.5, 0.5, 2.5)]
-    measured = quantize(linear, "int8-static", lambda: iter(calibration))
+    measured = quantize(linear, "int8-static", Calibration(lambda: iter(calibration)))
     assert torch.equal(measured(x), expected)
     assert torch.equal(measured.weight, packed.dequantize())
 
@@ -237,7 +237,7 @@ def test_static_scales_are_those_of_the_unrounded_models_inputs() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
     batches = [torch.randn(2, 3, 4, 4), 5 * torch.randn(2, 3, 4, 4)]
     hidden = torch.cat([model[:3](batch) for batch in batches])
-    measured = quantize(model, "int4-static", lambda: iter(batches))
+    measured = quantize(model, "int4-static", Calibration(lambda: iter(batches)))
     for layer, inputs in ((measured[0], torch.cat(batches)), (measured[3], hidden)):
         hook: Any = next(iter(layer._forward_pre_hooks.values()))
         assert hook.bounds.flatten().tolist() == [float(inputs.min()), float(inputs.max())]
