@@ -82,11 +82,11 @@ divides their number in layers too small for that. A block of zeros stays zero i
 * `ternary` is s clamp(round(w / s), -1, 1), s the mean of |w| over the tensor, of BitNet b1.58 (Ma
   et al. 2024); it is counted with the 2 bits in which it is stored. `ternary-dynamic` also rounds
   inputs to int8 as BitNet does, symmetrically, with max|x| / 127 as scale of a token.
-* `gptq-`, `awq-`, `hqq-` choose the integers of a format by more than the nearest one, and `smooth-`
+* `gptq-`, `awq-`, `hqq-` choose the integers of a format by more than the nearest one, `smooth-`
   moves the range of inputs into weights. `gptq-`: column by column, with errors made good by the
   columns after (Frantar et al. 2023; block by block, behind the rounded blocks before; damping and
   act-order are `precision_options.gptq`). `awq-`: scales by mean activations, and clipping (Lin et
-  al. 2024). `smooth-`: scales by largest activations (Xiao et al. 2023, `precision_options.smooth`).
+  al. 2024). `smooth-`: scales by largest inputs (Xiao et al. 2023, `precision_options.smooth`).
   `hqq-`: scales or zero points that fit the weights, without data (Badri & Shaji 2023). The first
   three, of linear layers and convolutions, read `precision_options.calibration.samples` training
   rows, drawn by its `seed` and `data.seed`. Weights are given in the checkpoint's own basis, scales
