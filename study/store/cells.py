@@ -220,8 +220,9 @@ class Store:
         missing = single | self.parts.keys() if keys is None else set(keys)
         frames = []
         for part in self.parts.files():
-            if here := self.parts.keys_of(part) & missing:
-                frames.append(chosen(sealed_frame(part), cells=here, columns=columns))
+            if here := (held := self.parts.keys_of(part)) & missing:
+                some = None if here == held else here
+                frames.append(chosen(sealed_frame(part), cells=some, columns=columns))
                 missing -= here
         frames += [
             chosen(sealed_frame(self.paths.cell(key)), columns=columns)

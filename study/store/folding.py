@@ -63,7 +63,7 @@ def _fold(store: Store, least: int) -> int:
         return 0
     if sources:
         newest = max(sources, key=lambda path: path.stat().st_mtime)
-        _write(store, joined(frames), metrics_of(pq.read_schema(newest)))
+        write_parts(store, joined(frames), metrics_of(pq.read_schema(newest)))
     for path in (*small, *folded):
         path.unlink(missing_ok=True)
     for folder in {path.parent for path in folded}:
@@ -72,8 +72,8 @@ def _fold(store: Store, least: int) -> int:
     return len(folded)
 
 
-def _write(store: Store, frame: pl.DataFrame, metrics: Mapping[str, Any]) -> None:
-    """Write rows as parts, all rows of a cell in one."""
+def write_parts(store: Store, frame: pl.DataFrame, metrics: Mapping[str, Any]) -> None:
+    """Write rows of cells that have none yet as parts, all rows of a cell in one."""
     keys = frame["cell"].unique().sort().to_list()
     for start in range(0, len(keys), PART_CELLS):
         rows = chosen(frame, cells=keys[start : start + PART_CELLS])
