@@ -164,12 +164,13 @@ class Cost:
     """What a training costs.
 
     None is what cannot be known yet: parameters of a model that must be fetched, FLOPs without the
-    number of validation samples.
+    number of validation samples. `measuring_flops` are those of the FLOPs that measure checkpoints.
     """
 
     parameters: int | None
     tokens: int
     flops: float | None
+    measuring_flops: float | None
     disk: int | None
 
 
@@ -273,12 +274,14 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     checkpoints = (
         {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
     )
+    measuring = None if parameters is None or measured is None else 2.0 * parameters * measured
     return Cost(
         parameters=parameters,
         tokens=tokens,
         flops=None
-        if parameters is None or measured is None
-        else float(parameters) * (6 * (tokens + tuned * read) + 2 * measured),
+        if parameters is None or measuring is None
+        else float(parameters) * 6 * (tokens + tuned * read) + measuring,
+        measuring_flops=measuring,
         disk=None if parameters is None else 4 * parameters * checkpoints,
     )
 
@@ -296,5 +299,4 @@ def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
     """Samples that a cell's checkpoints are measured on."""
     measure = cell.config.measure
     sample = min(measure.train_tokens or size.train_samples, size.train_samples)
-    at_once = sample + val_samples + min(measure.agreement_samples, size.train_samples)
-    return at_once * len(measured_epochs(measure, cell.config.train.epochs))
+    return (sample + val_samples) * len(measured_epochs(measure, cell.config.train.epochs))

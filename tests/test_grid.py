@@ -190,9 +190,9 @@ def test_cost_counts_the_parameters_that_the_paper_states(
     assert price.parameters is not None
     assert price.parameters / 1e6 == pytest.approx(millions, rel=0.01)
     assert price.tokens == 2 * 10 * 127  # two epochs of ten rows of 127 tokens, 100 of them samples
-    # at each epoch 0, 1, 2: samples of the training subset 1,000, agreement 1,000, validation 100;
+    # at each epoch 0, 1, 2: samples of the training subset 1,000, validation 100;
     # 1.27 tokens each
-    assert price.flops == pytest.approx(price.parameters * (6 * 2_540 + 2 * 3 * 2_100 * 1.27))
+    assert price.flops == pytest.approx(price.parameters * (6 * 2_540 + 2 * 3 * 1_100 * 1.27))
     assert price.disk == 4 * price.parameters * 3
 
 

@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
         "study.config",
         "study.data",
         "study.grid",
+        "study.measuring",
         "study.metrics",
         "study.models",
         "study.precision",

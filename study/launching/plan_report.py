@@ -114,17 +114,16 @@ def _total_time(plan: Plan, times: dict[str, float | None]) -> str:
     rest = (
         f" and {missing} trainings of unknown time (`--calibrate` measures them)" if missing else ""
     )
-    return (
-        f"Time on this computer: about {duration(sum(known))}{rest}; "
-        "metrics between classes are not counted."
-    )
+    return f"Time on this computer: about {duration(sum(known))}{rest}."
 
 
 def _flops(costs: list[Cost]) -> str:
     known = [cost.flops for cost in costs if cost.flops is not None]
     if len(known) < len(costs):
         return "FLOPs not known without the number of validation samples"
-    return f"{quantity(sum(known))}FLOPs"
+    measuring = sum(cost.measuring_flops or 0 for cost in costs)
+    share = f", {measuring / sum(known):.0%} of them to measure" if sum(known) else ""
+    return f"{quantity(sum(known))}FLOPs{share}"
 
 
 def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, str, str, str]:

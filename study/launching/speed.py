@@ -1,7 +1,7 @@
 """How long trainings take on this computer: FLOP/s measured on a few steps.
 
-Measured speeds are kept for later plans. They are of training steps: reading data and the metrics
-between pairs of classes are left out of the estimate.
+Measured speeds are kept for later plans: of training steps, and of measuring a checkpoint, which
+contains the decisions and the metrics between classes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from study.grid import Cell, Cost, Plan, Training
+from study.precision import parse_precision
 from study.store.atomic import write_json
 from study.store.paths import CachePaths
 from study.training.devices import choose_device, threads
@@ -30,15 +31,20 @@ SIZES = 3
 """Trainings measured of each kind: the smallest, the largest, and between."""
 SECONDS = 10.0
 """Longest measurement of one of them, apart from its first step."""
+PRECISIONS = 4
+"""Precisions at which a checkpoint is measured to learn what measuring costs."""
+SAMPLES = 50_000
+"""Most training samples that it is measured on."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """FLOP/s (by `study.grid.cost`) of trainings of a kind and a size."""
+    """FLOP/s (by `study.grid.cost`) of trainings of a kind and a size, and of measuring them."""
 
     kind: str
     parameters: int
     flops_per_second: float
+    measuring_flops_per_second: float
 
 
 def kind_of(cell: Cell) -> str:
@@ -79,14 +85,18 @@ class Speeds:
         None where none of its kind was measured.
         """
         near = sorted(
-            (s.parameters, s.flops_per_second)
+            (s.parameters, s.flops_per_second, s.measuring_flops_per_second)
             for s in self.known
             if s.kind == kind_of(training.first)
         )
-        if not near or not cost.parameters or cost.flops is None:
+        if not near or not cost.parameters or cost.flops is None or cost.measuring_flops is None:
             return None
-        sizes, speeds = np.log(np.array(near)).T
-        return cost.flops / math.exp(float(np.interp(math.log(cost.parameters), sizes, speeds)))
+        sizes, *speeds = np.log(np.array(near)).T
+        training_speed, measuring_speed = (
+            math.exp(float(np.interp(math.log(cost.parameters), sizes, each))) for each in speeds
+        )
+        trained = (cost.flops - cost.measuring_flops) / training_speed
+        return trained + cost.measuring_flops / measuring_speed
 
 
 def at_once(training: Training) -> int:
@@ -112,16 +122,22 @@ def to_measure(plan: Plan) -> Iterator[Training]:
 
 
 def calibrate(plan: Plan, cache: Path, say: Callable[[str], None]) -> None:
-    """Run a few steps of some of the pending trainings, and keep their speed."""
+    """Run a few steps of some trainings, measure each once, and keep their speed."""
     speeds = Speeds(cache)
     for training in to_measure(plan):
         parameters = plan.costs[training.key].parameters
         assert parameters is not None
         rate = _tokens_per_second(training, cache)
-        speed = Speed(kind_of(training.first), parameters, 6.0 * parameters * rate)
+        measuring = _measured_per_second(training, cache)
+        speed = Speed(
+            kind_of(training.first),
+            parameters,
+            6.0 * parameters * rate,
+            2.0 * parameters * measuring,
+        )
         say(
             f"measured {parameters:,} parameters: {rate:,.0f} tokens/s, "
-            f"{speed.flops_per_second:.2g} FLOP/s"
+            f"{speed.flops_per_second:.2g} FLOP/s; {measuring:,.0f} samples/s at a precision"
         )
         speeds.add(speed)
 
@@ -155,3 +171,41 @@ def _tokens_per_second(training: Training, cache: Path) -> float:
         except _Enough:
             return float(np.median(rates[1:]))
     return float(np.median(rates[1:] or rates))
+
+
+def _measured_per_second(training: Training, cache: Path) -> float:
+    """Samples measured a second, of the untrained model at up to `PRECISIONS` precisions."""
+    from study.data import load_data
+    from study.measuring.checkpoint import measure_checkpoint
+    from study.training.train import train
+
+    first = training.first
+    data = load_data(first.config.data, base=first.folder, cache=cache)
+    cells = [_fewer_samples(cell) for cell in training.cells if not _tuned(cell)][:PRECISIONS]
+    cells = cells or [_fewer_samples(first)]
+    with threads(first.resources.cpus):
+        device = choose_device(first.resources.device)
+        checkpoint = next(iter(train(first.config, data, device, base=first.folder)))
+        began = time.monotonic()
+        measure_checkpoint(checkpoint, cells, data, device)
+        seconds = time.monotonic() - began
+    samples = sum(
+        min(cell.config.measure.train_tokens or SAMPLES, data.train.samples) + data.val.samples
+        for cell in cells
+    )
+    return samples / seconds
+
+
+def _tuned(cell: Cell) -> bool:
+    """Whether the cell is fine-tuned, which is priced as training."""
+    return parse_precision(cell.config.precision).tuning is not None
+
+
+def _fewer_samples(cell: Cell) -> Cell:
+    """The cell, measured on at most `SAMPLES` training samples."""
+    measure = cell.config.measure
+    few = min(measure.train_tokens or SAMPLES, SAMPLES)
+    config = cell.config.model_copy(
+        update={"measure": measure.model_copy(update={"train_tokens": few})}
+    )
+    return replace(cell, config=config)

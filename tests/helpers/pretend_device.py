@@ -87,7 +87,7 @@ class PretendTensor(torch.Tensor):
     def data(self, value: Any) -> None:
         self.on_cpu = value.on_cpu
 
-    def __repr__(self, *, tensor_contents: Any = None) -> Any:
+    def __repr__(self, **options: Any) -> Any:  # type: ignore[override]
         return f"PretendTensor({tuple(self.shape)}, {self.dtype})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PretendTensor:
