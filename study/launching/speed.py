@@ -39,7 +39,10 @@ SAMPLES = 50_000
 
 @dataclass(frozen=True)
 class Speed:
-    """FLOP/s (by `study.grid.cost`) of trainings of a kind and a size, and of measuring them."""
+    """FLOP/s (by `study.grid.cost`) of trainings of a kind and a size.
+
+    Once of training steps, once of measuring.
+    """
 
     kind: str
     parameters: int
@@ -174,7 +177,7 @@ def _tokens_per_second(training: Training, cache: Path) -> float:
 
 
 def _measured_per_second(training: Training, cache: Path) -> float:
-    """Samples measured a second, of the untrained model at up to `PRECISIONS` precisions."""
+    """Samples measured a second, of the untrained model at some precisions."""
     from study.data import load_data
     from study.measuring.checkpoint import measure_checkpoint
     from study.training.train import train
