@@ -17,7 +17,15 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from analysis.findings.verdicts import Line, Verdict, compared, design_cells, inadequate, verdicts
+from analysis.findings.verdicts import (
+    LATER_SEED,
+    Line,
+    Verdict,
+    compared,
+    design_cells,
+    inadequate,
+    verdicts,
+)
 from analysis.reading.table import LOGGED, Choices, Roles
 from analysis.statistics.design import DesignControl, design_control
 from analysis.statistics.linear import Codes, Floats
@@ -131,7 +139,8 @@ def inverted(
     An end that the test leaves open is that of the interval `otherwise`, but on its own side of 0,
     so that test and interval say the same of 0.
     """
-    low, high = test.interval(choices.permutations, choices.seed)
+    # A reading compares an end with another r, so the ends are the same for every seed.
+    low, high = test.interval(choices.permutations, LATER_SEED)
     if np.isnan([low, high]).any():
         least, most = otherwise()
         low = np.where(np.isnan(low), np.minimum(least, 0.0), low)
