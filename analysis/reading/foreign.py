@@ -35,6 +35,8 @@ MARKED = {
 }
 UNMARKED = ("utf-8-sig", "cp1252", "latin-1")  # the last reads any bytes
 HEAD = 1000  # bytes that tell UTF-16 without a mark by its zeros
+MOST_COLUMNS = 2_000
+"""Columns of a table; the types of more are not found out within seconds."""
 
 
 def is_text(path: Path) -> bool:
@@ -146,6 +148,11 @@ def _frame(
     if len(rows) < 2:
         content = f"has a header ({len(rows[0])} columns) and no row" if rows else "is empty"
         raise AnalysisError(f"{path}: {content}; give a table with a row for each measurement")
+    if len(rows[0]) > MOST_COLUMNS:
+        raise AnalysisError(
+            f"{path}: has {len(rows[0]):,} columns, at most {MOST_COLUMNS:,} can be read; keep "
+            "those of units, axes, metrics and responses"
+        )
     header = ["" if name is None else str(name).strip() for name in rows[0]]
     for row, place in zip(rows, places, strict=True):
         if len(row) != len(header):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analysis.report.names import SECTIONS
 
+MOST_DRAWS = 1_000_000  # permutations or replicates; more change no third digit of a p
 LONGEST_NAME = 80  # characters of a folder that is named by several runs
 EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
@@ -144,8 +145,8 @@ def _changes(value: str) -> dict[str, float]:
 
 def _positive(value: str) -> int:
     number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    if not 1 <= number <= MOST_DRAWS:
+        raise argparse.ArgumentTypeError(f"{value} is not between 1 and {MOST_DRAWS}")
     return number
 
 

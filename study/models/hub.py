@@ -100,10 +100,13 @@ def load_pretrained(
         model = load_checkpoint(base / path)
     rows = model.head.out_features
     if classes is not None and rows != classes and not (padded and rows > classes):
-        raise ModelError(
-            f"the head of {path} has {rows} classes, the data have {classes}: "
+        reads_tokens = input_shape is None or len(input_shape) == 1
+        fix = (
             "use the tokenizer of the checkpoint and data.vocabulary full"
+            if reads_tokens
+            else "use the data that it was trained on"
         )
+        raise ModelError(f"the head of {path} has {rows} classes, the data have {classes}: {fix}")
     if input_shape is not None:
         _check_takes(model, input_shape, path)
     return model

@@ -18,6 +18,7 @@ from polars.testing import assert_frame_equal
 from analysis.__main__ import main
 from analysis.reading.load import load
 from analysis.reading.naming import ColumnNames
+from analysis.reading.sources import read_file
 from analysis.reading.table import LONGEST, ROW, AnalysisError
 
 TABLES = Path(__file__).parent / "tables"
@@ -411,3 +412,12 @@ def test_a_place_that_cannot_be_written_is_said_first(
     for place in (tmp_path / "file" / "report", Path("/proc/report")):
         assert main([str(TABLES / "na.csv"), "--out", str(place)]) == 2
         assert "cannot write the report there" in capsys.readouterr().err
+
+
+def test_a_table_of_very_many_columns_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(
+        "\n".join(",".join(f"{start}{n}" for n in range(20_000)) for start in ("c", ""))
+    )
+    with pytest.raises(AnalysisError, match=r"has 20,000 columns, at most 2,000 can be read"):
+        read_file(path)
