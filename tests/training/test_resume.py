@@ -36,7 +36,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "clip": 0.5,
     },
     "sgd": {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9},
-    "int4": {"quantize": "int4"},
     "ternary-bf16": {"quantize": "ternary", "precision": "bf16", "clip": 0.5},
     "cosine-wsd": {"schedule": {"kind": "wsd", "warmup": 0.2}, "beta2": 0.95},
 }
