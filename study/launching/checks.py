@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from study.config import Resources
 from study.data import DataError, check_data
+from study.data.base import Estimate
 from study.grid import Cell, Training
 from study.launching.data_sizes import DataSizes
 from study.launching.units import quantity, size_text
@@ -20,6 +22,9 @@ from study.models.kinds import parameter_count
 from study.precision import PrecisionError, parse_precision
 from study.precision.names import TRAINED
 from study.settings.faults import Fault
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def training_faults(
@@ -127,9 +132,10 @@ def _layer_faults(
     except ModelError as error:
         yield fault_of(str(error), "model")
         return
+    example = _example(cell, size)
     for setting, name in precisions:
         try:
-            check_precision(model, parse_precision(name))
+            check_precision(model, parse_precision(name), example)
         except PrecisionError as error:
             yield Fault(setting, str(error))
 
@@ -144,6 +150,16 @@ def _memory_faults(parameters: int, *, trained: bool) -> Iterator[Fault]:
             f"this computer has {size_text(have)}",
             "Make the model or its data smaller, or ask for a cluster",
         )
+
+
+def _example(cell: Cell, size: Estimate) -> Tensor:
+    """An input of the size that the model reads, of random numbers."""
+    import torch
+
+    generator, shape = torch.Generator().manual_seed(0), (1, *size.input_shape)
+    if cell.config.data.gives == "tokens":
+        return torch.randint(size.classes, shape, generator=generator)
+    return torch.rand(shape, generator=generator)
 
 
 def fault_of(message: str, place: str) -> Fault:

@@ -22,7 +22,7 @@ from study.precision.formats import obstacle, round_weight, runs_int8_kernel
 from study.precision.inputs import CacheRounding, InputRounding, input_bounds
 from study.precision.layers import CONVOLUTIONS, Weight, covered_weights, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
-from study.precision.rotate import Rotated, add_offset
+from study.precision.rotate import Rotated, add_offset, rotated_bases
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -155,16 +155,21 @@ def apply(model: nn.Module, precision: Precision, calibration: Calibration | Non
         _transform_cache(model, precision, CacheRounding(precision.cache))
 
 
-def check_precision(model: nn.Module, precision: Precision) -> list[Weight]:
+def check_precision(
+    model: nn.Module, precision: Precision, example: Tensor | None = None
+) -> list[Weight]:
     """The weights that a weight format rounds; none for a cast.
 
-    Raises PrecisionError for a layer that the format or the device cannot take, and for a model
-    without the cache that it rounds, before anything is rounded.
+    Raises PrecisionError for a layer that the format or the device cannot take, for a model without
+    the cache that it rounds, and with an `example` of the model's inputs for one that `rot-` cannot
+    rotate, before anything is rounded.
     """
     if precision.cache is not None:
         _transform_cache(model, precision, None)
     weights = [] if precision.family == "cast" else covered_weights(model, precision)
     check_takes(weights, precision)
+    if precision.rotated and example is not None:
+        rotated_bases(model, weights, example, seed=0)
     return weights
 
 

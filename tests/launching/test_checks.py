@@ -118,6 +118,7 @@ IMAGES: dict[str, Any] = {
     ("precision", "said"),
     [
         ("int4-kv4/body", "writes no keys and values of attention: take 'int4/body'"),
+        ("rot-int4", "rot- cannot rotate ImageClassifier"),
         ("int4/attention", "no attention in its blocks"),
         ("mxfp8-dynamic/body", "9 weights per output channel do not divide into groups of 32"),
     ],
