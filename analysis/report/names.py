@@ -17,6 +17,7 @@ SECTIONS = {
     "overfitting": "sections_training:overfit",
     "layers": "sections_training:layer",
     "precision": "sections_precision:precision",
+    "methods": "sections_methods:methods_section",
     "data": "sections_data:data",
     "classes": "sections_data:classes",
 }

@@ -1,0 +1,70 @@
+"""Figures of methods of quantization: what each recovers, and which layers hurt."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO
+from analysis.figures.drawing import STYLE, columns_of_rows, label, rows_of
+
+
+def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
+    """Change of the response by method, a row for each format.
+
+    `lines` are those of `methods`; one panel for each kind of model. The axis is linear near zero
+    and logarithmic beyond.
+    """
+    models = lines["model"].unique(maintain_order=True).to_list()
+    names = lines["method"].unique(maintain_order=True).to_list()
+    formats = lines["format"].unique(maintain_order=True).to_list()
+    with mpl.rc_context(STYLE):
+        figure, axes = columns_of_rows(
+            formats,
+            len(models),
+            wide=3.4,
+            above=0.3 + KEY_HEIGHT * -(-len(names) // 6),
+            below=0.6,
+            high=0.5,
+        )
+        for axis, model in zip(axes, models, strict=True):
+            part = lines.filter(pl.col("model") == model)
+            for place, name in enumerate(names):
+                own = part.filter(pl.col("method") == name)
+                offset = 0.7 * ((place + 0.5) / len(names) - 0.5)
+                axis.scatter(
+                    own["change"],
+                    [formats.index(each) + offset for each in own["format"]],
+                    s=24,
+                    marker=MARKERS[place % len(MARKERS)],
+                    color=OKABE_ITO[(place + place // len(OKABE_ITO)) % len(OKABE_ITO)],
+                    label=name,
+                )
+            axis.axvline(0, color="#333333", linewidth=0.8)
+            sizes = part["change"].drop_nulls().abs().to_numpy()
+            axis.set_xscale("symlog", linthresh=float(sizes.max()) / 100 or 1.0)
+            axis.locator_params(axis="x", numticks=5)
+            axis.set_title(model, loc="left")
+            axis.set_xlabel(f"change of {label(response)}")
+        handles, texts = axes[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="upper left", ncol=6, frameon=False)
+    return figure
+
+
+def damage_by_layer(lines: pl.DataFrame, response: str) -> Figure:
+    """Change of the response where one part of the model alone is rounded."""
+    names = [
+        " ".join(part for part in (row["model"], f"{row['format']}/{row['scope']}") if part)
+        for row in lines.to_dicts()
+    ]
+    with mpl.rc_context(STYLE):
+        figure, axis = rows_of(names, wide=4.2, below=0.6)
+        for height, row in enumerate(lines.to_dicts()):
+            colour = OKABE_ITO[0] if row["scope"] == "all" else OKABE_ITO[1]
+            if row["low"] is not None and row["high"] is not None:
+                axis.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=1.4)
+            axis.plot(row["change"], height, marker="o", color=colour, markersize=5)
+        axis.axvline(0, color="#333333", linewidth=0.8)
+        axis.set_xlabel(f"change of {label(response)}: pseudo-median, 95% interval")
+    return figure

@@ -1,0 +1,123 @@
+"""Methods beside formats, damage by layer and its sources, on a table made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+from null_studies import null_study
+
+from analysis.figures.methods import damage_by_layer, methods_by_format
+from analysis.findings.methods import methods, metrics_after, scopes, sources
+from analysis.reading.table import Table
+from study.store.methods import method_and_format
+
+LOST = {"fp32": 0.0, "int3": 0.5, "gptq-int3": 0.2, "rot-gptq-int3": 0.1, "int3/block1": 0.1}
+LOST |= {"int3/block2": 0.3, "int4": 0.05, "int8": 0.01}
+
+
+def study() -> Table:
+    """Eight trainings whose losses rise by known amounts at each precision."""
+    table = null_study(3, seeds=8)
+    first = table.frame.filter(precision="fp32")
+    rng = np.random.default_rng(0)
+    frames = []
+    for place, (name, lost) in enumerate(LOST.items()):
+        frames.append(
+            first.with_columns(
+                pl.lit(name).alias("precision"),
+                pl.col("val_loss") + lost,
+                weight_error=pl.lit(0.1 * place) + pl.Series(rng.uniform(0, 0.3, len(first))),
+                signal_to_noise=pl.lit(40 - 60 * lost) + pl.Series(rng.uniform(0, 1, len(first))),
+                bits_per_weight=pl.lit(3.0 if "int3" in name else 4.0),
+            )
+        )
+    return replace(table, frame=pl.concat(frames))
+
+
+def test_methods_are_paired_with_rounding_to_nearest() -> None:
+    lines = methods(study())
+    assert lines["method"].to_list() == ["nearest", "gptq", "rot-gptq"]
+    assert set(lines["format"]) == {"int3"}
+    n = lines["n"][0]
+    assert lines["change"].to_list() == pytest.approx([0.5, 0.2, 0.1])
+    assert lines["recovered"].to_list() == pytest.approx([0.0, 0.6, 0.8])
+    assert lines["difference"].to_list()[1:] == pytest.approx([-0.3, -0.4])
+    assert lines["p"][1] == pytest.approx(2.0 ** (1 - n))
+    assert lines["difference"][0] is None
+
+
+def test_methods_stand_apart_for_each_kind_of_model() -> None:
+    table = study()
+    half = pl.col("training").rank("dense") % 2 == 0
+    kinds = pl.when(half).then(pl.lit("a")).otherwise(pl.lit("b")).alias("model_kind")
+    lines = methods(replace(table, frame=table.frame.with_columns(kinds)))
+    assert set(lines["model"]) == {"a", "b"}
+    assert lines["n"].sum() == methods(table)["n"].sum()
+
+
+def test_damage_of_a_part_stands_beside_that_of_the_whole() -> None:
+    lines = scopes(study())
+    assert lines["scope"].to_list() == ["all", "block1", "block2"]
+    assert lines["change"].to_list() == pytest.approx([0.5, 0.1, 0.3])
+    assert lines["share"].to_list()[1:] == pytest.approx([0.2, 0.6])
+    assert lines["share"][0] is None
+
+
+def test_sources_of_damage_equal_rank_correlations_of_each_training() -> None:
+    table = study()
+    lines = sources(table)
+    rows = table.frame.filter(pl.col("precision") != "fp32")
+    last = rows.filter(pl.col("epoch") == pl.col("epoch").max().over("training"))
+    by_hand: dict[str, list[float]] = {"weight_error": [], "signal_to_noise": []}
+    for _, part in last.group_by("training"):
+        for name, values in by_hand.items():
+            rho = scipy.stats.spearmanr(part["val_loss"], part[name]).statistic
+            values.append(rho if name == "weight_error" else -rho)
+    for name, values in by_hand.items():
+        line = lines.filter(error=name, given="").row(0, named=True)
+        assert line["rho"] == pytest.approx(np.median(values))
+        assert line["n"] == len(values)
+    noise = lines.filter(error="signal_to_noise", given="weight_error")["rho"].item()
+    assert noise > 0.8 > lines.filter(error="weight_error", given="signal_to_noise")["rho"].item()
+
+
+def test_metrics_after_methods_are_medians() -> None:
+    table = study()
+    after = metrics_after(table, ["nc1_ratio"])
+    expected = table.frame.filter(
+        pl.col("epoch") == pl.col("epoch").max().over("training"), precision="gptq-int3"
+    )["nc1_ratio"].median()
+    assert after.filter(method="gptq")["nc1_ratio"].item() == expected
+
+
+def test_figures_have_a_point_for_each_line() -> None:
+    table = study()
+    figure = methods_by_format(methods(table), "val_loss")
+    (axis,) = figure.axes
+    points = [np.asarray(drawn.get_offsets()) for drawn in axis.collections]
+    assert sum(map(len, points)) == len(methods(table))
+    figure = damage_by_layer(scopes(table), "val_loss")
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == ["int3/all", "int3/block1", "int3/block2"]
+
+
+def test_a_table_without_methods_has_no_lines() -> None:
+    table = null_study(3, seeds=2)
+    assert not len(methods(table))
+    assert not len(scopes(table))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("efqat-int4/body", ("efqat", "int4/body")),
+        ("rot-hqq-int3-g32-asym", ("rot-hqq", "int3-g32-asym")),
+        ("ft-fp32", ("nearest", "ft-fp32")),
+    ],
+)
+def test_methods_of_names(name: str, parts: tuple[str, str]) -> None:
+    assert method_and_format(name) == parts
