@@ -6,8 +6,9 @@ import matplotlib as mpl
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO
+from analysis.figures.colours import MARKERS, OKABE_ITO
 from analysis.figures.drawing import STYLE, columns_of_rows, label, rows_of
+from analysis.figures.precision import both_signs
 
 
 def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
@@ -24,8 +25,8 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
             formats,
             len(models),
             wide=3.4,
-            above=0.3 + KEY_HEIGHT * -(-len(names) // 6),
-            below=0.6,
+            above=0.4 + 0.2 * -(-len(names) // 6),
+            below=0.8,
             high=0.5,
         )
         for axis, model in zip(axes, models, strict=True):
@@ -43,10 +44,10 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
                 )
             axis.axvline(0, color="#333333", linewidth=0.8)
             sizes = part["change"].drop_nulls().abs().to_numpy()
-            axis.set_xscale("symlog", linthresh=float(sizes.max()) / 100 or 1.0)
-            axis.locator_params(axis="x", numticks=5)
             axis.set_title(model, loc="left")
             axis.set_xlabel(f"change of {label(response)}")
+            if sizes.size and sizes.max() > 0:
+                both_signs(axis, part["change"].drop_nulls().to_list(), float(sizes.max()) / 100)
         handles, texts = axes[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="upper left", ncol=6, frameon=False)
     return figure

@@ -74,7 +74,7 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
         sizes = np.abs(shown["estimate"].to_numpy())
         if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
             values = [v for name in ("estimate", "low", "high") for v in shown[name].drop_nulls()]
-            _both_signs(axis, values, margins[0] if len(margins) == 1 else sizes.min())
+            both_signs(axis, values, margins[0] if len(margins) == 1 else sizes.min())
         if len(levels) > 1:
             handles = [
                 Line2D([], [], color=colours[level], marker="o", label=level or "all trainings")
@@ -84,7 +84,7 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
     return figure
 
 
-def _both_signs(axis: Axes, values: list[float], linear: float) -> None:
+def both_signs(axis: Axes, values: list[float], linear: float) -> None:
     """A logarithmic axis for values of both signs, linear within `linear` of zero."""
     ticks = [0.0]
     decades = {
