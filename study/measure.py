@@ -38,6 +38,8 @@ def _measure(options: argparse.Namespace) -> None:
 
     from study.measuring import standalone, tables
     from study.measuring.bars import progress_bars
+    from study.measuring.plan import planned_memory
+    from study.training.devices import choose_device
     from study.store.probe import check_target
 
     writers = {options.out: tables.write_rows, options.classes: tables.write_classes}
@@ -46,6 +48,10 @@ def _measure(options: argparse.Namespace) -> None:
         train_tokens=options.train_tokens, min_count=options.min_count, layers=options.layers
     )
     precisions = standalone.read_precisions(options.precision)
+    if options.dry_run:
+        gpu = options.device == "cuda" or choose_device(options.device).type == "cuda"
+        console.print(str(planned_memory(options.model, precisions, gpu=gpu)), highlight=False)
+        return
     data = standalone.data_request(
         options.model, options.data, tokenizer=options.tokenizer, context=options.context
     )

@@ -19,6 +19,8 @@ from study.models.vision_config import (
 )
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from study.models.base import FeatureModel
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "load_pretrained",
     "parameter_count",
     "save_checkpoint",
+    "skeleton",
 ]
 
 
@@ -111,6 +114,16 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     from study.models import hub
 
     hub.save_checkpoint(model, folder)
+
+
+def skeleton(path: str) -> nn.Module:
+    """A checkpoint's modules without memory, on the device `meta`, from its config.json alone.
+
+    Raises ModelError where that describes no model, or the checkpoint lies on the hub.
+    """
+    from study.models import hub
+
+    return hub.skeleton(path)
 
 
 def description(model: FeatureModel) -> dict[str, Any]:

@@ -320,6 +320,28 @@ def load_foreign(folder: Path) -> HubModel | HubClassifier:
     return HubModel(model) if auto == "AutoModelForCausalLM" else HubClassifier(model)
 
 
+def foreign_skeleton(folder: Path, config: Mapping[str, Any]) -> nn.Module:
+    """The modules of a checkpoint that `transformers` reads, without memory.
+
+    Raises ModelError where config.json describes none of those that can be measured.
+    """
+    _check_depth(folder, config, {})
+    auto = _auto_class(folder, config)
+    with without_notices_of_torchao():  # transformers imports it
+        import transformers
+
+        try:
+            settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            with torch.device("meta"):
+                model: nn.Module = getattr(transformers, auto).from_config(
+                    settings, trust_remote_code=False
+                )
+        except Exception as error:  # of many libraries, which raise whatever they meet
+            raise error_of(folder, _said(error), _REMEDY) from error
+    model.tie_weights()  # type: ignore[operator]
+    return model
+
+
 def check_runs(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> None:
     """Raise ModelError unless `model` computes features of one input of this shape."""
     one = (1, *input_shape)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from study.models.base import FeatureModel
 from study.models.checkpoint_files import (
@@ -30,7 +30,13 @@ from study.models.checkpoint_files import (
     weight_files,
 )
 from study.models.config import ModelError
-from study.models.foreign import HubClassifier, HubModel, check_runs, load_foreign
+from study.models.foreign import (
+    HubClassifier,
+    HubModel,
+    check_runs,
+    foreign_skeleton,
+    load_foreign,
+)
 from study.models.hub_config import PretrainedModel
 from study.models.kinds import kind_names
 from study.models.native import FAMILY, NativeModel
@@ -198,6 +204,26 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
     with replacing(folder / WEIGHTS) as temporary:
         save_file(cpu, temporary, metadata={"format": "pt"})
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def skeleton(path: str) -> nn.Module:
+    """See `study.models.skeleton`."""
+    if path.startswith("hub:"):
+        raise ModelError(f"{path} lies on the hub: plan with a folder that holds its config.json")
+    folder = Path(path)
+    config = read_config(folder)
+    if config.get("model_type") not in (FAMILY, "nanogpt"):
+        return foreign_skeleton(folder, config)
+    remedy = "copy config.json again from the original checkpoint"
+    try:
+        with torch.device("meta"):
+            if config["model_type"] == "nanogpt":
+                return Transformer(_architecture(config))
+            settings = kind_names()[config["settings"]["kind"]].model_validate(config["settings"])
+            shape = tuple(config["input_shape"])
+            return settings.build(classes=config["classes"], input_shape=shape, seed=0)
+    except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise error_of(folder / CONFIG, error, remedy) from error
 
 
 def description(model: FeatureModel) -> dict[str, Any]:
