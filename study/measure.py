@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.measuring.options import parser
     from study.models import ModelError
     from study.precision import PrecisionError
+    from study.scheduling.joining import ClusterError
     from study.settings.faults import StudyError
     from study.store import StoreError
     from study.training.devices import threads
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with threads(options.threads):
             _measure(options)
-    except (StudyError, DataError, ModelError, PrecisionError, StoreError) as error:
+    except (StudyError, DataError, ModelError, PrecisionError, StoreError, ClusterError) as error:
         return refused(error)
     return 0
 
@@ -39,8 +40,9 @@ def _measure(options: argparse.Namespace) -> None:
     from study.measuring import standalone, tables
     from study.measuring.bars import progress_bars
     from study.measuring.plan import planned_memory
-    from study.training.devices import choose_device
+    from study.scheduling.sharing import sharing_samples
     from study.store.probe import check_target
+    from study.training.devices import choose_device
 
     writers = {options.out: tables.write_rows, options.classes: tables.write_classes}
     targets = {check_target(path): write for path, write in writers.items() if path}
@@ -50,13 +52,22 @@ def _measure(options: argparse.Namespace) -> None:
     precisions = standalone.read_precisions(options.precision)
     if options.dry_run:
         gpu = options.device == "cuda" or choose_device(options.device).type == "cuda"
-        console.print(str(planned_memory(options.model, precisions, gpu=gpu)), highlight=False)
+        print(planned_memory(options.model, precisions, gpu=gpu))
         return
     data = standalone.data_request(
         options.model, options.data, tokenizer=options.tokenizer, context=options.context
     )
+    sharing = sharing_samples(
+        options.workers,
+        options.model,
+        data,
+        measure,
+        address=options.address,
+        device=options.device,
+        threads=options.threads,
+    )
     console = Console()
-    with progress_bars(console) as beat:
+    with sharing as crew, progress_bars(console) as beat:
         measured = standalone.measure_model(
             options.model,
             data,
@@ -64,6 +75,7 @@ def _measure(options: argparse.Namespace) -> None:
             measure,
             device=options.device,
             classes=options.classes is not None,
+            crew=crew,
             beat=beat,
         )
     facts = ", ".join(f"{name} {value}" for name, value in measured.data.facts.items())

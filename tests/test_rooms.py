@@ -20,6 +20,7 @@ ROOMS: dict[str, set[str]] = {
         "study.measuring",
         "study.models",
         "study.precision",
+        "study.scheduling",
         "study.search",
         "study.settings",
         "study.store",
@@ -54,6 +55,8 @@ ROOMS: dict[str, set[str]] = {
         "study.grid",
         "study.measuring",
         "study.metrics",
+        "study.precision",
+        "study.settings",
         "study.store",
         "study.training",
     },
@@ -258,7 +261,7 @@ def users_of(package: str) -> set[str]:
 
 
 def test_ray_has_one_door() -> None:
-    assert users_of("ray") == {"study.scheduling.ray_tune"}
+    assert users_of("ray") == {"study.scheduling.crew", "study.scheduling.ray_tune"}
 
 
 def test_torchao_has_one_room() -> None:

@@ -181,7 +181,7 @@ def _measured(
         return
     model, first = checkpoint.model, cells[0].config
     passes = Passes(model, data, first.measure, seed=first.data.seed, device=device, beat=beat)
-    meter = Meter(Alone(passes), model, data, first.measure)
+    meter = Meter(Alone(passes), data, first.measure)
     if all(cell.config.precision != REFERENCE for cell in cells):
         meter.measure(reference=True)
     for cell in sorted(cells, key=lambda cell: cell.config.precision != REFERENCE):

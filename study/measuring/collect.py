@@ -8,6 +8,7 @@ them, so that memory does not depend on how many follow. All see the same sample
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import reduce
 from itertools import islice
 from operator import add
@@ -25,10 +26,11 @@ from study.measuring.columns import (
     put_layer_accuracy,
     put_noise,
 )
-from study.measuring.passes import Passes, TrainingSums, ValidationSums
+from study.measuring.passes import Passes, Sizes, TrainingSums, ValidationSums
 from study.measuring.samples import Beat
 from study.metrics import ClassMoments, NearestCentre
 from study.models.base import FeatureModel
+from study.precision import Precision, Record
 from study.store import HEAD_INPUT
 
 LAYER_BYTES = 2**28
@@ -46,6 +48,9 @@ class Crew(Protocol):
     def one(self, method: str, *arguments: Any, **options: Any) -> Any:
         """What a method of the first one's `Passes` returns."""
 
+    def at(self, precision: Precision) -> AbstractContextManager[Record]:
+        """Within, the model of each one is at a precision."""
+
 
 class Alone:
     """A crew of this process."""
@@ -59,25 +64,25 @@ class Alone:
     def one(self, method: str, *arguments: Any, **options: Any) -> Any:
         return getattr(self.passes, method)(*arguments, **options)
 
+    def at(self, precision: Precision) -> AbstractContextManager[Record]:
+        return self.passes.at(precision)
+
 
 class Meter:
     """Measures a model at one precision after another, on the same samples.
 
     Args:
         crew: makes the passes; the model that its `Passes` hold is what is measured.
-        model: the model, for the names of its layers and the size of its head.
         data: what is measured on.
         measure: what is measured.
     """
 
-    def __init__(
-        self, crew: Crew, model: FeatureModel, data: Dataset, measure: MeasureConfig
-    ) -> None:
+    def __init__(self, crew: Crew, data: Dataset, measure: MeasureConfig) -> None:
         self.crew, self.min_count = crew, measure.min_count
-        classes = max(data.classes, model.head.out_features)
+        self.sizes: Sizes = crew.one("sizes")
+        classes = self.sizes.classes
         self.class_counts = np.pad(data.class_counts, (0, classes - data.classes))
-        names = list(model.layers) if measure.layers == "all" else []
-        self.parts = parts_of_layers(names, classes, model.head.in_features)
+        self.parts = parts_of_layers(self.sizes.layers, classes, self.sizes.dim)
         self.base: ClassMoments | None = None
 
     def measure(self, *, reference: bool = False) -> Measurement:
@@ -190,7 +195,7 @@ def collect(
         raise ValueError(f"models {training} are in training mode: call .eval() first")
     first = next(iter(models.values()))
     passes = Passes(first, data, measure, seed=seed, device=device, beat=beat)
-    meter = Meter(Alone(passes), first, data, measure)
+    meter = Meter(Alone(passes), data, measure)
     results = {}
     for name in sorted(models, key=lambda name: name != reference):
         passes.model = models[name]

@@ -7,7 +7,7 @@ feature entries, V classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -19,12 +19,14 @@ from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
+from study.measuring.calibration import calibration
 from study.measuring.samples import Batch, Beat, batches, blocks, measured_rows
 from study.metrics import Agreement, ClassMoments, NearestCentre
 from study.metrics.agreement import LinearHead, agreements
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
-from study.precision import RelativeError
+from study.precision import Precision, Record, RelativeError, at_precision, check_precision
+from study.precision.options import PrecisionOptions
 from study.store import HEAD_INPUT
 
 MEMORY_OF_FEATURES = 2**28
@@ -41,7 +43,10 @@ class TrainingSums:
     def merge(self, other: TrainingSums) -> None:
         """Add the sums of other samples."""
         for name, moments in other.moments.items():
-            self.moments[name].merge(moments)
+            if name in self.moments:
+                self.moments[name].merge(moments)
+            else:
+                self.moments[name] = moments
         self.scores.merge(other.scores)
 
 
@@ -76,6 +81,16 @@ class ValidationSums:
         """Add the decisions on a batch."""
         known = self.agreements.get(name)
         self.agreements[name] = agreement if known is None else known + agreement
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Inner layers that are measured, classes V, entries d, and parameters."""
+
+    layers: tuple[str, ...]
+    classes: int
+    dim: int
+    parameters: int
 
 
 class _Enough(Exception):
@@ -125,7 +140,7 @@ class Passes:
         measure: what is measured.
         seed: of the measured samples.
         device: where the model lives.
-        share: (k, n) takes the k-th of n shares of the rows, counted from 0.
+        share: (k, n) takes the k-th of n shares of the batches, counted from 0.
         beat: called with the name of the pass and the share of it that is done.
     """
 
@@ -149,6 +164,24 @@ class Passes:
         self.first_features: dict[str, _Features] = {}
         # Features of the training samples whose agreement is asked for, and their classes.
         self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def sizes(self) -> Sizes:
+        """The names of the layers that are measured, and sizes of the model."""
+        names = tuple(self.model.layers) if self.measure.layers == "all" else ()
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return Sizes(names, self.classes, self.model.head.in_features, parameters)
+
+    def check(self, precisions: Sequence[Precision]) -> None:
+        """Raise PrecisionError where the model cannot take one of the precisions."""
+        for precision in precisions:
+            check_precision(self.model, precision)
+
+    @contextmanager
+    def at(self, precision: Precision) -> Iterator[Record]:
+        """Within, the model is at a precision; see `study.precision.at_precision`."""
+        samples = calibration(self.data, PrecisionOptions(), self.seed, self.device)
+        with at_precision(self.model, precision, samples) as record:
+            yield record
 
     def head_rows(self) -> tuple[Tensor, Tensor | None]:
         """Weight (V, d) and bias (V,) of the head as it is now."""
@@ -282,9 +315,8 @@ class Passes:
         inner = [name for name in layers if name != HEAD_INPUT]
         modules = {name: self.model.layers[name] for name in inner} if inner else {}
         last = inner[-1] if HEAD_INPUT not in layers else None
-        index, shares = self.share
         dtype = self.model.head.weight.dtype
-        for batch in batches(split, rows[index::shares], self.device, doing, self.beat):
+        for batch in batches(split, rows, self.device, doing, self.beat, self.share):
             outputs: dict[str, Tensor] = {}
             with ExitStack() as stack:
                 for name, module in modules.items():

@@ -66,16 +66,23 @@ class Batch:
 
 
 def batches(
-    split: Split, rows: Ints, device: torch.device, doing: str, beat: Beat | None
+    split: Split,
+    rows: Ints,
+    device: torch.device,
+    doing: str,
+    beat: Beat | None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Some rows at a time.
 
-    The next are read while a device that is not a CPU computes.
+    The next are read while a device that is not a CPU computes. `share` (k, n) gives each n-th
+    batch from the k-th on, so that samples are computed as in one share.
     """
     if not len(rows):
         raise ValueError(f"{doing}: the split has no rows")
     at_once = max(1, BATCH_SAMPLES * len(split) // split.samples)
-    starts = range(0, len(rows), at_once)
+    index, shares = share
+    starts = range(index * at_once, len(rows), shares * at_once)
     reads = (rows[start : start + at_once] for start in starts)
     parts = map(split.batch, reads) if device.type == "cpu" else _ahead(split, reads)
     for start, (inputs, targets) in zip(starts, parts, strict=True):
@@ -101,8 +108,11 @@ def batches(
 
 def _ahead(split: Split, reads: Iterator[Ints]) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of rows, each read while the one before is in use."""
+    first = next(reads, None)
+    if first is None:
+        return
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(split.batch, next(reads))
+        coming = reader.submit(split.batch, first)
         for rows in reads:
             here, coming = coming, reader.submit(split.batch, rows)
             yield here.result()

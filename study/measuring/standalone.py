@@ -20,11 +20,8 @@ from study.precision import (
     REFERENCE,
     Precision,
     PrecisionError,
-    at_precision,
-    check_precision,
     parse_precision,
 )
-from study.precision.options import PrecisionOptions
 from study.settings.faults import Fault, StudyError
 from study.settings.schema import flat
 from study.settings.validation import validation_faults
@@ -36,7 +33,9 @@ from study.training.devices import choose_device, device_name
 if TYPE_CHECKING:
     import polars as pl
 
+    from study.measuring.collect import Crew
     from study.measuring.columns import Measurement
+    from study.measuring.passes import Passes
 
 CONTEXT = 128
 """Tokens in a chunk, where the request does not say."""
@@ -78,6 +77,7 @@ def measure_model(
     *,
     device: str = "auto",
     classes: bool = False,
+    crew: Crew | None = None,
     beat: Callable[[str, float], None] | None = None,
 ) -> Measured:
     """Measure a checkpoint at each precision.
@@ -89,6 +89,7 @@ def measure_model(
         measure: what is measured, of how many samples.
         device: `auto`, `cpu` or `cuda`.
         classes: also make the tables of single classes.
+        crew: makes the passes; None: this process.
         beat: called with what is being done and the share of it that is done.
 
     Returns:
@@ -98,46 +99,30 @@ def measure_model(
         DataError, ModelError, PrecisionError: the data, the model or a precision cannot be used.
         StudyError: there are no values by class.
     """
-    from study.measuring.calibration import calibration
     from study.measuring.collect import Alone, Meter
-    from study.measuring.passes import Passes
 
-    where = choose_device(device)
     data = load_data(request.config, base=request.base, cache=request.cache)
-    model = load_pretrained(
-        name,
-        classes=data.classes,
-        input_shape=data.input_shape,
-        padded=request.config.numbers_are_tokens,
-    )
-    model = model.to(where).eval()
-    seed = request.config.seed
-    meter = Meter(
-        Alone(Passes(model, data, measure, seed=seed, device=where, beat=beat)),
-        model,
-        data,
-        measure,
-    )
+    if crew is None:
+        crew = Alone(passes_of(name, request, data, measure, device=device, beat=beat))
+    meter = Meter(crew, data, measure)
     common = {
         "schema_version": SCHEMA_VERSION,
         "model": name,
         **{f"data_{path}": value for path, value in flat(request.config).items()},
-        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "n_params": meter.sizes.parameters,
         "entropy_floor": data.facts.get("entropy_floor"),
-        "device": device_name(where),
+        "device": device_name(choose_device(device)),
     }
-    for precision in precisions:
-        check_precision(model, precision)
+    crew.one("check", precisions)
     if all(precision.name != REFERENCE for precision in precisions):
         meter.measure(reference=True)
     rows, tables = {}, {}
-    samples = calibration(data, PrecisionOptions(), seed, where)
     for precision in sorted(precisions, key=lambda each: each.name != REFERENCE):
         started = time.monotonic()
-        with at_precision(model, precision, samples) as record:
+        with crew.at(precision) as record:
             measurement = meter.measure(reference=precision.name == REFERENCE)
             if classes:
-                weight, _ = meter.crew.one("head_rows")
+                weight, _ = crew.one("head_rows")
                 tables[precision.name] = class_frame(measurement, weight, data, measure.min_count)
         each = common | record | {"precision": precision.name}
         each["seconds"] = time.monotonic() - started
@@ -148,6 +133,34 @@ def measure_model(
         data,
         {name: tables[name] for name in names if classes},
     )
+
+
+def passes_of(
+    name: str,
+    request: DataRequest,
+    data: Dataset,
+    measure: MeasureConfig,
+    *,
+    device: str = "auto",
+    share: tuple[int, int] = (0, 1),
+    beat: Callable[[str, float], None] | None = None,
+) -> Passes:
+    """The passes of a checkpoint over one of several shares of the samples.
+
+    Raises ModelError where the checkpoint cannot be read, or the device is not there.
+    """
+    from study.measuring.passes import Passes
+
+    where = choose_device(device)
+    model = load_pretrained(
+        name,
+        classes=data.classes,
+        input_shape=data.input_shape,
+        padded=request.config.numbers_are_tokens,
+    )
+    model = model.to(where).eval()
+    seed = request.config.seed
+    return Passes(model, data, measure, seed=seed, device=where, share=share, beat=beat)
 
 
 def _rows(common: dict[str, Any], measurement: Measurement) -> Iterator[dict[str, Any]]:

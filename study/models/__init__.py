@@ -117,7 +117,7 @@ def save_checkpoint(model: FeatureModel, folder: Path) -> None:
 
 
 def skeleton(path: str) -> nn.Module:
-    """A checkpoint's modules without memory, on the device `meta`, from its config.json alone.
+    """A checkpoint's modules on the device `meta`, from its config.json alone.
 
     Raises ModelError where that describes no model, or the checkpoint lies on the hub.
     """

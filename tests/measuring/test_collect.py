@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +17,14 @@ from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Ints, Split
-from study.measuring.collect import collect
+from study.measuring.collect import Alone, Meter, collect, parts_of_layers
+from study.measuring.passes import Passes
 from study.measuring.samples import batches, measured_rows
 from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
+from study.precision import Precision, Record, at_precision, parse_precision
+from study.store import HEAD_INPUT
 
 V, T, D = 7, 12, 5
 CPU = torch.device("cpu")
@@ -363,3 +368,76 @@ def test_logits_that_overflow_leave_no_score_behind() -> None:
     ):
         assert measurement.values[column] is None
         assert "not finite" in measurement.reasons[column]
+
+
+class Two:
+    """A crew of two that share the batches, in this process."""
+
+    def __init__(self, first: Passes, second: Passes) -> None:
+        self.both = (first, second)
+
+    def all(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
+        return [getattr(each, method)(*arguments, **options) for each in self.both]
+
+    def one(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return getattr(self.both[0], method)(*arguments, **options)
+
+    def at(self, precision: Precision) -> AbstractContextManager[Record]:
+        return self.both[0].at(precision)
+
+
+@pytest.mark.parametrize("layers", ["last", "all"])
+def test_two_shares_of_the_batches_add_up_to_one(
+    layers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.measuring.samples.BATCH_SAMPLES", 60)
+    data, measure = dataset(), MeasureConfig(layers=layers, agreement_samples=200)
+    model = Model(0)
+
+    def passes(share: tuple[int, int]) -> Passes:
+        return Passes(model, data, measure, seed=0, device=CPU, share=share)
+
+    one = Meter(Alone(passes((0, 1))), data, measure)
+    two = Meter(Two(passes((0, 2)), passes((1, 2))), data, measure)
+    for name in ("fp32", "int4"):
+        with at_precision(model, parse_precision(name)):
+            expected, shared = (m.measure(reference=name == "fp32") for m in (one, two))
+        assert shared.reasons == expected.reasons
+        for (_, a), (_, b) in zip(shared.by_layer(), expected.by_layer(), strict=True):
+            for column, value in b.values.items():
+                close = value is None or pytest.approx(value, rel=1e-10, abs=1e-12)
+                assert a.values[column] == (value if value is None else close), column
+
+
+def test_layers_are_measured_in_parts_where_their_moments_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The numbers stay the same, bit for bit, and no pass computes more than it needs."""
+    data, measure = dataset(), MeasureConfig(layers="all")
+    together = collect({"a": Model(0)}, data, measure, seed=0, device=CPU)["a"]
+    monkeypatch.setattr("study.measuring.collect.LAYER_BYTES", 1)
+    heads: list[bool] = []
+    features = Model.features
+
+    def watched(model: Model, x: Tensor) -> Tensor:
+        heads.append(False)
+        result = features(model, x)
+        heads[-1] = True
+        return result
+
+    monkeypatch.setattr(Model, "features", watched)
+    parts = collect({"a": Model(0)}, data, measure, seed=0, device=CPU)["a"]
+    assert parts.values == together.values
+    assert parts.layers["block1"].values == together.layers["block1"].values
+    assert heads == [False, False, True, True]  # block1: training, validation; then the head
+
+
+def test_parts_of_layers() -> None:
+    names = [f"block{number}" for number in range(1, 6)]
+    assert parts_of_layers(names, 100, 10) == [(*names, HEAD_INPUT)]
+    assert parts_of_layers(names, 65_536, 512) == [
+        ("block1", "block2"),
+        ("block3", "block4"),
+        ("block5",),
+        (HEAD_INPUT,),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -136,6 +138,45 @@ def test_checkpoints_of_others_are_measured_and_quantized(folder: Path, kind: st
     assert rounded["logits_error"] > 0
 
 
+def test_the_memory_of_a_large_model_is_planned_from_its_config_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An 8 B Llama without weights: they take 30 GiB, its head 2 GiB in each of three forms."""
+    config = LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        architectures=["LlamaForCausalLM"],
+    )
+    config.save_pretrained(folder / "llama")
+    names = "fp32,bf16,int8,int6,int4,int4-g32,int3,int2,fp8,nf4"
+    command = ["llama", "--layers", "all", "--device", "cuda", "--dry-run", "--precision"]
+    assert main([*command, names]) == main([*command, "int4"]) == 0
+    many, one = capsys.readouterr().out.splitlines()
+    assert many == one
+    match = re.fullmatch(r"memory: device ([\d.]+) GiB, host ([\d.]+) GiB", many)
+    assert match is not None
+    device, host = map(float, match.groups())
+    means = 40 * 128_256 * 4096 / 2**30
+    assert 30 + means < device < 60 < host < 61
+    assert main(["model", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("memory: device 0.0 GiB, host 0.")
+    assert main(["nowhere", "--dry-run"]) == 2
+
+
+@pytest.mark.long
+def test_two_workers_give_the_rows_of_one(folder: Path) -> None:
+    command = ["model", "--data", "data.yaml", "--precision", "fp32,int4", "--layers", "all"]
+    command += ["--threads", "1", "--out"]
+    assert main([*command, "one.parquet"]) == 0
+    assert main([*command, "two.parquet", "--workers", "2"]) == 0
+    one, two = (pl.read_parquet(f"{n}.parquet").drop("seconds") for n in ("one", "two"))
+    assert_frame_equal(one, two, check_exact=False, rel_tol=1e-10, abs_tol=1e-12)
+
+
 def batch(split: Split) -> tuple[Tensor, Tensor]:
     inputs, targets = split.batch(np.arange(len(split)))
     return inputs, targets.reshape(-1)
@@ -168,6 +209,7 @@ def agreed_elsewhere(model: FeatureModel, data: Dataset, m: ClassMoments) -> int
         (["model", "--data", "data.yaml", "--precision", "qat-int4"], "fine-tunes"),
         (["model", "--data", "data.yaml", "--precision", ","], "names no precision"),
         (["model", "--data", "data.yaml", "--min-count", "0"], "min_count"),
+        (["model", "--data", "data.yaml", "--workers", "0"], "at least 1"),
         (
             ["model", "--data", "data.yaml", "--min-count", "9999", "--classes", "c.parquet"],
             "two measured classes; 0",
