@@ -43,6 +43,8 @@ def training_faults(
     faults = [*_data_faults(first, sizes), *_model_faults(first, sizes, here=here)]
     if not faults:
         faults += precision_faults(trainings, sizes)
+        cells = (cell for training in trainings for cell in training.cells)
+        faults += _calibration_faults(cells, sizes)
     if here:
         faults += resource_faults([cell.resources for cell in first], serial=serial)
     return list(dict.fromkeys(faults))
@@ -160,6 +162,20 @@ def _example(cell: Cell, size: Estimate) -> Tensor:
     if cell.config.data.gives == "tokens":
         return torch.randint(size.classes, shape, generator=generator)
     return torch.rand(shape, generator=generator)
+
+
+def _calibration_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
+    """Calibrations on more training rows than there are."""
+    for cell in cells:
+        size, wanted = sizes.size(cell), cell.config.precision_options.calibration.samples
+        calibrated = parse_precision(cell.config.precision).calibrated
+        if calibrated and size is not None and size.train_rows < wanted:
+            yield Fault(
+                "precision_options.calibration.samples",
+                f"is {wanted}, but {cell.config.precision} has {size.train_rows} training rows to "
+                "be calibrated on",
+                f"Take at most {size.train_rows}",
+            )
 
 
 def fault_of(message: str, place: str) -> Fault:

@@ -129,6 +129,14 @@ def test_precisions_that_a_classifier_of_images_cannot_take_are_refused(
     assert said in refused(tmp_path, IMAGES | {"grid": {"precision": [precision]}}, capsys)
 
 
+def test_calibration_on_more_rows_than_there_are_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"kind": "images", "source": "digits", "quota": 5}
+    said = refused(tmp_path, IMAGES | {"data": data, "grid": {"precision": ["awq-int4"]}}, capsys)
+    assert "samples: is 128, but awq-int4 has 50 training rows" in said
+
+
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.launching.checks._gpus", lambda: 0)
     (fault,) = resource_faults([Resources(device="cuda")], serial=True)
