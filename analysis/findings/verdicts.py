@@ -2,8 +2,9 @@
 
 A table has one estimand a line. Its metrics form two families that are never mixed: the primary
 ones, named before the study was run, are adjusted by step-down max-T over the rows that they
-share (Holm for those with fewer rows); all others are exploratory and adjusted by Benjamini and
-Hochberg. Shapes: n rows, k metrics, m of the rows where a metric has a value.
+share (Holm for those with fewer rows; each part at its share of the level); all others are
+exploratory and adjusted by Benjamini and Hochberg. Shapes: n rows, k metrics, m of the rows where
+a metric has a value.
 """
 
 from __future__ import annotations
@@ -212,7 +213,7 @@ def verdicts(
     primary = [name for name, line in testable.items() if line.family == PRIMARY]
     others = [name for name, line in testable.items() if line.family == EXPLORATORY]
     lines |= _primary(primary, len(next(iter(values.values()), ())), tests)
-    lines |= _adjusted(others, [], benjamini_hochberg, "q", tests)
+    lines |= _adjusted(others, benjamini_hochberg, "q", tests)
     return lines
 
 
@@ -394,46 +395,48 @@ def _once(test: Repeatable, permutations: int, choices: Choices) -> Decided:
 def _primary(names: list[str], n: int, tests: _Tests) -> dict[str, Verdict]:
     """Adjusted p of primary metrics.
 
-    By max-T over those with a value in all n rows, by Holm for the others.
+    By max-T over those with a value in all n rows, by Holm over the others. Each of both has the
+    share of the level that its number has in the family, so that together they err no more often.
     """
     complete = [name for name in names if len(tests.lines[name].rows) == n]
+    fewer = [name for name in names if name not in complete]
     lines: dict[str, Verdict] = {}
-    beside: list[_Alone] = []
     if complete:
-        start = tests.choices.permutations
+        start, share = tests.choices.permutations, len(complete) / len(names)
         joint = settle(
             tests.joint(complete),
             permutations=start,
             most=max(MOST, start),
+            level=ALPHA * share,
             seed=tests.choices.seed,
         )
         for at, name in enumerate(complete):
-            beside.append(_Alone(joint, at))
             lines[name] = replace(
-                beside[-1].filled(tests.lines[name]),
-                p_maxt=float(joint.p_maxt[at]),
+                _Alone(joint, at).filled(tests.lines[name]),
+                p_maxt=min(float(joint.p_maxt[at]) / share, 1.0),
                 verdict=str(joint.verdict_maxt[at]),
             )
-    fewer = [name for name in names if name not in complete]
-    return lines | _adjusted(fewer, beside, holm, "p_maxt", tests)
+
+    def shared(p: list[float]) -> Floats:
+        return np.minimum(holm(p) * (len(names) / len(fewer)), 1.0)
+
+    return lines | _adjusted(fewer, shared, "p_maxt", tests)
 
 
 def _adjusted(
     names: list[str],
-    beside: list[_Alone],
     adjust: Callable[[list[float]], Floats],
     column: str,
     tests: _Tests,
 ) -> dict[str, Verdict]:
-    """Metrics whose p is adjusted by a formula, over `beside` and themselves."""
+    """Metrics whose p is adjusted by a formula over all of them."""
     if not names:
         return {}
     permutations = tests.choices.permutations
     outcomes = tests.alone(names, permutations)
     while True:
-        every = [*beside, *(outcomes[name] for name in names)]
         p, low, high = (
-            adjust([getattr(each, part) for each in every])[len(beside) :]
+            adjust([getattr(outcomes[name], part) for name in names])
             for part in ("p", "low", "high")
         )
         covers = [
