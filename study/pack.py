@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = Store(options.target)
     planned = set(store.planned()["cell"])
     done, size = len(store.keys() & planned), size_text(folder_size(options.target))
+    if (notice := Store(options.run).notice()) is not None:
+        print(notice)
     print(f"{done} of {len(planned)} cells, {size}: {options.target}")
     print("\n".join(_told(published)))
     return 0

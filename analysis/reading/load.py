@@ -110,6 +110,8 @@ def load(
         layers = None if single.is_empty() else single.drop(ROW)
         frame = frame.filter(pl.col("layer").is_null())
     frame, left_out = _checked(frame, roles, str(path))
+    if path.is_dir() and (copies := RunPaths(path).copied_cells()):
+        left_out["files among the cells that have no cell's name"] = len(copies)
     missing = _missing(frame, roles, planned, known)
     unknown = [part for part in missing if not part.reason]
     if unknown and not allow_missing:

@@ -143,6 +143,8 @@ class Launcher:
             self.say(warning)
         for path in self.store.verify():
             self.say(f"damaged file set aside, its cell runs again: {path}")
+        if (notice := self.store.notice()) is not None:
+            self.say(notice)
 
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Make a run ready for a launch of cells.

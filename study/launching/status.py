@@ -88,6 +88,8 @@ class StudyStatus:
         for cause, records in by_cause.items():
             parts.append(Text(f"\n{len(records)} cells failed: {cause}", style="red"))
             parts.append(Text("\n".join(_messages(records))))
+        if (notice := self.watch.store.notice()) is not None:
+            parts.append(Text(f"\n{notice}", style="yellow"))
         return Group(*parts, disk_line(self.watch.store.paths))
 
     def _axes(self) -> Table:

@@ -49,6 +49,7 @@ class StudyLaunch:
         left = launcher.plan(self.cells)
         if calibrated:
             calibrate(left, launcher.paths.cache, launcher.say)
+        self._warn_of_epochs()
         show_plan(left, launcher.console, launcher.sizes)
         if faults:
             raise StudyError(faults, source=launcher.description.source)
@@ -74,9 +75,26 @@ class StudyLaunch:
             self.study.as_yaml(),
         )
         launcher.describe(self.cells)
+        self._warn_of_epochs()
         self._warn_of_tuning_seeds()
         ending = run_cells(launcher, self.study, self.cells)
         return 1 if ending is None else self._summary(ending)
+
+    def _warn_of_epochs(self) -> None:
+        """Epochs that `measure.at` lists and no training reaches are measured nowhere."""
+        listed = [
+            (epoch, epoch <= cell.config.train.epochs)
+            for cell in self.cells
+            if isinstance(cell.config.measure.at, list)
+            for epoch in cell.config.measure.at
+        ]
+        reached = {epoch for epoch, is_reached in listed if is_reached}
+        if beyond := sorted({epoch for epoch, _ in listed} - reached):
+            text, more = ", ".join(map(str, beyond[:5])), ", ..." if len(beyond) > 5 else ""
+            self.launcher.say(
+                f"Warning: measure.at lists {text}{more}, and no training has so many epochs: "
+                "the last epoch is measured in their place"
+            )
 
     def _warn_of_tuning_seeds(self) -> None:
         """Seeds on which settings were chosen say nothing of how these do elsewhere."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from study.config import CellConfig, StudyConfig, full_path, put, study_from
+from study.config import MOST_POINTS, CellConfig, StudyConfig, full_path, put, study_from
 from study.data import DATA_KINDS
 from study.grid import Cell, Training, expand, trainings
 from study.launching.declared import declared_faults
@@ -43,7 +43,7 @@ class SearchConfig(Settings):
 
     objective: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
     constraints: list[str] = []
-    trials: PositiveInt
+    trials: Annotated[PositiveInt, Field(le=MOST_POINTS)]
     sampler: Literal["tpe", "random", "nsga2"] = "tpe"
     seed: NonNegativeInt = 0
     pruning: Literal["median", "hyperband"] | None = None

@@ -8,6 +8,7 @@ imports the rest: Ctrl-C before that is a traceback.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ OF_A_PATH = (
     errno.ELOOP,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.EEXIST,
     errno.EACCES,
     errno.EROFS,
 )
@@ -96,9 +98,9 @@ def positive(text: str) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Let output that was closed go nowhere.
+    """Let output that was closed go nowhere, and escape letters that it cannot take.
 
-    Else it would go into the next file that is opened.
+    Else it would go into the next file that is opened, or end a command that names a file.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         try:
@@ -107,6 +109,9 @@ def _open_standard_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _line(error: Exception) -> str:

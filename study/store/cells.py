@@ -18,7 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.store.atomic import create, write_atomically, write_json
-from study.store.parts import Parts, StoreError, sealed_frame, while_files_move
+from study.store.parts import (
+    Parts,
+    StoreError,
+    cell_frame,
+    damaged_cell,
+    damaged_part,
+    sealed_frame,
+    while_files_move,
+)
 from study.store.paths import RunPaths
 from study.store.sealed import intact, metrics_of, seal
 
@@ -74,21 +82,21 @@ def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in VOLATILE and v is not None} for row in rows]
 
 
-def _damaged_rows(path: Path) -> bool:
-    return not intact(path.read_bytes())
-
-
 def _damaged_record(path: Path) -> bool:
     return _record(path) is None
 
 
 def _record(path: Path) -> dict[str, Any] | None:
     """A failure record; None where the file is not what was written."""
+    if path.exists() and not path.is_file():
+        return None
     try:
         record: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-    whole = isinstance(record, dict) and record.get("cell") == path.stem and "cause" in record
+    if not isinstance(record, dict) or record.get("cell") != path.stem:
+        return None
+    whole = all(isinstance(record.get(name), str) for name in ("cause", "message"))
     return record if whole else None
 
 
@@ -108,11 +116,17 @@ class Store:
 
     def single_keys(self) -> set[str]:
         """Cells that have a file of their own."""
-        return {
-            path.stem
-            for path in self.paths.cells.glob("??/*.parquet")
-            if not path.name.startswith(".")
-        }
+        return {path.stem for path in self.paths.cell_files()}
+
+    def notice(self) -> str | None:
+        """A warning of files among the cells that are none and count nothing."""
+        copies = self.paths.copied_cells()
+        if not copies:
+            return None
+        return (
+            f"Warning: {len(copies)} files among the cells have no cell's name, as copies that "
+            f"other programs make, and are left out: delete them ({copies[0]})"
+        )
 
     def has(self, key: str) -> bool:
         """Whether a cell has rows."""
@@ -138,7 +152,7 @@ class Store:
             try:
                 create(path, content)
             except FileExistsError:
-                if self._set_aside_if(_damaged_rows, path) or not path.exists():
+                if self._set_aside_if(damaged_cell, path) or not path.exists():
                     continue
                 break
             if self.parts.find(key) is None:
@@ -168,11 +182,8 @@ class Store:
 
         Their cells count as not done.
         """
-        moved = [
-            self._set_aside_if(_damaged_rows, path)
-            for path in self.paths.cells.glob("??/[!.]*.parquet")
-        ]
-        moved += [self._set_aside_if(_damaged_rows, path) for path in self.parts.files()]
+        moved = [self._set_aside_if(damaged_cell, path) for path in self.paths.cell_files()]
+        moved += [self._set_aside_if(damaged_part, path) for path in self.parts.files()]
         moved += [
             self._set_aside_if(_damaged_record, path)
             for path in self.paths.failures.glob("[!.]*.json")
@@ -225,7 +236,7 @@ class Store:
                 frames.append(chosen(sealed_frame(part), cells=some, columns=columns))
                 missing -= here
         frames += [
-            chosen(sealed_frame(self.paths.cell(key)), columns=columns)
+            chosen(cell_frame(self.paths.cell(key)), columns=columns)
             for key in sorted(single & missing)
         ]
         return frames
@@ -247,7 +258,7 @@ class Store:
         Raises StoreError where the record is missing or damaged; a relaunch writes it.
         """
         try:
-            content = self.paths.planned.read_bytes()
+            content = b"" if self.paths.planned.is_dir() else self.paths.planned.read_bytes()
         except FileNotFoundError:
             raise StoreError(
                 f"{self.paths.root} is no run directory: it has no {self.paths.planned.name}"
@@ -304,7 +315,7 @@ class Store:
         return while_files_move(self._metrics)
 
     def _metrics(self) -> dict[str, dict[str, Any]]:
-        files = [*self.paths.cells.glob("??/[!.]*.parquet"), *self.parts.files()]
+        files = [*self.paths.cell_files(), *self.parts.files()]
         newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
         return {} if newest is None else metrics_of(pq.read_schema(newest))
 

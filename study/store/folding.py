@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from study.store.atomic import write_atomically
 from study.store.cells import Store, chosen, joined
-from study.store.parts import StoreError, sealed_frame, while_files_move
+from study.store.parts import StoreError, damaged_cell, sealed_frame, while_files_move
 from study.store.sealed import intact, metrics_of, seal_table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _fold(store: Store, least: int) -> int:
             held |= here
     folded = [store.paths.cell(key) for key in sorted(single & held)]
     for key in sorted(single - held):
-        if intact((path := store.paths.cell(key)).read_bytes()):
+        if not damaged_cell(path := store.paths.cell(key)):
             sources.append(path)
             frames.append(sealed_frame(path))
             folded.append(path)

@@ -32,22 +32,47 @@ class StoreError(RuntimeError):
 
 
 def while_files_move(look: Callable[[], T]) -> T:
-    """What a look gives that finds each file that it has listed."""
+    """What a look gives that finds each file that it has listed.
+
+    Raises StoreError where one is listed again and again and never found, as a link to nothing is.
+    """
     for _ in range(TRIES - 1):
         try:
             return look()
         except FileNotFoundError:
             continue
-    return look()
+    try:
+        return look()
+    except FileNotFoundError as error:
+        raise StoreError(_damaged(error.filename)) from error
+
+
+def _damaged(path: object) -> str:
+    return f"{path} is damaged; a relaunch sets it aside and measures its cells again"
+
+
+def damaged_part(path: Path) -> bool:
+    """Whether what lies at a path is not the file that was written there."""
+    return not (path.is_file() and intact(path.read_bytes()))
+
+
+def damaged_cell(path: Path) -> bool:
+    """The same of a single cell, whose file holds its rows and no other's."""
+    return damaged_part(path) or cells_in(path) != {path.stem}
+
+
+def cells_in(path: Path) -> frozenset[str]:
+    """The cells whose rows a sealed file holds."""
+    # From memory, a thread of pyarrow's aborts a process that ends at once.
+    table = pq.read_table(path, columns=["cell"])
+    return frozenset(table["cell"].unique().to_pylist() if table.num_columns else ())
 
 
 def sealed_content(path: Path) -> bytes:
     """Bytes of a file; StoreError for a damaged one, FileNotFoundError for none."""
-    content = path.read_bytes()
+    content = b"" if path.is_dir() else path.read_bytes()
     if not intact(content):
-        raise StoreError(
-            f"{path} is damaged; a relaunch sets it aside and measures its cells again"
-        )
+        raise StoreError(_damaged(path))
     return content
 
 
@@ -56,6 +81,14 @@ def sealed_frame(path: Path) -> pl.DataFrame:
     import polars as pl
 
     return pl.read_parquet(BytesIO(sealed_content(path)))
+
+
+def cell_frame(path: Path) -> pl.DataFrame:
+    """Rows of a single cell; StoreError where the file holds those of another."""
+    frame = sealed_frame(path)
+    if "cell" not in frame.columns or frame["cell"].unique().to_list() != [path.stem]:
+        raise StoreError(_damaged(path))
+    return frame
 
 
 class Parts:
@@ -82,9 +115,7 @@ class Parts:
         """
         if part not in self._keys:
             sealed_content(part)
-            # From memory, a thread of pyarrow's aborts a process that ends at once.
-            cells = pq.read_table(part, columns=["cell"])["cell"]
-            self._keys[part] = frozenset(cells.unique().to_pylist())
+            self._keys[part] = cells_in(part)
         return self._keys[part]
 
     def keys(self) -> set[str]:

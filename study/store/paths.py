@@ -29,11 +29,14 @@ runs/.cache/                             shared by the runs of a folder: see `Ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 CHECKPOINT_RECORD = "checkpoint.json"
+KEY = re.compile(r"[0-9a-f]{32}")
+"""The key of a cell."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,23 @@ class RunPaths:
 
     def cell(self, key: str) -> Path:
         return self.cells / key[:2] / f"{key}.parquet"
+
+    def cell_files(self) -> list[Path]:
+        """Files of single cells."""
+        return [path for path in self._in_cells() if self._is_cell(path)]
+
+    def copied_cells(self) -> list[Path]:
+        """Files beside those of cells that have no cell's name.
+
+        Programs that synchronize folders leave such copies.
+        """
+        return sorted(path for path in self._in_cells() if not self._is_cell(path))
+
+    def _in_cells(self) -> Iterator[Path]:
+        return self.cells.glob("??/[!.]*.parquet")
+
+    def _is_cell(self, path: Path) -> bool:
+        return KEY.fullmatch(path.stem) is not None and path == self.cell(path.stem)
 
     @property
     def packed(self) -> Path:

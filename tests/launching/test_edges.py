@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import io
 import json
 import os
 import shutil
@@ -260,6 +261,31 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     assert main([str(study), "--runs", str(tmp_path / "runs"), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "[/bold]x.txt" in said and "[red]y.txt" in said
+
+
+def test_letters_that_the_output_cannot_take_are_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert launch(tmp_path) == 0
+    failures = RunPaths(tmp_path / "runs" / "base").failures
+    failures.mkdir(exist_ok=True)
+    (failures / os.fsdecode(b"caf\xe9 \xff.json")).write_text("not a record")
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii"))
+    assert launch(tmp_path) == 0
+    said = content.getvalue().decode("ascii")
+    assert r"caf\udce9 \udcff." in said and "nothing to run" in said
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ("--serial",)])
+def test_listed_epochs_that_no_training_reaches_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    study = str(write_base(tmp_path, measure={"at": [2, 9, 99], "min_count": 1}))
+    overrides = ["grid.epochs=[4,9]", "grid.seed=[0]", "grid.precision=[fp32]"]
+    assert main([study, "--runs", str(tmp_path / "runs"), *options, *overrides]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Warning: measure.at lists 99, and no training has so many epochs" in said
 
 
 def test_doors_import_little_before_they_hear_ctrl_c() -> None:

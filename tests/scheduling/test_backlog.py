@@ -93,7 +93,7 @@ def test_what_another_launch_has_finished_is_dropped(tmp_path: Path) -> None:
     for cell in (*done.cells, partly.cells[0]):
         backlog.store.write(cell.key, [{"cell": cell.key, "epoch": 0}])
     for cell in failed.cells:
-        backlog.store.fail(cell.key, {"cause": "bug"})
+        backlog.store.fail(cell.key, {"cause": "bug", "message": "oops"})
     task = backlog.next()
     assert task is not None
     assert task.training.cells == partly.cells[1:]
@@ -188,7 +188,7 @@ def test_memory_that_a_training_found_missing_is_tried_again(tmp_path: Path) -> 
     backlog = Backlog(tmp_path, [group], "launch")
     assert backlog.next() is not None
     for cell in group.cells:
-        backlog.store.fail(cell.key, {"cause": "out_of_memory"})
+        backlog.store.fail(cell.key, {"cause": "out_of_memory", "message": "none"})
     backlog.ended(group.key, Ended("failed", "out_of_memory", "MemoryError: "), "a")
     assert failures(tmp_path) == {}
     assert backlog.next() is not None

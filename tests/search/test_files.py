@@ -72,6 +72,7 @@ def schedule(**families: Any) -> dict[str, Any]:
         ),
         (hunt(constraints=["train_accuracy >= high"]), "search.constraints[0]", "high"),
         (hunt(trials=0), "search.trials", "0"),
+        (hunt(trials=10**12), "search.trials", "20000"),
         (hunt(trails=3), "search.trails", "Did you mean `trials`"),
         (hunt(sampler="tpee"), "search.sampler", "'tpee'"),
         (hunt(confirm=5), "search.confirm", "6 to 20"),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.store import Store, StoreError
+from study.store.folding import fold
 from study.store.sealed import intact, seal
 
 KEY, OTHER = "a" * 32, "b" * 32
@@ -183,8 +184,55 @@ def test_a_success_clears_the_failure(tmp_path: Path) -> None:
 def test_a_failure_never_hides_rows(tmp_path: Path) -> None:
     run = store(tmp_path)
     run.write(KEY, ROWS)
-    run.fail(KEY, {"cause": "bug"})
+    run.fail(KEY, {"cause": "bug", "message": "oops"})
     assert list(run.failures()) == []
+
+
+def test_copies_that_other_programs_make_count_nothing(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    assert run.notice() is None
+    path = run.paths.cell(KEY)
+    names = (f"{KEY} (conflicted copy)", f"{KEY}.sync-conflict-20260101-1", f"Copy of {KEY}", "x")
+    for name in names:
+        path.with_name(f"{name}.parquet").write_bytes(path.read_bytes())
+    elsewhere = run.paths.cells / "bb" / path.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(path.read_bytes())
+    assert run.keys() == {KEY} and len(run.read()) == len(ROWS)
+    assert run.verify() == []
+    notice = run.notice()
+    assert notice is not None and "5 files among the cells have no cell's name" in notice
+    assert fold(run) == 1
+    assert len(Store(run.paths.root).read()) == len(ROWS)
+
+
+def test_rows_under_the_name_of_another_cell_are_damage(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    other = run.paths.cell(OTHER)
+    other.parent.mkdir()
+    other.write_bytes(run.paths.cell(KEY).read_bytes())
+    with pytest.raises(StoreError, match=f"{OTHER}.parquet is damaged"):
+        run.read()
+    assert fold(run) == 1 and other.exists(), "it is not folded"
+    assert [path.name.split(".")[0] for path in run.verify()] == [OTHER]
+    assert run.keys() == {KEY}
+
+
+def test_what_is_no_file_is_damage(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.write(KEY, ROWS)
+    folder, nothing = run.paths.cell(OTHER), run.paths.part("link")
+    folder.mkdir(parents=True)
+    nothing.parent.mkdir()
+    nothing.symlink_to("nowhere")
+    with pytest.raises(StoreError, match=r"link.parquet is damaged; a relaunch sets it aside"):
+        run.read()
+    run.paths.failure(OTHER).mkdir(parents=True)
+    assert [record["cause"] for record in run.failures()] == ["unknown"]
+    assert len(run.verify()) == 3
+    assert run.keys() == {KEY}
 
 
 def test_a_damaged_failure_record_is_set_aside(tmp_path: Path) -> None:
@@ -192,6 +240,9 @@ def test_a_damaged_failure_record_is_set_aside(tmp_path: Path) -> None:
     run.fail(KEY, {"cause": "bug", "message": "oops"})
     run.fail(OTHER, {"cause": "data", "message": "gone"})
     run.paths.failure(KEY).write_text('{"cell": "aaa')
-    assert [path.name.split(".")[0] for path in run.verify()] == [KEY]
+    incomplete = run.paths.failure("c" * 32)
+    incomplete.write_text(json.dumps({"cell": incomplete.stem, "cause": ["bug"], "message": "x"}))
+    moved = {path.name.split(".")[0] for path in run.verify()}
+    assert moved == {KEY, incomplete.stem}
     assert [record["cell"] for record in run.failures()] == [OTHER]
     assert json.loads(run.paths.failure(OTHER).read_text())["cause"] == "data"
