@@ -2,7 +2,7 @@
 
 All rows lie in one file instead of one per cell. Kept weights, logs and states of unfinished
 trainings are left out; study, provenance, data records, failures, search and report are copied.
-Links are neither copied nor followed. It can be analysed, and relaunched, which runs nothing that
+Links are neither copied nor followed, and pipes and devices not read. It can be analysed, and relaunched, which runs nothing that
 has rows.
 """
 
@@ -78,7 +78,7 @@ def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
 def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
     """What `shutil.copytree` ignores.
 
-    Links, too, because what they lead to is not part of the run.
+    Links, too, because what they lead to is not part of the run, and pipes, which have no end.
     """
     of_run = {
         path.name
@@ -94,7 +94,7 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
 
     def ignore(folder: str, names: list[str]) -> set[str]:
         here = Path(folder)
-        links = {name for name in names if (here / name).is_symlink()}
+        links = {name for name in names if not _is_own(here / name)}
         if here == paths.root:
             return of_run | links
         if here.parent == paths.trainings:
@@ -103,6 +103,11 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
         return links | {name for name in names if name.startswith(".")}
 
     return ignore
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a path is a file or a folder of the run itself, no link and no pipe."""
+    return not path.is_symlink() and (path.is_file() or path.is_dir())
 
 
 def _mask(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,7 @@ def test_links_are_left_out(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "folder" / "private.json").write_text("{}")
     (run / "launches" / "linked.json").symlink_to(secret)
     (run / "linked").symlink_to(tmp_path / "folder")
+    os.mkfifo(run / "launches" / "pipe.json")
     assert main([str(run), str(tmp_path / "target")]) == 0
     names = {path.name for path in (tmp_path / "target").rglob("*")}
     assert not names & {"linked", "linked.json", "private.json"}
