@@ -2,8 +2,8 @@
 
 All rows lie in one file instead of one per cell. Kept weights, logs and states of unfinished
 trainings are left out; study, provenance, data records, failures, search and report are copied.
-Links are neither copied nor followed, and pipes and devices not read. It can be analysed, and relaunched, which runs nothing that
-has rows.
+Links are neither copied nor followed, and pipes not read. It can be analysed, and relaunched, which
+runs nothing that has rows.
 """
 
 from __future__ import annotations
