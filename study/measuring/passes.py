@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -20,7 +21,14 @@ from torch.nn import functional as F
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
 from study.measuring.calibration import calibration
-from study.measuring.samples import Batch, Beat, batches, blocks, measured_rows
+from study.measuring.samples import (
+    Batch,
+    Beat,
+    batches,
+    blocks,
+    measured_rows,
+    samples_elsewhere,
+)
 from study.metrics import Agreement, ClassMoments, NearestCentre
 from study.metrics.agreement import LinearHead, agreements
 from study.metrics.scores import HeldOutScores, Scores
@@ -248,8 +256,10 @@ class Passes:
         head = LinearHead(*self.model.head_rows, self.device) if HEAD_INPUT in centres else None
         rows = np.arange(len(self.data.val))
         for features, batch in self._features(self.data.val, rows, list(centres), "validation"):
+            number = sums.samples + self._elsewhere[batch.read]
+            left = max(0, self.measure.agreement_samples - number)
             for name, h in features.items():
-                self._add_noise(sums, name, h, keep)
+                self._add_noise(sums, name, h[:left], keep)
             sums.samples += len(batch.targets)
             reference = None
             if self.reference is not None and HEAD_INPUT in features:
@@ -277,15 +287,21 @@ class Passes:
                     sums.agree(name, agreement)
         return sums
 
+    @cached_property
+    def _elsewhere(self) -> list[int]:
+        """Validation samples of other shares in front of each read."""
+        return samples_elsewhere(self.data.val, self.share, self.measure.agreement_samples)
+
     def _add_noise(self, sums: ValidationSums, name: str, h: Tensor, keep: bool) -> None:
         """Keep the features of the first validation samples, or compare with them."""
         first = self.first_features.get(name)
-        most = self.measure.agreement_samples // self.share[1]
-        if keep and first is not None:
-            first.append(h[: max(0, most - first.samples)])
-        elif first is not None and (left := max(0, first.samples - sums.samples)):
-            reference = first.read(min(left, len(h)), self.device)
-            sums.noise.setdefault(name, RelativeError()).update(h[: len(reference)], reference)
+        if first is None or not len(h):
+            return
+        if keep:
+            first.append(h)
+        else:
+            noise = sums.noise.setdefault(name, RelativeError())
+            noise.update(h, first.read(len(h), self.device))
 
     def _are_products(self, logits: Tensor) -> bool:
         """Whether the logits are float32 products of the head's rows, with their bias."""

@@ -56,6 +56,7 @@ class Batch:
         labels: the same on the CPU.
         positions: (N,) on the device, which of the flattened positions are samples.
         rows: (N,) on the CPU, the row of each sample.
+        read: which of those that its share reads at once it is part of, counted from 0.
     """
 
     inputs: Tensor
@@ -63,6 +64,7 @@ class Batch:
     labels: Tensor
     positions: Tensor
     rows: Tensor
+    read: int
 
 
 def batches(
@@ -80,12 +82,12 @@ def batches(
     """
     if not len(rows):
         raise ValueError(f"{doing}: the split has no rows")
-    at_once = max(1, BATCH_SAMPLES * len(split) // split.samples)
+    at_once = _rows_at_once(split)
     index, shares = share
     starts = range(index * at_once, len(rows), shares * at_once)
     reads = (rows[start : start + at_once] for start in starts)
     parts = map(split.batch, reads) if device.type == "cpu" else _ahead(split, reads)
-    for start, (inputs, targets) in zip(starts, parts, strict=True):
+    for read, (start, (inputs, targets)) in enumerate(zip(starts, parts, strict=True)):
         numbers = torch.from_numpy(rows[start : start + at_once])
         largest = IMAGE_VALUES if inputs.is_floating_point() else TOKENS
         size = max(1, largest * len(inputs) // inputs.numel())
@@ -101,9 +103,30 @@ def batches(
             rows_of_samples = part_rows[positions // (len(flat) // len(part))]
             moved = (_move(each, device) for each in (part, labels, positions))
             on_device, its_targets, its_positions = moved
-            yield Batch(on_device, its_targets, labels, its_positions, rows_of_samples)
+            yield Batch(on_device, its_targets, labels, its_positions, rows_of_samples, read)
         if beat is not None:
             beat(doing, min(1.0, (start + at_once) / len(rows)))
+
+
+def samples_elsewhere(split: Split, share: tuple[int, int], most: int) -> list[int]:
+    """Of all rows, the samples of other shares in front of each read of this one.
+
+    They are counted up to `most` or the end of the read that reaches it, and cost no computation.
+    """
+    at_once = _rows_at_once(split)
+    index, shares = share
+    before, counts = 0, []
+    for number, start in enumerate(range(0, len(split), at_once)):
+        if number % shares == index:
+            counts.append(before)
+        elif before < most:
+            _, targets = split.batch(np.arange(start, min(start + at_once, len(split))))
+            before += int((targets != IGNORE).sum())
+    return counts
+
+
+def _rows_at_once(split: Split) -> int:
+    return max(1, BATCH_SAMPLES * len(split) // split.samples)
 
 
 def _ahead(split: Split, reads: Iterator[Ints]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -386,12 +386,15 @@ class Two:
         return self.both[0].at(precision)
 
 
-@pytest.mark.parametrize("layers", ["last", "all"])
+@pytest.mark.parametrize(
+    ("layers", "at_once", "compared"), [("last", 60, 200), ("all", 60, 200), ("all", 16, 29)]
+)
 def test_two_shares_of_the_batches_add_up_to_one(
-    layers: Any, monkeypatch: pytest.MonkeyPatch
+    layers: Any, at_once: int, compared: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.measuring.samples.BATCH_SAMPLES", 60)
-    data, measure = dataset(), MeasureConfig(layers=layers, agreement_samples=200)
+    """Also where the samples whose features are compared end amid the second batch of a share."""
+    monkeypatch.setattr("study.measuring.samples.BATCH_SAMPLES", at_once)
+    data, measure = dataset(), MeasureConfig(layers=layers, agreement_samples=compared)
     model = Model(0)
 
     def passes(share: tuple[int, int]) -> Passes:
