@@ -88,7 +88,12 @@ def shape_of(model: nn.Module) -> Shape:
 
 
 def memory_of(
-    shape: Shape, precisions: Sequence[Precision], *, gpu: bool, samples: int = BATCH_SAMPLES
+    shape: Shape,
+    precisions: Sequence[Precision],
+    *,
+    gpu: bool,
+    samples: int = BATCH_SAMPLES,
+    outputs: int | None = None,
 ) -> Memory:
     """Peak memory of measuring a model, however many precisions and layers.
 
@@ -102,12 +107,15 @@ def memory_of(
         precisions: those that are measured.
         gpu: whether the model lies on a GPU.
         samples: that are read at a time.
+        outputs: of the widest layer for what the model sees at a time; None: `widest` for each of
+            the samples.
     """
     others = [precision for precision in precisions if precision.name != REFERENCE]
     weights, table = SINGLE * shape.parameters, shape.classes * shape.dim
     means = CENTRES * table * (2 if others else 1)
     scored = min(samples, max(HEAD_SAMPLES, LOGITS // shape.classes))
-    features = samples * (LAYER_COPIES * shape.widest + 2 * shape.dim)
+    outputs = samples * shape.widest if outputs is None else outputs
+    features = LAYER_COPIES * outputs + 2 * samples * shape.dim
     batch = SINGLE * (LOGIT_COPIES * scored * shape.classes + features)
     rounding = ROUNDING_COPIES * SINGLE * shape.largest if others else 0
     working = max(means + batch, means // 2 + rounding)

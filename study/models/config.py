@@ -55,6 +55,15 @@ class ModelSettings(Settings):
         )
         return model
 
+    def skeleton(
+        self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()
+    ) -> FeatureModel:
+        """The modules of the model on the device `meta`: shapes without memory."""
+        import torch
+
+        with torch.device("meta"):
+            return self.build(classes=classes, input_shape=input_shape, seed=0, base=base)
+
     def shape_fault(self, input_shape: tuple[int, ...], *, base: Path) -> Fault | None:
         """Why the model cannot take inputs of a shape.
 

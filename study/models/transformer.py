@@ -190,7 +190,7 @@ class Transformer(FeatureModel):
             )
             self.norm = nn.LayerNorm(width, eps=1e-5, bias=architecture.bias)
             self.head = nn.Linear(width, classes, bias=False)
-        self.to_empty(device="cpu")
+        self.to_empty(device=torch.get_default_device())
         if self.tied:
             self.head.weight = self.embedding.weight
 

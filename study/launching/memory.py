@@ -1,0 +1,134 @@
+"""What memory the largest training of a plan takes, from its settings alone."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from study.config import TrainConfig
+from study.data.base import Estimate
+from study.grid import Plan, Training
+from study.launching.data_sizes import DataSizes
+from study.measuring.plan import PROCESS, SINGLE, Memory, memory_of, shape_of
+from study.measuring.samples import BATCH_SAMPLES, IMAGE_VALUES, TOKENS
+from study.models import ModelError
+from study.precision import parse_precision
+from study.settings.faults import Fault, StudyError
+from study.training.devices import choose_device
+from study.training.losses import CHUNK_ELEMENTS
+
+if TYPE_CHECKING:
+    from study.models.base import FeatureModel
+
+SLOTS = {"adamw": 2, "sgd": 1}
+"""Numbers that an optimizer keeps of a parameter."""
+HEAD_GRADIENTS = 2
+"""Gradients of the head that its loss holds: the sum, and that of a part of the samples."""
+
+
+def planned_memory(plan: Plan, sizes: DataSizes) -> Memory | None:
+    """Peak memory of the training with most parameters among those to run.
+
+    Data in memory are not counted. None where no size is known, or every model is read from a
+    checkpoint.
+
+    Raises StudyError for a model that cannot be built.
+    """
+    known = {
+        training: (cost.parameters, training.first.config.train.batch_size)
+        for training in plan.pending
+        if (cost := plan.costs.get(training.key)) is not None
+        and cost.parameters is not None
+        and training.first.config.model.reads is not None
+    }
+    if not known:
+        return None
+    training = max(known, key=lambda each: known[each])
+    if (size := sizes.size(training.first)) is None:
+        return None
+    try:
+        return memory_of_training(training, size)
+    except ModelError as error:
+        raise StudyError([Fault("model", str(error))], source=training.first.study) from error
+
+
+def memory_of_training(training: Training, size: Estimate) -> Memory:
+    """Peak memory of a training and its measurements.
+
+    Beside the model and the optimizer's numbers (8 bytes a parameter with AdamW) lie either
+    gradients and the outputs of all layers for a batch, or what measuring takes
+    (`study.measuring.plan.memory_of`).
+    """
+    first = training.first
+    config, resources = first.config.train, first.resources
+    shape_of_input = size.input_shape
+    model = first.config.model.skeleton(
+        classes=size.classes, input_shape=shape_of_input, base=first.folder
+    )
+    shape = shape_of(model)
+    kept, widest = kept_outputs(model.train(), first.config.data.gives, shape_of_input)
+    values = math.prod(shape_of_input)
+    images = first.config.data.gives == "images"
+    read = max(1, BATCH_SAMPLES * size.train_rows // size.train_samples)
+    seen = max(1, min(read, size.train_rows, (IMAGE_VALUES if images else TOKENS) // values))
+    gpu = resources.device == "cuda" or choose_device(resources.device).type == "cuda"
+    measuring = memory_of(
+        shape,
+        [parse_precision(cell.config.precision) for cell in training.cells],
+        gpu=gpu,
+        samples=min(BATCH_SAMPLES, size.train_samples),
+        outputs=seen * widest,
+    )
+    slots = SINGLE * SLOTS[config.optimizer] * shape.parameters
+    trained = _gradients(config, shape.parameters, shape.classes, shape.dim, size, kept + widest)
+    weights = SINGLE * shape.parameters
+    if gpu:
+        device = max(measuring.device + slots, PROCESS + weights + slots + trained)
+        return Memory(device, max(measuring.host, PROCESS + weights + slots))
+    return Memory(0, max(measuring.host + slots, PROCESS + weights + slots + trained))
+
+
+def _gradients(
+    config: TrainConfig, parameters: int, classes: int, dim: int, size: Estimate, outputs: int
+) -> int:
+    """Bytes of gradients, of the outputs of layers for a batch, and of its logits."""
+    rows = min(config.batch_size, size.train_rows)
+    logits = min(CHUNK_ELEMENTS, rows * size.train_samples // size.train_rows * classes)
+    head = HEAD_GRADIENTS * classes * dim
+    return SINGLE * (parameters + head + rows * outputs + logits)
+
+
+def kept_outputs(model: FeatureModel, gives: str, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """What a pass in front of the head holds of one input.
+
+    These are the numbers that are kept for gradients, and the most that one layer gives.
+    """
+    import torch
+    from torch import Tensor, nn
+
+    kept: dict[int, Tensor] = {}
+    widest = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        # On `meta` attention is taken apart; kernels never hold its weights (B, heads, T, T).
+        is_attention = math.prod(tensor.shape[:-2]) > 2 and tensor.shape[-2:] == 2 * input_shape
+        if not is_attention:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    def see(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal widest
+        if isinstance(output, Tensor):
+            widest = max(widest, output.numel())
+
+    for layer in model.modules():
+        layer.register_forward_hook(see)
+    kind = torch.float32 if gives == "images" else torch.int64
+    # Two, because batch norm takes no single vector.
+    shape = (2,) if gives == "samples" else (2, *input_shape)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _ = model.features(torch.zeros(shape, dtype=kind, device="meta"))
+    for parameter in model.parameters():
+        kept.pop(parameter.untyped_storage()._cdata, None)
+    kept_bytes = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return kept_bytes // (2 * SINGLE), widest // 2

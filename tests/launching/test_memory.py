@@ -1,0 +1,67 @@
+"""The plan of memory: one line of a dry run, near what a study takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tiny_study import launch, tiny
+
+from study.config import study_from
+from study.data import Estimate
+from study.grid import expand, trainings
+from study.launching.memory import kept_outputs, memory_of_training
+from study.measuring.plan import PROCESS
+from study.models import MLP
+
+
+def test_a_dry_run_says_what_memory_the_largest_training_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for widths in ([16], [16, 512], [512]):
+        assert launch(tmp_path, tiny(grid={"width": widths}), "--dry-run") == 0
+        line = re.search(r"memory: device (.+) GiB, host (.+) GiB", capsys.readouterr().out)
+        assert line is not None
+        said.append(tuple(map(float, line.groups())))
+    assert said[1] == said[2] > said[0]
+    assert said[0][0] == 0
+
+
+def test_a_model_that_cannot_be_built_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frame of 10 vectors needs 9 dimensions."""
+    study = {
+        "name": "frame",
+        "data": {"kind": "free", "classes": 10, "quota": 2},
+        "model": {"kind": "ufm", "width": 4, "head": "fixed_etf"},
+        "grid": {"epochs": [1], "seed": [0]},
+    }
+    assert launch(tmp_path, study, "--dry-run") == 2
+    assert "needs at least 9 features" in capsys.readouterr().err
+
+
+def test_kept_outputs_are_those_that_gradients_need() -> None:
+    """Of a perceptron of 8 x 8 pixels: the pixels, and what each block gives."""
+    model = MLP(width=16, depth=2).skeleton(classes=3, input_shape=(1, 8, 8))
+    assert kept_outputs(model, "images", (1, 8, 8)) == (64 + 2 * 16, 64)
+
+
+def test_the_optimizer_is_paid_for() -> None:
+    size = Estimate(50, 5000, 5000, 100, (5000,))
+
+    def host(**train: object) -> int:
+        content = {
+            "name": "free",
+            "data": {"kind": "free", "classes": 100, "quota": 50},
+            "model": {"kind": "ufm", "width": 512},
+            "train": {"epochs": 1, **train},
+            "grid": {"seed": [0]},
+        }
+        study = study_from(content, folder=Path(), source="test")
+        return memory_of_training(trainings(expand(study))[0], size).host - PROCESS
+
+    parameters = (5000 + 100) * 512 + 100
+    assert host(optimizer="adamw") - host(optimizer="sgd") == 4 * parameters
