@@ -41,11 +41,14 @@ def _measure(options: argparse.Namespace) -> None:
     from study.measuring.bars import progress_bars
     from study.measuring.plan import planned_memory
     from study.scheduling.sharing import sharing_samples
+    from study.store import StoreError
     from study.store.probe import check_target
     from study.training.devices import choose_device
 
-    writers = {options.out: tables.write_rows, options.classes: tables.write_classes}
-    targets = {check_target(path): write for path, write in writers.items() if path}
+    writers = ((options.out, tables.write_rows), (options.classes, tables.write_classes))
+    targets = [(check_target(path), write) for path, write in writers if path]
+    if len({path.resolve() for path, _ in targets}) < len(targets):
+        raise StoreError("--out and --classes name the same file: give two")
     measure = standalone.measure_settings(
         train_tokens=options.train_tokens, min_count=options.min_count, layers=options.layers
     )
@@ -83,7 +86,7 @@ def _measure(options: argparse.Namespace) -> None:
     console.print(tables.metrics_table(measured))
     for column, reason in tables.undefined_columns(measured).items():
         console.print(f"{column} is undefined: {reason}", style="dim", soft_wrap=True, markup=False)
-    for path, write in targets.items():
+    for path, write in targets:
         print(f"{write(measured, path)} rows in {path}")
 
 

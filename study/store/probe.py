@@ -31,10 +31,10 @@ def check_target(name: str) -> Path:
     """
     path = Path(name)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # first, as `new/../x` is x only then
         if path.exists() and not path.is_file():
             what = "a folder" if path.is_dir() else "a device or a pipe"
             raise StoreError(f"{path} is {what}: give the path of a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:

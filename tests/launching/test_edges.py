@@ -22,12 +22,14 @@ from places import ROOT
 from ray_home import wait_for
 
 from study.launch import main
+from study.measure import main as measure
 from study.scheduling.joining import ClusterError, agree
 from study.settings.doors import at_door
 from study.status import main as status
-from study.store import RunPaths, Store
+from study.store import RunPaths, Store, StoreError
 from study.store.atomic import create
 from study.store.leases import Leases
+from study.store.probe import check_target
 
 
 def launch(folder: Path, *options: str) -> int:
@@ -218,6 +220,7 @@ DEEP = "/".join(["b" * 200] * 30)
         ("study.measure", (LONG,)),
         ("study.measure", (".", "--data", "python-docs", "--out", LONG)),
         ("study.measure", (".", "--data", "python-docs", "--out", ".")),
+        ("study.measure", (".", "--data", "python-docs", "--out", "x", "--classes", "./x")),
         ("study.measure", (".", "--data", "python-docs", "--classes", "/dev/full")),
         ("analysis.__main__", (LONG,)),
         ("analysis.__main__", (LONG + ".csv", "--unit", "run")),
@@ -242,6 +245,20 @@ def test_a_path_that_cannot_be_is_refused_in_lines(
     assert Path("/dev/full").is_char_device() and [path.name for path in tmp_path.iterdir()] == [
         "base.yaml"
     ]
+
+
+@pytest.mark.parametrize("name", ["pipe", "link", "pipe/x", "new/../pipe"])
+@pytest.mark.parametrize("option", ["--out", "--classes"])
+def test_a_pipe_is_never_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(StoreError, match=r"is a device or a pipe|cannot be written"):
+        check_target(str(tmp_path / name))
+    assert measure([".", "--data", "python-docs", option, str(tmp_path / name)]) == 2
+    assert str(tmp_path / name) in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are(
