@@ -16,6 +16,7 @@ from study.config import load_study
 from study.data import DataError
 from study.grid import expand
 from study.launch import main
+from study.precision import Precision, PrecisionError, at_precision
 from study.store import Store
 
 
@@ -116,11 +117,17 @@ def test_where_nothing_is_kept_the_plan_names_the_retrainings(
 
 
 def test_a_failure_is_recorded_and_stays_until_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = tiny(
-        grid={"precision": ["fp32", "int4-g32"]}, measure={"at": "last"}
-    )  # a width of 16 has no groups of 32
+    """What no check before a launch can know: a precision that fails when it is measured."""
+
+    def refusing(model: Any, precision: Precision, *arguments: Any, **options: Any) -> Any:
+        if precision.name == "int4":
+            raise PrecisionError("no groups of 32")
+        return at_precision(model, precision, *arguments, **options)
+
+    monkeypatch.setattr("study.measuring.checkpoint.at_precision", refusing)
+    study = tiny(grid={"precision": ["fp32", "int4"]}, measure={"at": "last"})
     run = tmp_path / "runs" / "tiny"
     assert launch(tmp_path, study) == 1
     assert "2 cells failed" in capsys.readouterr().out
