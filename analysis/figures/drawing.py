@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from analysis.figures.ticks import log_axis, spans_decades
@@ -137,7 +136,8 @@ def dots(
     """
     places: dict[Any, list[int]] = {}
     for place, colour in enumerate(colours):
-        places.setdefault(to_rgba(colour), []).append(place)
+        same = colour if isinstance(colour, str) else tuple(colour)
+        places.setdefault(same, []).append(place)
     for colour, chosen in places.items():
         axis.plot(
             points[chosen, 0],

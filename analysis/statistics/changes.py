@@ -28,6 +28,7 @@ from analysis.statistics.permutation import (
     Seed,
     counted,
 )
+from analysis.statistics.walsh import WalshAverages
 
 REMEMBERED = 2**22  # signs up to which random patterns are kept (32 MiB)
 EXACT_ROWS = 100  # differences up to which the distribution of the signed ranks is convolved
@@ -65,12 +66,12 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     rank. Up to 100 differences that share is exact, beyond it is normal with continuity
     correction. The 95% interval holds the shifts m for which d - m has p > .05; without ties its
     ends are Walsh averages of fixed rank (Hollander, Wolfe & Chicken 2014, section 3.3), so that
-    it covers zero exactly where p > .05. O(n^2) memory. Raises ValueError for null input.
+    it covers zero exactly where p > .05. Raises ValueError for null input.
     """
     d = _one_column(differences)
     n, nonzero = len(d), int(np.count_nonzero(d))
-    walsh = _walsh_averages(d)
-    estimate = float(np.median(walsh))
+    walsh = WalshAverages(d)
+    estimate = walsh.median
     low, high = _interval(d, walsh)
     ranks = _ranks(d)
     return SignedRank(
@@ -92,11 +93,6 @@ def _one_column(differences: ArrayLike) -> Floats:
     if columns.shape[1] != 1:
         raise ValueError(f"differences must have shape (n,), not {np.shape(differences)}")
     return columns[:, 0]
-
-
-def _walsh_averages(d: Floats) -> Floats:
-    """(n (n + 1) / 2,) averages of all pairs i <= j."""
-    return np.concatenate([(d[at:] + d[at]) / 2 for at in range(len(d))])
 
 
 def _ranks(d: Floats) -> Floats:
@@ -147,27 +143,44 @@ def _two_sided(d: Floats) -> float:
     return min(1.0, 2 * min(_tails(d)))
 
 
-def _interval(d: Floats, walsh: Floats) -> tuple[float | None, float | None]:
+def _interval(d: Floats, walsh: WalshAverages) -> tuple[float | None, float | None]:
     """The least and the greatest shift of which the test rejects no less than that."""
     size = np.sort(np.abs(d))
     if size[0] > 0 and (np.diff(size) > 0).all():
         rank = _rejected_ranks(len(d))
-        if rank < 0:
-            return None, None
-        ends = np.partition(walsh, [rank, len(walsh) - 1 - rank])
-        return float(ends[rank]), float(ends[len(walsh) - 1 - rank])
-    # With ties the distribution depends on the shift: between two Walsh averages it is constant.
-    steps = np.unique(walsh)
-    inner = (steps[1:] + steps[:-1]) / 2
-    reach = max(float(np.ptp(steps)), 1.0)
-    shifts = np.concatenate([[steps[0] - reach], inner, [steps[-1] + reach]])
-    middle = int(np.searchsorted(steps, np.median(walsh)))
-    low = _first(lambda at: _two_sided(d - shifts[at]) > ALPHA, 0, middle)
-    high = _first(lambda at: _two_sided(d - shifts[-1 - at]) > ALPHA, 0, len(steps) - middle)
-    return (
-        None if low == 0 else float(steps[min(low, len(steps)) - 1]),
-        None if high == 0 else float(steps[max(len(steps) - high, 0)]),
-    )
+        return (None, None) if rank < 0 else (walsh.at(rank), walsh.at(walsh.total - 1 - rank))
+    high = _low_end(-d, WalshAverages(-d))
+    return _low_end(d, walsh), None if high is None else -high
+
+
+def _low_end(d: Floats, walsh: WalshAverages) -> float | None:
+    """The least shift that is not rejected where differences are tied.
+
+    With ties the distribution depends on the shift: between two Walsh averages it is constant. The
+    end lies near the rank that it has without ties.
+    """
+    guess, reach = max(_rejected_ranks(len(d)), 0), len(d)
+    while True:
+        values, _ = walsh.around(max(guess - reach, 0), min(guess + reach, walsh.total - 1))
+        steps = np.unique(values)
+        inner = (steps[1:] + steps[:-1]) / 2
+        if len(values) == walsh.total:
+            shifts = np.concatenate([[steps[0] - max(float(np.ptp(steps)), 1.0)], inner])
+            low = _first_kept(d, shifts, int(np.searchsorted(steps, walsh.median)))
+            return None if low == 0 else float(steps[low - 1])
+        if len(inner) and not _keeps(d, inner[0]) and _keeps(d, inner[-1]):
+            return float(steps[_first_kept(d, inner, len(inner) - 1)])
+        reach *= 8
+
+
+def _first_kept(d: Floats, shifts: Floats, last: int) -> int:
+    """Place of the first of ascending shifts that the test does not reject."""
+    return _first(lambda at: _keeps(d, shifts[at]), 0, last)
+
+
+def _keeps(d: Floats, shift: np.float64) -> bool:
+    """Whether the test does not reject a shift."""
+    return _two_sided(d - shift) > ALPHA
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:

@@ -148,8 +148,8 @@ def pooled_courses(
     The course of time is included.
 
     Whole trainings with the same epochs are exchanged, over all design cells. With courses x_u,
-    y_u of training u, r* = (sum_u <x_u, y_pi(u)> - n mean x mean y) / (n sd x sd y), so that one
-    product of courses serves every exchange. p = (1 + #{|r* - null| >= |r - null|}) / (1 + N).
+    y_u of training u, r* = (sum_u <x_u, y_pi(u)> - n mean x mean y) / (n sd x sd y), so that
+    the products of courses serve every exchange. p = (1 + #{|r* - null| >= |r - null|}) / (1 + N).
     It tells size, settings and time of training apart from nothing: `prepare_courses` does. Raises
     ValueError for a column that is constant or not finite, or two rows of one training at an epoch.
     """
@@ -171,12 +171,13 @@ def pooled_courses(
         rows = rows[np.lexsort((epoch[rows], unit[rows]))]
         trainings = len(np.unique(unit[rows]))
         x_UxExK = columns[rows].reshape(trainings, -1, k)
-        products_UxUxK = np.einsum("uek,ve->uvk", x_UxExK, response[rows].reshape(trainings, -1))
-        observed += np.einsum("uuk->k", products_UxUxK)
+        y_UxE = response[rows].reshape(trainings, -1)
         places = np.tile(np.arange(trainings), (permutations, 1))
         orders_PxU = generator.permuted(places, axis=1)
-        for u in range(trainings):
-            sums += products_UxUxK[u][orders_PxU[:, u]]
+        for u in range(trainings):  # all products at once would take trainings^2 k numbers
+            products_UxK = np.einsum("ek,ue->uk", x_UxExK[u], y_UxE)
+            observed += products_UxK[u]
+            sums += products_UxK[orders_PxU[:, u]]
     r, shuffled = observed / scale, sums / scale
     null = shuffled.mean(axis=0)
     distance = np.abs(r - null) * (1 - 1e-12)
