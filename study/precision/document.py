@@ -33,7 +33,7 @@ An unknown name is an error that names the nearest known one.
 
 Bits per weight include scales and zero points, here for a layer of {shape[0]} x {shape[1]} weights.
 Scales of integer formats have the checkpoint's dtype, that of `int8-dynamic` float32; `-asym` adds
-a zero point of 8 bits to each.
+a zero point of 8 bits to each, with `hqq-` one of the checkpoint's dtype, as it is a real number.
 
 {table}
 

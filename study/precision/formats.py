@@ -203,7 +203,9 @@ def stored_bits(shape: tuple[int, ...], dtype: torch.dtype, precision: Precision
     elif precision.family == "int":
         o, i = _block(shape, precision)
         scale = 32 if runs_int8_kernel(precision) else own
-        scales = weights // (o * i) * (scale + (0 if precision.symmetric else _ZERO_POINT_BITS))
+        # The zero points of HQQ are real numbers.
+        zero = own if precision.method == "hqq" else _ZERO_POINT_BITS
+        scales = weights // (o * i) * (scale + (0 if precision.symmetric else zero))
     else:
         scales = 0
     return weights * precision.bits + scales

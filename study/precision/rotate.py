@@ -113,6 +113,7 @@ class _Stream:
         return list(dict.fromkeys(self.readers.values()))
 
 
+@torch.no_grad()
 def rotated_bases(
     model: nn.Module, weights: list[Weight], x: Tensor, seed: int
 ) -> dict[str, Rotated]:

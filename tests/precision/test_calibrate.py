@@ -242,6 +242,32 @@ def test_awq_equals_plain_loops_that_keep_the_inputs(name: str) -> None:
     torch.testing.assert_close(values, expected / s, rtol=0, atol=1e-6)
 
 
+def test_awq_scales_by_hand() -> None:
+    """Mean inputs of 16 and 1 and the exponent 1 / 2 scale columns by 2 and 1 / 2.
+
+    That gives [[3, 1], [-1, 2]], which integers of 2 bits hold with a zero point and scale 1.
+    """
+    weight = torch.tensor([[1.5, 2.0], [-0.5, 4.0]])
+    seen = moments(torch.tensor([[[24.0, 1.0], [-8.0, -1.0]]]))
+    precision = parse_precision("int2-asym")
+    nearest = torch.tensor([[4 / 3, 2.0], [0.0, 4.5]])
+    torch.testing.assert_close(round_weight(weight, precision), nearest)
+    s = awq_scales(weight, seen, precision)
+    torch.testing.assert_close(s, torch.tensor([[2.0, 0.5]]).double(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(awq(weight, seen, precision), weight, rtol=1e-6, atol=0)
+
+
+def test_clipping_of_awq_by_hand() -> None:
+    """Inputs of one size leave scales at 1; clipped at 3 / 4, both rows have the scale 1 / 2."""
+    weight = torch.tensor([[-1.0, 0.5], [0.0, -1.0]])
+    seen = moments(torch.tensor([[[1.0, 1.0], [1.0, -1.0]]]))
+    precision = parse_precision("int2")
+    nearest = torch.tensor([[-4 / 3, 2 / 3], [0.0, -4 / 3]])
+    torch.testing.assert_close(round_weight(weight, precision), nearest)
+    assert awq_scales(weight, seen, precision).tolist() == [[1, 1]]
+    assert torch.equal(awq(weight, seen, precision), weight)
+
+
 def test_smooth_scales_by_hand_and_of_torchao() -> None:
     from torchao.prototype.smoothquant.core import SmoothQuantObserver
 

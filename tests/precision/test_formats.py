@@ -417,6 +417,11 @@ def test_stored_bits_below_eight_bits_are_packed() -> None:
     assert stored_bits(
         (10, 64), torch.bfloat16, parse_precision("int4-g32-asym")
     ) == 10 * 64 * 4 + 20 * (16 + 8)
+    for dtype, bits in ((torch.bfloat16, 16), (torch.float32, 32)):  # zero points that are floats
+        asymmetric = parse_precision("hqq-int4-g32-asym")
+        assert stored_bits((10, 64), dtype, asymmetric) == 10 * 64 * 4 + 20 * 2 * bits
+    symmetric = parse_precision("hqq-int4-g32")
+    assert stored_bits((10, 64), torch.float32, symmetric) == 10 * 64 * 4 + 20 * 32
     assert (
         stored_bits((10, 64), torch.float32, parse_precision("mxfp6-e2m3")) == 10 * 64 * 6 + 20 * 8
     )
