@@ -201,7 +201,7 @@ def test_jsonl_parquet_and_text_of_one_content_are_one_data_set(tmp_path: Path) 
         ({"source": "nowhere/a.txt"}, "there is no folder"),
         (
             {"source": "a.jsonl"},
-            "line 1: data.text_column: .* has no column 'text'; its columns: story",
+            "data.text_column: line 1 of .* has no column 'text'; its columns: story",
         ),
         ({"source": "a.jsonl", "text_column": "story"}, "line 2 of .* is not JSON"),
         ({"source": "a.parquet"}, "has no column 'text'; its columns: n"),
