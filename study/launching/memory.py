@@ -34,16 +34,16 @@ def planned_memory(plan: Plan, sizes: DataSizes) -> Memory | None:
 
     Raises StudyError for a model that cannot be built.
     """
-    known = {
-        training: (cost.parameters, training.first.config.train.batch_size)
+    known = [
+        ((cost.parameters, training.first.config.train.batch_size), training)
         for training in plan.pending
         if (cost := plan.costs.get(training.key)) is not None
         and cost.parameters is not None
         and training.first.config.model.reads is not None
-    }
+    ]
     if not known:
         return None
-    training = max(known, key=lambda each: known[each])
+    _, training = max(known, key=lambda each: each[0])
     if (size := sizes.size(training.first)) is None:
         return None
     try:
