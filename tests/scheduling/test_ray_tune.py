@@ -37,9 +37,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs" / "tiny"
 
 
-def under_way(run: Path, *, trainings: int = 1) -> bool:
-    """Whether some trainings have written a resume state."""
-    return len({path.parent for path in (run / "trainings").glob("*/state-*.json")}) >= trainings
+def under_way(run: Path) -> bool:
+    """Whether a training has written a resume state."""
+    return any((run / "trainings").glob("*/state-*.json"))
 
 
 def test_a_killed_launcher_loses_nothing_and_ray_gives_the_rows_of_a_serial_run(
@@ -83,7 +83,7 @@ def test_a_stopped_launch_saves_and_frees_its_leases(
     """SIGTERM to the launcher; Ctrl-C, which reaches the whole process group."""
     run = tmp_path / "runs" / "tiny"
     grid = SLOW["grid"] | {"seed": [1]}
-    study = SLOW | {"grid": grid, "resources": {}}  # no state within an epoch unless asked to stop
+    study = SLOW | {"grid": grid}
     process = home.launch(tmp_path, study, *options)
     wait_for(lambda: under_way(run))
     if number == signal.SIGINT:
