@@ -35,7 +35,7 @@ from analysis.statistics.multiplicity import benjamini_hochberg, holm
 INADEQUATE = "control inadequate"
 VERDICTS = (ASSOCIATED, NOT_FOUND, UNDECIDED, INADEQUATE, CANNOT_REJECT)
 PRIMARY, EXPLORATORY, NO_FAMILY = "primary", "exploratory", "none"
-LATER_SEED = 0  # of permutations that go on because the first ones left a verdict open
+LATER_SEED = 0  # of permutations that go on while a verdict is open, and of ends of intervals
 NEAR = 2  # times the level: adjusted p-values on which one at the level may depend
 FLAT = 1e-10  # relative spread in design cells below which a metric is a function of the axes
 INTERVAL_HOLDS_ZERO = "the interval, which is no inversion of the test, holds 0"
