@@ -241,7 +241,7 @@ class _PointSettings(CellConfig):
     keep: Literal["all", "last", "none"] = "all"
 
 
-COLUMNS = column_names(CellConfig, apart="precision_options")
+COLUMNS = column_names(CellConfig, apart=("precision_options",))
 COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}
 
 

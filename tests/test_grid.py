@@ -14,7 +14,7 @@ from study.data import Estimate
 from study.grid import Cell, cost, expand, plan, trainings
 from study.models.transformer_config import GPTNeoModel
 from study.settings.base import Settings
-from study.settings.schema import plain
+from study.settings.schema import column_names, plain
 
 BASE = """
 name: base
@@ -125,6 +125,36 @@ def test_rules_change_settings_of_some_cells() -> None:
         (4, 1.0),
         (4, 1.0),
     ]
+
+
+class Inner(Settings):
+    head: float = 0.0
+    rate: float = 0.0
+
+
+class Outer(Settings):
+    rate: float = 0.0
+    inner: Inner = Inner()
+
+
+class Root(Settings):
+    head: str = "learned"
+    train: Outer = Outer()
+
+
+def test_columns_of_sections_apart_are_paths_and_change_no_other() -> None:
+    counted = column_names(Root)
+    assert [counted["train.rate"], counted["train.inner.head"]] == [
+        "train_rate",
+        "train_inner_head",
+    ]
+    apart = column_names(Root, apart=("train.inner",))
+    assert apart == {
+        "head": "head",
+        "train.rate": "rate",
+        "train.inner.head": "inner_head",
+        "train.inner.rate": "inner_rate",
+    }
 
 
 def test_columns_are_leaf_names_where_unique() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -57,21 +57,22 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
             yield path, hints[name]
 
 
-def column_names(model: type[BaseModel], *, apart: str = "") -> dict[str, str]:
+def column_names(model: type[BaseModel], *, apart: Collection[str] = ()) -> dict[str, str]:
     """Dotted path -> column.
 
     The column is the leaf name where that is unique in the schema, else the path joined by `_`.
 
-    Settings below the section `apart` do not count for uniqueness and are named by their path below
-    it.
+    Settings below the sections `apart` do not count for uniqueness and are named by their path
+    without its first part: `train.penalty.nc1` is `penalty_nc1` where `train.penalty` is one.
     """
     paths = list(dict.fromkeys(path for path, _ in leaves(model)))
-    counted = [path.rpartition(".")[2] for path in paths if not path.startswith(f"{apart}.")]
+    sections = tuple(f"{section}." for section in apart)
+    counted = [path.rpartition(".")[2] for path in paths if not path.startswith(sections)]
     columns = {}
     for path in paths:
         leaf = path.rpartition(".")[2]
-        if path.startswith(f"{apart}."):
-            columns[path] = path.removeprefix(f"{apart}.").replace(".", "_")
+        if path.startswith(sections):
+            columns[path] = path.partition(".")[2].replace(".", "_")
         else:
             columns[path] = (
                 leaf if "." not in path or counted.count(leaf) == 1 else path.replace(".", "_")
