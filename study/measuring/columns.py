@@ -136,7 +136,7 @@ def layer_columns(moments: ClassMoments, *, min_count: int) -> Measurement:
     metrics = collapse_metrics(moments, no_head, min_count=min_count)
     result = Measurement(dict(metrics), dict(metrics.reasons))
     for column in metrics:
-        if column.startswith(("nc3_", "unc3_", "nc2_w_")):
+        if column.startswith(("nc0_", "nc3_", "unc3_", "nc2_w_")):
             result.put(column, None, "an inner layer has no head of its own")
     return result
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from study.metrics.duality import DUALITY_COLUMNS, HEAD_COLUMNS, put_duality, put_head
+from study.metrics.duality import (
+    DUALITY_COLUMNS,
+    HEAD_COLUMNS,
+    put_duality,
+    put_head,
+    put_row_sum,
+)
 from study.metrics.geometry import FEATURE_COLUMNS, put_geometry
 from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
 from study.metrics.moments import ClassMoments
@@ -14,14 +20,14 @@ from study.metrics.result import CollapseMetrics
 
 @torch.no_grad()
 def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) -> CollapseMetrics:
-    """The nc1 to unc3 columns, and what was measured.
+    """The nc0 to unc3 columns, and what was measured.
 
     Computed from the moments of V classes x d and the head's weight (V, d).
 
-    Classes with at least `min_count` samples are measured. Formulas and sources:
-    `study.metrics.table.METRICS` and the functions of geometry.py, duality.py, pairs.py and
-    spectra.py. Time is that of half the pair matrix as a float64 product (C^2 d flops) and a
-    little; memory O(tile^2 + C d).
+    Classes with at least `min_count` samples are measured; nc0 columns take every row of the head.
+    Formulas and sources: `study.metrics.table.METRICS` and the functions of geometry.py,
+    duality.py, pairs.py and spectra.py. Time is that of half the pair matrix as a float64 product
+    (C^2 d flops) and a little; memory O(tile^2 + C d).
 
     Every column is in the result; those that do not exist for these data are None with a reason.
     Raises MomentsError if the weight does not fit the moments or min_count < 1.
@@ -45,6 +51,7 @@ def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) ->
     out.put("classes_measured", len(measured))
     out.put("samples_measured", int(measured.counts.sum()))
     out.put("min_count", min_count)
+    put_row_sum(out, weight)
     infinite = nonfinite_reason(m)
     if len(measured) < 2:
         reason = f"{len(measured)} classes have at least {min_count} samples; two are needed"

@@ -1,4 +1,4 @@
-"""Self-duality (NC3) of class means and head rows, and the head's own geometry.
+"""Self-duality (NC3) of class means and head rows, and the head alone (NC0, NC2).
 
 Shapes: C measured classes, d feature entries. Notation: w_c head row, m_c = mu_c - mu_G centred
 class mean, u_c = m_c / ||m_c||.
@@ -27,6 +27,7 @@ from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
 from study.metrics.spectra import centred_gram, cosine_mean_std, etf_error
 from study.metrics.vectors import Vectors, inverse_or_zero
 
+ROW_SUM_COLUMNS = ("nc0_row_sum", "nc0_row_sum_norm")
 HEAD_COLUMNS = ("nc2_w_equinorm", "nc2_w_interference_std", "nc2_w_etf_error")
 COSINE = ("nc3_cosine_mean", "unc3_cosine_std", "unc3_cosine_cov", "nc3_distance")
 CENTRED = ("nc3_centred_error", "unc3_centred_variance")
@@ -40,6 +41,28 @@ DUALITY_COLUMNS = (
 )
 
 HEAD_EQUAL = "all head rows of the measured classes are equal"
+
+
+def put_row_sum(out: CollapseMetrics, weight: Tensor) -> None:
+    """Record the NC0 columns of a head: all V rows w_c (V, d), measured or not.
+
+    nc0_row_sum = ||sum_c w_c||^2 / (V sum_c ||w_c||^2), in [0, 1] (Cauchy-Schwarz), whatever the
+    scale of the head; nc0_row_sum_norm = ||mean_c w_c||. Rows that are dual to centred class means
+    sum to zero (NC0 of Zhao et al. 2026, arXiv 2602.16642). Sums are in float64.
+    """
+    total = weight.sum(dim=0, dtype=torch.float64)
+    squares = torch.linalg.vector_norm(weight, dtype=torch.float64).square()
+    if not bool(squares.isfinite()):
+        out.undefine("the head has an infinite, NaN or too large entry", *ROW_SUM_COLUMNS)
+        return
+    out.put("nc0_row_sum_norm", torch.linalg.vector_norm(total) / len(weight))
+    out.put_ratio(
+        "nc0_row_sum",
+        total.square().sum(),
+        len(weight) * squares,
+        0,
+        "all head rows are zero",
+    )
 
 
 def put_head(out: CollapseMetrics, head: Vectors) -> Tensor:

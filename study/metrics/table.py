@@ -16,6 +16,7 @@ KOTHAPALLI = "Kothapalli 2023 (arXiv 2206.04041)"
 GALANTI = "Galanti, Gyorgy & Hutter 2021 (arXiv 2112.15121)"
 TIRER = "Tirer, Huang & Niles-Weed 2023"
 LIU = "Liu et al. 2023"
+ZHAO = "Zhao et al. 2026 (arXiv 2602.16642)"
 AMMAR = "Ben Ammar et al. 2024 (NECO)"
 TIRER_BRUNA = "Tirer & Bruna 2022 (MSE without bias)"
 GUO = "Guo et al. 2017"
@@ -42,6 +43,14 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
+    # the head alone
+    "nc0_row_sum": Metric(
+        "NC0",
+        "lower",
+        f"{ZHAO}, NC0; normalised by {OURS}",
+        "||sum of all head rows||^2 over V times the sum of their squared norms; 0 at self-duality",
+    ),
+    "nc0_row_sum_norm": Metric("NC0", "lower", f"{ZHAO}, NC0", "norm of the mean of all head rows"),
     # variability collapse
     "nc1_cdnv": Metric(
         "NC1",

@@ -20,10 +20,11 @@ INVARIANT = {
     ),
     "S": ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std"),
     "TS": (
-        "nc1_cdnv_galanti", "nc1_ratio", "nc1_ratio_debiased", "nc1_pinv", "nc2_equinorm",
-        "nc2_log_norm_std", "nc2_interference_mean", "nc2_interference_std", "nc2_interference_cov",
-        "nc2_coherence", "nc2_etf_error", "nc2_etf_floor", "nc2_w_equinorm",
-        "nc2_w_interference_std", "nc2_w_etf_error", "gnc2_log_distance_mean",
+        "nc0_row_sum", "nc0_row_sum_norm", "nc1_cdnv_galanti", "nc1_ratio", "nc1_ratio_debiased",
+        "nc1_pinv", "nc2_equinorm", "nc2_log_norm_std", "nc2_interference_mean",
+        "nc2_interference_std", "nc2_interference_cov", "nc2_coherence",
+        "nc2_etf_error", "nc2_etf_floor", "nc2_w_equinorm", "nc2_w_interference_std",
+        "nc2_w_etf_error", "gnc2_log_distance_mean",
         "gnc2_log_distance_std", "gnc2_log_distance_cov", "nc3_cosine_mean", "unc3_cosine_std",
         "unc3_cosine_cov", "nc3_centred_error", "unc3_centred_variance", "nc3_distance",
         "nc3_frobenius", "nc3_dual_error", "classes_measured", "samples_measured", "min_count",
@@ -97,6 +98,12 @@ def test_a_vector_added_to_all_head_rows_changes_the_cosine_but_not_its_centred_
     moved, still = measured(weight=WEIGHT + SHIFT), measured()
     assert moved["nc3_centred_error"] == pytest.approx(still["nc3_centred_error"], rel=1e-9)
     assert moved["nc3_cosine_mean"] != pytest.approx(still["nc3_cosine_mean"], rel=1e-3)
+
+
+def test_the_row_sum_ignores_the_heads_scale_and_its_norm_scales() -> None:
+    scaled, still = measured(weight=FACTOR * WEIGHT), measured()
+    assert scaled["nc0_row_sum"] == pytest.approx(still["nc0_row_sum"], rel=1e-9)
+    assert scaled["nc0_row_sum_norm"] == pytest.approx(FACTOR * still["nc0_row_sum_norm"], rel=1e-9)
 
 
 @pytest.mark.parametrize("change", ["R", "T", "S"])

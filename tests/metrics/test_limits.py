@@ -17,7 +17,7 @@ from study.metrics import (
     collapse_metrics,
     per_class,
 )
-from study.metrics.duality import DUALITY_COLUMNS, HEAD_COLUMNS
+from study.metrics.duality import DUALITY_COLUMNS, HEAD_COLUMNS, ROW_SUM_COLUMNS
 from study.metrics.geometry import FEATURE_COLUMNS, LOG_DISTANCE
 
 
@@ -66,6 +66,8 @@ def test_exact_simplex_frame(classes: int, dim: int, offset: float) -> None:
     moments = moments_of(features, labels, classes)
     metrics = collapse_metrics(moments, 2 * frame, min_count=1)
     for column in (
+        "nc0_row_sum",
+        "nc0_row_sum_norm",
         "nc2_etf_error",
         "nc2_w_etf_error",
         "nc3_distance",
@@ -237,8 +239,20 @@ def test_a_head_of_equal_rows_has_no_geometry() -> None:
     assert_undefined(
         metrics, "nc3_centred_error", "unc3_centred_variance", reason="equal the mean row"
     )
+    assert metrics["nc0_row_sum"] == pytest.approx(1, rel=1e-12)  # equality of Cauchy-Schwarz
+    assert metrics["nc0_row_sum_norm"] == pytest.approx(float(weight[0].norm()), rel=1e-12)
     zero = collapse_metrics(moments, torch.zeros(12, 6))
-    assert_undefined(zero, "nc3_frobenius", "nc3_dual_error", reason="zero")
+    assert_undefined(zero, "nc0_row_sum", "nc3_frobenius", "nc3_dual_error", reason="zero")
+    assert zero["nc0_row_sum_norm"] == 0
+
+
+def test_the_row_sum_takes_rows_of_classes_that_are_not_measured() -> None:
+    """Orthogonal rows a, b of squared norms 4 and 1: ||a + b||^2 / (2 (4 + 1)) = 1 / 2."""
+    moments = moments_of(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), 2)
+    metrics = collapse_metrics(moments, torch.tensor([[2.0, 0], [0, 1]]), min_count=1)
+    assert metrics["classes_measured"] == 1
+    assert metrics["nc0_row_sum"] == pytest.approx(0.5, rel=1e-12)
+    assert metrics["nc0_row_sum_norm"] == pytest.approx(math.sqrt(5) / 2, rel=1e-12)
 
 
 def test_a_head_row_at_the_mean_row_has_no_centred_direction() -> None:
@@ -278,7 +292,11 @@ def test_a_non_finite_head_leaves_the_head_columns_undefined() -> None:
     weight[0, 0] = math.inf
     metrics = collapse_metrics(moments, weight)
     assert_undefined(
-        metrics, *HEAD_COLUMNS, *DUALITY_COLUMNS, reason="the head has an infinite, NaN"
+        metrics,
+        *ROW_SUM_COLUMNS,
+        *HEAD_COLUMNS,
+        *DUALITY_COLUMNS,
+        reason="the head has an infinite, NaN",
     )
     assert all(metrics[column] is not None for column in FEATURE_COLUMNS)
 
