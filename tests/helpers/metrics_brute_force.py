@@ -108,12 +108,12 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
     }
 
     head = weight.astype(np.float64)
-    total, squares = np.zeros(dim), 0.0  # NC0, row by row
+    total, squares = np.zeros(dim), 0.0
     for row in head:
         total = total + row
         squares += float((row**2).sum())
-    out["nc0_row_sum"] = (total**2).sum() / (len(head) * squares)
-    out["nc0_row_sum_norm"] = np.linalg.norm(head.mean(axis=0))
+    out["nc0_row_sum"] = float((total**2).sum()) / (len(head) * squares)
+    out["nc0_row_sum_norm"] = float(np.linalg.norm(head.mean(axis=0)))
 
     cdnv, galanti, log_distance, coincident = [], [], [], 0
     for i in range(classes - 1):
