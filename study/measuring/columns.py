@@ -16,6 +16,7 @@ from study.metrics import (
     ClassMoments,
     CollapseMetrics,
     collapse_metrics,
+    held_out_collapse,
     minority_collapse,
     ood_orthogonality,
     reference_drift,
@@ -90,7 +91,8 @@ def head_columns(
     metrics = collapse_metrics(moments, weight, min_count=min_count)
     own = validation.agreements["val"]
     result = Measurement(dict(metrics), dict(metrics.reasons), moments, own)
-    result.put_agreement(agreement, {"nc4_agreement_train": "nc4_agreement"})
+    names = {"nc4_agreement_train": "nc4_agreement", "ncc_accuracy_train": "ncc_accuracy"}
+    result.put_agreement(agreement, names)
     names = {
         "nc4_agreement": "nc4_agreement",
         "ncc_accuracy": "ncc_accuracy",
@@ -100,6 +102,8 @@ def head_columns(
     result.add(
         minority_collapse(moments, weight, torch.from_numpy(class_counts), min_count=min_count)
     )
+    if validation.moments is not None:
+        result.add(held_out_collapse(moments, validation.moments, min_count=min_count))
     if other_data is not None:
         result.add(ood_orthogonality(moments, other_data, min_count=min_count))
     if base is not None:

@@ -60,9 +60,10 @@ class TrainingSums:
 
 @dataclass
 class ValidationSums:
-    """Decisions, scores and errors on validation samples.
+    """Moments, decisions, scores and errors on validation samples.
 
     samples       how many they are
+    moments       at the head's input, where it is measured
     agreements    decisions with the model's own class means (`val`) and the reference's
                   (`refmeans`), and with those of inner layers, by their names
     logits_error  of the logits against the reference's
@@ -71,6 +72,7 @@ class ValidationSums:
 
     scores: HeldOutScores
     samples: int = 0
+    moments: ClassMoments | None = None
     agreements: dict[str, Agreement] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
     noise: dict[str, RelativeError] = field(default_factory=dict)
@@ -78,6 +80,10 @@ class ValidationSums:
     def merge(self, other: ValidationSums) -> None:
         """Add the sums of other samples."""
         self.samples += other.samples
+        if self.moments is None:
+            self.moments = other.moments
+        elif other.moments is not None:
+            self.moments.merge(other.moments)
         for name, agreement in other.agreements.items():
             self.agree(name, agreement)
         self.scores.merge(other.scores)
@@ -235,7 +241,7 @@ class Passes:
     def validation(
         self, centres: Mapping[str, NearestCentre], base: NearestCentre | None, *, keep: bool
     ) -> ValidationSums:
-        """Decisions and scores on the validation split.
+        """Moments, decisions and scores on the validation split.
 
         Args:
             centres: by layer, those that are asked for.
@@ -261,6 +267,11 @@ class Passes:
             for name, h in features.items():
                 self._add_noise(sums, name, h[:left], keep)
             sums.samples += len(batch.targets)
+            if HEAD_INPUT in features:
+                h = features[HEAD_INPUT]
+                if sums.moments is None:
+                    sums.moments = ClassMoments(self.classes, h.shape[1], self.device)
+                sums.moments.update(h, batch.labels)
             reference = None
             if self.reference is not None and HEAD_INPUT in features:
                 if keep:

@@ -98,9 +98,9 @@ def memory_of(
     """Peak memory of measuring a model, however many precisions and layers.
 
     On the device lie the model in float32 (4 P bytes), class means and centres of the reference and
-    of the precision that is measured (20 V d each), the reference's head (4 V d), and either the
-    pass of a batch or a weight that is rounded. The weights as they were wait on the host. Without
-    a GPU the host is the device.
+    of the precision that is measured (20 V d each), the class means of validation (8 V d), the
+    reference's head (4 V d), and either the pass of a batch or a weight that is rounded. The
+    weights as they were wait on the host. Without a GPU the host is the device.
 
     Args:
         shape: of the model.
@@ -118,7 +118,7 @@ def memory_of(
     features = LAYER_COPIES * outputs + 2 * samples * shape.dim
     batch = SINGLE * (LOGIT_COPIES * scored * shape.classes + features)
     rounding = ROUNDING_COPIES * SINGLE * shape.largest if others else 0
-    working = max(means + batch, means // 2 + rounding)
+    working = max(means + DOUBLE * table + batch, means // 2 + rounding)
     if gpu:
         head = SINGLE * table if others else 0
         host = PROCESS + weights * (2 if others else 1)

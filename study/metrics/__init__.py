@@ -30,6 +30,7 @@ Example: classes collapsed to the corners of a tetrahedron, with a head that poi
 from study.metrics.agreement import Agreement, NearestCentre, linear_decisions
 from study.metrics.classes import ClassTable, per_class
 from study.metrics.collapse import collapse_metrics
+from study.metrics.held_out import held_out_collapse
 from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.ood import ood_orthogonality
@@ -47,6 +48,7 @@ __all__ = [
     "MomentsError",
     "NearestCentre",
     "collapse_metrics",
+    "held_out_collapse",
     "linear_decisions",
     "minority_collapse",
     "ood_orthogonality",

@@ -203,6 +203,22 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
     )
 
 
+def galanti_mean(measured: MeasuredClasses, tile: int = TILE) -> tuple[Tensor, int]:
+    """Mean over pairs of (s2_i + s2_j) / (2 ||mu_i - mu_j||^2), and coincident pairs.
+
+    At least two classes; where pairs coincide, the mean has no meaning.
+    """
+    half_spreads = measured.spreads / 2
+    total = half_spreads.new_zeros(())
+    coincident = measured.means.vanishing * (measured.means.vanishing - 1) // 2
+    for pair in pair_tiles(measured, tile):
+        coincident += pair.coincident
+        inverse = pair.counted(pair.distances.reciprocal_())
+        torch.add(half_spreads[pair.rows, None], half_spreads[pair.columns], out=pair.scratch)
+        total += pair.scratch.mul_(inverse).sum()
+    return total / (len(measured) * (len(measured) - 1) / 2), coincident
+
+
 def _log10_sum(values_IxJ: Tensor, scratch_IxJ: Tensor) -> Tensor:
     """Sum of log10 over positive values of at most 1e77, at least 1e-77.
 

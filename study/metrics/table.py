@@ -73,6 +73,32 @@ METRICS: dict[str, Metric] = {
         "NC1", "lower", OURS, "nc1_ratio without the bias of small classes, to first order", True
     ),
     "nc1_pinv": Metric("NC1", "lower", PAPYAN, "tr(Sigma_W pinv(Sigma_B)) / C", True),
+    # variability of held-out features
+    "nc1_ratio_val": Metric(
+        "NC1", "lower", f"{OURS}; the formula of {TIRER}", "nc1_ratio of validation features", True
+    ),
+    "nc1_cdnv_galanti_val": Metric(
+        "NC1",
+        "lower",
+        f"{OURS}; the formula of {GALANTI}",
+        "nc1_cdnv_galanti of validation features",
+        True,
+    ),
+    "within_val_about_train": Metric(
+        "NC1",
+        "lower",
+        OURS,
+        "mean squared distance of validation features to their class's training mean, over "
+        "tr Sigma_B",
+        True,
+    ),
+    "mean_shift": Metric(
+        "NC1",
+        "lower",
+        OURS,
+        "mean squared distance of validation and training means of a class, over tr Sigma_B",
+        True,
+    ),
     # geometry of the class means
     "nc2_equinorm": Metric(
         "NC2", "lower", PAPYAN, "coefficient of variation of the norms of centred class means"
@@ -180,6 +206,12 @@ METRICS: dict[str, Metric] = {
         "higher",
         PAPYAN,
         "share of validation samples whose nearest centre is their own class",
+    ),
+    "ncc_accuracy_train": Metric(
+        "NC4",
+        "higher",
+        PAPYAN,
+        "share of training samples whose nearest centre is their own class",
     ),
     # against the class means of the reference precision
     "nc4_agreement_refmeans": Metric(

@@ -20,7 +20,13 @@ from study.data.base import IGNORE, Dataset, Ints, Split
 from study.measuring.collect import Alone, Meter, collect, parts_of_layers
 from study.measuring.passes import Passes
 from study.measuring.samples import batches, measured_rows
-from study.metrics import ClassMoments, NearestCentre, collapse_metrics, reference_drift
+from study.metrics import (
+    ClassMoments,
+    NearestCentre,
+    collapse_metrics,
+    held_out_collapse,
+    reference_drift,
+)
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.precision import Precision, Record, at_precision, parse_precision
@@ -130,6 +136,13 @@ def test_columns_equal_direct_computation() -> None:
     assert measurement.values["nc4_agreement"] == pytest.approx(accuracy_score(decided, nearest))
     assert measurement.values["ncc_accuracy"] == pytest.approx(accuracy_score(y, nearest))
     assert measurement.values["nc4_unmeasured_share"] == 0
+    nearest_train = torch.cdist(h_train.double(), means).argmin(1)
+    own = accuracy_score(y_train, nearest_train)
+    assert measurement.values["ncc_accuracy_train"] == pytest.approx(own)
+    held_out = held_out_collapse(moments(other, data.train), moments(other, data.val))
+    for column, value in held_out.items():
+        assert measurement.values[column] == pytest.approx(value, rel=1e-12), column
+    assert None not in held_out.values()
 
 
 def test_reference_means_columns_equal_direct_computation() -> None:
