@@ -58,6 +58,7 @@ DATA: dict[str, dict[str, Any]] = {
     "stories": {"words_per_list": 2, "context": 16, "train_tokens": 1600, "val_tokens": 800},
     "images": {"quota": 12, "val_fraction": 0.05},
     "free": {"classes": 3, "quota": 12},
+    "modular": {"p": 31, "train_fraction": 0.6},
 }
 READ = {"tokens": "stories", "images": "images", "samples": "free"}
 """The kind of data that a model is sent with, by what it reads."""

@@ -19,6 +19,7 @@ from study.data.config import (
     StoriesData,
     TextData,
 )
+from study.data.modular_config import ModularData
 
 DATA_KINDS: tuple[type[DataSettings], ...] = (
     TextData,
@@ -26,6 +27,7 @@ DATA_KINDS: tuple[type[DataSettings], ...] = (
     StoriesData,
     ImagesData,
     FreeData,
+    ModularData,
 )
 
 if TYPE_CHECKING:
