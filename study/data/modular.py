@@ -42,7 +42,7 @@ class Sums:
         return residues
 
     def batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens a, b, = and targets, int64 (B, 3) each; all targets but the last are ignored."""
+        """Tokens a, b, = and targets, int64 (B, 3) each; the first two are ignored."""
         part = Sums(self.numbers[rows], self.p)
         first, second = np.divmod(part.numbers, self.p)
         equals = np.full_like(first, self.p)
