@@ -8,6 +8,7 @@ at a time: each deletes only what lies in a part that it has read or written its
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -77,7 +78,8 @@ def write_parts(store: Store, frame: pl.DataFrame, metrics: Mapping[str, Any]) -
     keys = frame["cell"].unique().sort().to_list()
     for start in range(0, len(keys), PART_CELLS):
         rows = chosen(frame, cells=keys[start : start + PART_CELLS])
-        path = store.paths.part(secrets.token_hex(8))
+        # Parts are read by age, so that no fold changes the order of columns.
+        path = store.paths.part(f"{time.time_ns():020d}-{secrets.token_hex(4)}")
         write_atomically(
             path, seal_table(rows.sort("cell", maintain_order=True).to_arrow(), metrics)
         )
