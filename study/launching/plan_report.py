@@ -10,7 +10,6 @@ from rich.table import Table
 
 from study.grid import Cost, Plan, trainings
 from study.launching.data_sizes import DataSizes
-from study.launching.memory import planned_memory
 from study.launching.progress import training_name
 from study.launching.speed import Speeds, at_once
 from study.launching.units import duration, quantity, size_text
@@ -104,6 +103,8 @@ def _show_trainings(plan: Plan, console: Console, sizes: DataSizes) -> None:
             soft_wrap=True,
         )
     console.print(_total_time(plan, times), soft_wrap=True)
+    from study.launching.memory import planned_memory  # torch, which a relaunch need not import
+
     if (memory := planned_memory(plan, sizes)) is not None:
         console.print(f"Of the largest training, {memory}", soft_wrap=True)
 

@@ -59,9 +59,9 @@ class ModelSettings(Settings):
         self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()
     ) -> FeatureModel:
         """The modules of the model on the device `meta`: shapes without memory."""
-        import torch
+        from study.models.unfilled import unfilled
 
-        with torch.device("meta"):
+        with unfilled():
             return self.build(classes=classes, input_shape=input_shape, seed=0, base=base)
 
     def shape_fault(self, input_shape: tuple[int, ...], *, base: Path) -> Fault | None:

@@ -28,6 +28,7 @@ from study.models.checkpoint_files import (
     stored_tensors,
 )
 from study.models.config import ModelError
+from study.models.unfilled import unfilled
 from study.settings.notices import without_notices_of_torchao
 
 _SCALES = {"logit_scale": 1, "lm_head_multiplier": 1, "logits_scaling": -1}
@@ -332,7 +333,7 @@ def foreign_skeleton(folder: Path, config: Mapping[str, Any]) -> nn.Module:
 
         try:
             settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            with torch.device("meta"):
+            with unfilled():
                 model: nn.Module = getattr(transformers, auto).from_config(
                     settings, trust_remote_code=False
                 )
@@ -362,7 +363,7 @@ def _from_transformers(folder: Path, auto: str, tensors: Mapping[str, StoredTens
         kind = getattr(transformers, auto)
         try:
             config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            with torch.device("meta"):
+            with unfilled():
                 skeleton = kind.from_config(config, trust_remote_code=False)
             _check_sizes(folder, skeleton, tensors)
             model, report = kind.from_pretrained(

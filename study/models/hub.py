@@ -41,6 +41,7 @@ from study.models.hub_config import PretrainedModel
 from study.models.kinds import kind_names
 from study.models.native import FAMILY, NativeModel
 from study.models.transformer import Architecture, Transformer
+from study.models.unfilled import unfilled
 from study.store.atomic import replacing, write_atomically
 
 # What a GPT-Neo of ours has in its settings; any other is left to `transformers`.
@@ -216,7 +217,7 @@ def skeleton(path: str) -> nn.Module:
         return foreign_skeleton(folder, config)
     remedy = "copy config.json again from the original checkpoint"
     try:
-        with torch.device("meta"):
+        with unfilled():
             if config["model_type"] == "nanogpt":
                 return Transformer(_architecture(config))
             settings = kind_names()[config["settings"]["kind"]].model_validate(config["settings"])

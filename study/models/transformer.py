@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from study.models.base import FeatureModel
 from study.models.transformer_config import GPTNeoModel, NanoGPTModel
+from study.models.unfilled import unfilled
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Transformer(FeatureModel):
         width, classes = architecture.width, architecture.classes
         self.architecture = architecture
         self.tied = architecture.tied
-        with torch.device("meta"):
+        with unfilled():
             self.embedding = nn.Embedding(classes, width)
             self.position = nn.Embedding(architecture.positions, width)
             self.blocks = nn.ModuleList(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -118,7 +118,7 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
     Lists become compact JSON text.
     """
     values: dict[str, Scalar] = {}
-    for name in type(settings).model_fields:
+    for name, _ in _fields(type(settings)):
         value = getattr(settings, name)
         path = f"{prefix}{name}"
         if isinstance(value, BaseModel):
@@ -203,13 +203,19 @@ def plain(settings: BaseModel) -> dict[str, Any]:
     as long as it has that value the key is the one that the settings had before the field existed.
     """
     values: dict[str, Any] = {}
-    for name, field in type(settings).model_fields.items():
+    for name, extra in _fields(type(settings)):
         value = getattr(settings, name)
-        extra = field.json_schema_extra
         dumped = plain(value) if isinstance(value, BaseModel) else value
-        if not (isinstance(extra, dict) and "neutral" in extra and dumped == extra["neutral"]):
+        if not ("neutral" in extra and dumped == extra["neutral"]):
             values[name] = dumped
     return values
+
+
+@cache
+def _fields(model: type[BaseModel]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Names of settings, each with what its declaration adds to the schema."""
+    extras = ((name, field.json_schema_extra) for name, field in model.model_fields.items())
+    return tuple((name, extra if isinstance(extra, dict) else {}) for name, extra in extras)
 
 
 def canonical(value: Any) -> str:
