@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from study.config import MeasureConfig
 from study.data.base import Dataset
@@ -23,18 +24,21 @@ from study.measuring.columns import (
     Measurement,
     head_columns,
     layer_columns,
+    put_geodesic,
     put_layer_accuracy,
     put_noise,
 )
 from study.measuring.passes import Passes, Sizes, TrainingSums, ValidationSums
 from study.measuring.samples import Beat
-from study.metrics import ClassMoments, NearestCentre
+from study.metrics import ClassMoments, Gaussian, NearestCentre
 from study.models.base import FeatureModel
 from study.precision import Precision, Record
 from study.store import HEAD_INPUT
 
 LAYER_BYTES = 2**28
 """Moments of inner layers that are held at a time, beyond two layers."""
+COVARIANCE_BYTES = 2**28
+"""Covariances of inner layers that are kept for the path of features through them."""
 
 SumsT = TypeVar("SumsT", TrainingSums, ValidationSums, ClassMoments)
 
@@ -91,12 +95,16 @@ class Meter:
         `reference`: it is what the models that follow are compared with.
         """
         layers: dict[str, Measurement] = {}
+        gaussians: dict[str, Gaussian | str] = {}
         for part in self.parts:
             training = _merged(self.crew.all("training", part))
             centres: dict[str, NearestCentre] = {}
             for name in [name for name in part if name != HEAD_INPUT]:
                 moments = training.moments.pop(name)
-                layers[name] = layer_columns(moments, min_count=self.min_count)
+                layers[name] = layer_columns(
+                    moments, class_counts=self.class_counts, min_count=self.min_count
+                )
+                gaussians[name] = self._gaussian(moments)
                 centres[name] = NearestCentre(moments, self.min_count)
                 del moments
             if HEAD_INPUT in part:
@@ -108,15 +116,28 @@ class Meter:
                     put_layer_accuracy(layers[name], name, validation, centre.reason)
                     put_noise(layers[name], validation.noise.get(name))
         head.layers = layers
+        if layers and head.moments is not None:
+            put_geodesic(layers, gaussians | {HEAD_INPUT: self._gaussian(head.moments)})
         if reference:
             self.base = head.moments
         return head
+
+    def _gaussian(self, moments: ClassMoments) -> Gaussian | str:
+        """Of the features of a layer, or why there is none."""
+        layers = len(self.sizes.layers)
+        if 8 * layers * moments.dim**2 > COVARIANCE_BYTES:
+            return (
+                f"the covariances of {layers} layers of {moments.dim} features take more than "
+                f"{COVARIANCE_BYTES // 2**20} MiB"
+            )
+        return Gaussian.of(moments)
 
     def _measure_head(
         self, training: TrainingSums, centres: dict[str, NearestCentre], *, reference: bool
     ) -> tuple[Measurement, ValidationSums]:
         """Columns at the head's input, and the sums of validation."""
         own = NearestCentre(training.moments[HEAD_INPUT], self.min_count)
+        kept = self.crew.all("kept_samples")
         agreement = reduce(add, self.crew.all("agreement", own))
         base = None if reference else self.base
         others = None if base is None else NearestCentre(base, self.min_count)
@@ -130,6 +151,7 @@ class Meter:
             agreement,
             validation,
             weight,
+            _joined(kept),
             class_counts=self.class_counts,
             min_count=self.min_count,
             base=base,
@@ -162,6 +184,13 @@ def _merged(sums: list[SumsT]) -> SumsT:
     for each in others:
         first.merge(each)  # type: ignore[arg-type]
     return first
+
+
+def _joined(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Samples of several shares together, on the device of the first."""
+    device = samples[0][0].device
+    features, targets = zip(*samples, strict=True)
+    return torch.cat([h.to(device) for h in features]), torch.cat([y.to(device) for y in targets])
 
 
 def collect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,10 +15,14 @@ from study.metrics import (
     Agreement,
     ClassMoments,
     CollapseMetrics,
+    Gaussian,
     collapse_metrics,
+    geodesic_deviation,
     held_out_collapse,
+    imbalance_geometry,
     minority_collapse,
     ood_orthogonality,
+    ray_share,
     reference_drift,
 )
 from study.precision import RelativeError
@@ -69,6 +73,7 @@ def head_columns(
     agreement: Agreement,
     validation: ValidationSums,
     weight: Tensor,
+    kept: tuple[Tensor, Tensor],
     *,
     class_counts: Ints,
     min_count: int,
@@ -82,6 +87,7 @@ def head_columns(
         agreement: of decisions on some of them.
         validation: of the validation samples.
         weight: (V, d) of the head.
+        kept: features (N, d) of the training samples of `agreement`, and their classes (N,).
         class_counts: (V,) samples of each class in the training split.
         min_count: least samples of a measured class.
         base: moments of the reference, for another precision.
@@ -99,9 +105,10 @@ def head_columns(
         "nc4_unmeasured_share": "unmeasured_share",
     }
     result.put_agreement(own, names)
-    result.add(
-        minority_collapse(moments, weight, torch.from_numpy(class_counts), min_count=min_count)
-    )
+    counts = torch.from_numpy(class_counts)
+    result.add(minority_collapse(moments, weight, counts, min_count=min_count))
+    result.add(imbalance_geometry(moments, weight, counts, min_count=min_count))
+    result.add(ray_share(*kept, min_count=min_count))
     if validation.moments is not None:
         result.add(held_out_collapse(moments, validation.moments, min_count=min_count))
     if other_data is not None:
@@ -134,7 +141,7 @@ def _put_scores(result: Measurement, training: TrainingSums, validation: Validat
         result.put(name, value if sound else None, "the logits of a measured sample are not finite")
 
 
-def layer_columns(moments: ClassMoments, *, min_count: int) -> Measurement:
+def layer_columns(moments: ClassMoments, *, class_counts: Ints, min_count: int) -> Measurement:
     """Columns of an inner layer that follow from its moments: those that need no head."""
     no_head = torch.zeros(1, moments.dim, device=moments.device).expand(moments.classes, -1)
     metrics = collapse_metrics(moments, no_head, min_count=min_count)
@@ -142,7 +149,29 @@ def layer_columns(moments: ClassMoments, *, min_count: int) -> Measurement:
     for column in metrics:
         if column.startswith(("nc0_", "nc3_", "unc3_", "nc2_w_")):
             result.put(column, None, "an inner layer has no head of its own")
+    counts = torch.from_numpy(class_counts)
+    result.add(imbalance_geometry(moments, None, counts, min_count=min_count))
     return result
+
+
+def put_geodesic(
+    layers: Mapping[str, Measurement], gaussians: Mapping[str, Gaussian | str]
+) -> None:
+    """Record how far each inner layer but the first is from the path of features.
+
+    `gaussians`: of the inner layers in their order and then of the head's input, each or why there
+    is none.
+    """
+    first, *_, last = gaussians.values()
+    for number, (name, layer) in enumerate(layers.items()):
+        here = gaussians[name]
+        if not number:
+            layer.put("geodesic_deviation", None, "the path begins at this layer")
+        elif isinstance(first, str) or isinstance(here, str) or isinstance(last, str):
+            reason = next(each for each in (first, here, last) if isinstance(each, str))
+            layer.put("geodesic_deviation", None, reason)
+        else:
+            layer.add(geodesic_deviation(first, here, last))
 
 
 def put_layer_accuracy(

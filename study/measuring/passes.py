@@ -227,6 +227,15 @@ class Passes:
                 self.kept.append((h[chosen], batch.targets[chosen]))
         return sums
 
+    def kept_samples(self) -> tuple[Tensor, Tensor]:
+        """Features (N, d) that `training` kept for `agreement`, and their classes (N,)."""
+        nothing = (
+            torch.empty(0, self.model.head.in_features, device=self.device),
+            torch.empty(0, dtype=torch.int64, device=self.device),
+        )
+        features, targets = zip(nothing, *self.kept, strict=True)
+        return torch.cat(features), torch.cat(targets)
+
     @torch.no_grad()
     def agreement(self, centres: NearestCentre) -> Agreement:
         """Decisions on some of the training samples, whose features `training` kept."""

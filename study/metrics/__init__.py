@@ -30,10 +30,13 @@ Example: classes collapsed to the corners of a tetrahedron, with a head that poi
 from study.metrics.agreement import Agreement, NearestCentre, linear_decisions
 from study.metrics.classes import ClassTable, per_class
 from study.metrics.collapse import collapse_metrics
+from study.metrics.covariance import Gaussian, geodesic_deviation
 from study.metrics.held_out import held_out_collapse
+from study.metrics.imbalance import imbalance_geometry
 from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.ood import ood_orthogonality
+from study.metrics.rays import ray_share
 from study.metrics.reference import reference_drift
 from study.metrics.result import CollapseMetrics
 from study.metrics.table import METRICS, Metric
@@ -44,14 +47,18 @@ __all__ = [
     "ClassMoments",
     "ClassTable",
     "CollapseMetrics",
+    "Gaussian",
     "Metric",
     "MomentsError",
     "NearestCentre",
     "collapse_metrics",
+    "geodesic_deviation",
     "held_out_collapse",
+    "imbalance_geometry",
     "linear_decisions",
     "minority_collapse",
     "ood_orthogonality",
     "per_class",
+    "ray_share",
     "reference_drift",
 ]

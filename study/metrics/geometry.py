@@ -25,6 +25,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from study.metrics.covariance import put_effective_rank
 from study.metrics.measured import MeasuredClasses, no_direction
 from study.metrics.pairs import pair_statistics
 from study.metrics.result import ROUNDING, CollapseMetrics, mean_std
@@ -41,11 +42,12 @@ INTERFERENCE = (
     "nc2_coherence",
 )
 UNCENTRED = ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std")
+UNCENTRED_SIZE = "gof_cos_abs_mean"
 FRAME = ("nc2_equinorm", "nc2_etf_error", "nc2_etf_floor")
 LOG_DISTANCE = ("gnc2_log_distance_mean", "gnc2_log_distance_std", "gnc2_log_distance_cov")
 FEATURE_COLUMNS = (
     *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE,
-    "coincident_pairs",
+    UNCENTRED_SIZE, "effective_rank", "coincident_pairs",
 )  # fmt: skip
 
 SMALL_EIGENVALUE = 1e-5
@@ -68,6 +70,7 @@ def put_geometry(out: CollapseMetrics, measured: MeasuredClasses) -> Tensor:
     _put_frame(out, vectors, eigenvalues)
     _put_uncentred(out, vectors)
     _put_pairs(out, measured)
+    put_effective_rank(out, measured.moments)
     return means_gram
 
 
@@ -160,15 +163,20 @@ def _put_frame(out: CollapseMetrics, vectors: Vectors, eigenvalues_d: Tensor) ->
 
 
 def _put_uncentred(out: CollapseMetrics, vectors: Vectors) -> None:
-    zeros = int((vectors.sizes == 0).sum())
-    if zeros:
-        out.undefine(
-            f"class means that are the zero vector: {zeros}; they have no direction", *UNCENTRED
-        )
+    if reason := _zero_means(vectors):
+        out.undefine(reason, *UNCENTRED)
         return
     mean, std = cosine_mean_std(vectors, centred=False)
     out.put("nc2_uncentred_cos_mean", mean)
     out.put("nc2_uncentred_cos_std", std)
+
+
+def _zero_means(vectors: Vectors) -> str | None:
+    """Why angles of class means from the origin do not exist, or None."""
+    zeros = int((vectors.sizes == 0).sum())
+    return (
+        f"class means that are the zero vector: {zeros}; they have no direction" if zeros else None
+    )
 
 
 def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
@@ -197,6 +205,10 @@ def _put_pairs(out: CollapseMetrics, measured: MeasuredClasses) -> None:
         else:
             out.put("nc1_cdnv_log", statistics.log10_cdnv)
     vectors = measured.means
+    if reason := _zero_means(vectors):
+        out.undefine(reason, UNCENTRED_SIZE)
+    else:
+        out.put(UNCENTRED_SIZE, statistics.uncentred_size)
     if vectors.vanishing:
         out.undefine(no_direction(vectors), *INTERFERENCE, *LOG_DISTANCE)
         return

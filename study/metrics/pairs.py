@@ -22,6 +22,7 @@ from torch import Tensor
 
 from study.metrics.measured import MeasuredClasses
 from study.metrics.result import ROUNDING
+from study.metrics.vectors import inverse_or_zero
 
 TILE = 1024
 """Classes of a tile: products of this size run at full speed, its buffers (8 MB) stay in cache."""
@@ -152,6 +153,7 @@ class PairStatistics:
     interference_mean: Tensor
     interference_std: Tensor
     coherence: Tensor
+    uncentred_size: Tensor
     log_distance_mean: Tensor
     log_distance_std: Tensor
     coincident: int
@@ -162,18 +164,20 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
     """All pair columns in one pass; needs at least two classes.
 
     With D = ||mu_i - mu_j|| and S = (s2_i + s2_j) / 2, means over pairs of S / D^4, S / D^2 and
-    log10(S / D^4); mean and std of <u_i, u_j>, mean of |<u_i, u_j> + 1/(C-1)|, and mean and std of
-    log(1 / ||u_i - u_j||).
+    log10(S / D^4); mean and std of <u_i, u_j>, mean of |<u_i, u_j> + 1/(C-1)|, mean of
+    |cos(mu_i, mu_j)| from the origin, and mean and std of log(1 / ||u_i - u_j||).
     """
     count = len(measured)
     half_spreads, frame = measured.spreads / 2, frame_distance(count)
-    sums = half_spreads.new_zeros(8)
+    sums = half_spreads.new_zeros(9)
+    lengths = measured.means.sizes.square(), inverse_or_zero(measured.means.sizes)
     one = half_spreads.new_ones(())
     zeros = measured.means.vanishing
     coincident = parallel = zeros * (zeros - 1) // 2  # all of them equal mu_G
     for pair in pair_tiles(measured, tile):
         coincident += pair.coincident
         parallel += pair.parallel
+        sums[8] += _uncentred_sum(pair, *lengths)
         x, inverse, work = pair.directions, pair.counted(pair.distances.reciprocal_()), pair.scratch
         torch.add(half_spreads[pair.rows, None], half_spreads[pair.columns], out=work).mul_(inverse)
         sums[0] += work.sum()
@@ -188,7 +192,8 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
         logs = pair.counted(x.log_()).view(-1)
         sums[6] += logs.sum()
         sums[7] += torch.dot(logs, logs)
-    galanti, cdnv, log10, excess, excess_2, size, logs, logs_2 = sums / (count * (count - 1) / 2)
+    means = sums / (count * (count - 1) / 2)
+    galanti, cdnv, log10, excess, excess_2, size, logs, logs_2, uncentred = means
     return PairStatistics(
         cdnv=cdnv,
         galanti=galanti,
@@ -196,11 +201,23 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
         interference_mean=excess * (frame / 2) - 1 / (count - 1),
         interference_std=(excess_2 - excess.square()).clamp(min=0).sqrt() * (frame / 2),
         coherence=size * (frame / 2),
+        uncentred_size=uncentred,
         log_distance_mean=-(logs + math.log(frame)) / 2,
         log_distance_std=(logs_2 - logs.square()).clamp(min=0).sqrt() / 2,
         coincident=coincident,
         parallel=parallel,
     )
+
+
+def _uncentred_sum(pair: PairTile, squares_C: Tensor, inverse_C: Tensor) -> Tensor:
+    """Sum of |cos(mu_i, mu_j)| over the pairs of a tile.
+
+    cos = (||mu_i||^2 + ||mu_j||^2 - ||mu_i - mu_j||^2) / (2 ||mu_i|| ||mu_j||).
+    """
+    work = pair.scratch
+    torch.add(squares_C[pair.rows, None], squares_C[pair.columns], out=work).sub_(pair.distances)
+    work.mul_(inverse_C[pair.rows, None]).mul_(inverse_C[pair.columns])
+    return pair.counted(work).abs_().sum() / 2
 
 
 def galanti_mean(measured: MeasuredClasses, tile: int = TILE) -> tuple[Tensor, int]:

@@ -22,6 +22,10 @@ TIRER_BRUNA = "Tirer & Bruna 2022 (MSE without bias)"
 GUO = "Guo et al. 2017"
 FANG = "Fang et al. 2021"
 OURS = "this project"
+DANG = "Dang et al. 2023 (arXiv 2301.00437)"
+THRAMPOULIDIS = "Thrampoulidis et al. 2022 (arXiv 2208.05512)"
+ROY = "Roy & Vetterli 2007"
+WANG = "Wang, Gai & Zhang 2024 (arXiv 2405.00985)"
 STANDARD = "standard definition"
 
 
@@ -144,6 +148,47 @@ METRICS: dict[str, Metric] = {
         "NC2", "lower", PAPYAN, "std over pairs of the cosine of centred head rows"
     ),
     "nc2_w_etf_error": Metric("NC2", "lower", KOTHAPALLI, "nc2_etf_error of the centred head rows"),
+    # frames that class sizes shape, and the distribution of all features
+    "gof_cos_abs_mean": Metric(
+        "NC2",
+        "lower",
+        f"{DANG}, general orthogonal frame",
+        "mean over pairs of |cosine| of class means from the origin; 0 in an orthogonal frame",
+    ),
+    "gof_norm_slope": Metric(
+        "NC2",
+        None,
+        f"{DANG}, theorem 4.4",
+        "slope of the log-norm of class means on the log of training samples; -1/4 in theory",
+    ),
+    "gof_distance": Metric(
+        "NC2",
+        "lower",
+        f"{DANG}, theorem 4.4, vanishing decay",
+        "Frobenius distance of the means' Gram matrix, from the origin, to diag(n^-1/2)",
+    ),
+    "seli_w_distance": Metric(
+        "NC2",
+        "lower",
+        f"{THRAMPOULIDIS}, definition 2",
+        "Frobenius distance of the head's Gram matrix to that of encoded labels (SELI)",
+    ),
+    "effective_rank": Metric(
+        "NC2", None, ROY, "exp of the entropy of the eigenvalues of all features' covariance"
+    ),
+    "ray_share": Metric(
+        "NC1",
+        "higher",
+        OURS,
+        "mean over classes of the share of the second moment in its first direction; 1 on rays",
+    ),
+    "geodesic_deviation": Metric(
+        "NC2",
+        "lower",
+        f"{OURS}, after {WANG}",
+        "excess of the Wasserstein path from the first layer to the head through this layer",
+        True,
+    ),
     # hyperspherical uniformity
     "gnc2_log_distance_mean": Metric(
         "GNC2", "lower", f"{WU}, eq. 7; {LIU}", "mean over pairs of log(1 / distance of directions)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,13 @@ from study.measuring.passes import Passes
 from study.measuring.samples import batches, measured_rows
 from study.metrics import (
     ClassMoments,
+    Gaussian,
     NearestCentre,
     collapse_metrics,
+    geodesic_deviation,
     held_out_collapse,
+    imbalance_geometry,
+    ray_share,
     reference_drift,
 )
 from study.metrics.scores import HeldOutScores, Scores
@@ -301,6 +306,64 @@ def test_inner_layers_have_rows_of_their_own() -> None:
         assert layer.values[column] == pytest.approx(expected[column], rel=1e-12)
     assert layer.values["nc3_cosine_mean"] is None
     assert "inner layer" in layer.reasons["nc3_cosine_mean"]
+
+
+def test_geometry_of_imbalance_and_rays_are_those_of_the_measured_samples() -> None:
+    """Sizes are those of the training split, not of the part of it that is measured."""
+    data, model = dataset(), Model(0)
+    data = replace(data, class_counts=np.arange(1, V + 1) * 10)
+    measure = MeasureConfig(min_count=4, agreement_samples=100, train_tokens=250)
+    values = collect({"a": model}, data, measure, seed=0, device=CPU)["a"].values
+    counts, m = (
+        torch.from_numpy(data.class_counts),
+        moments(model, data.train, measured_rows(data.train, 250, 0)),
+    )
+    expected = imbalance_geometry(m, model.head.weight, counts, min_count=4)
+    kept = samples(model, data.train, measured_rows(data.train, 100, 0))
+    expected |= ray_share(*kept, min_count=4)
+    assert None not in expected.values()
+    assert len(expected) == 4
+    for column, value in expected.items():
+        assert values[column] == pytest.approx(value, rel=1e-10), column
+
+
+class Deep(Model):
+    """Three layers of as many features, of which the last is not the head's input."""
+
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        return {"embedding": self.embedding, "block1": self.block}
+
+
+def test_the_path_of_features_leads_through_the_layers() -> None:
+    data, model = dataset(), Deep(0)
+    measurement = collect({"a": model}, data, MeasureConfig(layers="all"), seed=0, device=CPU)["a"]
+    inputs, targets = data.train.batch(np.arange(len(data.train)))
+    places = targets.reshape(-1) != IGNORE
+    labels = targets.reshape(-1)[places]
+
+    def gaussian(h: Tensor) -> Gaussian:
+        m = ClassMoments(V, D, scatter=True)
+        m.update(h.reshape(-1, D)[places], labels)
+        result = Gaussian.of(m)
+        assert isinstance(result, Gaussian)
+        return result
+
+    with torch.no_grad():
+        first = model.embedding(inputs)
+        path = [gaussian(first), gaussian(model.block(first)), gaussian(model.features(inputs))]
+    layers = measurement.layers
+    expected = geodesic_deviation(*path)["geodesic_deviation"]
+    assert layers["block1"].values["geodesic_deviation"] == pytest.approx(expected, rel=1e-6)
+    assert "begins" in layers["embedding"].reasons["geodesic_deviation"]
+    assert "geodesic_deviation" not in measurement.values
+
+
+def test_covariances_beyond_a_limit_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.measuring.collect.COVARIANCE_BYTES", 2 * 8 * D * D - 1)
+    measure = MeasureConfig(layers="all")
+    layers = collect({"a": Deep(0)}, dataset(), measure, seed=0, device=CPU)["a"].layers
+    assert "2 layers of 5 features" in layers["block1"].reasons["geodesic_deviation"]
 
 
 def test_a_measured_subset_is_seeded_nested_and_no_larger_than_asked() -> None:
