@@ -39,6 +39,7 @@ from study.settings.base import (
     Settings,
 )
 from study.settings.faults import Fault, StudyError, nearest
+from study.settings.optimizers import WITH_NESTEROV, DecayConfig, OptimizerName
 from study.settings.schedule import ScheduleConfig
 from study.settings.schema import INVALID, column_kinds, column_names, setting
 from study.settings.validation import validation_faults
@@ -72,20 +73,22 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class TrainConfig(Settings):
     """How a model is trained.
 
-    Weight decay acts on matrices only; the loss is the mean over predicted samples. `quantize`
-    rounds weights in every pass from the first step on.
+    Weight decay acts on matrices only, unless `decay` says otherwise; the loss is the mean over
+    predicted samples. `quantize` rounds weights in every pass from the first step on.
     """
 
     epochs: PositiveInt
     lr: PositiveFloat = 1e-3
     batch_size: PositiveInt = 16
     accumulation: PositiveInt = 1
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     weight_decay: NonNegativeFloat = 0.0
+    decay: DecayConfig = Field(default=DecayConfig(), json_schema_extra={"neutral": {}})
     beta1: Annotated[Float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[Float, Field(ge=0, lt=1)] = 0.999
     eps: PositiveFloat = 1e-8
     momentum: Annotated[Float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = Field(default=False, json_schema_extra={"neutral": False})
     clip: PositiveFloat | None = None
     schedule: ScheduleConfig = Field(default="linear", validate_default=True)
     loss: Literal["cross_entropy", "label_smoothing", "focal", "mse"] = "cross_entropy"
@@ -98,6 +101,16 @@ class TrainConfig(Settings):
     compile: bool = False
     init_seed: NonNegativeInt | None = None
     shuffle_seed: NonNegativeInt | None = None
+
+    @model_validator(mode="after")
+    def _looks_ahead_with_momentum(self) -> Self:
+        if self.nesterov and (self.optimizer not in WITH_NESTEROV or self.momentum == 0):
+            raise ValueError(
+                f"nesterov needs optimizer {', '.join(WITH_NESTEROV[:-1])} or {WITH_NESTEROV[-1]} "
+                f"and momentum above 0, not {self.optimizer} with momentum {self.momentum}: set "
+                "nesterov to false, or change them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _compiles_what_stays(self) -> Self:
@@ -241,7 +254,7 @@ class _PointSettings(CellConfig):
     keep: Literal["all", "last", "none"] = "all"
 
 
-COLUMNS = column_names(CellConfig, apart=("precision_options",))
+COLUMNS = column_names(CellConfig, apart=("precision_options", "train.decay"))
 COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}
 
 

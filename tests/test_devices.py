@@ -12,7 +12,7 @@ import pytest
 TESTS = Path(__file__).parent
 
 
-QUICK = "do_not_mix or test_metrics or waits_once_a_batch"
+QUICK = "do_not_mix or test_metrics or waits_once_a_batch or waits_for_nothing"
 """What of it the suite runs each time, in a third of the time."""
 
 

@@ -26,6 +26,8 @@ from study.settings.faults import Fault
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from study.models.base import FeatureModel
+
 
 def training_faults(
     trainings: Iterable[Training], sizes: DataSizes, *, here: bool, serial: bool
@@ -42,6 +44,7 @@ def training_faults(
     first = [training.first for training in trainings]
     faults = [*_data_faults(first, sizes), *_model_faults(first, sizes, here=here)]
     if not faults:
+        faults += _decay_faults(first, sizes)
         faults += precision_faults(trainings, sizes)
         cells = (cell for training in trainings for cell in training.cells)
         faults += _calibration_faults(cells, sizes)
@@ -90,6 +93,36 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Ite
             yield from _memory_faults(parameters, trained=config.train.epochs > 0)
         if (fault := config.model.shape_fault(shape, base=cell.folder)) is not None:
             yield fault
+
+
+def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
+    """Heads that are tied to the embedding and are to decay otherwise, as the model tells.
+
+    Models of a hub are not fetched for it.
+    """
+    from study.models import build_model
+    from study.training.optimizer import OptimizerError, parameter_groups
+
+    models: dict[tuple[str, Path], FeatureModel] = {}
+    for cell in cells:
+        settings, size = cell.config.model, sizes.size(cell)
+        on_hub = getattr(settings, "path", "").startswith("hub:")
+        if cell.config.train.decay.head is None or size is None or on_hub:
+            continue
+        key = (settings.model_dump_json(), cell.folder)
+        classes, shape, base = size.classes, size.input_shape, cell.folder
+        try:
+            if key not in models:
+                models[key] = (
+                    build_model(settings, classes=classes, input_shape=shape, seed=0, base=base)
+                    if settings.reads is None
+                    else settings.skeleton(classes=classes, input_shape=shape, base=base)
+                )
+            parameter_groups(models[key], cell.config.train)
+        except ModelError as error:
+            yield fault_of(str(error), "model")
+        except OptimizerError as error:
+            yield fault_of(str(error), "train.decay")
 
 
 def precision_faults(trainings: Iterable[Training], sizes: DataSizes) -> Iterator[Fault]:

@@ -14,14 +14,13 @@ from study.measuring.samples import BATCH_SAMPLES, IMAGE_VALUES, TOKENS
 from study.models import ModelError
 from study.precision import parse_precision
 from study.settings.faults import Fault, StudyError
+from study.settings.optimizers import SLOTS
 from study.training.devices import choose_device
 from study.training.losses import CHUNK_ELEMENTS
 
 if TYPE_CHECKING:
     from study.models.base import FeatureModel
 
-SLOTS = {"adamw": 2, "sgd": 1}
-"""Numbers that an optimizer keeps of a parameter."""
 HEAD_GRADIENTS = 2
 """Gradients of the head that its loss holds: the sum, and that of a part of the samples."""
 

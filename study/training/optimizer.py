@@ -3,37 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
 from study.config import TrainConfig
+from study.models.base import FeatureModel
+from study.models.ufm import FreeFeatures
+from study.training.update_rules import SGDW, Group, Lion, MuonAdamW, Signum
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD in one fused kernel.
+class OptimizerError(ValueError):
+    """An optimizer that a model cannot have; the message begins with the setting."""
 
-    Weight decay acts on matrices (embeddings too), not on biases and norms.
+
+def make_optimizer(model: FeatureModel, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer that `config` names; those of torch in one fused kernel.
+
+    Raises what `parameter_groups` raises.
+    """
+    groups = parameter_groups(model, config)
+    lr, momentum, nesterov = config.lr, config.momentum, config.nesterov
+    betas, eps = (config.beta1, config.beta2), config.eps
+    match config.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
+        case "adam":
+            return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=True)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+        case "sgdw":
+            return SGDW(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+        case "signum":
+            return Signum(groups, lr=lr, momentum=momentum, decoupled=False)
+        case "signumw":
+            return Signum(groups, lr=lr, momentum=momentum, decoupled=True)
+        case "lion":
+            return Lion(groups, lr=lr, betas=betas)
+        case "muon":
+            return MuonAdamW(
+                groups, lr=lr, momentum=momentum, nesterov=nesterov, betas=betas, eps=eps
+            )
+        case _:
+            assert_never(config.optimizer)
+
+
+def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
+    """Trained parameters by their decay, matrices first, in the order of the model.
+
+    Decay acts on matrices (embeddings too), not on biases and norms, unless `config.decay` says
+    otherwise. For muon the matrices that it takes are groups of their own: those of linear layers,
+    convolutions and free features, but neither embeddings nor the head.
 
     A tied head is one parameter. What takes no gradient, such as a fixed head, is left alone.
     Scales of channels of shape (channels, 1, 1) are vectors.
+
+    Raises OptimizerError for a tied head with a decay of its own.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if _is_matrix(parameter)]
-    vectors = [parameter for parameter in trained if not _is_matrix(parameter)]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(
-            groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
+    decay = config.decay
+    body = config.weight_decay if decay.body is None else decay.body
+    head = config.weight_decay if decay.head is None else decay.head
+    if model.tied and head != body:
+        raise OptimizerError(
+            f"train.decay.head: is {head:g}, but the head is the embedding, whose decay is "
+            f"{body:g}: set train.decay.body to the same, or untie the two"
         )
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    hidden = _hidden_matrices(model) if config.optimizer == "muon" else set[Tensor]()
+    groups: dict[tuple[bool, bool, float], Group] = {}
+    for name, parameter in model.named_parameters():
+        is_matrix = _is_matrix(parameter)
+        if not is_matrix:
+            own = (decay.bias or 0.0) if name.endswith("bias") else 0.0
+        else:
+            own = head if parameter is model.head.weight else body
+        if parameter.requires_grad:
+            kind = (is_matrix, parameter in hidden, own)
+            group = groups.setdefault(kind, {"params": [], "weight_decay": own})
+            if kind[1]:
+                group["hidden"] = True
+            group["params"].append(parameter)
+    return [groups[kind] for kind in sorted(groups, key=lambda kind: not kind[0])]
 
 
 def _is_matrix(parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and parameter.numel() > max(parameter.shape)
+
+
+def _hidden_matrices(model: FeatureModel) -> set[Tensor]:
+    """Matrices between an embedding and the head, kernels of convolutions too.
+
+    Free features stand in place of a network, so they are one.
+    """
+    hidden = set[Tensor]()
+    for module in model.modules():
+        if module is not model.head and not isinstance(module, nn.Embedding):
+            is_convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            for parameter in module.parameters(recurse=False):
+                if _is_matrix(parameter) and (parameter.ndim == 2 or is_convolution):
+                    hidden.add(parameter)
+    if isinstance(model, FreeFeatures):
+        hidden.add(model.table.weight)
+    return hidden - {model.head.weight}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

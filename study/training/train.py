@@ -30,6 +30,7 @@ from study.models.base import FeatureModel
 from study.precision import parse_precision
 from study.precision.names import TRAINED
 from study.settings.schedule import learning_rate
+from study.settings.schema import plain
 from study.training.loss_log import LossLog, LossRow
 from study.training.losses import Loss, LossSums, head_loss
 from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
@@ -470,10 +471,8 @@ def check_head(model: FeatureModel, data: DataSettings, classes: int) -> None:
 
 def _identity(config: CellConfig, data: Dataset) -> str:
     """Hash of all that a training's numbers depend on."""
-    unused = {"train": {"quantize"}} if config.train.quantize is None else None
-    settings = config.model_dump(
-        mode="json", include={"data", "model", "train", "seed"}, exclude=unused
-    )
+    settings = config.model_dump(mode="json", include={"data", "model", "seed"})
+    settings["train"] = plain(config.train)  # so that states outlast settings that are added
     return hashlib.sha256(
         json.dumps([settings, data.fingerprint], sort_keys=True).encode()
     ).hexdigest()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ import torch
 from pretend_device import pretend_device, waits
 from torch.nn.functional import cross_entropy
 
-from study.config import CellConfig
+from study.config import CellConfig, TrainConfig
 from study.data import Dataset, load_data
 from study.measuring import samples as samples_module
 from study.measuring.collect import collect
@@ -37,12 +37,15 @@ from study.metrics import (
 )
 from study.metrics import decisions as decisions_module
 from study.metrics.agreement import Engine
+from study.models import SimpleCNN
 from study.models.base import FeatureModel
 from study.precision import parse_precision, quantization_record, quantize
 from study.scheduling import work
+from study.settings.optimizers import OptimizerName
 from study.store import Store
 from study.training import train as training_module
 from study.training.finetune import finetune
+from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from study.training.train import train
 
 CPU = torch.device("cpu")
@@ -113,6 +116,34 @@ def test_training_waits_once_in_64_steps(
     assert of_checkpoints[156] <= 156 // 64 + 3
     expected = loss(trained(config, data, CPU), data, CPU)
     assert loss(model, data, device) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_a_step_of_an_optimizer_waits_for_nothing(device: torch.device, optimizer: str) -> None:
+    """Of kernels, matrices and vectors, all with decay; also after its state was restored."""
+    decay = {"body": 0.1, "head": 0.2, "bias": 0.3}
+    settings = TrainConfig.model_validate(
+        {"epochs": 1, "lr": 0.01, "optimizer": optimizer, "decay": decay}
+    )
+
+    def moved(at: torch.device) -> list[torch.Tensor]:
+        network = SimpleCNN(width=4, depth=2).build(classes=3, input_shape=(1, 8, 8), seed=0)
+        network.to(at)
+        saved: dict[str, torch.Tensor] = {}
+        for number in range(3):
+            # a new optimizer each time, as of a training that was killed in between
+            made = make_optimizer(network, settings)
+            restore_optimizer(made, saved)
+            for parameter in network.parameters():
+                parameter.grad = torch.cos(parameter.detach() + number)
+            waits.clear()
+            made.step()
+            assert not waits
+            saved = {name: tensor.cpu() for name, tensor in optimizer_tensors(made).items()}
+        return [parameter.detach().cpu() for parameter in network.parameters()]
+
+    for here, there in zip(moved(device), moved(CPU), strict=True):
+        torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["qat-int4-g32", "efqat-int4", "ft-fp32"])

@@ -39,6 +39,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ternary-bf16": {"quantize": "ternary", "precision": "bf16", "clip": 0.5},
     "cosine-wsd": {"schedule": {"kind": "wsd", "warmup": 0.2}, "beta2": 0.95},
 }
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adam", "weight_decay": 0.1, "decay": {"bias": 0.2}},
+    "sgdw": {"optimizer": "sgdw", "lr": 0.1, "weight_decay": 0.1, "nesterov": True},
+    "signum": {"optimizer": "signum", "weight_decay": 0.1},
+    "signumw": {"optimizer": "signumw", "weight_decay": 0.1},
+    "lion": {"optimizer": "lion", "weight_decay": 0.1},
+    "muon": {"optimizer": "muon", "weight_decay": 0.1, "precision": "bf16", "clip": 0.5},
+}
 
 
 class Killed(BaseException):
@@ -104,6 +112,15 @@ def test_killed_at_any_step_it_ends_as_if_unbroken(
     for kill_before in (1, 4, 2, None):
         seen += run(config, tmp_path / "broken", kill_before=kill_before, minutes=minutes)
     assert sorted(set(seen), key=lambda one: one[0]) == whole
+    assert_equal_ends(tmp_path / "broken", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_state_of_an_optimizer_outlives_its_training(optimizer: str, tmp_path: Path) -> None:
+    config = cell(**OPTIMIZERS[optimizer], epochs=2)
+    run(config, tmp_path / "whole")
+    for kill_before in (4, 2, None):
+        run(config, tmp_path / "broken", kill_before=kill_before)
     assert_equal_ends(tmp_path / "broken", tmp_path / "whole")
 
 
