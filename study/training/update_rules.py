@@ -127,7 +127,7 @@ def _shrink(group: Group, params: list[Tensor]) -> None:
 
 
 class MuonAdamW(Optimizer):
-    """Muon on groups that are `hidden` matrices, AdamW on all others, as one optimizer.
+    """Muon on groups of `hidden` matrices and AdamW on all others, as one.
 
     Muon is torch.optim.Muon: a step of the momentum's nearest semi-orthogonal matrix (Jordan et
     al. 2024), times 0.2 sqrt(max(rows, columns)), so that both rules share a learning rate and a
