@@ -96,7 +96,7 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Ite
 
 
 def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
-    """Heads that are tied to the embedding and are to decay otherwise, as the model tells.
+    """Heads that are tied to the embedding and are to decay in another way.
 
     Models of a hub are not fetched for it.
     """

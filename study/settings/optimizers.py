@@ -31,7 +31,7 @@ WITH_NESTEROV: tuple[OptimizerName, ...] = ("sgd", "sgdw", "muon")
 
 
 class DecayConfig(Settings):
-    """Decay of groups of parameters, in place of `train.weight_decay`; None leaves it as it is.
+    """Decay of groups of parameters; None leaves it to `train.weight_decay`.
 
     `weight_decay` acts on matrices, embeddings and the head among them, and not on vectors.
     """

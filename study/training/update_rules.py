@@ -18,7 +18,7 @@ Group = dict[str, Any]
 
 
 class _Momentum(Optimizer):
-    """A rule with one momentum a parameter, under the name that torch.optim.SGD gives it."""
+    """A rule with one momentum a parameter, `momentum_buffer` as in torch.optim."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
