@@ -1,26 +1,29 @@
-"""The command line: python -m analysis runs/NAME or results.csv."""
+"""`python -m analysis SOURCE`: a report of runs/NAME or results.csv."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, own_package, refused
+
+if TYPE_CHECKING:
+    import argparse
 
 
 @at_door
 def main(arguments: list[str] | None = None) -> int:
     """Write a report; returns the exit code."""
     own_package("analysis", Path(__file__).parent)
-    from analysis.report.request import default_folder, obstacle, parser, write_map
-
     options = parser().parse_args(arguments)
+    from analysis.report.request import default_folder, obstacle, write_map
+
     formats = tuple(part.strip() for part in options.formats.split(","))
     if unknown := [part for part in formats if part not in ("svg", "png", "pdf")]:
         return _refuse(f"--formats: {unknown[0]!r} is none of svg, png, pdf")
     if options.seed < 0:
         return _refuse(f"--seed: {options.seed} is negative")
-
     from analysis import report
     from analysis.reading.table import AnalysisError
 
@@ -71,6 +74,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{paragraph.title}: {paragraph.text}")
     print(f"report: {page}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from analysis.report.request import add_report_arguments
+    from study.settings.arguments import Arguments, program
+
+    arguments = Arguments(prog=program("analysis"))
+    add_report_arguments(arguments)
+    return arguments
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 all cells stored, 1 some failed or were stopped, 2 wrong request."""
+    options = parser().parse_intermixed_args(arguments)
+
     from dataclasses import asdict
 
     from study.launching import launch
@@ -28,7 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.settings.faults import StudyError
     from study.store import StoreError
 
-    options = _parser().parse_intermixed_args(arguments)
     try:
         how = LaunchOptions(options.serial, options.address, options.retry_failed)
         if options.dry_run or options.calibrate:
@@ -60,23 +61,23 @@ def _power(planned: StudyLaunch) -> str:
     return power_text(**asdict(power), family=family)
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from study.launching.arguments import add_launch_arguments
+    from study.settings.arguments import Arguments, program
 
-    from study.launching.options import add_launch_arguments
-
-    parser = argparse.ArgumentParser(
-        prog="python -m study.launch",
+    arguments = Arguments(
+        prog=program("study.launch"),
         description="Train and measure every cell of a study that has no rows yet.",
     )
-    parser.add_argument("study", help="a study's YAML file, or the folder of a run to relaunch")
-    add_launch_arguments(parser)
-    parser.add_argument(
+    arguments.add_argument("study", help="a study's YAML file, or the folder of a run to relaunch")
+    add_launch_arguments(arguments)
+    arguments.add_argument(
         "--calibrate",
         action="store_true",
         help="as --dry-run, with times measured on a few steps here",
     )
-    return parser
+    return arguments
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 measured, 2 the request is wrong."""
+    options = parser().parse_args(arguments)
     from study.data import DataError
-    from study.measuring.options import parser
     from study.models import ModelError
     from study.precision import PrecisionError
     from study.scheduling.joining import ClusterError
@@ -24,7 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.store import StoreError
     from study.training.devices import threads
 
-    options = parser().parse_args(arguments)
     try:
         with threads(options.threads):
             _measure(options)
@@ -81,13 +80,19 @@ def _measure(options: argparse.Namespace) -> None:
             crew=crew,
             beat=beat,
         )
-    facts = ", ".join(f"{name} {value}" for name, value in measured.data.facts.items())
-    print(f"data: {facts}")
+    print("data:", ", ".join(f"{name} {value}" for name, value in measured.data.facts.items()))
     console.print(tables.metrics_table(measured))
     for column, reason in tables.undefined_columns(measured).items():
         console.print(f"{column} is undefined: {reason}", style="dim", soft_wrap=True, markup=False)
     for path, write in targets:
         print(f"{write(measured, path)} rows in {path}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from study.measuring.options import parser
+
+    return parser()
 
 
 if __name__ == "__main__":

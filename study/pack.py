@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 the copy is there, or the cells are folded; 2 the request is wrong."""
+    options = parser().parse_args(arguments)
+
     from study.launching.units import size_text
     from study.store import Store, StoreError
     from study.store.packing import pack
     from study.store.usage import folder_size
 
-    options = _parser().parse_args(arguments)
     if options.in_place == (options.target is not None):
         return refused(ValueError("give either the folder TARGET to make, or --in-place"))
     try:
@@ -70,27 +71,26 @@ def _told(published: Published) -> list[str]:
     return lines
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from study.settings.arguments import Arguments, program
 
-    parser = argparse.ArgumentParser(
-        prog="python -m study.pack",
+    arguments = Arguments(
+        prog=program("study.pack"),
         description="Copy a run without weights and logs, with all rows in one file; or fold its "
         "cells into few files where it lies.",
     )
-    parser.add_argument("run", type=Path, help="folder of a run, such as runs/quickstart")
-    parser.add_argument("target", type=Path, nargs="?", help="folder to make; it may not exist yet")
-    parser.add_argument(
-        "--in-place",
-        action="store_true",
-        help="copy nothing: fold the cells of the run itself, which then reads at once",
-    )
-    parser.add_argument(
+    add = arguments.add_argument
+    add("run", type=Path, help="folder of a run, such as runs/quickstart")
+    add("target", type=Path, nargs="?", help="folder to make; it may not exist yet")
+    into = "copy nothing: fold the cells of the run itself, which then reads at once"
+    add("--in-place", action="store_true", help=into)
+    add(
         "--without-diff",
         action="store_true",
         help="leave out the uncommitted changes of the code that launches have recorded",
     )
-    return parser
+    return arguments
 
 
 if __name__ == "__main__":

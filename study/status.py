@@ -25,6 +25,7 @@ PAUSE = 2.0
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
+    options = parser().parse_args(arguments)
     import json
 
     from rich.console import Console
@@ -32,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.settings.faults import StudyError
     from study.store import StoreError
 
-    options = _parser().parse_args(arguments)
     console = Console()
     try:
         status = _status(options.run)
@@ -47,21 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refused(error)
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from study.settings.arguments import Arguments, program
 
-    parser = argparse.ArgumentParser(
-        prog="python -m study.status",
+    arguments = Arguments(
+        prog=program("study.status"),
         description="What is done, running, failed and left in a run.",
     )
-    parser.add_argument("run", help="folder of a run, such as runs/quickstart")
-    parser.add_argument(
-        "--watch", action="store_true", help="look again every two seconds until nothing is left"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of tables"
-    )
-    return parser
+    add = arguments.add_argument
+    add("run", help="folder of a run, such as runs/quickstart")
+    again = "look again every two seconds until nothing is left"
+    add("--watch", action="store_true", help=again)
+    add("--json", action="store_true", help="print one JSON object instead of tables")
+    return arguments
 
 
 def _status(run: str) -> StudyStatus | SearchStatus:
@@ -71,8 +70,6 @@ def _status(run: str) -> StudyStatus | SearchStatus:
     """
     from study.launching.runs import open_study
     from study.launching.status import StudyStatus
-    from study.search.runs import open_search
-    from study.search.status import SearchStatus
     from study.settings.faults import Fault, StudyError
     from study.store import RunPaths
 
@@ -81,6 +78,9 @@ def _status(run: str) -> StudyStatus | SearchStatus:
         fix = "Give the folder of a run: the study `NAME` lies in runs/NAME once it is launched"
         raise StudyError([Fault("", what, fix)], source=run)
     if RunPaths(Path(run)).journal.exists():
+        from study.search.runs import open_search
+        from study.search.status import SearchStatus
+
         return SearchStatus(*open_search(run, Path()))
     return StudyStatus(*open_study(run, Path()))
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 search and confirmation complete, 1 incomplete, 2 wrong request."""
+    options = parser().parse_intermixed_args(arguments)
+
     from study.launching.options import LaunchOptions
     from study.launching.view import Output
     from study.search.launcher import SearchLaunch
@@ -23,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.settings.faults import StudyError
     from study.store import StoreError
 
-    options = _parser().parse_intermixed_args(arguments)
     try:
         search, run_dir = open_search(options.search, Path(options.runs), options.overrides)
         how = LaunchOptions(options.serial, options.address, options.retry_failed)
@@ -36,18 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    from study.launching.arguments import add_launch_arguments
+    from study.settings.arguments import Arguments, program
 
-    from study.launching.options import add_launch_arguments
-
-    parser = argparse.ArgumentParser(
-        prog="python -m study.tune",
+    arguments = Arguments(
+        prog=program("study.tune"),
         description="Search for settings with Optuna; each trial is a training with stored rows.",
     )
-    parser.add_argument("search", help="a search's YAML file, or the folder of a run to go on with")
-    add_launch_arguments(parser)
-    return parser
+    arguments.add_argument(
+        "search", help="a search's YAML file, or the folder of a run to go on with"
+    )
+    add_launch_arguments(arguments)
+    return arguments
 
 
 if __name__ == "__main__":

@@ -26,15 +26,14 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The arguments."""
-    arguments = argparse.ArgumentParser(
-        prog="python -m analysis",
-        description="Relate collapse metrics to loss, say how sure that is, and write "
-        "report.html, tables and figures.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
+    """Add what the command takes, and what it is for."""
+    arguments.description = (
+        "Relate collapse metrics to loss, say how sure that is, and write report.html, tables and "
+        "figures."
     )
+    arguments.epilog = EPILOG
+    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
     arguments.add_argument(
         "source",
         nargs="+",
@@ -52,22 +51,22 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument(
         "--primary",
-        type=_names,
+        type=names,
         metavar="LIST",
         help="metrics to decide about (default: those the study or the map declares, else one a "
         "property); all others are exploratory",
     )
     arguments.add_argument(
         "--margin",
-        type=_changes,
+        type=changes,
         metavar="LIST",
         help="changes that count as none, such as val_loss=0.01",
     )
     arguments.add_argument(
-        "--permutations", type=_positive, default=10_000, metavar="N", help="of each test (10000)"
+        "--permutations", type=draws, default=10_000, metavar="N", help="of each test (10000)"
     )
     arguments.add_argument(
-        "--bootstrap", type=_positive, default=2_000, metavar="N", help="replicates (2000)"
+        "--bootstrap", type=draws, default=2_000, metavar="N", help="replicates (2000)"
     )
     arguments.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)"
@@ -87,7 +86,6 @@ def parser() -> argparse.ArgumentParser:
         help="analyse an incomplete grid and list what it lacks",
     )
     _add_columns(arguments.add_argument_group("columns of a foreign table"))
-    return arguments
 
 
 def _add_columns(group: argparse._ArgumentGroup) -> None:
@@ -95,19 +93,19 @@ def _add_columns(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--columns", metavar="MAP.yaml", help="a file that says what they are")
     group.add_argument(
         "--unit",
-        type=_names,
+        type=names,
         metavar="LIST",
         help="what names the training of a row; several columns do it together",
     )
-    group.add_argument("--metrics", type=_names, metavar="LIST", help="metrics (nc1..., nc2...)")
+    group.add_argument("--metrics", type=names, metavar="LIST", help="metrics (nc1..., nc2...)")
     group.add_argument(
         "--axes",
-        type=_names,
+        type=names,
         metavar="LIST",
         help="settings that differ between trainings, apart from seed and precision; or `none`",
     )
     group.add_argument(
-        "--architecture", type=_names, metavar="LIST", help="axes that describe the model"
+        "--architecture", type=names, metavar="LIST", help="axes that describe the model"
     )
     group.add_argument("--order", metavar="COLUMN", help="epoch or step of a checkpoint")
     group.add_argument("--seed-column", metavar="COLUMN", help="seed of the training")
@@ -123,30 +121,35 @@ def _add_columns(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _names(value: str) -> tuple[str, ...]:
+def names(value: str) -> tuple[str, ...]:
     """Names between commas; none for `none`."""
-    names = tuple(part.strip() for part in value.split(",") if part.strip())
-    return () if names == ("none",) else names
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    return () if parts == ("none",) else parts
 
 
-def _changes(value: str) -> dict[str, float]:
+def changes(value: str) -> dict[str, float]:
     """`column=number` between commas."""
-    changes = {}
-    for part in _names(value):
+    by_column = {}
+    for part in names(value):
         name, _, change = part.partition("=")
         try:
-            changes[name.strip()] = float(change)
+            by_column[name.strip()] = float(change)
         except ValueError:
             raise argparse.ArgumentTypeError(
                 f"{part!r} is no change of a column, such as val_loss=0.01"
             ) from None
-    return changes
+    return by_column
 
 
-def _positive(value: str) -> int:
-    number = int(value)
+def draws(value: str) -> int:
+    """A number of permutations or replicates."""
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
     if not 1 <= number <= MOST_DRAWS:
-        raise argparse.ArgumentTypeError(f"{value} is not between 1 and {MOST_DRAWS}")
+        message = f"{value[:80]!r} is no whole number from 1 to {MOST_DRAWS}"
+        raise argparse.ArgumentTypeError(message)
     return number
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from study.settings.doors import positive
+from study.settings.arguments import Arguments, positive, program
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     from study.precision import REFERENCE
 
-    arguments = argparse.ArgumentParser(
-        prog="python -m study.measure",
+    arguments = Arguments(
+        prog=program("study.measure"),
         description="Measure neural collapse in one checkpoint, at one or more precisions.",
     )
     add = arguments.add_argument

@@ -30,6 +30,21 @@ OF_A_PATH = (
     errno.EROFS,
 )
 """Numbers of errors that another path would not have."""
+TRAINING = (
+    "torch",
+    "torchvision",
+    "torchao",
+    "ray",
+    "optuna",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "safetensors",
+    "sentencepiece",
+    "faiss",
+    "sklearn",
+)
+"""Libraries that plans, reports and packing do without: the extra `[train]`."""
 
 
 def at_door(main: Callable[..., int]) -> Callable[..., int]:
@@ -37,7 +52,8 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
 
     Ctrl-C and errors that are no fault of the request end in code 1; the trace of an error lies in
     a file, which the line names. A reader of the output who has gone ends in code 1, too. A path
-    that cannot be used is a fault of the request, code 2.
+    that cannot be used is a fault of the request, code 2, as is training where nothing for it is
+    installed.
     """
 
     @wraps(main)
@@ -54,6 +70,9 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in OF_A_PATH and error.filename:
                 return refused(error)
+            if isinstance(error, ModuleNotFoundError) and error.name in TRAINING:
+                fix = "Run pip install 'collapse-study[train]'"
+                return refused(ImportError(f"error: {error.name} is not installed. {fix}"))
             _say(_line(error))
         return 1
 
@@ -88,13 +107,6 @@ def refused(error: Exception) -> int:
         text = f"error: {place}: {error.strerror}. Mend that, or give another path"
     _say("\n".join(shortened(line, LONGEST_LINE) for line in text.splitlines()))
     return 2
-
-
-def positive(text: str) -> int:
-    """An argument that counts something; argparse turns the ValueError into a refusal."""
-    if (count := int(text)) < 1:
-        raise ValueError(f"{count} is no count")
-    return count
 
 
 def _open_standard_streams() -> None:

@@ -18,7 +18,7 @@ import pytest
 import scipy.stats
 import statsmodels.api as sm
 
-from analysis.__main__ import main
+from analysis.__main__ import main, parser
 from analysis.findings.association import Association, associations
 from analysis.findings.frames import frame_of, lines_of
 from analysis.reading.load import load
@@ -26,7 +26,6 @@ from analysis.reading.table import Choices, Metric, Roles, Table
 from analysis.report.columns import columns_of
 from analysis.report.names import SECTIONS
 from analysis.report.page import build_report
-from analysis.report.request import parser
 from analysis.report.tables import Column, TableExhibit, number, p_value, signed
 from analysis.statistics.multiplicity import benjamini_hochberg
 from analysis.statistics.permutation import permutation_test
@@ -361,7 +360,7 @@ def test_the_name_report_is_the_function_whatever_was_imported() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, analysis.__main__; from analysis.report.request import parser; "
+        "import sys, analysis.__main__; from analysis.__main__ import parser; "
         "parser().format_help(); "
         "print(sorted(set(sys.modules) & {HEAVY}))"
     )
