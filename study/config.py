@@ -176,11 +176,13 @@ class AnalysisConfig(Settings):
     It is never part of a cell's identity.
 
     `primary` are the metrics that it is to decide about (those of the report where it is None), all
-    others are exploratory; `margin` the change of a column that counts as none.
+    others are exploratory; `margin` the change of a column that counts as none; `level` the value
+    of a metric whose epoch the report asks for.
     """
 
     primary: list[str] | None = None
     margin: dict[str, PositiveFloat] = {}
+    level: dict[str, Float] = {}
 
     @field_validator("primary")
     @classmethod

@@ -203,7 +203,7 @@ def _replaced(
 
 
 def _with_declared(roles: Roles, declared: Declared) -> Roles:
-    """Roles with the primary metrics and the margins that are declared.
+    """Roles with the primary metrics, margins and levels that are declared.
 
     Raises AnalysisError for a name that is no column of the table.
     """
@@ -211,16 +211,18 @@ def _with_declared(roles: Roles, declared: Declared) -> Roles:
     for what, listed, known in (
         ("primary", declared.primary or (), roles.metrics),
         ("margin", declared.margin, numbers),
+        ("level", declared.level, roles.metrics),
     ):
         for name in listed:
             if name not in known:
-                kind = "metric" if what == "primary" else "metric or response"
+                kind = "metric or response" if what == "margin" else "metric"
+                where = "under `level`" if what == "level" else f"with --{what}"
                 raise AnalysisError(
                     f"{what}: {name!r} is no {kind} of the table.{nearest(name, known)} "
-                    f"Name others with --{what}."
+                    f"Name others {where}."
                 )
     primary = roles.primary if declared.primary is None else tuple(declared.primary)
-    return replace(roles, primary=primary, margin=declared.margin)
+    return replace(roles, primary=primary, margin=declared.margin, level=declared.level)
 
 
 def _search(path: Path, training_of: Mapping[str, str]) -> SearchRecord | None:

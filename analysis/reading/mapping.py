@@ -66,13 +66,15 @@ class KnownMissing(_Part):
 class Declared(_Part):
     """What a study declares of its analysis before it runs.
 
-    The metrics that it is to decide about, and the change of a column that counts as none.
+    The metrics that it is to decide about, the change of a column that counts as none, and the
+    level of a metric whose epoch is asked for.
     """
 
     primary: list[str] | None = None
     margin: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         default_factory=dict
     )
+    level: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 class ColumnMap(Declared):
@@ -81,7 +83,7 @@ class ColumnMap(Declared):
     Order of work: `extract`, then `columns` (each may use those before it), then `where`, then the
     metrics. `decimal` is the mark that numbers are written with, where the file does not tell it;
     `primary` the metrics that the study is to decide about, `margin` the change of a column that
-    counts as none.
+    counts as none, `level` the value of a metric whose epoch is asked for.
     """
 
     about: str = ""

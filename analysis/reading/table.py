@@ -129,8 +129,8 @@ class Roles:
     `unit` names the training of a row; `order` the column along which its checkpoints stand; `axes`
     the settings that vary (without seed and precision); `architecture` those of them that describe
     the model; `responses` outcome columns and the direction that is better; `margin` the change of
-    a column that counts as none; `primary` the metrics that the study is to decide about, of which
-    those stay that the table has.
+    a column that counts as none; `level` the value of a metric whose epoch is asked for; `primary`
+    the metrics that the study is to decide about, of which those stay that the table has.
     """
 
     response: str
@@ -143,6 +143,7 @@ class Roles:
     seed: str | None = None
     precision: str | None = None
     margin: Mapping[str, float] = field(default_factory=dict)
+    level: Mapping[str, float] = field(default_factory=dict)
     primary: tuple[str, ...] = PRIMARY
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ SECTIONS = {
     "forecast": "sections_forecast:forecast",
     "checkpoints": "sections_training:checkpoints",
     "training": "sections_training:training",
+    "epochs_at": "sections_time:epochs_at",
     "overfitting": "sections_training:overfit",
     "layers": "sections_training:layer",
     "precision": "sections_precision:precision",

@@ -11,8 +11,8 @@ FAMILIES = ("NC", "GNC", "UNC")  # beginnings of the families of collapse
 
 
 def declared_faults(analysis: AnalysisConfig) -> Iterator[Fault]:
-    """Names that are no column of a row; primary ones must be metrics of collapse."""
-    if not (analysis.primary or analysis.margin):
+    """Names that are no column of a row; levels and primary ones must be metrics."""
+    if not (analysis.primary or analysis.margin or analysis.level):
         return
     from study.metrics.table import METRICS  # with torch, so not before it is needed
 
@@ -24,3 +24,7 @@ def declared_faults(analysis: AnalysisConfig) -> Iterator[Fault]:
     for name in analysis.margin:
         if name not in METRICS:
             yield Fault(f"analysis.margin.{name}", "unknown column", nearest(name, METRICS))
+    for name in analysis.level:
+        if name not in collapse:
+            place = f"analysis.level.{name}"
+            yield Fault(place, f"{name!r} is no metric of collapse", nearest(name, collapse))

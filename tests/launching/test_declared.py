@@ -18,7 +18,11 @@ from study.launch import main
 from study.launching.replicates import design_sizes, power_text
 from study.settings.faults import StudyError
 
-DECLARED: dict[str, Any] = {"primary": ["nc4_agreement", "nc1_ratio"], "margin": {"val_loss": 0.01}}
+DECLARED: dict[str, Any] = {
+    "primary": ["nc4_agreement", "nc1_ratio"],
+    "margin": {"val_loss": 0.01},
+    "level": {"nc1_ratio": 0.5},
+}
 
 
 def test_what_is_declared_is_part_of_no_key(tmp_path: Path) -> None:
@@ -34,6 +38,7 @@ def test_a_run_keeps_it_and_its_report_reads_it(tmp_path: Path) -> None:
     roles = load(run).roles
     assert roles.primary == ("nc4_agreement", "nc1_ratio")
     assert roles.margin == {"val_loss": 0.01}
+    assert roles.level == {"nc1_ratio": 0.5}
     said = load(run, primary=["nc1_ratio"], margin={"val_loss": 0.5}).roles
     assert (said.primary, said.margin) == (("nc1_ratio",), {"val_loss": 0.5})
     assert main([str(run), "--serial", "analysis.primary=[nc3_cosine_mean]"]) == 0
@@ -52,6 +57,11 @@ def test_a_run_keeps_it_and_its_report_reads_it(tmp_path: Path) -> None:
     [
         ({"primary": ["nc1_ratios"]}, "analysis.primary[0]: 'nc1_ratios' is no metric of collapse"),
         ({"primary": ["val_loss"]}, "'val_loss' is no metric of collapse"),
+        (
+            {"level": {"val_loss": 1}},
+            "analysis.level.val_loss: 'val_loss' is no metric of collapse",
+        ),
+        ({"level": {"nc1_ratio": "low"}}, "analysis.level.nc1_ratio: is 'low'"),
         ({"margin": {"loss": 1}}, "analysis.margin.loss: unknown column"),
         ({"margin": {"val_loss": 0}}, "analysis.margin.val_loss: is 0"),
         ({"primary": ["nc1_ratio", "nc1_ratio"]}, "names a metric twice"),

@@ -1,0 +1,217 @@
+"""When a training fits, generalizes and collapses, and the gaps between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from analysis.findings.curves import several_checkpoints
+from analysis.findings.frames import frame_of
+from analysis.findings.verdicts import design_cells
+from analysis.reading.selection import at_reference
+from analysis.reading.table import ZERO_ERROR, Roles, Table
+from analysis.statistics.crossing import first_crossing, mean_interval
+
+FITTED = "zero training error"
+NEAR_BEST = "within 5% of its best"
+HALF_WAY = "half-way"
+NOT_REACHED = "not reached"
+NEAR = 0.05
+Side = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class TrainingEpoch:
+    """One line: the `epoch` at which one training came to an event of one column.
+
+    It is null with its reason in `note`.
+    """
+
+    training: str
+    metric: str
+    event: str
+    epoch: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class EpochAt:
+    """One line: the mean epoch of an event over design cells, and its gap to fitting.
+
+    `reached` of `trainings` came to it, in `cells` design cells; the others are in no mean, so that
+    with some that did not `epoch` is that of the faster ones. `epoch` is the mean over cells of the
+    mean of a cell, with the interval of Student's t over cells, or over trainings where there is
+    one cell; null for one value. `gap` is the same of the epoch less that of zero training error,
+    over the `gaps` trainings that reached both.
+    """
+
+    metric: str
+    event: str
+    trainings: int
+    reached: int
+    cells: int
+    epoch: float | None = None
+    low: float | None = None
+    high: float | None = None
+    gaps: int = 0
+    gap: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    note: str = ""
+
+
+def training_epochs(table: Table) -> pl.DataFrame:
+    """Table of `TrainingEpoch` lines; empty where no training has several checkpoints.
+
+    Events, at the reference precision, are
+
+        zero training error     `zero_error_epoch`, which training itself records, else the first
+                                checkpoint at which `train_accuracy` is 1
+        within 5% of its best   of `val_loss` (at most 1.05 times its least) and of `val_accuracy`
+                                (at least 0.95 times its largest), over all checkpoints
+        half-way                of each primary metric: the mean of its values at the first and at
+                                the last checkpoint that has one
+        at most, at least       of each metric with a declared level, by the direction that means
+                                more collapse, or by the side from which it comes
+
+    Each is the first time, interpolated on a line between checkpoints (`first_crossing`), so that
+    no epoch is known better than checkpoints are near; those without a value are left out.
+    """
+    if not several_checkpoints(table):
+        return frame_of(TrainingEpoch, [])
+    roles = table.roles
+    order = str(roles.order)
+    rows = at_reference(table).sort(roles.unit, order)
+    lines: list[TrainingEpoch] = []
+    for key, course in rows.group_by(roles.unit, maintain_order=True):
+        if len(course) > 1:
+            lines += _of_training(str(key[0]), course, order, roles)
+    return frame_of(TrainingEpoch, lines)
+
+
+def _of_training(
+    training: str, course: pl.DataFrame, order: str, roles: Roles
+) -> Iterator[TrainingEpoch]:
+    known = course.columns
+    if ZERO_ERROR in known:
+        epoch = course[ZERO_ERROR].cast(pl.Float64).min()
+        note = NOT_REACHED if epoch is None else ""
+        yield TrainingEpoch(
+            training, ZERO_ERROR, FITTED, None if epoch is None else float(str(epoch)), note
+        )
+    elif "train_accuracy" in known:
+        yield _crossing(training, course, order, "train_accuracy", FITTED, 1.0, "higher")
+    for column, better in (("val_loss", "lower"), ("val_accuracy", "higher")):
+        if column in known:
+            yield _near_best(training, course, order, column, better)
+    for name in roles.primary:
+        yield _half_way(training, course, order, name)
+    for name, level in roles.level.items():
+        ends = _ends(course, name)
+        comes_from = "lower" if ends is None or ends[0] > level else "higher"
+        side = roles.metrics[name].direction or comes_from
+        event = f"at {'most' if side == 'lower' else 'least'} {level:g}"
+        yield _crossing(training, course, order, name, event, level, side)
+
+
+def _crossing(
+    training: str,
+    course: pl.DataFrame,
+    order: str,
+    column: str,
+    event: str,
+    threshold: float,
+    side: str,
+) -> TrainingEpoch:
+    values = course.select(order, column).drop_nulls()
+    if values.is_empty():
+        return TrainingEpoch(training, column, event, note="no checkpoint has a value")
+    direction: Side = "lower" if side == "lower" else "higher"
+    epochs = values[order].cast(pl.Float64).to_numpy()
+    epoch = first_crossing(epochs, values[column].to_numpy(), threshold, direction)
+    return TrainingEpoch(training, column, event, epoch, NOT_REACHED if epoch is None else "")
+
+
+def _near_best(
+    training: str, course: pl.DataFrame, order: str, column: str, side: str
+) -> TrainingEpoch:
+    values = course[column].drop_nulls().to_numpy()
+    if not len(values):
+        return TrainingEpoch(training, column, NEAR_BEST, note="no checkpoint has a value")
+    best = float(values.min() if side == "lower" else values.max())
+    if best <= 0:
+        return TrainingEpoch(training, column, NEAR_BEST, note=f"its best is {best:g}")
+    threshold = best * (1 + NEAR if side == "lower" else 1 - NEAR)
+    return _crossing(training, course, order, column, NEAR_BEST, threshold, side)
+
+
+def _half_way(training: str, course: pl.DataFrame, order: str, name: str) -> TrainingEpoch:
+    ends = _ends(course, name)
+    if ends is None:
+        return TrainingEpoch(training, name, HALF_WAY, note="no checkpoint has a value")
+    first, last = ends
+    if first == last:
+        return TrainingEpoch(training, name, HALF_WAY, note="it ends where it began")
+    side = "lower" if last < first else "higher"
+    return _crossing(training, course, order, name, HALF_WAY, (first + last) / 2, side)
+
+
+def _ends(course: pl.DataFrame, name: str) -> tuple[float, float] | None:
+    """The first and last value of a column that are known."""
+    values = course[name].drop_nulls().to_numpy()
+    return (float(values[0]), float(values[-1])) if len(values) else None
+
+
+def epochs_at(table: Table) -> pl.DataFrame:
+    """Table of `EpochAt` lines, one an event of `training_epochs`, in its order."""
+    events, roles = training_epochs(table), table.roles
+    if events.is_empty():
+        return frame_of(EpochAt, [])
+    rows = at_reference(table).unique(roles.unit, keep="first", maintain_order=True)
+    cells = pl.DataFrame(
+        {"training": rows[roles.unit].cast(pl.String), "cell": design_cells(rows, roles)}
+    )
+    fitted = events.filter(pl.col("event") == FITTED).select("training", fitted="epoch")
+    events = events.join(cells, on="training", how="left", maintain_order="left").join(
+        fitted, on="training", how="left", maintain_order="left"
+    )
+    lines = []
+    for key, event in events.group_by("metric", "event", maintain_order=True):
+        reached = event.drop_nulls("epoch")
+        line: dict[str, object] = {
+            "metric": key[0],
+            "event": key[1],
+            "trainings": len(event),
+            "reached": len(reached),
+            "cells": reached["cell"].n_unique(),
+            "note": _reasons(event),
+        }
+        if len(reached):
+            ends = _mean_of_cells(reached["epoch"], reached["cell"])
+            line |= dict(zip(("epoch", "low", "high"), ends, strict=True))
+        both = reached.drop_nulls("fitted")
+        if key[1] != FITTED and len(both):
+            ends = _mean_of_cells(both["epoch"] - both["fitted"], both["cell"])
+            line |= {"gaps": len(both)}
+            line |= dict(zip(("gap", "gap_low", "gap_high"), ends, strict=True))
+        lines.append(line)
+    return pl.DataFrame(lines, schema=frame_of(EpochAt, []).schema)
+
+
+def _reasons(event: pl.DataFrame) -> str:
+    """Why trainings have no epoch, and how many each."""
+    counts = event.filter(pl.col("epoch").is_null()).group_by("note", maintain_order=True).len()
+    return "; ".join(f"{note}: {count}" for note, count in counts.rows())
+
+
+def _mean_of_cells(values: pl.Series, cells: pl.Series) -> tuple[float, float | None, float | None]:
+    """Mean of the means of cells with its interval, or of the values of one cell."""
+    frame = pl.DataFrame({"value": values, "cell": cells})
+    if cells.n_unique() == 1:
+        return mean_interval(values.to_numpy())
+    means = frame.group_by("cell", maintain_order=True).agg(pl.col("value").mean())
+    return mean_interval(np.asarray(means["value"]))
