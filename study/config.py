@@ -40,6 +40,7 @@ from study.settings.base import (
 )
 from study.settings.faults import Fault, StudyError, nearest
 from study.settings.optimizers import WITH_NESTEROV, DecayConfig, OptimizerName
+from study.settings.penalty import PenaltyConfig
 from study.settings.schedule import ScheduleConfig
 from study.settings.schema import INVALID, column_kinds, column_names, setting
 from study.settings.validation import validation_faults
@@ -74,7 +75,8 @@ class TrainConfig(Settings):
     """How a model is trained.
 
     Weight decay acts on matrices only, unless `decay` says otherwise; the loss is the mean over
-    predicted samples. `quantize` rounds weights in every pass from the first step on.
+    predicted samples, to which `penalty` adds. `quantize` rounds weights in every pass from the
+    first step on.
     """
 
     epochs: PositiveInt
@@ -94,6 +96,7 @@ class TrainConfig(Settings):
     loss: Literal["cross_entropy", "label_smoothing", "focal", "mse"] = "cross_entropy"
     label_smoothing: Fraction = 0.1
     focal_gamma: NonNegativeFloat = 2.0
+    penalty: PenaltyConfig = Field(default=PenaltyConfig(), json_schema_extra={"neutral": {}})
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     quantize: Literal["int8", "int4", "int2", "fp8", "ternary"] | None = Field(
         default=None, json_schema_extra={"neutral": None}
@@ -118,6 +121,15 @@ class TrainConfig(Settings):
             raise ValueError(
                 "compile takes weights that stay what they are, and quantize rounds them in every "
                 "pass: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _predicts_probabilities(self) -> Self:
+        if self.loss == "mse" and self.penalty.entropy != 0:
+            raise ValueError(
+                "penalty.entropy is one of probabilities, and loss mse trains scores that are "
+                "none: set penalty.entropy to 0, or train with cross_entropy"
             )
         return self
 
@@ -256,7 +268,7 @@ class _PointSettings(CellConfig):
     keep: Literal["all", "last", "none"] = "all"
 
 
-COLUMNS = column_names(CellConfig, apart=("precision_options", "train.decay"))
+COLUMNS = column_names(CellConfig, apart=("precision_options", "train.decay", "train.penalty"))
 COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}
 
 

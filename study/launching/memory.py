@@ -17,6 +17,7 @@ from study.settings.faults import Fault, StudyError
 from study.settings.optimizers import SLOTS
 from study.training.devices import choose_device
 from study.training.losses import CHUNK_ELEMENTS
+from study.training.penalties import OF_MEANS
 
 if TYPE_CHECKING:
     from study.models.base import FeatureModel
@@ -54,9 +55,9 @@ def planned_memory(plan: Plan, sizes: DataSizes) -> Memory | None:
 def memory_of_training(training: Training, size: Estimate) -> Memory:
     """Peak memory of a training and its measurements.
 
-    Beside the model and the optimizer's numbers (8 bytes a parameter with AdamW) lie either
-    gradients and the outputs of all layers for a batch, or what measuring takes
-    (`study.measuring.plan.memory_of`).
+    Beside the model, the optimizer's numbers (8 bytes a parameter with AdamW) and the class means
+    of penalties lie either gradients and the outputs of all layers for a batch, or what measuring
+    takes (`study.measuring.plan.memory_of`).
     """
     first = training.first
     config, resources = first.config.train, first.resources
@@ -79,6 +80,8 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
         outputs=seen * widest,
     )
     slots = SINGLE * SLOTS[config.optimizer] * shape.parameters
+    if OF_MEANS & config.penalty.active.keys():
+        slots += SINGLE * shape.classes * shape.dim
     trained = _gradients(config, shape.parameters, shape.classes, shape.dim, size, kept + widest)
     weights = SINGLE * shape.parameters
     if gpu:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from study.store.atomic import write_atomically
 from study.store.paths import TrainingPaths
@@ -17,13 +17,15 @@ from study.store.paths import TrainingPaths
 class LossRow(TypedDict):
     """One optimizer step.
 
-    Its number from 1, epochs done after it, learning rate, mean loss over its samples in nats.
+    Its number from 1, epochs done after it, learning rate, mean loss over its samples in nats;
+    what penalties added to that, where a training has any.
     """
 
     step: int
     epoch: float
     lr: float
     loss: float
+    penalty: NotRequired[float]
 
 
 class LossLog:
@@ -71,9 +73,10 @@ def _whole_rows(path: Path) -> list[LossRow]:
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-            rows.append(
-                LossRow(step=int(row["step"]), epoch=row["epoch"], lr=row["lr"], loss=row["loss"])
-            )
+            own = LossRow(step=int(row["step"]), epoch=row["epoch"], lr=row["lr"], loss=row["loss"])
+            if "penalty" in row:
+                own["penalty"] = row["penalty"]
+            rows.append(own)
         except (ValueError, TypeError, KeyError):
             continue
     return rows

@@ -60,11 +60,13 @@ class LossSums:
     """Sums over the samples of a batch, scalars on the device of the features.
 
     `loss` carries the gradient. `correct` counts samples whose own logit, in the dtype of the
-    products, is larger than every other.
+    products, is larger than every other. `penalty` is what a training adds to the loss, times the
+    number of samples; it carries a gradient, too.
     """
 
     loss: Tensor
     correct: Tensor
+    penalty: Tensor | None = None
 
 
 def head_loss(
@@ -92,13 +94,19 @@ def head_loss(
     Under autocast the matrix products are taken in its dtype; softmax and sums are in float32 at
     least.
     """
+    flat, targets = samples_of(features, targets)
+    targets = targets.to(flat.device, non_blocking=True)
+    total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss, scale, cap)
+    return LossSums(total, correct)
+
+
+def samples_of(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and classes (N,) of the samples among (..., D) and (...)."""
     flat, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
     is_sample = targets != IGNORED
     if not is_sample.all():
         flat, targets = flat[is_sample.nonzero().squeeze(1).to(flat.device)], targets[is_sample]
-    targets = targets.to(flat.device, non_blocking=True)
-    total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss, scale, cap)
-    return LossSums(total, correct)
+    return flat, targets
 
 
 class _HeadLoss(torch.autograd.Function):

@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,9 @@ from study.precision.names import TRAINED
 from study.settings.schedule import learning_rate
 from study.settings.schema import plain
 from study.training.loss_log import LossLog, LossRow
-from study.training.losses import Loss, LossSums, head_loss
+from study.training.losses import Loss, LossSums, head_loss, samples_of
 from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from study.training.penalties import Penalties
 from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
 
@@ -124,7 +125,9 @@ def train(
     Yield the untrained model, then every epoch that `config.measure.at` names.
 
     One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is
-    the mean over their samples. The last step of an epoch takes what is left.
+    the mean over their samples. The last step of an epoch takes what is left. Penalties of
+    `config.train.penalty` are added to it, each pass weighing by its samples; no loss that is
+    logged or returned holds them.
 
     Args:
         config: the settings; precision and its options play no part.
@@ -210,6 +213,9 @@ class _Training:
             self.rounding = Rounding(self.model, own)
         own_parameters = [] if self.rounding is None else self.rounding.parameters
         self.parameters = [*self.model.parameters(), *own_parameters]
+        self.penalties = (
+            Penalties(self.config.penalty, self.model) if self.config.penalty.active else None
+        )
         self.optimizer = make_optimizer(self.model, self.config)
         if own_parameters:
             self.optimizer.add_param_group({"params": own_parameters, "weight_decay": 0.0})
@@ -218,7 +224,8 @@ class _Training:
             len(data.train) / (self.config.batch_size * self.config.accumulation)
         )
         self.steps = self.steps_per_epoch * self.config.epochs
-        self.pending: list[tuple[LossRow, Tensor]] = []
+        # Rows of the log, their losses, and what penalties added.
+        self.pending: list[tuple[LossRow, Tensor, Tensor | None]] = []
         # Where the batch begins that had an error when errors were looked for last.
         self.erring = 0
         if folder is not None:
@@ -301,15 +308,22 @@ class _Training:
     def _head_loss(
         self, features: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor
     ) -> LossSums:
-        model = self.model
-        return head_loss(
-            features(inputs),
+        """The loss of one pass; with its penalties where it is trained on."""
+        model, h = self.model, features(inputs)
+        penalties = self.penalties if torch.is_grad_enabled() else None
+        if penalties is not None:
+            h, targets = samples_of(h, targets)
+        sums = head_loss(
+            h,
             model.head,
             targets,
             self.loss,
             scale=model.logit_scale,
             cap=model.logit_cap,
         )
+        if penalties is not None and len(targets):
+            sums = replace(sums, penalty=len(targets) * penalties(h, targets))
+        return sums
 
     def _step(self, rows: Ints) -> None:
         """One optimizer step on `rows`, without waiting for the device."""
@@ -326,11 +340,14 @@ class _Training:
         rate = config.lr * learning_rate(config.schedule, position.step / self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses = []
+        losses, penalties = [], []
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             self._seed_generators(_mix(self.shuffle_seed, position.step))
             for inputs, targets in batches:
-                losses.append(self._accumulate(inputs, targets, samples))
+                sums = self._accumulate(inputs, targets, samples)
+                losses.append(sums.loss.detach())
+                if sums.penalty is not None:
+                    penalties.append(sums.penalty.detach())
         if self.rounding is not None:
             self.rounding.before_update()
         if config.clip is not None:
@@ -351,6 +368,7 @@ class _Training:
             (
                 LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan),
                 sum(losses[1:], start=losses[0]) / samples,
+                sum(penalties[1:], start=penalties[0]) / samples if penalties else None,
             )
         )
 
@@ -365,38 +383,39 @@ class _Training:
         else:
             torch.manual_seed(seed)
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> Tensor:
-        """Add the gradients of one pass; return its summed loss."""
+    def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> LossSums:
+        """Add the gradients of one pass; return its sums."""
         if self.device.type == "cuda":
             inputs = inputs.pin_memory()
         inputs = inputs.to(self.device, non_blocking=True)
         dtype = AUTOCAST.get(self.config.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             sums = self._loss(self.features, inputs, targets)
-        self.scaler.scale(sums.loss / samples).backward()  # type: ignore[no-untyped-call]
-        loss = sums.loss.detach()
-        self.total_loss += loss
+        total = sums.loss if sums.penalty is None else sums.loss + sums.penalty
+        self.scaler.scale(total / samples).backward()  # type: ignore[no-untyped-call]
+        self.total_loss += sums.loss.detach()
         self.total_correct += sums.correct
-        return loss
+        return sums
 
     def _flush(self) -> None:
         """Bring the losses since the last flush to the host: check, log and report them."""
-        losses = torch.stack([loss for _, loss in self.pending]).tolist() if self.pending else []
+        tensors = [loss for _, loss, _ in self.pending]
+        tensors += [penalty for _, _, penalty in self.pending if penalty is not None]
+        values = torch.stack(tensors).tolist() if tensors else []
+        losses, penalties = values[: len(self.pending)], values[len(self.pending) :]
         rows = [
             LossRow(**{**row, "loss": loss})
-            for (row, _), loss in zip(self.pending, losses, strict=True)
+            for (row, _, _), loss in zip(self.pending, losses, strict=True)
         ]
+        if penalties:
+            for row, penalty in zip(rows, penalties, strict=True):
+                row["penalty"] = penalty
         self.pending.clear()
-        finite = list(itertools.takewhile(lambda row: math.isfinite(row["loss"]), rows))
+        finite = list(itertools.takewhile(_is_finite, rows))
         if self.folder is not None:
             self.log.append(finite)
         if len(finite) < len(rows):
-            row = rows[len(finite)]
-            raise Diverged(
-                f"the loss of step {row['step']} (epoch {row['epoch']:.3f} of "
-                f"{self.config.epochs}) is {row['loss']} at learning rate {row['lr']:.3g}: lower "
-                "train.lr, add train.schedule warmup, or set train.clip"
-            )
+            raise Diverged(_divergence(rows[len(finite)], self.config.epochs))
         now = time.monotonic()
         if rows and self.beat is not None:
             speed = (self.position.tokens - self.tokens_flushed) / max(now - self.flushed, 1e-9)
@@ -432,6 +451,9 @@ class _Training:
                 for name, tensor in optimizer_tensors(self.optimizer).items()
             }
             tensors["totals"] = self.totals
+            if self.penalties is not None:
+                remembered = self.penalties.tensors()
+                tensors |= {f"penalties.{name}": tensor for name, tensor in remembered.items()}
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             facts = {"position": asdict(self.position), "scaler": self.scaler.state_dict()}
             save_state(self.folder, State(self.position.step, facts, cpu), identity=self.identity)
@@ -452,11 +474,30 @@ class _Training:
         )
         self.scaler.load_state_dict(state.facts["scaler"])
         self.totals.copy_(state.tensors["totals"])
+        if self.penalties is not None:
+            for name, tensor in self.penalties.tensors().items():
+                tensor.copy_(state.tensors[f"penalties.{name}"])
         self.position = _Position(**state.facts["position"])
 
     def _model_tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, shared ones once."""
         return {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+
+
+def _is_finite(row: LossRow) -> bool:
+    return math.isfinite(row["loss"]) and math.isfinite(row.get("penalty", 0.0))
+
+
+def _divergence(row: LossRow, epochs: int) -> str:
+    name, remedy = "loss", ""
+    if math.isfinite(row["loss"]):
+        name, remedy = "penalty", ", or take smaller coefficients of train.penalty"
+    value = row[name]  # type: ignore[literal-required]
+    return (
+        f"the {name} of step {row['step']} (epoch {row['epoch']:.3f} of {epochs}) is {value} at "
+        f"learning rate {row['lr']:.3g}: lower train.lr, add train.schedule warmup, or set "
+        f"train.clip{remedy}"
+    )
 
 
 def check_head(model: FeatureModel, data: DataSettings, classes: int) -> None:

@@ -42,6 +42,7 @@ from study.models.base import FeatureModel
 from study.precision import parse_precision, quantization_record, quantize
 from study.scheduling import work
 from study.settings.optimizers import OptimizerName
+from study.settings.penalty import PenaltyConfig
 from study.store import Store
 from study.training import train as training_module
 from study.training.finetune import finetune
@@ -144,6 +145,25 @@ def test_a_step_of_an_optimizer_waits_for_nothing(device: torch.device, optimize
 
     for here, there in zip(moved(device), moved(CPU), strict=True):
         torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-6)
+
+
+def test_penalties_do_not_mix_devices_nor_wait_for_one(
+    config: CellConfig, data: Dataset, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training with all of them waits as often as one without."""
+    monkeypatch.setattr(training_module, "FLUSH_SECONDS", float("inf"))
+    names = ("nc1", "nc2", "nc3", "uniformity", "feature_norm", "entropy")
+    waited, models = [], []
+    for coefficients in ({}, dict.fromkeys(names, 0.1)):
+        tree = {"batch_size": 8, "penalty": PenaltyConfig(**coefficients)}
+        own = config.model_copy(update={"train": config.train.model_copy(update=tree)})
+        waits.clear()
+        models.append(trained(own, data, device))
+        waited.append(dict(waits))
+    assert waited[0] == waited[1]
+    expected = loss(trained(own, data, CPU), data, CPU)
+    assert loss(models[1], data, device) == pytest.approx(expected, rel=1e-3)
+    assert loss(models[0], data, device) != pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["qat-int4-g32", "efqat-int4", "ft-fp32"])

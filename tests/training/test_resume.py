@@ -37,6 +37,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "sgd": {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9},
     "ternary-bf16": {"quantize": "ternary", "precision": "bf16", "clip": 0.5},
+    "penalties": {
+        "penalty": {"nc1": 0.5, "nc3": -0.1, "uniformity": 0.1, "entropy": -0.1},
+        "precision": "bf16",
+        "batch_size": 2,
+        "accumulation": 2,
+    },
     "cosine-wsd": {"schedule": {"kind": "wsd", "warmup": 0.2}, "beta2": 0.95},
 }
 OPTIMIZERS: dict[str, dict[str, Any]] = {
