@@ -80,30 +80,50 @@ class TrainConfig(Settings):
     """
 
     epochs: PositiveInt
+    """Passes over the training data."""
     lr: PositiveFloat = 1e-3
+    """Learning rate at the height of the schedule."""
     batch_size: PositiveInt = 16
+    """Rows (chunks of text, images) of a pass."""
     accumulation: PositiveInt = 1
+    """Passes whose gradients make one optimizer step."""
     optimizer: OptimizerName = "adamw"
+    """How a step follows from gradients; `study/training/optimizer.py` has the formulas."""
     weight_decay: NonNegativeFloat = 0.0
+    """Of matrices; coupled or decoupled as the optimizer has it."""
     decay: DecayConfig = Field(default=DecayConfig(), json_schema_extra={"neutral": {}})
     beta1: Annotated[Float, Field(ge=0, lt=1)] = 0.9
+    """Of adamw, adam, lion and muon: decay of the mean gradient."""
     beta2: Annotated[Float, Field(ge=0, lt=1)] = 0.999
+    """Of those: decay of the mean squared gradient; lion has its own use of it."""
     eps: PositiveFloat = 1e-8
+    """Of adamw, adam and muon: added to the root of the mean squared gradient."""
     momentum: Annotated[Float, Field(ge=0, lt=1)] = 0.9
+    """Of sgd, sgdw, signum, signumw and muon."""
     nesterov: bool = Field(default=False, json_schema_extra={"neutral": False})
+    """Whether momentum looks ahead."""
     clip: PositiveFloat | None = None
+    """Largest norm of the gradient of a step; null = any."""
     schedule: ScheduleConfig = Field(default="linear", validate_default=True)
     loss: Literal["cross_entropy", "label_smoothing", "focal", "mse"] = "cross_entropy"
+    """The loss of a sample; `study/training/losses.py` has the formulas."""
     label_smoothing: Fraction = 0.1
+    """Of that loss: the share of a label that all classes divide."""
     focal_gamma: NonNegativeFloat = 2.0
+    """Of the focal loss: the exponent of 1 - p."""
     penalty: PenaltyConfig = Field(default=PenaltyConfig(), json_schema_extra={"neutral": {}})
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """The arithmetic of training; weights and states of the optimizer stay fp32."""
     quantize: Literal["int8", "int4", "int2", "fp8", "ternary"] | None = Field(
         default=None, json_schema_extra={"neutral": None}
     )
+    """Rounds weights in every pass from the first step on; null = never."""
     compile: bool = False
+    """Whether PyTorch compiles the model before it trains."""
     init_seed: NonNegativeInt | None = None
+    """Seed of the first weights; null = `seed`."""
     shuffle_seed: NonNegativeInt | None = None
+    """Seed of the order of training rows; null = `seed`."""
 
     @model_validator(mode="after")
     def _looks_ahead_with_momentum(self) -> Self:
@@ -142,11 +162,17 @@ class MeasureConfig(Settings):
     """
 
     at: Literal["each", "last", "log"] | list[NonNegativeInt] = "each"
+    """Epochs whose checkpoints are measured: each, the last, 1, 2, 4, ..., or those listed."""
     min_count: PositiveInt = 10
+    """Training samples below which a class is not measured."""
     train_tokens: PositiveInt | None = None
+    """At most so many training samples, drawn by `data.seed`; null = all."""
     agreement_samples: PositiveInt = 10_000
+    """Samples whose decisions are compared: the first of validation, as many of training."""
     layers: Literal["last", "all"] = "last"
+    """`all` adds a row for the output of every block."""
     initial: Literal["once", "never"] = Field(default="once", json_schema_extra={"neutral": "once"})
+    """Whether the untrained model is measured."""
 
     @model_validator(mode="after")
     def _agrees_on_epoch_0(self) -> Self:
@@ -162,13 +188,21 @@ class Resources(Settings):
     """
 
     cpus: PositiveInt = 1
+    """Cores, and threads, of a training."""
     gpus: NonNegativeFloat = 0.0
+    """GPUs of a training; 0.5 lets two share one."""
     memory_gib: PositiveFloat | None = None
+    """Memory in GiB that a training is given; null = no promise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a training computes; `auto` = on a GPU where it has one."""
     parallel: PositiveInt | None = None
+    """Trainings that run at once; null = as many as fit."""
     checkpoint_minutes: PositiveFloat = 10.0
+    """Least minutes between two states to resume from within an epoch."""
     hang_minutes: PositiveFloat = 30.0
+    """Minutes without a step after which a training is stopped as hung."""
     retries: NonNegativeInt = 2
+    """Further attempts after a lost node, a lack of memory or a hang."""
 
 
 class Tuned(Settings):
@@ -178,8 +212,11 @@ class Tuned(Settings):
     """
 
     search: str
+    """The file of the search."""
     trial: NonNegativeInt
+    """The number of the trial whose settings these are."""
     seeds: list[NonNegativeInt]
+    """Seeds on which the settings were chosen, which say too much of them."""
 
 
 class AnalysisConfig(Settings):
@@ -193,8 +230,11 @@ class AnalysisConfig(Settings):
     """
 
     primary: list[str] | None = None
+    """Metrics that the study decides about; null = one a property."""
     margin: dict[str, PositiveFloat] = {}
+    """Change of a column that counts as none, by column."""
     level: dict[str, Float] = {}
+    """Value of a metric whose epoch the report asks for, by metric."""
 
     @field_validator("primary")
     @classmethod
@@ -231,8 +271,10 @@ class CellConfig(Settings):
     train: TrainConfig
     measure: MeasureConfig = MeasureConfig()
     precision: Annotated[str, AfterValidator(_known_precision)] = "fp32"
+    """The arithmetic at which a checkpoint is measured; docs/precision.md has the grammar."""
     precision_options: PrecisionOptions = PrecisionOptions()
     seed: NonNegativeInt = 0
+    """Seed of first weights and order of rows, unless `train` gives them seeds of their own."""
 
     @field_validator("model")
     @classmethod
@@ -316,11 +358,14 @@ class StudyConfig(Settings):
     """A study: shared settings, axes of its grid, rules, and where it runs."""
 
     name: str
+    """Name of the study and of the folder of its run: letters, digits, `.`, `_` and `-`."""
     settings: dict[str, Any]
     grid: list[dict[str, list[Any]]]
     rules: list[Rule] = []
+    """Settings of points `when` others have one of some values: `set` them."""
     resources: Resources = Resources()
     keep: Literal["all", "last", "none"] = "all"
+    """Checkpoints whose weights stay on disk."""
     analysis: AnalysisConfig = AnalysisConfig()
     tuned: Tuned | None = None
     folder: Path = Field(default=Path(), exclude=True)

@@ -23,6 +23,9 @@ NEXT = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 the file is written, 2 it is there already, or cannot be."""
     options = parser().parse_args(arguments)
+
+    from study.reference.schema import schema_text
+
     text = templates()[options.kind].read_text(encoding="utf-8")
     file = options.file or Path("columns.yaml" if options.kind == "csv" else f"{options.kind}.yaml")
     try:
@@ -32,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refused(ValueError(f"error: {file} is there already: give another file"))
     except OSError as error:
         return refused(error)
+    schema = file.with_name("study.schema.json")
+    if options.kind != "csv" and not schema.exists():
+        schema.write_text(schema_text(), encoding="utf-8")
+        print(f"{schema} lets an editor complete and check it.")
     command = NEXT.get(options.kind, "launch {file} --dry-run").format(file=file)
     print(f"{file} is written. Read it, then: collapse-study {command}")
     return 0

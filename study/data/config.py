@@ -443,6 +443,7 @@ class FreeData(DataSettings, Imbalance):
     loader: ClassVar[str] = "study.data.free:load_free"
     kind: Literal["free"] = "free"
     classes: Annotated[PositiveInt, Field(ge=2, le=1_000_000)] = 10
+    """Number of classes."""
     quota: Annotated[PositiveInt, Field(le=1_000_000_000)] = 20
     """Samples of a class (of the largest, under imbalance)."""
     seed: NonNegativeInt = 0

@@ -26,6 +26,7 @@ class PretrainedModel(ModelSettings):
     builder: ClassVar[str] = "study.models.hub:build"
     kind: Literal["pretrained"] = "pretrained"
     path: Annotated[str, Field(min_length=1)]
+    """A folder in the Hugging Face layout, or `hub:NAME[@REVISION]`."""
 
     def count(
         self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()

@@ -24,10 +24,15 @@ class GPTNeoModel(ModelSettings):
     builder: ClassVar[str] = "study.models.transformer:build"
     kind: Literal["gpt_neo"] = "gpt_neo"
     width: Width
+    """Features of a token."""
     depth: Depth
+    """Blocks."""
     heads: PositiveInt = 16
+    """Heads of attention, which divide the width."""
     window: PositiveInt = 256
+    """Tokens that local attention, in every other block, looks back on."""
     positions: PositiveInt = 2048
+    """Learned positions: the longest context is one longer."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -69,11 +74,17 @@ class NanoGPTModel(ModelSettings):
     builder: ClassVar[str] = "study.models.transformer:build"
     kind: Literal["nanogpt"] = "nanogpt"
     width: Width
+    """Features of a token."""
     depth: Depth
+    """Blocks."""
     heads: PositiveInt = 4
+    """Heads of attention, which divide the width."""
     tied: bool = True
+    """Whether head and embedding are one matrix."""
     bias: bool = True
+    """Whether linear layers and norms have biases."""
     init: Literal["kaiming", "normal"] = "normal"
+    """normal(0, 0.02), or normal(0, sqrt(2 / fan_in))."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

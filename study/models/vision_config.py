@@ -25,6 +25,7 @@ class HeadSettings(ModelSettings):
     """
 
     head: Literal["learned", "fixed_etf"] = "learned"
+    """`fixed_etf` freezes a random simplex frame of unit rows without bias."""
 
 
 class ImageModel(HeadSettings):
@@ -59,7 +60,9 @@ class SimpleCNN(ImageModel):
     body: ClassVar[str] = "study.models.vision:simple_cnn"
     kind: Literal["simple_cnn"] = "simple_cnn"
     width: Width
+    """Channels of each block, and features."""
     depth: Depth
+    """Blocks."""
     dropout: Probability = 0.0
     """Of the features, while training."""
 
@@ -96,6 +99,7 @@ class MobileNetV3(ImageModel):
     body: ClassVar[str] = "study.models.vision:mobilenet_v3"
     kind: Literal["mobilenet_v3"] = "mobilenet_v3"
     variant: Literal["small", "large"] = "small"
+    """Size of the network."""
     dropout: Probability = 0.0
     """Of the features, while training."""
 
@@ -126,6 +130,7 @@ class ConvNeXt(ImageModel):
     body: ClassVar[str] = "study.models.vision:convnext"
     kind: Literal["convnext"] = "convnext"
     variant: Literal["nano", "tiny", "small", "base"] = "nano"
+    """Size of the network: channels and blocks of its stages."""
     width: Width | None = None
     """Channels of the first of four stages, each of which doubles them.
 
@@ -182,7 +187,9 @@ class MLP(ImageModel):
     any_size: ClassVar[bool] = False
     kind: Literal["mlp"] = "mlp"
     width: Width
+    """Units of a layer, and features."""
     depth: Depth
+    """Layers before the head."""
 
     def body_size(self, channels: int, height: int, width: int) -> tuple[int, int]:
         inputs = [channels * height * width] + (self.depth - 1) * [self.width]
@@ -203,6 +210,7 @@ class UnconstrainedFeatures(HeadSettings):
     builder: ClassVar[str] = "study.models.ufm:FreeFeatures.build"
     kind: Literal["ufm"] = "ufm"
     width: Width
+    """Entries of the free vector of a sample."""
     bias: bool = True
     """Whether a learned head has biases; they are not decayed."""
 

@@ -16,7 +16,9 @@ class QatOptions(Settings):
     """
 
     epochs: PositiveInt = 1
+    """Passes over the training data."""
     lr: PositiveFloat = 1e-4
+    """Learning rate of the fine-tuning."""
 
 
 class EfqatOptions(Settings):
@@ -28,13 +30,17 @@ class EfqatOptions(Settings):
     """
 
     share: Fraction = 0.25
+    """Share of the rows that is updated, those of largest mean magnitude."""
     select: Literal["rows", "network", "layers"] = Field(
         default="rows", json_schema_extra={"neutral": "rows"}
     )
+    """Among which rows the share is taken."""
     every: PositiveInt | None = Field(default=None, json_schema_extra={"neutral": None})
+    """Steps after which rows are chosen again; null = once."""
     scales: Literal["follow", "trained"] = Field(
         default="follow", json_schema_extra={"neutral": "follow"}
     )
+    """Whether scales of integers follow the weights or are trained."""
 
 
 class CalibrationOptions(Settings):
@@ -44,7 +50,9 @@ class CalibrationOptions(Settings):
     """
 
     samples: PositiveInt = 128
+    """Training rows that are seen."""
     seed: NonNegativeInt = 0
+    """Seed of the draw, beside `data.seed`."""
 
 
 class GptqOptions(Settings):
@@ -55,13 +63,16 @@ class GptqOptions(Settings):
     """
 
     damping: PositiveFloat = 0.01
+    """Share of the mean of the diagonal of the Hessian that is added to it."""
     order: bool = False
+    """Whether columns of a large diagonal come first (act-order)."""
 
 
 class RotationOptions(Settings):
     """The seed of the random signs of `rot-`."""
 
     seed: NonNegativeInt = 0
+    """Seed of the random signs."""
 
 
 class SmoothOptions(Settings):
@@ -71,6 +82,7 @@ class SmoothOptions(Settings):
     """
 
     strength: Fraction = 0.5
+    """The exponent alpha of Xiao et al. 2023, eq. 4."""
 
 
 class PrecisionOptions(Settings):

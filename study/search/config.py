@@ -42,13 +42,21 @@ class SearchConfig(Settings):
     """
 
     objective: Annotated[dict[str, Literal["minimize", "maximize"]], Field(min_length=1)]
+    """Columns and their better direction; several give a front."""
     constraints: list[str] = []
+    """Conditions such as `train_accuracy >= 0.99`, a text each."""
     trials: Annotated[PositiveInt, Field(le=MOST_POINTS)]
+    """Number of complete trials that are asked for."""
     sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    """How Optuna suggests settings."""
     seed: NonNegativeInt = 0
+    """Seed of the sampler."""
     pruning: Literal["median", "hyperband"] | None = None
+    """Whether and how hopeless trials end early; null = never."""
     confirm: NonNegativeInt = 0
+    """Fresh seeds on which the winner and the study as it is are compared; 0 = none."""
     space: dict[str, Any]
+    """Settings by path: `{float | log | int: [low, high]}`, `{choice: [a, b]}`; schedules."""
 
 
 @dataclass(frozen=True)

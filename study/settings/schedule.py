@@ -19,6 +19,7 @@ Share = Annotated[Float, Field(ge=0, lt=1)]
 
 class _Schedule(Settings):
     warmup: Share = 0.0
+    """Share of all steps in which the rate rises from 0."""
 
 
 class Constant(_Schedule):
@@ -32,6 +33,7 @@ class Linear(_Schedule):
 
     kind: Literal["linear"] = "linear"
     floor: Share = 0.0
+    """Factor at the end."""
 
 
 class Cosine(_Schedule):
@@ -42,6 +44,7 @@ class Cosine(_Schedule):
 
     kind: Literal["cosine"] = "cosine"
     floor: Share = 0.0
+    """Factor at the end."""
 
 
 class Exponential(_Schedule):
@@ -49,6 +52,7 @@ class Exponential(_Schedule):
 
     kind: Literal["exponential"] = "exponential"
     final: Annotated[Float, Field(gt=0, le=1)] = 0.01
+    """Factor at the end."""
 
 
 class MultiStep(_Schedule):
@@ -56,7 +60,9 @@ class MultiStep(_Schedule):
 
     kind: Literal["multistep"] = "multistep"
     milestones: list[Annotated[Float, Field(gt=0, lt=1)]] = [0.5, 0.75]
+    """Shares of the steps after the warm-up at which the rate falls."""
     gamma: Annotated[Float, Field(gt=0, lt=1)] = 0.1
+    """Factor of each fall."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -78,7 +84,9 @@ class WSD(_Schedule):
 
     kind: Literal["wsd"] = "wsd"
     decay: Annotated[Float, Field(gt=0, le=1)] = 0.2
+    """Share of the steps after the warm-up, at their end, in which the rate falls."""
     floor: Share = 0.0
+    """Factor at the end."""
 
 
 def _from_name(value: Any) -> Any:

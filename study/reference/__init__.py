@@ -1,0 +1,1 @@
+"""Every setting with its values and meaning, for readers and for editors."""
