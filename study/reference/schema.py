@@ -1,4 +1,4 @@
-"""The JSON schema of a study or search file, by which editors complete and check it.
+"""The JSON schema of a study or search file, by which editors check it.
 
 A section need not be complete: the grid, a rule or the file that is extended may give what it
 lacks. So nothing below the top is required, and a section without `kind` may have the settings of
