@@ -47,6 +47,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     decimal: Literal[".", ","] | None = None,
     primary: Sequence[str] | None = None,
     margin: Mapping[str, float] | None = None,
+    intervention: Sequence[str] | None = None,
     permutations: int = 10_000,
     bootstrap: int = 2_000,
     seed: int = 0,
@@ -83,6 +84,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
                 response=response,
                 primary=primary,
                 margin=margin,
+                intervention=intervention,
                 decimal=decimal,
                 allow_missing=allow_missing,
             )

@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             decimal=options.decimal,
             primary=options.primary,
             margin=options.margin,
+            intervention=options.intervention,
             permutations=options.permutations,
             bootstrap=options.bootstrap,
             seed=options.seed,

@@ -226,7 +226,8 @@ class AnalysisConfig(Settings):
 
     `primary` are the metrics that it is to decide about (those of the report where it is None), all
     others are exploratory; `margin` the change of a column that counts as none; `level` the value
-    of a metric whose epoch the report asks for.
+    of a metric whose epoch the report asks for; `intervention` the axes whose effect is asked for,
+    trainings being paired that agree in all others and the seed.
     """
 
     primary: list[str] | None = None
@@ -235,6 +236,8 @@ class AnalysisConfig(Settings):
     """Change of a column that counts as none, by column."""
     level: dict[str, Float] = {}
     """Value of a metric whose epoch the report asks for, by metric."""
+    intervention: list[str] = []
+    """Axes whose effect is asked for."""
 
     @field_validator("primary")
     @classmethod
@@ -242,6 +245,11 @@ class AnalysisConfig(Settings):
         if value is not None and len(set(value)) < len(value):
             raise ValueError("names a metric twice: keep it once")
         return value
+
+    @field_validator("intervention", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 def _known_precision(name: str) -> str:
@@ -464,6 +472,7 @@ def study_from(
         tuned=Tuned(**content["tuned"]) if "tuned" in content and not unsound else None,
     )
     inherited = isinstance(content.get("rules"), Inherited)
+    faults += _intervention_faults(study)
     faults += _grid_faults(study, searched, unsound=unsound, inherited=inherited)
     if faults:
         raise StudyError(faults, source=source)
@@ -498,6 +507,34 @@ def _grid_faults(
         if number not in matching and not conditions & set(searched):
             faults[_unmatched(study, rule, f"rules[{number}].when")] = None
     return list(faults)
+
+
+def _intervention_faults(study: StudyConfig) -> Iterator[Fault]:
+    """Interventions that are no axis of the grid with two levels, or are named twice."""
+    levels: dict[str, list[Any]] = {}
+    for axes in study.grid:
+        for axis, values in axes.items():
+            levels.setdefault(full_path(axis), []).extend(values)
+    apart = ("seed", "train.init_seed", "train.shuffle_seed", "data.seed")
+    axes_of_grid = [
+        axis
+        for axis, values in levels.items()
+        if axis not in apart
+        and not axis.startswith("precision")
+        and len({json.dumps(value, sort_keys=True, default=repr) for value in values}) > 1
+    ]
+    known = ", ".join(axes_of_grid) or "none, so list two levels of one in the grid"
+    named = [full_path(name) for name in study.analysis.intervention]
+    for number, path in enumerate(named):
+        place = f"analysis.intervention[{number}]"
+        within = any(path == axis or path.startswith(f"{axis}.") for axis in axes_of_grid)
+        if not within or path not in COLUMNS:
+            message = (
+                f"{study.analysis.intervention[number]!r} is no setting that trainings differ in"
+            )
+            yield Fault(place, message, f"Axes with two levels: {known}")
+        elif path in named[:number]:
+            yield Fault(place, f"names {path} a second time", "Keep it once")
 
 
 def _unmatched(study: StudyConfig, rule: Rule, place: str) -> Fault:

@@ -53,12 +53,17 @@ def _power(planned: StudyLaunch) -> str:
     """What the replicates of a study can find, which is told before it is paid for."""
     from dataclasses import asdict
 
-    from analysis.statistics.design_power import FAMILY, design_power
-    from study.launching.replicates import design_sizes, power_text
+    from analysis.statistics.design_power import FAMILY, design_power, detectable_difference
+    from study.launching.replicates import blocks, design_sizes, pairs_text, power_text
 
     family = len(planned.study.analysis.primary or ()) or FAMILY
     power = design_power(design_sizes(planned.cells), family=family)
-    return power_text(**asdict(power), family=family)
+    lines = [power_text(**asdict(power), family=family)]
+    for name in planned.study.analysis.intervention:
+        pairs = blocks(planned.cells, name)
+        found = (detectable_difference(pairs, family=size) for size in (1, family))
+        lines.append(pairs_text(name, pairs, *found))
+    return "\n".join(lines)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import polars as pl
 import yaml
 
+from analysis.reading.interventions import interventions
 from analysis.reading.mapping import (
     ColumnMap,
     Declared,
@@ -62,6 +63,7 @@ def load(
     response: str | None = None,
     primary: Sequence[str] | None = None,
     margin: Mapping[str, float] | None = None,
+    intervention: Sequence[str] | None = None,
     decimal: Mark | None = None,
     allow_missing: bool = False,
 ) -> Table:
@@ -70,7 +72,8 @@ def load(
     A foreign file needs a map of its columns, or their `names`.
 
     A file without either must have the columns of a run's rows (`training`, `epoch`, the metrics by
-    their names). `primary` and `margin` stand in place of those that the run or the map declares.
+    their names). `primary`, `margin` and `intervention` stand in place of what the run or the map
+    declares.
     Raises AnalysisError for what cannot be read, for two rows of one training, checkpoint and
     precision, for a column of numbers that holds text, and for an incomplete grid unless
     `allow_missing`; points that a map declares as missing are not held against it.
@@ -103,13 +106,15 @@ def load(
     # Of a response that is a metric nothing is asked but how it goes with the others.
     others = {name: metric for name, metric in roles.metrics.items() if name != roles.response}
     roles = replace(roles, metrics=others)
-    roles = _with_declared(roles, _replaced(declared, primary, margin))
+    declared = _replaced(declared, primary, margin, intervention)
+    roles = _with_declared(roles, declared)
     layers = None
     if "layer" in frame.columns:
         single = frame.filter(pl.col("layer").is_not_null())
         layers = None if single.is_empty() else single.drop(ROW)
         frame = frame.filter(pl.col("layer").is_null())
     frame, left_out = _checked(frame, roles, str(path))
+    roles = replace(roles, interventions=interventions(frame, roles, declared.intervention))
     if path.is_dir() and (copies := RunPaths(path).copied_cells()):
         left_out["files among the cells that have no cell's name"] = len(copies)
     missing = _missing(frame, roles, planned, known)
@@ -145,6 +150,7 @@ def written_map(
     response: str | None = None,
     primary: Sequence[str] | None = None,
     margin: Mapping[str, float] | None = None,
+    intervention: Sequence[str] | None = None,
     decimal: Mark | None = None,
 ) -> str:
     """The map that these arguments of `load` amount to, as YAML.
@@ -155,8 +161,9 @@ def written_map(
     if path.is_dir():
         raise AnalysisError(f"{path} is a run directory, whose columns are known: it needs no map")
     frame, mapping = _read_mapped(path, columns, names, response, decimal)
-    mapping = _replaced(mapping, primary, margin)
-    _, roles = apply_map(frame, mapping, response, str(path))
+    mapping = _replaced(mapping, primary, margin, intervention)
+    tidy, roles = apply_map(frame, mapping, response, str(path))
+    interventions(tidy, roles, mapping.intervention)
     _with_declared(roles, mapping)
     mapping = mapping.model_copy(update={"response": roles.response})
     content = mapping.model_dump(exclude_defaults=True)
@@ -189,7 +196,10 @@ DeclaredT = TypeVar("DeclaredT", bound=Declared)
 
 
 def _replaced(
-    declared: DeclaredT, primary: Sequence[str] | None, margin: Mapping[str, float] | None
+    declared: DeclaredT,
+    primary: Sequence[str] | None,
+    margin: Mapping[str, float] | None,
+    intervention: Sequence[str] | None,
 ) -> DeclaredT:
     """What is declared, with what a reader says in its place."""
     for name, change in (margin or {}).items():
@@ -198,6 +208,7 @@ def _replaced(
     changes = {
         "primary": declared.primary if primary is None else list(primary),
         "margin": declared.margin if margin is None else dict(margin),
+        "intervention": declared.intervention if intervention is None else list(intervention),
     }
     return declared.model_copy(update=changes)
 

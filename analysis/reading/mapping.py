@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml.constructor import ConstructorError
 
 from analysis.reading.numbers import Mark, first, is_number
@@ -66,8 +66,8 @@ class KnownMissing(_Part):
 class Declared(_Part):
     """What a study declares of its analysis before it runs.
 
-    The metrics that it is to decide about, the change of a column that counts as none, and the
-    level of a metric whose epoch is asked for.
+    The metrics that it is to decide about, the change of a column that counts as none, the level of
+    a metric whose epoch is asked for, and the axes whose effect is.
     """
 
     primary: list[str] | None = None
@@ -75,6 +75,12 @@ class Declared(_Part):
         default_factory=dict
     )
     level: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    intervention: list[str] = Field(default_factory=list)
+
+    @field_validator("intervention", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class ColumnMap(Declared):
@@ -83,7 +89,8 @@ class ColumnMap(Declared):
     Order of work: `extract`, then `columns` (each may use those before it), then `where`, then the
     metrics. `decimal` is the mark that numbers are written with, where the file does not tell it;
     `primary` the metrics that the study is to decide about, `margin` the change of a column that
-    counts as none, `level` the value of a metric whose epoch is asked for.
+    counts as none, `level` the value of a metric whose epoch is asked for, `intervention` the axes
+    whose effect is.
     """
 
     about: str = ""

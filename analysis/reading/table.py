@@ -123,6 +123,20 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Intervention:
+    """An axis whose effect is asked for, with its levels; the baseline comes first.
+
+    `name` is what the study calls it, `levels` all others in their order. `numeric` levels ascend.
+    """
+
+    name: str
+    axis: str
+    baseline: float | str | bool
+    levels: tuple[float | str | bool, ...]
+    numeric: bool
+
+
+@dataclass(frozen=True)
 class Roles:
     """Columns by what they are for.
 
@@ -130,7 +144,8 @@ class Roles:
     the settings that vary (without seed and precision); `architecture` those of them that describe
     the model; `responses` outcome columns and the direction that is better; `margin` the change of
     a column that counts as none; `level` the value of a metric whose epoch is asked for; `primary`
-    the metrics that the study is to decide about, of which those stay that the table has.
+    the metrics that the study is to decide about, of which those stay that the table has;
+    `interventions` the axes whose effect is asked for.
     """
 
     response: str
@@ -145,6 +160,7 @@ class Roles:
     margin: Mapping[str, float] = field(default_factory=dict)
     level: Mapping[str, float] = field(default_factory=dict)
     primary: tuple[str, ...] = PRIMARY
+    interventions: tuple[Intervention, ...] = ()
 
     def __post_init__(self) -> None:
         """Leave out primary metrics that the table lacks."""

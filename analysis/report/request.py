@@ -63,6 +63,13 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
         help="changes that count as none, such as val_loss=0.01",
     )
     arguments.add_argument(
+        "--intervention",
+        type=_names,
+        metavar="LIST",
+        help="axes whose effect is asked for (default: those the study or the map declares); "
+        "trainings are paired that agree in all others and the seed",
+    )
+    arguments.add_argument(
         "--permutations", type=draws, default=10_000, metavar="N", help="of each test (10000)"
     )
     arguments.add_argument(
@@ -200,6 +207,7 @@ def write_map(options: argparse.Namespace) -> None:
         response=options.response,
         primary=options.primary,
         margin=options.margin,
+        intervention=options.intervention,
         decimal=options.decimal,
     )
     try:

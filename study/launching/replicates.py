@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from study.config import full_path
 from study.grid import Cell, trainings
 
 CHANCE: Mapping[str, bool | set[str]] = {
@@ -15,6 +17,8 @@ CHANCE: Mapping[str, bool | set[str]] = {
     "train": {"init_seed", "shuffle_seed"},
 }
 """Settings in which trainings of one design cell may differ."""
+MEASURED: Mapping[str, bool] = {"precision": True, "precision_options": True}
+"""Settings of how a checkpoint is measured, in which cells of one training may differ."""
 
 
 def design_sizes(cells: Iterable[Cell]) -> list[int]:
@@ -23,6 +27,35 @@ def design_sizes(cells: Iterable[Cell]) -> list[int]:
         training.first.config.model_dump_json(exclude=CHANCE) for training in trainings(cells)
     )
     return list(designs.values())
+
+
+def blocks(cells: Iterable[Cell], name: str) -> int:
+    """Groups of trainings that differ in one setting alone and have two levels of it or more."""
+    levels: dict[str, set[str]] = {}
+    apart: dict[str, Any] = dict(MEASURED)
+    *parents, leaf = full_path(name).split(".")
+    place = apart
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[leaf] = True
+    for training in trainings(cells):
+        config = training.first.config
+        others = config.model_dump_json(exclude=apart)
+        levels.setdefault(others, set()).add(config.model_dump_json(exclude=MEASURED))
+    return sum(len(each) > 1 for each in levels.values())
+
+
+def pairs_text(name: str, pairs: int, alone: float | None, within_family: float | None) -> str:
+    """What the pairs of an intervention can find, in words.
+
+    The differences are those of analysis.statistics.design_power.detectable_difference.
+    """
+    if alone is None:
+        finds = "are too few to find a difference of any size"
+    else:
+        finds = f"find a difference of {alone:.2f} of its own standard deviation four times in five"
+        finds += "" if within_family is None else f", of {within_family:.2f} within a family"
+    return f"Intervention {name}: {pairs} pairs of trainings that differ in it alone {finds}."
 
 
 def power_text(

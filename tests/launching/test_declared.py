@@ -11,17 +11,18 @@ from tiny_study import launch, tiny, write_study
 
 from analysis.reading.load import load
 from analysis.reading.table import AnalysisError
-from analysis.statistics.design_power import design_power
+from analysis.statistics.design_power import design_power, detectable_difference
 from study.config import load_study
 from study.grid import expand
 from study.launch import main
-from study.launching.replicates import design_sizes, power_text
+from study.launching.replicates import blocks, design_sizes, pairs_text, power_text
 from study.settings.faults import StudyError
 
 DECLARED: dict[str, Any] = {
     "primary": ["nc4_agreement", "nc1_ratio"],
     "margin": {"val_loss": 0.01},
     "level": {"nc1_ratio": 0.5},
+    "intervention": ["train.epochs"],
 }
 
 
@@ -39,6 +40,8 @@ def test_a_run_keeps_it_and_its_report_reads_it(tmp_path: Path) -> None:
     assert roles.primary == ("nc4_agreement", "nc1_ratio")
     assert roles.margin == {"val_loss": 0.01}
     assert roles.level == {"nc1_ratio": 0.5}
+    (intervention,) = roles.interventions
+    assert (intervention.axis, intervention.baseline) == ("epochs", min(tiny()["grid"]["epochs"]))
     said = load(run, primary=["nc1_ratio"], margin={"val_loss": 0.5}).roles
     assert (said.primary, said.margin) == (("nc1_ratio",), {"val_loss": 0.5})
     assert main([str(run), "--serial", "analysis.primary=[nc3_cosine_mean]"]) == 0
@@ -67,6 +70,14 @@ def test_a_run_keeps_it_and_its_report_reads_it(tmp_path: Path) -> None:
         ({"primary": ["nc1_ratio", "nc1_ratio"]}, "names a metric twice"),
         ({"primary": "nc1_ratio"}, "analysis.primary: is 'nc1_ratio'"),
         ({"primry": []}, "analysis.primry: unknown setting"),
+        (
+            {"intervention": "train.lr"},
+            "analysis.intervention[0]: 'train.lr' is no setting that trainings differ in. Axes "
+            "with two levels: train.epochs",
+        ),
+        ({"intervention": ["epochs", "seed"]}, "analysis.intervention[1]: 'seed' is no setting"),
+        ({"intervention": ["epochs", "train.epochs"]}, "names train.epochs a second time"),
+        ({"intervention": 3}, "analysis.intervention: is 3"),
         ("nc1_ratio", "analysis: is 'nc1_ratio', not settings by name"),
     ],
 )
@@ -77,6 +88,19 @@ def test_faults_are_told_before_anything_runs(
     assert main([str(path), "--runs", str(tmp_path / "runs"), "--dry-run"]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_intervention_is_an_axis_of_the_grid(tmp_path: Path) -> None:
+    for name in ("epochs", "train.epochs", ["train.epochs"]):
+        study = load_study(write_study(tmp_path, tiny(analysis={"intervention": name})))
+        assert [*study.analysis.intervention] == ([name] if isinstance(name, str) else name)
+        assert study.as_yaml()["analysis"] == {"intervention": study.analysis.intervention}
+    alone = tiny(grid={"epochs": [1], "seed": [0, 1]}, analysis={"intervention": "train.lr"})
+    with pytest.raises(StudyError, match="none, so list two levels of one in the grid"):
+        load_study(write_study(tmp_path, alone))
+    groups = {"train.schedule": ["linear", "constant"], "seed": [0]}
+    grouped = tiny(grid=groups, analysis={"intervention": "train.schedule.kind"})
+    assert load_study(write_study(tmp_path, grouped)).analysis.intervention
 
 
 def test_a_run_without_a_study_declares_nothing(tmp_path: Path) -> None:
@@ -118,3 +142,19 @@ def test_designs_without_replicates_find_nothing() -> None:
         cells=0, trainings=3, r_w=0, alone=None, within_family=None, seeds={0.3: 9}, family=7
     )
     assert "These are too few to find a correlation; seeds in each cell" in said
+
+
+def test_a_dry_run_says_what_an_intervention_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = {"epochs": [1, 2, 4], "seed": [0, 1, 2, 3], "width": [4, 8]}
+    path = write_study(tmp_path, tiny(grid=grid, analysis={"intervention": "epochs"}))
+    assert blocks(expand(load_study(path)), "train.epochs") == 8
+    assert blocks(expand(load_study(path)), "train.lr") == 0
+    assert main([str(path), "--runs", str(tmp_path), "--dry-run"]) == 0
+    said = "8 pairs of trainings that differ in it alone find a difference of "
+    size = detectable_difference(8)
+    assert f"Intervention epochs: {said}{size:.2f} of its own " in capsys.readouterr().out
+    assert "3 pairs of trainings that differ in it alone are too few" in pairs_text(
+        "epochs", 3, None, None
+    )

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analysis.statistics.design_power import design_power, detectable_r, replicates_needed
+from analysis.statistics.design_power import (
+    design_power,
+    detectable_difference,
+    detectable_r,
+    replicates_needed,
+)
 
 
 @pytest.mark.parametrize(("dof", "family"), [(5, 1), (20, 7), (95, 1), (500, 7)])
@@ -82,3 +87,17 @@ def test_a_dry_run_imports_neither_scipy_stats_nor_polars() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("pairs", "family"), [(12, 1), (30, 7)])
+def test_detectable_differences_have_the_power_they_say(pairs: int, family: int) -> None:
+    size = detectable_difference(pairs, family=family)
+    assert size is not None
+    d = np.random.default_rng(1).standard_normal((4_000, pairs)) + size
+    p = scipy.stats.wilcoxon(d, axis=1, method="exact" if pairs < 25 else "approx").pvalue
+    assert np.mean(p <= 0.05 / family) == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_few_pairs_find_nothing() -> None:
+    assert [detectable_difference(n) is None for n in (2, 5, 6)] == [True, True, False]
+    assert detectable_difference(8, family=7) is None

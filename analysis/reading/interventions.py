@@ -1,0 +1,62 @@
+"""Which axes are interventions, by the names of a study, and their levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from analysis.reading.table import AnalysisError, Intervention, Roles
+
+NEUTRAL = ("none", "off", "false")  # levels of text that stand for doing nothing
+
+
+def interventions(
+    frame: pl.DataFrame, roles: Roles, names: Sequence[str]
+) -> tuple[Intervention, ...]:
+    """The interventions among the axes of a table.
+
+    A name is that of a column, or the dotted path of a setting (`train.penalty.nc1`), whose column
+    has the end of the path. The baseline is zero (`false`, `none`), else the least number, else the
+    first level of the table. Raises AnalysisError for a name that is no axis.
+    """
+    chosen: dict[str, Intervention] = {}
+    for name in names:
+        axis = _axis(name, roles)
+        if axis in chosen:
+            raise AnalysisError(
+                f"intervention: {name!r} is the axis {axis!r}, which is named twice: keep it once"
+            )
+        chosen[axis] = _with_levels(name, axis, frame[axis])
+    return tuple(chosen.values())
+
+
+def _axis(name: str, roles: Roles) -> str:
+    """The axis that a name stands for: the longest end of its path that is one."""
+    parts = name.split(".")
+    for first in range(len(parts)):
+        column = "_".join(parts[first:])
+        if column in roles.axes:
+            return column
+    known = ", ".join(roles.axes) or "none"
+    raise AnalysisError(
+        f"intervention: {name!r} is no axis of the table, in which trainings differ. "
+        f"Axes: {known}. Name others with --intervention."
+    )
+
+
+def _with_levels(name: str, axis: str, column: pl.Series) -> Intervention:
+    numeric = column.dtype.is_numeric()
+    ordered = column.unique().sort() if numeric else column.unique(maintain_order=True)
+    levels = ordered.to_list()
+    if numeric:
+        baseline = levels[levels.index(0)] if 0 in levels else levels[0]
+    else:
+        neutral = [level for level in levels if str(level).lower() in NEUTRAL]
+        baseline = neutral[0] if neutral else levels[0]
+    if len(levels) < 2:
+        raise AnalysisError(
+            f"intervention: {name!r} has one level, {levels[0]!r}: nothing can be compared"
+        )
+    others = tuple(level for level in levels if level != baseline)
+    return Intervention(name, axis, baseline, others, numeric)
