@@ -71,9 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for paragraph in document.summary:
-        print(f"{paragraph.title}: {paragraph.text}")
-    print(f"report: {page}")
+    print(*(f"{part.title}: {part.text}" for part in document.summary), f"report: {page}", sep="\n")
     return 0
 
 

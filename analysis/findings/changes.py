@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -223,7 +224,7 @@ def _line(line: Change, d: Floats, roles: Roles) -> Change:
         )
     test, better = signed_rank(d), roles.responses.get(line.column)
     margin = roles.margin.get(line.column, PART_OF_SPREAD * (line.seed_sd or 0.0)) or None
-    verdict, note = _verdict(test, margin)
+    verdict, note = verdict_of(test, margin)
     return replace(
         line,
         estimate=test.estimate,
@@ -243,7 +244,7 @@ def _worse(d: Floats, better: Direction) -> int:
     return int(np.count_nonzero(d > 0 if better == "lower" else d < 0))
 
 
-def _verdict(test: SignedRank, margin: float | None) -> tuple[str, str]:
+def verdict_of(test: SignedRank, margin: float | None) -> tuple[str, str]:
     """What a test alone says, and the note that gives the reason."""
     if 2.0 ** (1 - test.n) > ALPHA:
         return CANNOT_REJECT, f"cannot reject with n = {test.n}"
@@ -261,14 +262,58 @@ def _verdict(test: SignedRank, margin: float | None) -> tuple[str, str]:
 def _adjusted(
     lines: Sequence[Change], differences: Sequence[pl.DataFrame], unit: str, choices: Choices
 ) -> list[Change]:
-    """The lines with p max-T, and with the verdict that it leaves.
+    """The lines of a column, adjusted for its precisions."""
+    outcomes = adjustments(lines, differences, unit, choices, over="precisions")
+    return [
+        line if outcome is None else replace(line, **vars(outcome))
+        for line, outcome in zip(lines, outcomes, strict=True)
+    ]
 
-    Joint sign flips take the comparisons that have all trainings; those that lack some are
-    adjusted by Holm over all comparisons.
+
+class Judged(Protocol):
+    """A line with what its own signed-rank test says."""
+
+    @property
+    def p(self) -> float | None: ...
+
+    @property
+    def verdict(self) -> str | None: ...
+
+    @property
+    def note(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What a family leaves of the test of a line: p max-T, verdict and note."""
+
+    p_maxt: float
+    verdict: str | None
+    note: str
+    permutations: int | None = None
+    exact: bool | None = None
+
+
+def adjustments(
+    lines: Sequence[Judged],
+    differences: Sequence[pl.DataFrame],
+    unit: str,
+    choices: Choices,
+    *,
+    over: str,
+) -> list[Adjustment | None]:
+    """p max-T of the lines of a family, and the verdict that it leaves.
+
+    None for those that change nothing. `differences` has the columns `unit` and `d` of each line,
+    sorted by unit.
+
+    Joint sign flips take the lines that have all units; those that lack some are adjusted by Holm
+    over all lines. The notes call what the lines are over by the word `over`.
     """
+    done: list[Adjustment | None] = [None] * len(lines)
     tested = [at for at, rows in enumerate(differences) if (rows["d"] != 0).any()]
     if not tested:
-        return list(lines)
+        return done
     everyone = max(len(differences[at]) for at in tested)
     joint = [at for at in tested if len(differences[at]) == everyone]
     keys = differences[joint[0]][unit].to_list()
@@ -276,27 +321,28 @@ def _adjusted(
     d = np.column_stack([differences[at]["d"].to_numpy() for at in joint])
     decided = _flipped(d, [lines[at] for at in joint], choices)
     by_holm = holm([lines[at].p or 0.0 for at in tested])
-    done = list(lines)
     for at, adjusted in zip(tested, by_holm, strict=True):
         line = lines[at]
+        note, verdict = line.note, line.verdict
+        permutations: int | None = None
+        exact: bool | None = None
         if at in joint:
             place = joint.index(at)
             word = str(decided.verdict_maxt[place])
             # p is exact; flips that are drawn may fall short of it by chance.
             p = max(float(decided.p_maxt[place]), line.p or 0.0)
-            line = replace(line, permutations=decided.permutations, exact=decided.exact)
+            permutations, exact = decided.permutations, decided.exact
         else:
             p, word = float(adjusted), ASSOCIATED if adjusted <= ALPHA else UNDECIDED
-            line = replace(line, note=joined(line.note, "p max-T by Holm: trainings are missing"))
-        line = replace(line, p_maxt=p)
-        if line.verdict == CHANGED and (word != ASSOCIATED or p > ALPHA):
-            reason = f"p max-T over {len(tested)} precisions is not below {ALPHA:g}"
-            line = replace(line, verdict=UNDECIDED, note=joined(line.note, reason))
-        done[at] = line
+            note = joined(note, "p max-T by Holm: trainings are missing")
+        if verdict == CHANGED and (word != ASSOCIATED or p > ALPHA):
+            verdict = UNDECIDED
+            note = joined(note, f"p max-T over {len(tested)} {over} is not below {ALPHA:g}")
+        done[at] = Adjustment(p, verdict, note, permutations, exact)
     return done
 
 
-def _flipped(d: Floats, lines: Sequence[Change], choices: Choices) -> Decided:
+def _flipped(d: Floats, lines: Sequence[Judged], choices: Choices) -> Decided:
     """Joint sign flips of d (n, K).
 
     They go on only for a line that its own test calls changed.

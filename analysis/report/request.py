@@ -64,7 +64,7 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
     )
     arguments.add_argument(
         "--intervention",
-        type=_names,
+        type=names,
         metavar="LIST",
         help="axes whose effect is asked for (default: those the study or the map declares); "
         "trainings are paired that agree in all others and the seed",

@@ -36,7 +36,7 @@ from analysis.findings.progress import (
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
 from analysis.findings.within import Within
 from analysis.reading.table import Roles
-from analysis.report import descriptions
+from analysis.report import descriptions, summary_interventions
 from analysis.report.descriptions import Paragraph
 from analysis.report.tables import p_value, share, signed, signed_number
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
@@ -60,6 +60,8 @@ def summarise(frames: Mapping[str, pl.DataFrame], roles: Roles) -> tuple[Paragra
     head = headline(frames)
     if head is not None:
         parts += _three_sentences(head, frames, roles)
+    if "interventions" in frames:
+        parts += summary_interventions.interventions(frames)
     parts += _questions(frames, response)
     if "effects" in frames:
         parts += descriptions.axes(lines_of(Effect, frames["effects"]), response)

@@ -77,9 +77,9 @@ def _power(r: float, dof: int, critical: float) -> float:
 def detectable_difference(
     pairs: int, *, family: int = 1, power: float = POWER, level: float = ALPHA
 ) -> float | None:
-    """Least mean difference of pairs, in standard deviations of it, that is found with `power`.
+    """Least mean difference of pairs that is found with `power`; None if none is.
 
-    None if none is. By the signed-rank test of normal differences, each of `family` at level /
+    In standard deviations of the differences. By the signed-rank test of normal differences, each of `family` at level /
     family: Student's t with 3 / pi of the pairs' information, the efficiency of the test in large
     samples (Hodges & Lehmann 1956). No p of n pairs is below 2^(1 - n).
     """

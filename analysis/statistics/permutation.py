@@ -330,7 +330,7 @@ class Prepared:
         are held. That q is the same for all slopes is approximate, and so is the scale. In the
         order in which metrics were given.
         """
-        point = np.square(self._critical(permutations, seed))
+        point = np.square(self.critical(permutations, seed))
         x, y, r = self.columns, self.response[:, None], self.response @ self.columns
         if self.squares is not None:
             weighted = self.squares
@@ -357,7 +357,7 @@ class Prepared:
         low, high = np.sin(np.where(split, beyond, ends))[:, np.argsort(self.order)]
         return low, high
 
-    def _critical(self, permutations: int, seed: Seed) -> Floats:
+    def critical(self, permutations: int, seed: Seed) -> Floats:
         """The |t| (k,) above which p of these permutations, or of all, is at most 5%."""
         exact = self.total <= permutations
         if exact:

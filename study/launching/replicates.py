@@ -30,7 +30,7 @@ def design_sizes(cells: Iterable[Cell]) -> list[int]:
 
 
 def blocks(cells: Iterable[Cell], name: str) -> int:
-    """Groups of trainings that differ in one setting alone and have two levels of it or more."""
+    """Groups of trainings that differ in one setting alone, with two levels of it."""
     levels: dict[str, set[str]] = {}
     apart: dict[str, Any] = dict(MEASURED)
     *parents, leaf = full_path(name).split(".")
