@@ -46,9 +46,10 @@ class Trend(Tested):
 class LevelMean:
     """One line: a column at one level of an intervention, over `n` blocks.
 
-    Blocks have all levels. `mean` with its 95% interval `low` to `high`: Student's t of the values less the mean of their
-    block, times l / (l - 1) (Cousineau 2005, Morey 2008), so that it shows what differs between
-    levels. Of a column on the `scale` log10 they are geometric, in the unit of the column.
+    Blocks have all levels. `mean` with its 95% interval `low` to `high`: Student's t of the values
+    less the mean of their block, times l / (l - 1) (Cousineau 2005, Morey 2008), so that it shows
+    what differs between levels. Of a column on the `scale` log10 they are geometric, in the unit of
+    the column.
     """
 
     intervention: str

@@ -38,16 +38,16 @@ TRAIN_LOSS = "train_loss"  # how far training got is no consequence of collapse 
 class Instrumented(Tested):
     """One line: the effect of `metric` on `response` if the intervention acts so.
 
-    By two-stage least squares, over `n` trainings in `blocks`; the instrument is the rank of the level of the `intervention`
-    over `levels`. `estimate` is the change of the response a unit of the metric (a tenfold of it on
-    the `scale` log10) with its standard error `se`, robust inside blocks. `low`, `high` the
-    Anderson-Rubin interval, which holds however weak the instrument is; `p` of the same test at no
-    effect, by permutation of the levels inside blocks, is that of the response on the intervention
-    and so the same for every metric; `p_maxt` over the responses. `first_stage` is what a level
-    does to the metric, `f` its robust F, below 10 of a weak instrument, of which no estimate is
-    given; `least_squares` the slope that confounding biases; `j`, `j_p` Hansen's test that all
-    levels are of one effect. `verdict`: `undecided` where the instrument is weak, `control
-    inadequate` where the levels disagree.
+    By two-stage least squares, over `n` trainings in `blocks`; the instrument is the rank of the
+    level of the `intervention` over `levels`. `estimate` is the change of the response a unit of
+    the metric (a tenfold of it on the `scale` log10) with its standard error `se`, robust inside
+    blocks. `low`, `high` the Anderson-Rubin interval, which holds however weak the instrument is;
+    `p` of the same test at no effect, by permutation of the levels inside blocks, is that of the
+    response on the intervention and so the same for every metric; `p_maxt` over the responses.
+    `first_stage` is what a level does to the metric, `f` its robust F, below 10 of a weak
+    instrument, of which no estimate is given; `least_squares` the slope that confounding biases;
+    `j`, `j_p` Hansen's test that all levels are of one effect. `verdict`: `undecided` where the
+    instrument is weak, `control inadequate` where the levels disagree.
     """
 
     response: str = ""

@@ -54,7 +54,8 @@ def _effects(lines: Sequence[Contrast]) -> Iterator[str]:
 def _told(levels: Sequence[str], baseline: str) -> list[str]:
     """Levels whose effects are told in full.
 
-    The greatest number, and the least if it is below the baseline. Of levels that are no numbers the first `NAMED`.
+    The greatest number, and the least if it is below the baseline. Of levels that are no numbers
+    the first `NAMED`.
     """
     try:
         numbers = [float(level) for level in levels]

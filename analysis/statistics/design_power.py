@@ -79,9 +79,9 @@ def detectable_difference(
 ) -> float | None:
     """Least mean difference of pairs that is found with `power`; None if none is.
 
-    In standard deviations of the differences. By the signed-rank test of normal differences, each of `family` at level /
-    family: Student's t with 3 / pi of the pairs' information, the efficiency of the test in large
-    samples (Hodges & Lehmann 1956). No p of n pairs is below 2^(1 - n).
+    In standard deviations of the differences. By the signed-rank test of normal differences, each
+    of `family` at level / family: Student's t with 3 / pi of the pairs' information, the efficiency
+    of the test in large samples (Hodges & Lehmann 1956). No p of n pairs is below 2^(1 - n).
     """
     from scipy.optimize import brentq
     from scipy.special import nctdtr

@@ -53,10 +53,10 @@ class OverIdentification:
 def two_stage(y: ArrayLike, x: ArrayLike, z: ArrayLike, blocks: ArrayLike) -> TwoStage:
     """Two-stage least squares of y (n,) on x (n,) by an instrument z (n,).
 
-    All are centred in blocks (n,). Variances are sandwiches of sums over blocks times g / (g - 1) (Liang & Zeger 1986): of the
-    estimate sum_g (sum z~u)^2 / (sum z~x~)^2, u = y~ - estimate x~, of the first stage the same of
-    x on z. Raises ValueError for null input, for fewer than two blocks, and where x, y or z does
-    not vary inside blocks.
+    All are centred in blocks (n,). Variances are sandwiches of sums over blocks times g / (g - 1)
+    (Liang & Zeger 1986): of the estimate sum_g (sum z~u)^2 / (sum z~x~)^2, u = y~ - estimate x~, of
+    the first stage the same of x on z. Raises ValueError for null input, for fewer than two blocks,
+    and where x, y or z does not vary inside blocks.
 
     >>> fit = two_stage([1, 3, 2, 6, 0, 1], [0, 1, 0, 2, 0, 1], [0, 1] * 3, [0, 0, 1, 1, 2, 2])
     >>> round(fit.estimate, 4), round(fit.first_stage, 4)
@@ -116,10 +116,11 @@ def over_identification(
 ) -> OverIdentification | None:
     """Hansen's J of m > 1 instruments z (n, m): whether they are of one effect.
 
-    That is the effect of x on y. None with fewer than `LEAST_BLOCKS` blocks for each instrument. J = s' W s, s the sum over
-    blocks of z~u, W the inverse of the sum of their outer products, u = y~ - b x~ at the b with the
-    least J given the W of two-stage least squares (Hansen 1982). Chi-squared with m - 1 degrees of
-    freedom. Raises ValueError as `two_stage`, and where instruments are collinear.
+    That is the effect of x on y. None with fewer than `LEAST_BLOCKS` blocks for each instrument. J
+    = s' W s, s the sum over blocks of z~u, W the inverse of the sum of their outer products, u = y~
+    - b x~ at the b with the least J given the W of two-stage least squares (Hansen 1982).
+    Chi-squared with m - 1 degrees of freedom. Raises ValueError as `two_stage`, and where
+    instruments are collinear.
     """
     from scipy.special import chdtrc
 
