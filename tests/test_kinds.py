@@ -52,6 +52,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"width": 12, "depth": 2},
     "ufm": {"width": 4},
 }
+HEADS: dict[str, dict[str, Any]] = {
+    "nanogpt/cosine": {"tied": False, "head": "cosine"},
+    "nanogpt/fixed_etf": {"tied": False, "head": "fixed_etf", "width": 64},
+    "mlp/cosine": {"head": "cosine", "temperature": 0.2},
+    "ufm/cosine": {"head": "cosine"},
+}
+"""Heads of some kinds, which are sent with them."""
 DATA: dict[str, dict[str, Any]] = {
     "text": {"context": 16, "train_tokens": 1600, "val_tokens": 800},
     "balanced": {"context": 16, "quota": 20, "min_class_count": 200},
@@ -72,7 +79,9 @@ def name_of(kind: type[ModelSettings] | type[DataSettings]) -> str:
 
 
 def model_settings(kind: str) -> ModelSettings:
-    return TypeAdapter(ModelConfig).validate_python({"kind": kind, **MODELS[kind]})
+    kind, _, head = kind.partition("/")
+    own = HEADS[f"{kind}/{head}"] if head else {}
+    return TypeAdapter(ModelConfig).validate_python({"kind": kind, **MODELS[kind], **own})
 
 
 def data_settings(kind: str) -> DataSettings:
@@ -123,7 +132,13 @@ def is_measured(model: FeatureModel, data: Dataset, settings: DataSettings, fold
     assert rows["fp32", None]["classes_measured"] > 1
 
 
-@pytest.mark.parametrize("kind", [name_of(kind) for kind in MODEL_KINDS])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(name_of(kind) for kind in MODEL_KINDS),
+        *(pytest.param(name, marks=pytest.mark.long) for name in HEADS),
+    ],
+)
 def test_every_kind_of_model(kind: str, folder: Path) -> None:
     settings = model_settings(kind)
     data_kind = data_settings(READ[settings.reads or "tokens"])

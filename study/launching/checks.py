@@ -78,7 +78,7 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Ite
         config = cell.config
         shape = config.data.known_shape
         classes = 2
-        if shape is None:
+        if shape is None or getattr(config.model, "head", "learned") == "fixed_etf":
             if (size := sizes.size(cell)) is None:
                 continue
             shape, classes = size.input_shape, size.classes

@@ -33,6 +33,7 @@ from study.metrics import Agreement, ClassMoments, NearestCentre
 from study.metrics.agreement import LinearHead, agreements
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
+from study.models.heads import rows_of
 from study.precision import Precision, Record, RelativeError, at_precision, check_precision
 from study.precision.options import PrecisionOptions
 from study.store import HEAD_INPUT
@@ -136,7 +137,7 @@ class _Reference:
 
     def __init__(self, model: FeatureModel) -> None:
         self.model = model
-        self.weight = model.head.weight.detach()
+        self.weight = rows_of(model.head).detach()
         self.bias = None if model.head.bias is None else model.head.bias.detach()
         self.features = _Features()
 

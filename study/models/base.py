@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from study.models.heads import rows_of
+
 
 class FeatureModel(nn.Module, ABC):
     """A network that ends in a linear classifier: `forward(x) = logits(features(x))`.
@@ -15,7 +17,8 @@ class FeatureModel(nn.Module, ABC):
     (Gemma Team 2024, section 2). A scale is part of the head's rows, a cap changes no decision.
 
     Attributes:
-        head: the classifier; `head.weight` is (classes, d), `head.bias` (classes,) or None.
+        head: the classifier; `head.weight` is (classes, d), `head.bias` (classes,) or None. What it
+            multiplies by is `rows_of(head)`: of a head of cosines not the weight itself.
         tied: whether `head.weight` is the same parameter as `embedding.weight`.
         embedding: the token embedding, or None where a model has none.
         logit_scale: what the model multiplies the head's output by.
@@ -70,7 +73,7 @@ class FeatureModel(nn.Module, ABC):
     @property
     def head_rows(self) -> tuple[Tensor, Tensor | None]:
         """The head: weight (classes, d) and bias (classes,), times the scale of logits."""
-        weight, bias = self.head.weight, self.head.bias
+        weight, bias = rows_of(self.head), self.head.bias
         if self.logit_scale == 1:
             return weight, bias
         return weight * self.logit_scale, None if bias is None else bias * self.logit_scale

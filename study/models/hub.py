@@ -302,7 +302,10 @@ def _config(architecture: Architecture) -> dict[str, Any]:
     nanoGPT.
     """
     if architecture.family == "nanogpt":
-        return {"model_type": "nanogpt", **asdict(architecture)}
+        fields = asdict(architecture)
+        if architecture.head == "learned":  # as before there were others
+            del fields["head"], fields["temperature"]
+        return {"model_type": "nanogpt", **fields}
     kinds = ["global" if window is None else "local" for window in architecture.windows]
     pairs, odd = divmod(len(kinds), 2)
     types: list[Any] = [[["global", "local"], pairs]] if pairs else []

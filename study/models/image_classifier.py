@@ -9,7 +9,8 @@ from pkgutil import resolve_name
 from torch import Tensor, nn
 
 from study.models.config import ModelError
-from study.models.native import NativeModel, make_head
+from study.models.heads import head_inputs
+from study.models.native import NativeModel
 from study.models.vision_config import ImageModel
 
 
@@ -38,7 +39,7 @@ class ImageClassifier(NativeModel):
             )
         body: Body = resolve_name(settings.body)(settings, input_shape)
         self.stem, self.blocks, self.neck = body.stem, nn.Sequential(*body.blocks), body.neck
-        self.head = make_head(settings, body.width, classes)
+        self.head = self.make_head(body.width)
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -50,5 +51,4 @@ class ImageClassifier(NativeModel):
         return len(input_shape) == 3 and input_shape[0] == self.input_shape[0]
 
     def features(self, x: Tensor) -> Tensor:
-        features: Tensor = self.neck(self.blocks(self.stem(x)))
-        return features
+        return head_inputs(self.head, self.neck(self.blocks(self.stem(x))))

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from study.models.base import FeatureModel
-from study.models.config import ModelError
-from study.models.vision_config import HeadSettings
+from study.models.head_config import HeadSettings, check_frame
+from study.models.heads import CosineHead, simplex_frame
 
 FAMILY = "collapse_study"
 """`model_type` of a `config.json` that `NativeModel.description` wrote."""
@@ -28,6 +28,21 @@ class NativeModel(FeatureModel):
         super().__init__()
         self.settings, self.classes, self.input_shape = settings, classes, input_shape
         self.tied, self.embedding = False, None
+
+    def make_head(self, width: int, *, bias: bool = True) -> nn.Linear:
+        """The head of the settings: torch's initialisation, or a frozen simplex frame.
+
+        Raises ModelError when a frame of the classes does not fit `width` features.
+        """
+        head, classes = self.settings.head, self.classes
+        if head == "cosine":
+            return CosineHead(width, classes, self.settings.temperature)
+        if head == "learned":
+            return nn.Linear(width, classes, bias=bias)
+        check_frame(classes, width)
+        frozen = nn.Linear(width, classes, bias=False).requires_grad_(False)
+        frozen.weight.copy_(simplex_frame(classes, width))
+        return frozen
 
     @classmethod
     def build(
@@ -60,38 +75,6 @@ class NativeModel(FeatureModel):
             "classes": self.classes,
             "input_shape": list(self.input_shape),
         }
-
-
-def make_head(settings: HeadSettings, width: int, classes: int, *, bias: bool = True) -> nn.Linear:
-    """The linear classifier: torch's initialisation, or a frozen simplex frame.
-
-    Raises ModelError when a frame of `classes` vectors does not fit `width` features.
-    """
-    if settings.head == "learned":
-        return nn.Linear(width, classes, bias=bias)
-    if width < classes - 1:
-        raise ModelError(
-            f"model.head fixed_etf: a simplex frame of {classes} classes needs at least "
-            f"{classes - 1} features, the model has {width}: make it wider, or learn the head"
-        )
-    head = nn.Linear(width, classes, bias=False)
-    head.weight = nn.Parameter(simplex_frame(classes, width), requires_grad=False)
-    return head
-
-
-def simplex_frame(classes: int, width: int) -> Tensor:
-    """(classes, width) unit rows with inner products -1 / (classes - 1).
-
-    W = sqrt(C / (C - 1)) P Q^T, P (C, C-1) an orthonormal basis of the vectors orthogonal to 1,
-    Q (d, C-1) orthonormal columns drawn from the global generator (Papyan et al. 2020,
-    definition 1). Needs C <= d + 1.
-    """
-    C = classes
-    centring = torch.eye(C, dtype=torch.float64) - 1 / C
-    basis, _ = torch.linalg.qr(centring[:, : C - 1])
-    directions, _ = torch.linalg.qr(torch.randn(width, C - 1, dtype=torch.float64))
-    rows: Tensor = (C / (C - 1)) ** 0.5 * basis @ directions.T
-    return rows.float()
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.models.base import FeatureModel
+from study.models.head_config import HeadName, check_frame
+from study.models.heads import CosineHead, head_inputs, simplex_frame
 from study.models.transformer_config import GPTNeoModel, NanoGPTModel
 from study.models.unfilled import unfilled
 
@@ -40,6 +42,8 @@ class Architecture:
     bias: bool
     gelu: Literal["tanh", "none"]
     tied: bool
+    head: HeadName = "learned"
+    temperature: float | None = None
 
     @classmethod
     def of(
@@ -80,6 +84,8 @@ class Architecture:
                     bias=settings.bias,
                     gelu="none",
                     tied=settings.tied,
+                    head=settings.head,
+                    temperature=settings.temperature,
                 )
             case _:
                 assert_never(settings)
@@ -190,8 +196,13 @@ class Transformer(FeatureModel):
                 Block(architecture, window) for window in architecture.windows
             )
             self.norm = nn.LayerNorm(width, eps=1e-5, bias=architecture.bias)
-            self.head = nn.Linear(width, classes, bias=False)
+            self.head = (
+                CosineHead(width, classes, architecture.temperature)
+                if architecture.head == "cosine"
+                else nn.Linear(width, classes, bias=False)
+            )
         self.to_empty(device=torch.get_default_device())
+        self.head.weight.requires_grad_(architecture.head != "fixed_etf")
         if self.tied:
             self.head.weight = self.embedding.weight
 
@@ -216,8 +227,7 @@ class Transformer(FeatureModel):
         h_BxTxD = self.embedding(x) + self.position.weight[:T]
         for block in self.blocks:
             h_BxTxD = block(h_BxTxD)
-        features: Tensor = self.norm(h_BxTxD)
-        return features
+        return head_inputs(self.head, self.norm(h_BxTxD))
 
 
 def build(
@@ -245,6 +255,7 @@ def initialise(
     `normal`: the same, but normal(0, 0.02 / sqrt(2 depth)) for the two matrices that write to
     the residual stream (Radford et al. 2019, as in nanoGPT).
     `kaiming`: normal(0, sqrt(2 / fan_in)) (He et al. 2015).
+    A fixed head is a simplex frame, drawn last. Raises ModelError when it does not fit the width.
     """
     residual = 0.02 / sqrt(2 * len(model.blocks))
     for name, parameter in model.named_parameters():  # a tied head is named once, as the embedding
@@ -255,5 +266,12 @@ def initialise(
                 parameter.normal_(0.0, sqrt(2 / parameter.shape[1]), generator=generator)
             elif init == "normal" and name.endswith(("attention.out.weight", "contract.weight")):
                 parameter.normal_(0.0, residual, generator=generator)
-            else:
+            elif parameter.ndim > 0:
                 parameter.normal_(0.0, 0.02, generator=generator)
+    if isinstance(model.head, CosineHead):
+        model.head.reset_scale()
+    elif model.architecture.head == "fixed_etf":
+        classes, width = model.head.weight.shape
+        check_frame(classes, width)
+        with torch.no_grad():
+            model.head.weight.copy_(simplex_frame(classes, width, generator))

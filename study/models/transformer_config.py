@@ -8,13 +8,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from study.models.config import ModelError, ModelSettings, Reads
+from study.models.config import ModelError, Reads
+from study.models.head_config import HeadName, HeadSettings
 from study.settings.base import Depth, PositiveInt, Width
 
 
-class GPTNeoModel(ModelSettings):
+class _TransformerHead(HeadSettings):
+    head: HeadName = Field(default="learned", json_schema_extra={"neutral": "learned"})
+    """As of image models; a head that is tied to the embedding is learned."""
+
+    def check_untied(self, *, tied: bool, remedy: str) -> None:
+        """Raise ValueError where a head that is tied to the embedding is not learned."""
+        if tied and self.head != "learned":
+            raise ValueError(
+                f"head {self.head} cannot be tied to the embedding, which is learned: {remedy}"
+            )
+
+
+class GPTNeoModel(_TransformerHead):
     """GPT-Neo: alternating global and local attention, tied head without bias.
 
     The sizes are those of Wu & Papyan 2024, table 2.
@@ -37,6 +50,7 @@ class GPTNeoModel(ModelSettings):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         _check_heads(self.width, self.heads)
+        self.check_untied(tied=True, remedy="take kind nanogpt with tied false")
         return self
 
     def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
@@ -60,7 +74,7 @@ class GPTNeoModel(ModelSettings):
             )
 
 
-class NanoGPTModel(ModelSettings):
+class NanoGPTModel(_TransformerHead):
     """The GPT of nanoGPT.
 
     It has scaled global attention, exact GELU, and a hidden layer of four widths.
@@ -89,14 +103,16 @@ class NanoGPTModel(ModelSettings):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         _check_heads(self.width, self.heads)
+        self.check_untied(tied=self.tied, remedy="set tied to false")
         return self
 
     def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
         width, context = self.width, input_shape[0] + 1
         biases = (3 * width + width + 4 * width + width) if self.bias else 0
         norm = 2 * width if self.bias else width
-        embeddings = (classes if self.tied else 2 * classes) + context
-        return embeddings * width + self.depth * (12 * width**2 + biases + 2 * norm) + norm
+        head = 0 if self.tied else self.head_size(classes, width, bias=False)
+        blocks = self.depth * (12 * width**2 + biases + 2 * norm)
+        return (classes + context) * width + blocks + norm + head
 
 
 def _check_heads(width: int, heads: int) -> None:

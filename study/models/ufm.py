@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from study.models.config import ModelError
-from study.models.native import NativeModel, make_head
+from study.models.heads import head_inputs
+from study.models.native import NativeModel
 from study.models.vision_config import UnconstrainedFeatures
 
 
@@ -21,7 +22,7 @@ class FreeFeatures(NativeModel):
         super().__init__(settings, classes, input_shape)
         self.table = nn.Embedding(input_shape[0], settings.width)
         nn.init.normal_(self.table.weight, std=settings.width**-0.5)
-        self.head = make_head(settings, settings.width, classes, bias=settings.bias)
+        self.head = self.make_head(settings.width, bias=settings.bias)
 
     @property
     def layers(self) -> dict[str, nn.Module]:
@@ -34,5 +35,4 @@ class FreeFeatures(NativeModel):
                 f"free features are asked for by sample number (B,) int64, not {x.dtype} "
                 f"{tuple(x.shape)}"
             )
-        rows: Tensor = self.table(x)
-        return rows
+        return head_inputs(self.head, self.table(x))

@@ -8,24 +8,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from study.models.config import ModelSettings, Reads
+from study.models.config import Reads
+from study.models.head_config import HeadSettings
 from study.settings.base import Depth, Float, Width
 
 Probability = Annotated[Float, Field(ge=0, lt=1)]
 
 SMALL = 64
 """Shorter side, in pixels, up to which images keep more of their resolution in the stem."""
-
-
-class HeadSettings(ModelSettings):
-    """A model whose head is learned or fixed.
-
-    `head: fixed_etf` freezes the classifier at a random simplex frame of unit rows, without
-    bias (Zhu et al. 2021, section 3.3); it needs at least classes - 1 features.
-    """
-
-    head: Literal["learned", "fixed_etf"] = "learned"
-    """`fixed_etf` freezes a random simplex frame of unit rows without bias."""
 
 
 class ImageModel(HeadSettings):
@@ -47,7 +37,7 @@ class ImageModel(HeadSettings):
     def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
         channels, height, width = input_shape
         parameters, features = self.body_size(channels, height, width)
-        return parameters + classes * features + (classes if self.head == "learned" else 0)
+        return parameters + self.head_size(classes, features)
 
 
 class SimpleCNN(ImageModel):
@@ -215,5 +205,5 @@ class UnconstrainedFeatures(HeadSettings):
     """Whether a learned head has biases; they are not decayed."""
 
     def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
-        biases = classes if self.bias and self.head == "learned" else 0
-        return (input_shape[0] + classes) * self.width + biases
+        head = self.head_size(classes, self.width, bias=self.bias)
+        return input_shape[0] * self.width + head

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from study.models.heads import rows_of
+
 IGNORED = -100
 
 CHUNK_ELEMENTS = 2**25
@@ -84,7 +86,7 @@ def head_loss(
 
     Args:
         features: (..., D).
-        head: weight (V, D), bias (V,) or None.
+        head: rows (V, D), bias (V,) or None.
         targets: (...) int64 classes; -100 is no sample. Best left on the CPU: choosing the samples
             then waits for no device.
         loss: which loss.
@@ -96,7 +98,7 @@ def head_loss(
     """
     flat, targets = samples_of(features, targets)
     targets = targets.to(flat.device, non_blocking=True)
-    total, correct = _HeadLoss.apply(flat, head.weight, head.bias, targets, loss, scale, cap)
+    total, correct = _HeadLoss.apply(flat, rows_of(head), head.bias, targets, loss, scale, cap)
     return LossSums(total, correct)
 
 

@@ -23,7 +23,7 @@ from study.measuring.collect import collect
 from study.measuring.columns import Measurement
 from study.models import ModelError, build_model
 from study.models.base import FeatureModel
-from study.models.native import simplex_frame
+from study.models.heads import simplex_frame
 from study.training.train import train
 
 CPU = torch.device("cpu")
