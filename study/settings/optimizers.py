@@ -42,3 +42,11 @@ class DecayConfig(Settings):
     """Of the head's matrix."""
     bias: NonNegativeFloat | None = Field(default=None, json_schema_extra={"neutral": None})
     """Of all biases, those of norms too. Gains of norms and scales of channels never decay."""
+    features: NonNegativeFloat | None = Field(default=None, json_schema_extra={"neutral": None})
+    """Of the features that the head reads.
+
+    A network gets the gradient of features / 2 times their mean squared norm over the samples of a
+    pass: the constraint of the layer-peeled model (Fang et al. 2021) as a penalty, whatever
+    the optimizer. In the unconstrained-features model features are parameters, which the optimizer
+    decays as it decays others (Zhu et al. 2021).
+    """

@@ -69,14 +69,19 @@ def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
             f"train.decay.head: is {head:g}, but the head is the embedding, whose decay is "
             f"{body:g}: set train.decay.body to the same, or untie the two"
         )
+    free = model.table.weight if isinstance(model, FreeFeatures) else None
     hidden = _hidden_matrices(model) if config.optimizer == "muon" else set[Tensor]()
     groups: dict[tuple[bool, bool, float], Group] = {}
     for name, parameter in model.named_parameters():
         is_matrix = _is_matrix(parameter)
         if not is_matrix:
             own = (decay.bias or 0.0) if name.endswith("bias") else 0.0
+        elif parameter is model.head.weight:
+            own = head
         else:
-            own = head if parameter is model.head.weight else body
+            own = body
+        if parameter is free and decay.features is not None:
+            own = decay.features
         if parameter.requires_grad:
             kind = (is_matrix, parameter in hidden, own)
             group = groups.setdefault(kind, {"params": [], "weight_decay": own})
@@ -84,6 +89,11 @@ def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
                 group["hidden"] = True
             group["params"].append(parameter)
     return [groups[kind] for kind in sorted(groups, key=lambda kind: not kind[0])]
+
+
+def feature_decay(model: FeatureModel, config: TrainConfig) -> float:
+    """Coefficient of squared feature norms; 0 where features are parameters."""
+    return 0.0 if isinstance(model, FreeFeatures) else config.decay.features or 0.0
 
 
 def _is_matrix(parameter: Tensor) -> bool:

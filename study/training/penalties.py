@@ -58,11 +58,14 @@ OF_MEANS = {"nc1", "nc2", "nc3", "uniformity"}
 class Penalties:
     """The penalties of a training, and the class means that they are about.
 
-    `settings` has a coefficient that is not zero. The means live where the head of `model` does.
+    `settings` has a coefficient that is not zero, or `decay` is not: the coefficient of
+    mean_i ||h_i||^2 / 2 (`train.decay.features`). The means live where the head of `model` does.
     """
 
-    def __init__(self, settings: PenaltyConfig, model: FeatureModel) -> None:
+    def __init__(self, settings: PenaltyConfig, model: FeatureModel, *, decay: float = 0.0) -> None:
         self.coefficients, self.model = settings.active, model
+        if decay != 0:
+            self.coefficients["decay"] = decay
         weight = model.head.weight
         self.dtype, self.device = torch.promote_types(weight.dtype, torch.float32), weight.device
         self.means: ClassMeans | None = None
@@ -87,6 +90,8 @@ class Penalties:
             h = features_Nxd.to(self.dtype)
             if "feature_norm" in self.coefficients:
                 values["feature_norm"] = log_norm(h)
+            if "decay" in self.coefficients:
+                values["decay"] = h.square().sum(dim=1).mean() / 2
             if self.means is not None:
                 values |= self._of_means(self.means, h, targets_N, weight)
         return torch.stack([x * values[name] for name, x in self.coefficients.items()]).sum()

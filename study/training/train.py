@@ -33,7 +33,12 @@ from study.settings.schedule import learning_rate
 from study.settings.schema import plain
 from study.training.loss_log import LossLog, LossRow
 from study.training.losses import Loss, LossSums, head_loss, samples_of
-from study.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from study.training.optimizer import (
+    feature_decay,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+)
 from study.training.penalties import Penalties
 from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
@@ -126,8 +131,8 @@ def train(
 
     One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is
     the mean over their samples. The last step of an epoch takes what is left. Penalties of
-    `config.train.penalty` are added to it, each pass weighing by its samples; no loss that is
-    logged or returned holds them.
+    `config.train.penalty` and the decay of features are added to it, each pass weighing by its
+    samples; no loss that is logged or returned holds them.
 
     Args:
         config: the settings; precision and its options play no part.
@@ -213,8 +218,9 @@ class _Training:
             self.rounding = Rounding(self.model, own)
         own_parameters = [] if self.rounding is None else self.rounding.parameters
         self.parameters = [*self.model.parameters(), *own_parameters]
+        penalty, decay = self.config.penalty, feature_decay(self.model, self.config)
         self.penalties = (
-            Penalties(self.config.penalty, self.model) if self.config.penalty.active else None
+            Penalties(penalty, self.model, decay=decay) if penalty.active or decay != 0 else None
         )
         self.optimizer = make_optimizer(self.model, self.config)
         if own_parameters:
@@ -491,7 +497,10 @@ def _is_finite(row: LossRow) -> bool:
 def _divergence(row: LossRow, epochs: int) -> str:
     name, remedy = "loss", ""
     if math.isfinite(row["loss"]):
-        name, remedy = "penalty", ", or take smaller coefficients of train.penalty"
+        name, remedy = (
+            "penalty",
+            ", or take smaller coefficients of train.penalty and train.decay.features",
+        )
     value = row[name]  # type: ignore[literal-required]
     return (
         f"the {name} of step {row['step']} (epoch {row['epoch']:.3f} of {epochs}) is {value} at "

@@ -38,14 +38,20 @@ def descend(
     loss: str,
     decay: float = DECAY,
     epochs: int = 400,
+    dials: dict[str, float] | None = None,
+    **others: Any,
 ) -> tuple[FeatureModel, Measurement]:
-    """Gradient descent with momentum on whole batches; the last model and its columns."""
+    """Gradient descent with momentum on whole batches; the last model and its columns.
+
+    `others` are settings of the training that stand in place of these.
+    """
     settings = {
         "data": data,
         "model": {"kind": "ufm", "width": WIDTH, **model},
         "train": {
             "optimizer": "sgd", "lr": 1.0, "momentum": 0.9, "batch_size": 10_000,
             "weight_decay": decay, "epochs": epochs, "loss": loss,
+            "decay": dials or {}, **others,
         },
         "measure": {"at": "last", "min_count": 1},
     }  # fmt: skip
@@ -96,6 +102,78 @@ def test_squared_error_reaches_the_known_minimum(tmp_path: Any) -> None:
     products = table @ model.head.weight.T
     own = products[torch.arange(C * N_PER_CLASS), torch.arange(C).repeat_interleave(N_PER_CLASS)]
     np.testing.assert_allclose(own.detach(), shrunk / N_PER_CLASS**0.5, rtol=1e-4)
+
+
+COUPLED: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adam", "lr": 0.03},
+    "signum": {"optimizer": "signum", "lr": 0.03},
+    "nesterov": {"optimizer": "sgd", "nesterov": True},
+}
+DECOUPLED: dict[str, dict[str, Any]] = {
+    "adamw": {"optimizer": "adamw", "lr": 0.03, "decay": 1.0},
+    "signumw": {"optimizer": "signumw", "lr": 0.03, "decay": 1.0},
+    "lion": {"optimizer": "lion", "lr": 0.03, "decay": 1.0},
+    "muon": {"optimizer": "muon", "lr": 0.03, "decay": 1.0},
+}
+
+
+def quick_is(name: str, names: dict[str, dict[str, Any]]) -> list[Any]:
+    """Parameters of a test: one of `names`, the others among long tests."""
+    return [pytest.param(each, marks=() if each == name else pytest.mark.long) for each in names]
+
+
+@pytest.mark.parametrize(
+    ("loss", "model", "cosine"),
+    [("cross_entropy", {}, -1 / (C - 1)), ("mse", {"bias": False}, 0.0)],
+)
+@pytest.mark.parametrize("optimizer", quick_is("adam", COUPLED))
+def test_coupled_decay_reaches_the_minimum_whatever_the_rule(
+    tmp_path: Any, optimizer: str, loss: str, model: dict[str, Any], cosine: float
+) -> None:
+    """A fixed point of theirs is one of the loss with its decay, a simplex or orthogonal frame.
+
+    Rows of a simplex frame sum to zero. Of C orthogonal rows of one norm the sum of squares is
+    C norm^2, so that nc0_row_sum = 1 / C.
+    """
+    _, reached = descend(tmp_path, BALANCED, model, loss, **COUPLED[optimizer])
+    values = reached.values
+    assert values["nc1_ratio"] < 1e-4
+    assert values["nc2_etf_error"] < 1e-2
+    assert values["nc3_dual_error"] < 1e-2
+    assert values["nc2_uncentred_cos_mean"] == pytest.approx(cosine, abs=2e-3)
+    row_sum = 0.0 if loss == "cross_entropy" else 1 / C
+    assert values["nc0_row_sum"] == pytest.approx(row_sum, abs=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", quick_is("adamw", DECOUPLED))
+def test_decoupled_decay_leaves_the_sum_of_rows(tmp_path: Any, optimizer: str) -> None:
+    """A hundred times what coupled decay leaves, though decay is strong and features collapse.
+
+    The sum of rows has no gradient from the softmax, but signs of gradients do not add up to zero
+    (Zhao et al. 2026).
+    """
+    _, coupled = descend(tmp_path, BALANCED, {}, "cross_entropy", **COUPLED["adam"])
+    _, reached = descend(tmp_path, BALANCED, {}, "cross_entropy", **DECOUPLED[optimizer])
+    assert reached.values["train_accuracy"] == 1
+    assert reached.values["nc1_ratio"] < 0.01
+    assert reached.values["nc0_row_sum"] > 0.01
+    assert reached.values["nc0_row_sum"] > 100 * coupled.values["nc0_row_sum"]
+
+
+def test_features_and_head_of_other_decay_reach_their_own_minimum(tmp_path: Any) -> None:
+    """Only the product of two decays shrinks singular values, their ratio divides what is left.
+
+    With decays a of the head and b of the features, the singular values of Y shrink by
+    N sqrt(a b), ||W||^2 is their sum times sqrt(b / a), ||H||^2 times sqrt(a / b) (Zhou et al.
+    2022b, theorem 3.1).
+    """
+    a, b = 1e-2, 2.5e-3
+    dials = {"body": 7.0, "head": a, "features": b}
+    model, _ = descend(tmp_path, BALANCED, {"bias": False}, "mse", dials=dials)
+    total = C * (N_PER_CLASS**0.5 - C * N_PER_CLASS * (a * b) ** 0.5)
+    head, table = model.head.weight, model.get_parameter("table.weight")
+    assert head.square().sum().item() == pytest.approx(total * (b / a) ** 0.5, rel=1e-3)
+    assert table.square().sum().item() == pytest.approx(total * (a / b) ** 0.5, rel=1e-3)
 
 
 def imbalanced(ratio: float) -> dict[str, Any]:

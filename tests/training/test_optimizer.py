@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from tiny_study import launch, tiny
-from token_rows import cell
+from token_rows import cell, dataset
+from torch.nn import functional as F
 
 from study.config import TrainConfig
-from study.models import MLP, NanoGPTModel, SimpleCNN
+from study.models import MLP, NanoGPTModel, SimpleCNN, build_model
 from study.models.base import FeatureModel
 from study.settings.schema import plain
+from study.training.loss_log import read_losses
 from study.training.optimizer import (
     OptimizerError,
     make_optimizer,
@@ -23,6 +25,7 @@ from study.training.optimizer import (
     parameter_groups,
     restore_optimizer,
 )
+from study.training.train import train
 
 Array = np.ndarray
 STEPS, DECAY = 5, 0.3
@@ -368,3 +371,43 @@ def test_settings_that_are_neutral_change_no_key() -> None:
     assert not {"decay", "nesterov"} & before.keys()
     assert plain(cell(decay={"head": None}, nesterov=False).train) == before
     assert plain(cell(decay={"head": 0.1}).train) == {**before, "decay": {"head": 0.1}}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_decay_of_features_adds_their_squared_norm(accumulation: int, tmp_path: Path) -> None:
+    """The first step of a network without momentum, against autograd of the whole objective."""
+    decay = 0.7
+    config = cell(
+        optimizer="sgd",
+        momentum=0.0,
+        epochs=1,
+        batch_size=12 // accumulation,
+        accumulation=accumulation,
+        lr=0.1,
+        schedule="constant",
+        decay={"features": decay},
+    )
+    data = dataset(rows=12)
+    *_, last = train(config, data, torch.device("cpu"), folder=tmp_path)
+    model = build_model(config.model, classes=23, context=17, seed=5)
+    inputs, targets = data.train.batch(np.arange(12))
+    features = model.features(inputs).flatten(0, 1)
+    loss = F.cross_entropy(model.logits(features), targets.flatten())
+    penalty = decay / 2 * features.square().sum(1).mean()
+    (loss + penalty).backward()
+    for mine, start in zip(last.model.parameters(), model.parameters(), strict=True):
+        assert start.grad is not None
+        torch.testing.assert_close(mine, start - 0.1 * start.grad, rtol=1e-4, atol=1e-6)
+    row = read_losses(tmp_path / "loss_log.jsonl")[0]
+    assert row["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert row["penalty"] == pytest.approx(penalty.item(), rel=1e-5)
+
+
+def test_no_decay_of_features_is_the_training_without_it() -> None:
+    ends = []
+    for dials in ({}, {"features": 0.0}, {"features": 0.1}):
+        config = cell(epochs=1, decay=dials)
+        *_, last = train(config, dataset(), torch.device("cpu"))
+        ends.append([p.detach().clone() for p in last.model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(ends[0], ends[1], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(ends[0], ends[2], strict=True))
