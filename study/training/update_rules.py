@@ -131,8 +131,8 @@ class MuonAdamW(Optimizer):
 
     Muon is torch.optim.Muon: a step of the momentum's nearest semi-orthogonal matrix (Jordan et
     al. 2024), times 0.2 sqrt(max(rows, columns)), so that both rules share a learning rate and a
-    decay (Liu et al. 2025, section 2.2), which is decoupled. A kernel of a convolution is the matrix of
-    its output channels by all else.
+    decay, which is decoupled (Liu et al. 2025, section 2.2). A kernel of a convolution is the
+    matrix of its output channels by all else.
 
     A parameter has the state that its rule gives it; saving and restoring are those of any
     optimizer.
