@@ -35,7 +35,6 @@ TRAINING = (
     "torchvision",
     "torchao",
     "ray",
-    "optuna",
     "transformers",
     "tokenizers",
     "datasets",
