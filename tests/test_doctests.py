@@ -7,6 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules, resolve_name
 
 import pytest
+from places import ROOT
 
 PACKAGES = ("study.metrics", "study.store", "analysis.statistics")
 MODULES = [
@@ -23,10 +24,17 @@ FACES = (
 )
 
 
-@pytest.mark.parametrize("name", [*PACKAGES, *MODULES])
+@pytest.mark.parametrize("name", [*PACKAGES, *MODULES, "study.measuring.loaders"])
 def test_examples_give_what_they_say(name: str) -> None:
     failed, _ = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
     assert failed == 0
+
+
+def test_examples_of_the_library_page_give_what_they_say() -> None:
+    page = ROOT / "docs" / "library.md"
+    failed, attempted = doctest.testfile(str(page), module_relative=False)
+    assert failed == 0
+    assert attempted > 15
 
 
 @pytest.mark.parametrize("name", FACES)

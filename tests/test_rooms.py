@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
         "study.training",
     },
     "study.reference": {"study.config", "study.search", "study.settings"},
+    "study.integrations": {"study.measuring", "study.metrics", "study.settings"},
     "study.search": {
         "study.config",
         "study.data",

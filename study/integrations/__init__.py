@@ -1,0 +1,1 @@
+"""Metrics of collapse in other people's training loops."""
