@@ -68,30 +68,42 @@ def _told(levels: Sequence[str], baseline: str) -> list[str]:
 
 
 def _effect(lines: Sequence[Contrast]) -> str:
-    """What one level did, from its verdicts."""
+    """What one level did, from its verdicts: to metrics, then to losses and damage."""
     start = _change_of_level(lines[0])
     silent = [line for line in lines if line.verdict == CANNOT_REJECT]
     if len(silent) == len(lines):
         return f"{start}: nothing can be rejected ({silent[0].note})."
+    of_family = {
+        family: [line for line in lines if line.family == family] for family in (PRIMARY, OUTCOME)
+    }
+    sentences = [
+        f"{start if at == 0 else 'It'} {_verdicts(chosen)}."
+        for at, chosen in enumerate(part for part in of_family.values() if part)
+    ]
+    if unsure := [line for line in lines if line.verdict == UNDECIDED]:
+        sentences.append(f"Undecided: {_listed(list(map(_open, unsure)), LISTED)}.")
+    if silent:
+        sentences.append(f"Cannot reject: {_listed(_names(silent), LISTED)}.")
+    return " ".join(sentences)
+
+
+def _verdicts(lines: Sequence[Contrast]) -> str:
+    """What the lines of a family say was lowered, raised or left unchanged."""
     changed = [line for line in lines if line.verdict == CHANGED]
+    alike = [line for line in lines if line.verdict == NO_MORE_THAN]
     parts = [
-        f"{verb} {_listed(list(map(_size, chosen)), NAMED)}"
-        for verb, chosen in (
-            ("lowered", [line for line in changed if (line.estimate or 0.0) < 0]),
-            ("raised", [line for line in changed if (line.estimate or 0.0) > 0]),
+        f"{verb} {_listed(list(map(show, chosen)), NAMED)}{end}"
+        for verb, chosen, show, end in (
+            ("lowered", [line for line in changed if (line.estimate or 0.0) < 0], _size, ""),
+            ("raised", [line for line in changed if (line.estimate or 0.0) > 0], _size, ""),
+            ("left", alike, _within, " unchanged"),
         )
         if chosen
     ]
-    if not changed:
-        parts.append(f"is not seen to change any of {len(lines)} primary metrics and outcomes")
-    if alike := [line for line in lines if line.verdict == NO_MORE_THAN]:
-        parts.append(f"left {_listed(list(map(_within, alike)), NAMED)} unchanged")
-    text = f"{start} {' and '.join(parts)}."
-    if unsure := [line for line in lines if line.verdict == UNDECIDED]:
-        text += f" Undecided: {_listed(list(map(_open, unsure)), LISTED)}."
-    if silent:
-        text += f" Cannot reject: {_listed(_names(silent), LISTED)}."
-    return text
+    if not parts:
+        kind = "primary metrics" if lines[0].family == PRIMARY else "losses and damages"
+        return f"is not seen to change any of {len(lines)} {kind}"
+    return " and ".join(parts)
 
 
 def _change_of_level(line: Contrast) -> str:
@@ -172,21 +184,29 @@ def _doses(lines: Sequence[Trend]) -> Iterator[str]:
 def _ways(lines: Sequence[Instrumented]) -> Iterator[str]:
     """What would follow for a metric if the intervention acted through it alone."""
     strong = [line for line in lines if line.estimate is not None]
-    for response, precision in dict.fromkeys((line.response, line.precision) for line in strong):
-        own = [line for line in strong if (line.response, line.precision) == (response, precision)]
-        clear = [line for line in own if line.verdict == ASSOCIATED]
-        if clear:
-            at = "" if precision is None else f" at {precision}"
-            yield _way(clear, f"{response}{at}")
-    missed = [line for line in strong if line.verdict == NOT_FOUND]
-    if missed:
-        pairs = [f"{line.metric} on {_response(line)}" for line in missed]
-        yield f"Under the same assumption no effect was found of {_listed(pairs, LISTED)}."
-    if unfit := [line for line in strong if line.verdict == INADEQUATE]:
-        pairs = [f"{line.metric} on {_response(line)}" for line in unfit]
-        yield f"Its levels disagree about the effect of {_listed(pairs, LISTED)}."
-    weak = list(dict.fromkeys(line.metric for line in lines if line.verdict == UNDECIDED))
-    weak = [name for name in weak if not any(line.metric == name for line in strong)]
+    by_response: dict[str, list[Instrumented]] = {}
+    for line in strong:
+        by_response.setdefault(_response(line), []).append(line)
+    for response, own in by_response.items():
+        if clear := [line for line in own if line.verdict == ASSOCIATED]:
+            yield _way(clear, response)
+    for verdict, text in (
+        (NOT_FOUND, "Under the same assumption no effect was found"),
+        (INADEQUATE, "Its levels are not of one effect"),
+    ):
+        parts = [
+            f"on {response} ({_listed(names, NAMED)})"
+            for response, own in by_response.items()
+            if (names := [line.metric for line in own if line.verdict == verdict])
+        ]
+        if parts:
+            yield f"{text} {_listed(parts, LISTED)}."
+    known = {line.metric for line in strong}
+    weak = [
+        name
+        for name in dict.fromkeys(line.metric for line in lines if line.verdict == UNDECIDED)
+        if name not in known
+    ]
     if weak:
         yield f"As an instrument it is weak for {_listed(weak, LISTED)}: nothing is claimed of it."
 
@@ -196,14 +216,15 @@ def _response(line: Instrumented) -> str:
 
 
 def _way(clear: Sequence[Instrumented], response: str) -> str:
+    """The line with the strongest first stage, and which others would say as much."""
     first = max(clear, key=lambda line: line.f or 0.0)
-    unit = "ten times" if first.scale == "log10" else "one more of"
+    unit = "a tenfold" if first.scale == "log10" else "a unit"
     bounds = ""
     if first.low is not None and first.high is not None:
         bounds = f"95% interval {signed_number(first.low)} to {signed_number(first.high)}, "
     text = (
-        f"If it acts on {response} through {first.metric} alone, {unit} {first.metric} changes "
-        f"{response} by {signed_number(first.estimate)} ({bounds}F {number(first.f)})"
+        f"If it acts on {response} through {first.metric} alone, {unit} of that changes it by "
+        f"{signed_number(first.estimate)} ({bounds}F {number(first.f)})"
     )
     others = [line.metric for line in clear if line is not first]
     if others:
