@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
 from analysis.figures.ticks import log_axis, spans_decades
 
 RASTER_ABOVE = 2_000
+"""Points of a panel; more become a picture, whose labels stay text."""
+MOST_ELEMENTS = 20_000
+"""Points of a figure, each an element of an svg; of more, all panels become pictures."""
 LETTER = 0.068  # inches of a letter of the name of a row
 LONGEST_NAME = 50  # letters of it in a line
 STYLE: Any = {
@@ -151,6 +155,19 @@ def dots(
             alpha=0.85,
             rasterized=len(points) > RASTER_ABOVE,
         )
+
+
+def raster_dense(figure: Figure) -> None:
+    """Make pictures of the points of a figure that has more than `MOST_ELEMENTS`."""
+    points: dict[Artist, int] = {}
+    for axis in figure.axes:
+        marked = (line for line in axis.lines if line.get_marker() != "None")
+        points |= {line: np.size(line.get_xdata()) for line in marked}
+        scattered = (each for each in axis.collections if isinstance(each, PathCollection))
+        points |= {each: np.shape(each.get_offsets())[0] for each in scattered}
+    if sum(points.values()) > MOST_ELEMENTS:
+        for artist in points:
+            artist.set_rasterized(True)
 
 
 class Lines:

@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from analysis.figures.drawing import STYLE
+from analysis.figures.drawing import STYLE, raster_dense
 
 INCH = 72.0  # points, the unit of an svg
 
@@ -32,7 +32,9 @@ class FigureExhibit:
     @cached_property
     def figure(self) -> Figure:
         """The drawing."""
-        return self.draw()
+        figure = self.draw()
+        raster_dense(figure)
+        return figure
 
     @property
     def points(self) -> int:

@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.figures import drawing
 from analysis.figures.association import scatter
 from analysis.figures.curves import collapse_curves
 from analysis.figures.drawing import RASTER_ABOVE
@@ -326,6 +327,29 @@ def test_more_than_two_thousand_points_become_a_picture(
     assert svg.count("<image") == more
     assert (svg.count("<use") > RASTER_ABOVE) == (not more)
     assert "val_loss" in svg  # labels stay text
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_many_panels_of_fewer_points_become_pictures_as_well(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.figures.drawing.MOST_ELEMENTS", 3 * 50 + 3 * 20)
+
+    def draw() -> Figure:
+        figure, axes = drawing.panels(3, "loss")
+        for number, axis in enumerate(axes):
+            points = np.random.default_rng(number).normal(size=(50 + more, 2))
+            drawing.dots(axis, points, ["#000000"] * 25 + ["#ff0000"] * (25 + more))
+            axis.scatter(range(20), range(20))
+            axis.plot([0, 1], [0, 1])
+            axis.axhline(0)
+        return figure
+
+    svg = FigureExhibit("f", "t", "c", draw).svg
+    assert svg.count("<image") == 6 * more  # lines lie above what is scattered
+    points = sum(line.count("<use ") for line in svg.splitlines())
+    assert points > 3 * 70 if not more else points < 3 * 70
+    assert "loss" in svg
 
 
 def test_tick_labels_have_room() -> None:
