@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -347,8 +348,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses, penalties = [], []
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            self._seed_generators(_mix(self.shuffle_seed, position.step))
+        with self._own_draws(_mix(self.shuffle_seed, position.step)):
             for inputs, targets in batches:
                 sums = self._accumulate(inputs, targets, samples)
                 losses.append(sums.loss.detach())
@@ -378,16 +378,25 @@ class _Training:
             )
         )
 
-    def _seed_generators(self, seed: int) -> None:
-        """Seed what dropout draws from.
+    @contextmanager
+    def _own_draws(self, seed: int) -> Iterator[None]:
+        """Let dropout draw from `seed`, and leave the generators as they were.
 
-        Where no other device takes part, `torch.manual_seed` would note a stack for each of those
-        that have not been used yet, which takes longer than a small step.
+        Where no other device takes part, the generator of the CPU alone: `fork_rng` and
+        `torch.manual_seed` ask for each device that might be there, which takes longer than a small
+        step.
         """
         if self.device.type == "cpu":
+            before = torch.default_generator.get_state()
             torch.default_generator.manual_seed(seed)
-        else:
+            try:
+                yield
+            finally:
+                torch.default_generator.set_state(before)
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
+            yield
 
     def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> LossSums:
         """Add the gradients of one pass; return its sums."""
@@ -395,7 +404,7 @@ class _Training:
             inputs = inputs.pin_memory()
         inputs = inputs.to(self.device, non_blocking=True)
         dtype = AUTOCAST.get(self.config.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+        with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype):
             sums = self._loss(self.features, inputs, targets)
         total = sums.loss if sums.penalty is None else sums.loss + sums.penalty
         self.scaler.scale(total / samples).backward()  # type: ignore[no-untyped-call]
