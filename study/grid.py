@@ -139,11 +139,14 @@ def expand(study: StudyConfig) -> tuple[Cell, ...]:
     Cells that are the same after resolving come once.
     """
     cells: dict[str, Cell] = {}
+    asked: dict[str, Any] | None = None
     for point in study.points():
+        if point.resources != asked:
+            asked, resources = point.resources, Resources.model_validate(point.resources)
         cell = Cell(
             study=study.name,
             config=CellConfig.model_validate(point.settings),
-            resources=Resources.model_validate(point.resources),
+            resources=resources,
             keep=point.keep,
             folder=study.folder,
         )

@@ -100,14 +100,16 @@ def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
 
     Models of a hub are not fetched for it.
     """
+    cells = [cell for cell in cells if cell.config.train.decay.head is not None]
+    if not cells:
+        return  # before torch is imported for nothing
     from study.models import build_model
     from study.training.optimizer import OptimizerError, parameter_groups
 
     models: dict[tuple[str, Path], FeatureModel] = {}
     for cell in cells:
         settings, size = cell.config.model, sizes.size(cell)
-        on_hub = getattr(settings, "path", "").startswith("hub:")
-        if cell.config.train.decay.head is None or size is None or on_hub:
+        if size is None or getattr(settings, "path", "").startswith("hub:"):
             continue
         key = (settings.model_dump_json(), cell.folder)
         classes, shape, base = size.classes, size.input_shape, cell.folder

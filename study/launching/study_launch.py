@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -34,6 +35,7 @@ class StudyLaunch:
         description = Description(source, door="study.launch", does="resumes")
         self.study = study
         self.cells = expand(study)
+        gc.freeze()  # of what stays to the end, or each import would have it all looked through
         self.launcher = Launcher(run_dir, options, console, description)
 
     def show(self, *, calibrated: bool = False) -> None:
