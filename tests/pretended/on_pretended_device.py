@@ -28,11 +28,16 @@ from study.measuring import samples as samples_module
 from study.measuring.collect import collect
 from study.metrics import (
     ClassMoments,
+    Gaussian,
     NearestCentre,
     collapse_metrics,
+    geodesic_deviation,
+    held_out_collapse,
+    imbalance_geometry,
     minority_collapse,
     ood_orthogonality,
     per_class,
+    ray_share,
     reference_drift,
 )
 from study.metrics import decisions as decisions_module
@@ -198,6 +203,11 @@ def test_metrics(
         moments, other = ClassMoments(CLASSES, DIM, at, scatter=True), ClassMoments(1, DIM, at)
         moments.update(x, labels.to(at))
         other.update(x, torch.zeros_like(labels))
+        half, double = (ClassMoments(CLASSES, DIM, at, scatter=True) for _ in range(2))
+        half.update(x[:200], labels[:200])
+        double.update(2 * x, labels)
+        ends = (Gaussian.of(each) for each in (moments, half, double))
+        path = [end for end in ends if isinstance(end, Gaussian)]
         centres = NearestCentre(moments, 2, engine)
         decided = centres.agreement(x, labels, w, bias.to(at))
         return {
@@ -205,6 +215,10 @@ def test_metrics(
             **minority_collapse(moments, w, torch.arange(CLASSES) * 10, min_count=2),
             **reference_drift(moments, moments, w, min_count=2),
             **ood_orthogonality(moments, other, min_count=2),
+            **held_out_collapse(moments, half, min_count=2),
+            **imbalance_geometry(moments, w, torch.arange(1, CLASSES + 1), min_count=2),
+            **geodesic_deviation(*path),
+            **ray_share(x, labels.to(at), min_count=2),
             **per_class(moments, w, min_count=2).columns(),
             "nearest": centres.nearest(x).tolist(),
             "agreement": [decided.nc4_agreement, decided.ncc_accuracy, decided.unmeasured_share],
