@@ -52,10 +52,10 @@ def time_scales(lines: pl.DataFrame, trainings: pl.DataFrame, fitted: str) -> Fi
             Line2D([], [], linestyle="", marker="o", markerfacecolor="none", color=OKABE_ITO[5]),
             Line2D([], [], marker="D", markersize=4.5, color=OKABE_ITO[0]),
             Line2D([], [], linestyle="--", linewidth=0.8, color=OKABE_ITO[1]),
-        ]
+        ][: 2 + bool((lines["event"] == fitted).any())]
         figure.legend(
             handles,
-            ["a training", "mean and 95% interval", fitted],
+            ["a training", "mean and 95% interval", fitted][: len(handles)],
             loc="lower right",
             ncols=3,
             frameon=False,

@@ -36,6 +36,7 @@ from analysis.report.exhibits import (
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit, number
 
+OF_LAYERS = ("geodesic_deviation",)  # columns that inner layers alone have
 BESIDE = ("train_loss", "val_loss", ABOVE_FLOOR, "train_accuracy", "val_accuracy")
 
 
@@ -211,7 +212,8 @@ def layer(context: Context) -> Section | None:
         for name in columns
         if rows[name].null_count() < len(rows) - rows[table.roles.unit].n_unique()
     )
-    columns = inner or columns
+    known = [name for name in OF_LAYERS if name in rows.columns and rows[name].count()]
+    columns = (*(inner or columns), *known)
     used = (
         f"{counted(rows[table.roles.unit].n_unique())}, last checkpoint{at_precision(table)}; "
         "medians over trainings."

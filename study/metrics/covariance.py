@@ -58,9 +58,13 @@ class Gaussian:
         return cls(mean, covariance)
 
     def root(self) -> Tensor:
-        """(d, d) the symmetric square root of the covariance."""
+        """(d, d) the symmetric square root of the covariance.
+
+        Eigenvalues within rounding of zero are zero, because the root of noise is no noise.
+        """
         values, axes = torch.linalg.eigh(self.covariance)
-        root: Tensor = (axes * values.clamp(min=0).sqrt()) @ axes.T
+        noise = len(values) * torch.finfo(values.dtype).eps * values[-1]
+        root: Tensor = (axes * torch.where(values > noise, values, 0.0).sqrt()) @ axes.T
         return root
 
 
@@ -133,13 +137,14 @@ def geodesic_deviation(first: Gaussian, layer: Gaussian, last: Gaussian) -> Coll
         )
         return out
     length = bures_wasserstein(first, last)
+    excess = bures_wasserstein(first, layer) + bures_wasserstein(layer, last) - length
     size = first.mean.square().sum() + first.covariance.trace() + last.covariance.trace()
-    way = bures_wasserstein(first, layer) + bures_wasserstein(layer, last)
+    noise = ROUNDING * len(first.mean) * float(size.sqrt())
     out.put_ratio(
         "geodesic_deviation",
-        (way - length).clamp(min=0),
+        torch.where(excess > noise, excess, 0.0),
         length,
-        ROUNDING * len(first.mean) * float(size.sqrt()),
+        noise,
         "the features of the first layer and at the head's input are alike: the path has no length",
     )
     return out

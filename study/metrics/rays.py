@@ -21,9 +21,10 @@ def ray_share(features: Tensor, labels: Tensor, *, min_count: int = 10) -> Colla
     of shallow ReLU networks with small weights (this project; the share of the first principal
     direction, uncentred). It does not change with rotation or scale.
 
-    The smaller of the Gram matrices (n, n) and (d, d) of each class gives the eigenvalues, so that
-    time is O(N d min(n, d)) and memory that of the features. Undefined without such a class, with
-    features that are not finite, or where all features of a class are zero.
+    A class with few samples looks more like a ray, so compare equal counts. The smaller of the Gram
+    matrices (n, n) and (d, d) of each class gives the eigenvalues, so that time is O(N d min(n, d))
+    and memory that of the features. Undefined without such a class, with features that are not
+    finite, or where all features of a class are zero.
 
     Example: the first class lies on a ray, the second on two of equal weight.
 

@@ -183,7 +183,7 @@ METRICS: dict[str, Metric] = {
         "mean over classes of the share of the second moment in its first direction; 1 on rays",
     ),
     "geodesic_deviation": Metric(
-        "NC2",
+        "layers",
         "lower",
         f"{OURS}, after {WANG}",
         "excess of the Wasserstein path from the first layer to the head through this layer",
