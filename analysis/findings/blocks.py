@@ -109,28 +109,29 @@ class Long:
 
 
 def blocks_of(table: Table, intervention: Intervention, columns: Iterable[str]) -> Blocks:
-    """The blocks of an intervention over last checkpoints, with columns and damage.
+    """The blocks of an intervention over last checkpoints: outcomes, damage, metrics.
 
     The damage is the change of the response at each precision from its baseline. Heavy-tailed
     metrics whose values are all positive are taken as logarithms, unless a margin is declared for
     them, which has their own unit.
     """
     rows, roles = final_rows(table), table.roles
-    responses = {}
-    for name in columns:
-        metric = roles.metrics.get(name)
+    names = list(columns)
+    responses = {
+        Response(name): pl.col(name).cast(pl.Float64) for name in names if name not in roles.metrics
+    }
+    for precision, baseline in comparisons(table):
+        name = f"{DAMAGE} {precision}"
+        damage = pl.col(f"{roles.response}_q") - pl.col(roles.response)
+        changes = paired(table, precision, baseline).select(roles.unit, damage.alias(name))
+        rows = rows.join(changes, on=roles.unit, how="left")
+        responses[Response(DAMAGE, precision)] = pl.col(name)
+    for name in (name for name in names if name in roles.metrics):
         values = rows[name].drop_nulls()
-        heavy = metric is not None and metric.heavy_tailed and name not in roles.margin
+        heavy = roles.metrics[name].heavy_tailed and name not in roles.margin
         log10 = bool(heavy and len(values) and (values > 0).all())
         column = pl.col(name).cast(pl.Float64)
         responses[Response(name, log10=log10)] = column.log10() if log10 else column
-    for precision, baseline in comparisons(table):
-        damage = paired(table, precision, baseline).select(
-            roles.unit, (pl.col(f"{roles.response}_q") - pl.col(roles.response)).alias(precision)
-        )
-        name = f"{DAMAGE} {precision}"
-        rows = rows.join(damage.rename({precision: name}), on=roles.unit, how="left")
-        responses[Response(DAMAGE, precision)] = pl.col(name)
     levels = _levels(intervention)
     seeds = [name for name in (roles.seed, *OTHER_SEEDS) if name is not None and name in rows]
     others = [axis for axis in roles.axes if axis != intervention.axis]

@@ -7,6 +7,7 @@ level.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -96,23 +97,22 @@ def _of_part(blocks: Blocks, roles: Roles, choices: Choices) -> list[Instrumente
     names = f"{shown_level(blocks.levels[0])} to {shown_level(blocks.levels[-1])}"
     tests: dict[bytes, _Reduced] = {}
     lines = []
-    for metric in metrics:
+    for outcome, metric in itertools.product(outcomes, metrics):
         known = np.isfinite(long.values[metric])
         key = known.tobytes()
         if key not in tests:
             tests[key] = _reduced(long, known, outcomes, roles, choices)
-        for outcome in outcomes:
-            line = Instrumented(
-                metric.metric,
-                0,
-                family=PRIMARY,
-                response=outcome.metric,
-                precision=outcome.precision,
-                intervention=blocks.intervention.name,
-                levels=names,
-                scale="log10" if metric.log10 else "raw",
-            )
-            lines.append(_line(line, tests[key], long, metric, outcome))
+        line = Instrumented(
+            metric.metric,
+            0,
+            family=PRIMARY,
+            response=outcome.metric,
+            precision=outcome.precision,
+            intervention=blocks.intervention.name,
+            levels=names,
+            scale="log10" if metric.log10 else "raw",
+        )
+        lines.append(_line(line, tests[key], long, metric, outcome))
     return lines
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -46,20 +48,19 @@ PAIR = Column("pairs", "n", whole, hint="trainings that differ in this setting a
 CONTRASTS = columns_of(
     Contrast,
     INTERVENTION,
-    Column("from", "baseline"),
-    Column("to", "level"),
+    Column("level", "level", of_row=lambda row: f"{row['baseline']} → {row['level']}"),
     *METRIC,
-    FAMILY,
     PAIR,
-    SCALE,
     Column("difference", "estimate", signed_number, hint="Hodges-Lehmann pseudo-median"),
     Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
     Column("times", "ratio", number, hint="ratio to the baseline"),
     Column("95% CI of it", "ratio_low", number, "ratio_high"),
-    Column("p", "p", p_value, hint="signed ranks, two-sided"),
     Column("p maxT", "p_maxt", p_value, hint="over levels and the family, by joint sign flips"),
     Column("q", "q", p_value, hint="Benjamini-Hochberg over the exploratory metrics"),
     Column("verdict", "verdict"),
+    FAMILY,
+    SCALE,
+    Column("p", "p", p_value, hint="signed ranks, two-sided"),
     Column("margin", "margin", number, hint="a difference that counts as none"),
     Column("p within margin", "p_margin", p_value, hint="two one-sided tests"),
     Column("difference / SD", "in_seed_sd", number, hint="between seeds at the baseline"),
@@ -69,14 +70,14 @@ TRENDS = columns_of(
     Trend,
     INTERVENTION,
     *METRIC,
-    FAMILY,
     Column("n", "n", whole, hint="trainings"),
     Column("levels", "levels", whole),
-    SCALE,
     Column("r", "estimate", signed, hint="with the rank of the level, inside blocks"),
     Column("95% CI", "low", signed, "high"),
     Column("slope", "slope", signed_number, hint="change a level"),
     *ADJUSTED,
+    FAMILY,
+    SCALE,
     *NOTE,
 )
 LEVELS = columns_of(
@@ -92,19 +93,19 @@ INSTRUMENTS = columns_of(
     Instrumented,
     INTERVENTION,
     Column("levels", "levels"),
-    METRIC[0],
     Column("response", "response"),
     METRIC[1],
-    Column("n", "n", whole, hint="trainings"),
-    SCALE,
+    METRIC[0],
     Column("effect", "estimate", signed_number, hint="of a unit of the metric; two-stage"),
     Column("95% CI", "low", signed_number, "high", hint="Anderson-Rubin, inside blocks"),
-    Column("SE", "se", number, hint="robust inside blocks"),
-    Column("p", "p", p_value, hint="of the response on the intervention: alike for all metrics"),
+    Column("F", "f", number, hint="robust, of the first stage; weak below 10"),
     Column("p maxT", "p_maxt", p_value, hint="step-down over the responses"),
     Column("verdict", "verdict"),
+    Column("n", "n", whole, hint="trainings"),
+    SCALE,
+    Column("SE", "se", number, hint="robust inside blocks"),
+    Column("p", "p", p_value, hint="of the response on the intervention: alike for all metrics"),
     Column("first stage", "first_stage", signed_number, hint="change of the metric a level"),
-    Column("F", "f", number, hint="robust, of the first stage; weak below 10"),
     Column("least squares", "least_squares", signed_number, hint="slope inside blocks"),
     Column("p of J", "j_p", p_value, hint="Hansen: whether the levels are of one effect"),
     *NOTE,
@@ -138,8 +139,8 @@ def interventions_section(context: Context) -> Section | None:
             "What the interventions do",
             f"{used}. Each level against the baseline, one difference a block. {drawn_from}.",
             lines,
-            CONTRASTS,
-            more=context.more,
+            _printed(CONTRASTS, roles),
+            more=_undecided_about,
         )
     ]
     for blocks in doses:
@@ -161,8 +162,8 @@ def interventions_section(context: Context) -> Section | None:
                 f"{used}. Against the rank of the level; the levels are permuted inside blocks. "
                 f"{drawn_from}.",
                 trends,
-                TRENDS,
-                more=context.more,
+                _printed(TRENDS, roles),
+                more=_undecided_about,
             )
         )
     exhibits += [
@@ -171,14 +172,14 @@ def interventions_section(context: Context) -> Section | None:
             "Metrics as the way in which an intervention acts",
             f"{used}. {EXCLUSION} {drawn_from}.",
             instruments(doses, roles, context.choices),
-            INSTRUMENTS,
+            _printed(INSTRUMENTS, roles),
         ),
         TableExhibit(
             "dose_levels",
             "Means by level",
             f"{used}; those that have all levels.",
             dose_levels(doses),
-            LEVELS,
+            _printed(LEVELS, roles),
             more=context.more,
             folded=True,
         ),
@@ -195,6 +196,16 @@ def interventions_section(context: Context) -> Section | None:
         ),
         tuple(exhibits),
     )
+
+
+def _printed(columns: tuple[Column, ...], roles: Roles) -> tuple[Column, ...]:
+    """Columns without the name of the intervention where there is one alone."""
+    return columns if len(roles.interventions) > 1 else columns[1:]
+
+
+def _undecided_about(row: Mapping[str, Any]) -> bool:
+    """Whether a line is folded: that of a metric that nothing is decided about."""
+    return row["family"] not in (PRIMARY, OUTCOME)
 
 
 def drawn(blocks: Blocks, table: Table) -> list[Response]:

@@ -22,7 +22,7 @@ TWICE = 2.0  # ratio from which a change is told as a multiple
 
 
 def interventions(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
-    """A paragraph for each intervention: effects, doses, and ways in which it may act."""
+    """Of each intervention its effects by dose, and ways in which it may act."""
     contrasts = lines_of(Contrast, frames["interventions"])
     trends = lines_of(Trend, frames["dose_response"]) if "dose_response" in frames else []
     ways = lines_of(Instrumented, frames["instruments"]) if "instruments" in frames else []
@@ -30,9 +30,10 @@ def interventions(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
         sentences = [
             *_effects([line for line in contrasts if line.intervention == name]),
             *_doses([line for line in trends if line.intervention == name]),
-            *_ways([line for line in ways if line.intervention == name]),
         ]
         yield Paragraph(f"Intervention {name}", " ".join(sentences))
+        if sentences := list(_ways([line for line in ways if line.intervention == name])):
+            yield Paragraph(f"Through one metric, {name}", " ".join(sentences))
 
 
 def _effects(lines: Sequence[Contrast]) -> Iterator[str]:

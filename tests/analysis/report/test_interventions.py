@@ -25,9 +25,10 @@ def report(truth: Truth, seed: int = 0, **roles: Any) -> Report:
 
 
 def said(document: Report) -> str:
-    (paragraph,) = document.summary
-    assert paragraph.title == "Intervention train.penalty.nc1"
-    return paragraph.text
+    effects, *ways = document.summary
+    assert effects.title == "Intervention train.penalty.nc1"
+    assert {way.title for way in ways} <= {"Through one metric, train.penalty.nc1"}
+    return " ".join(part.text for part in (effects, *ways))
 
 
 def one(lines: pl.DataFrame, **values: str) -> dict[str, Any]:
