@@ -46,8 +46,9 @@ UNCENTRED_SIZE = "gof_cos_abs_mean"
 FRAME = ("nc2_equinorm", "nc2_etf_error", "nc2_etf_floor")
 LOG_DISTANCE = ("gnc2_log_distance_mean", "gnc2_log_distance_std", "gnc2_log_distance_cov")
 FEATURE_COLUMNS = (
+    UNCENTRED_SIZE, "effective_rank",
     *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE,
-    UNCENTRED_SIZE, "effective_rank", "coincident_pairs",
+    "coincident_pairs",
 )  # fmt: skip
 
 SMALL_EIGENVALUE = 1e-5

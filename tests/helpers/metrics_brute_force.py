@@ -152,11 +152,11 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
     lack = np.concatenate(
         [((raw[i] - raw[i + 1 :]) ** 2).sum(axis=1) / 2 for i in range(classes - 1)]
     )
-    out["nc2_uncentred_cos_mean"], out["nc2_uncentred_cos_std"] = 1 - lack.mean(), lack.std()
     out["gof_cos_abs_mean"] = np.abs(1 - lack).mean()
     eigenvalues = np.linalg.svd(features - features.mean(axis=0), compute_uv=False) ** 2
     shares = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
     out["effective_rank"] = np.exp(-(shares * np.log(shares)).sum())
+    out["nc2_uncentred_cos_mean"], out["nc2_uncentred_cos_std"] = 1 - lack.mean(), lack.std()
     out["nc2_etf_error"] = _etf_error(m)
     out["nc2_etf_floor"] = np.sqrt(2 - 2 * np.sqrt(rank / (classes - 1)))
     out["gnc2_log_distance_mean"], out["gnc2_log_distance_std"] = pair_log.mean(), pair_log.std()
