@@ -17,7 +17,7 @@ Group = dict[str, Any]
 """Parameters under `params`, and what their group sets differently from the defaults."""
 
 
-class _Momentum(Optimizer):
+class MomentumRule(Optimizer):
     """A rule with one momentum a parameter, `momentum_buffer` as in torch.optim."""
 
     @torch.no_grad()
@@ -43,7 +43,7 @@ class _Momentum(Optimizer):
         raise NotImplementedError
 
 
-class SGDW(_Momentum):
+class SGDW(MomentumRule):
     """SGD with momentum and decoupled decay (Loshchilov & Hutter 2019, algorithm 1).
 
     m <- momentum m + g,
@@ -71,7 +71,7 @@ class SGDW(_Momentum):
         torch._foreach_add_(params, updates, alpha=-group["lr"])
 
 
-class Signum(_Momentum):
+class Signum(MomentumRule):
     """The sign of the momentum (Bernstein et al. 2018, algorithm 2).
 
     m <- momentum m + (1 - momentum) g', theta <- theta - lr sign(m).
@@ -99,7 +99,7 @@ class Signum(_Momentum):
         torch._foreach_add_(params, torch._foreach_sign(buffers), alpha=-group["lr"])
 
 
-class Lion(_Momentum):
+class Lion(MomentumRule):
     """Lion (Chen et al. 2023, algorithm 2), with decoupled decay.
 
     theta <- (1 - lr wd) theta - lr sign(beta1 m + (1 - beta1) g),

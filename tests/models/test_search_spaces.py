@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from places import SEARCH_SPACES
@@ -13,6 +15,7 @@ from study.grid import expand, trainings
 from study.models import parameter_count
 from study.models.transformer_config import GPTNeoModel
 from study.precision import parse_precision
+from study.settings.optimizers import OptimizerName
 from study.settings.yaml_files import read_extended
 
 TABLE_3 = {  # Wu & Papyan 2024: batch sizes by depth, for widths 64, 128, 256, 512, 768, 1024
@@ -44,6 +47,15 @@ def test_the_grid_of_quantization_measures_every_training_at_all_families_and_th
     assert {p.family for p in precisions} == {"cast", "int", "float"}
     assert {p.tuning for p in precisions} == {None, "qat", "ft"}
     assert all(len(training.cells) == len(precisions) for training in groups)
+
+
+def test_the_grid_of_optimizers_has_each_on_both_data_with_six_seeds() -> None:
+    cells = expand(load_study(SEARCH_SPACES / "optimizers.yaml"))
+    assert len(cells) == len(trainings(cells)) == 408
+    counts = Counter((cell.config.data.kind, cell.config.train.optimizer) for cell in cells)
+    assert counts.keys() == set(product(("images", "balanced"), get_args(OptimizerName)))
+    assert all(counts[data, "adam"] == counts[data, "adamw"] == 36 for data, _ in counts)
+    assert {cell.config.seed for cell in cells} == set(range(6))
 
 
 def test_the_grid_of_linguistic_collapse() -> None:
