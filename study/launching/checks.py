@@ -104,7 +104,7 @@ def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
     if not cells:
         return  # before torch is imported for nothing
     from study.models import build_model
-    from study.training.optimizer import OptimizerError, parameter_groups
+    from study.training.optimizer import parameter_groups
 
     models: dict[tuple[str, Path], FeatureModel] = {}
     for cell in cells:
@@ -123,8 +123,6 @@ def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
             parameter_groups(models[key], cell.config.train)
         except ModelError as error:
             yield fault_of(str(error), "model")
-        except OptimizerError as error:
-            yield fault_of(str(error), "train.decay")
 
 
 def precision_faults(trainings: Iterable[Training], sizes: DataSizes) -> Iterator[Fault]:

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from study.config import TrainConfig
+from study.models import ModelError
 from study.models.base import FeatureModel
 from study.models.ufm import FreeFeatures
 from study.training.update_rules import SGDW, Group, Lion, MuonAdamW, Signum
-
-
-class OptimizerError(ValueError):
-    """An optimizer that a model cannot have; the message begins with the setting."""
 
 
 def make_optimizer(model: FeatureModel, config: TrainConfig) -> torch.optim.Optimizer:
@@ -59,13 +56,13 @@ def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
     A tied head is one parameter. What takes no gradient, such as a fixed head, is left alone.
     Scales of channels of shape (channels, 1, 1) are vectors.
 
-    Raises OptimizerError for a tied head with a decay of its own.
+    Raises ModelError for a tied head with a decay of its own.
     """
     decay = config.decay
     body = config.weight_decay if decay.body is None else decay.body
     head = config.weight_decay if decay.head is None else decay.head
     if model.tied and head != body:
-        raise OptimizerError(
+        raise ModelError(
             f"train.decay.head: is {head:g}, but the head is the embedding, whose decay is "
             f"{body:g}: set train.decay.body to the same, or untie the two"
         )

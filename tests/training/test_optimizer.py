@@ -14,12 +14,11 @@ from token_rows import cell, dataset
 from torch.nn import functional as F
 
 from study.config import TrainConfig
-from study.models import MLP, NanoGPTModel, SimpleCNN, build_model
+from study.models import MLP, ModelError, NanoGPTModel, SimpleCNN, build_model
 from study.models.base import FeatureModel
 from study.settings.schema import plain
 from study.training.loss_log import read_losses
 from study.training.optimizer import (
-    OptimizerError,
     make_optimizer,
     optimizer_tensors,
     parameter_groups,
@@ -333,7 +332,7 @@ def test_a_tied_head_has_the_decay_of_the_embedding() -> None:
     model = NanoGPTModel(width=8, depth=1, heads=2).build(classes=11, input_shape=(6,), seed=0)
     parameter_groups(model, settings("adamw", decay={"head": DECAY}))
     parameter_groups(model, settings("adamw", decay={"head": 0.1, "body": 0.1}))
-    with pytest.raises(OptimizerError, match=r"^train.decay.head: is 0, .* is 0.3: set"):
+    with pytest.raises(ModelError, match=r"^train.decay.head: is 0, .* is 0.3: set"):
         parameter_groups(model, settings("adamw", decay={"head": 0.0}))
 
 
