@@ -115,12 +115,17 @@ def trends(blocks: Blocks, roles: Roles, choices: Choices) -> list[Trend]:
         own = family_roles(roles, chosen, family)
         for line in controlled(start, values, rank, control, own, choices):
             label = family if line.family == PRIMARY else line.family
-            lines[line.metric] = replace(line, family=label)
+            lines[line.metric] = replace(line, family=label, note=of_level(line.note))
     return [
         _with_slope(lines[response.name], response, long)
         for response in blocks.values
         if response.name in lines
     ]
+
+
+def of_level(note: str) -> str:
+    """A note of tests whose response is the level, with its name."""
+    return note.replace("with the response", "with the level")
 
 
 def _with_slope(line: Trend, response: Response, long: Long) -> Trend:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analysis.findings.blocks import Blocks, Long, Response
 from analysis.findings.controls import controlled
-from analysis.findings.dose_response import family_roles, rows_of
+from analysis.findings.dose_response import family_roles, of_level, rows_of
 from analysis.findings.frames import frame_of
 from analysis.findings.interventions import NO_PAIRS, OUTCOME, family_of, shown_level
 from analysis.findings.verdicts import INADEQUATE, LATER_SEED, PRIMARY, Tested, in_words, joined
@@ -165,7 +165,7 @@ def _line(
         p=test.p,
         p_maxt=test.p_maxt,
         verdict=test.verdict,
-        note=test.note,
+        note=of_level(test.note),
         permutations=test.permutations,
         exact=test.exact,
     )

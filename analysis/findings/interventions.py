@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from analysis.findings.blocks import DAMAGE, Blocks, Response
 from analysis.findings.changes import CHANGED, PART_OF_SPREAD, adjustments, verdict_of
@@ -101,7 +102,7 @@ def contrasts(blocks: Blocks, roles: Roles, choices: Choices) -> list[Contrast]:
                 precision=response.precision,
                 scale="log10" if response.log10 else "raw",
                 seed_sd=spreads[response],
-                note=_averaged(blocks),
+                note=joined(_averaged(blocks), _lacking(known)),
             )
             margin = _margin(response, spreads[response], roles)
             lines.append(_line(line, d[known], margin))
@@ -126,6 +127,14 @@ def _averaged(blocks: Blocks) -> str:
     if blocks.most == 1:
         return ""
     return f"up to {blocks.most} trainings with the same settings and seeds are averaged"
+
+
+def _lacking(known: NDArray[np.bool_]) -> str:
+    """How many blocks (b,) are left out, which those that diverge at a level are."""
+    absent = int((~known).sum())
+    if not absent or not known.any():
+        return ""
+    return f"{absent} of {len(known)} blocks lack a value at one of the two levels"
 
 
 def _margin(response: Response, seed_sd: float | None, roles: Roles) -> float | None:

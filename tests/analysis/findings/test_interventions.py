@@ -269,8 +269,11 @@ def test_missing_values_leave_their_pairs_out() -> None:
     lines = effects(truth).filter(metric=CAUSE)
     assert (lines["n"] < 18).all()
     assert all("p max-T by Holm: trainings are missing" in note for note in lines["note"])
+    for count, note in lines.select("n", "note").rows():
+        assert f"{18 - count} of 18 blocks lack a value at one of the two levels" in note
     study = table(truth, 0)
     trend = one(dose_response(doses(study), study.roles, CHOICES), metric=CAUSE)
     assert trend["n"] < 72  # type: ignore[operator]
+    assert "with the level (p " in str(trend["note"])
     way = one(instruments(doses(study), study.roles, CHOICES), metric=CAUSE, response="val_loss")
     assert way["n"] == trend["n"]

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from intervention_studies import CAUSE, OTHER, Truth, table
 
+from analysis.reading.interventions import interventions
 from analysis.reading.table import AnalysisError, Choices
 from analysis.report.page import Report, build_report
 from analysis.report.sections_interventions import EXCLUSION
@@ -97,6 +98,33 @@ def test_levels_that_are_no_numbers_are_told_one_by_one() -> None:
     assert "Setting train.penalty.nc1 to adam instead of sgd lowered nc1_ratio by " in text
     assert "Setting train.penalty.nc1 to lion instead of sgd lowered nc1_ratio by " in text
     assert "dose" not in text
+
+
+def test_two_interventions_hold_each_other() -> None:
+    study = table(CAUSAL, 0)
+    twice = [
+        study.frame.with_columns(
+            lr=pl.lit(rate),
+            training=pl.col("training") + f"lr{rate:g}",
+            val_loss=pl.col("val_loss") + rate,
+        )
+        for rate in (0.1, 1.0)
+    ]
+    roles = replace(study.roles, axes=("width", "penalty_nc1", "lr"))
+    rows = pl.concat(twice)
+    both = interventions(rows, roles, ["train.lr", "train.penalty.nc1"])
+    whole = replace(study, frame=rows, roles=replace(roles, interventions=both))
+    document = build_report(whole, CHOICES, only=["interventions"])
+    lines = document.frames["interventions"]
+    of_rate = one(lines, intervention="train.lr", metric="val_loss")
+    assert (of_rate["n"], of_rate["level"], of_rate["baseline"]) == (72, "1", "0.1")
+    assert of_rate["estimate"] == pytest.approx(0.9)
+    assert one(lines, intervention="train.lr", metric=CAUSE)["verdict"] == "no more than"
+    assert one(lines, intervention="train.penalty.nc1", metric=CAUSE, level="1")["n"] == 36
+    (first, *_) = document.sections[0].tables
+    assert first.columns[0].heading == "intervention"
+    assert r"0.1 $\to$ 1" in first.latex()
+    assert {"dose_response_lr", "dose_response_penalty_nc1"} <= {*document.figures}
 
 
 def test_too_few_pairs_are_said() -> None:
