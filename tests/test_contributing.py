@@ -16,7 +16,15 @@ from places import ROOT
 COPIED = ("study", "analysis", "tests", "docs", "pyproject.toml")
 SECTION = re.compile(r"^### Recipe: (.+)$", flags=re.MULTILINE)
 BLOCK = re.compile(r"(?:^`([^`\n]+)`\n\n)?^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-RECIPES = ("a model", "a kind of data", "a metric", "a precision", "an optimizer", "a statistic")
+RECIPES = (
+    "a model",
+    "a kind of data",
+    "a metric",
+    "a precision",
+    "an optimizer",
+    "a penalty",
+    "a statistic",
+)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
         outputs=seen * widest,
     )
     slots = SINGLE * SLOTS[config.optimizer] * shape.parameters
-    if OF_MEANS & config.penalty.active.keys():
+    if OF_MEANS.keys() & config.penalty.active.keys():
         slots += SINGLE * shape.classes * shape.dim
     trained = _gradients(config, shape.parameters, shape.classes, shape.dim, size, kept + widest)
     weights = SINGLE * shape.parameters

@@ -37,7 +37,9 @@ Shapes: N samples of a pass, d entries of features, K classes among the samples,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from math import log
 
 import torch
@@ -51,8 +53,6 @@ from study.training.losses import CHUNK_ELEMENTS
 
 REMEMBERED = 16
 """Samples that all earlier ones of a class weigh in its mean, at most."""
-OF_MEANS = {"nc1", "nc2", "nc3", "uniformity"}
-"""Penalties that need class means."""
 
 
 class Penalties:
@@ -69,7 +69,7 @@ class Penalties:
         weight = model.head.weight
         self.dtype, self.device = torch.promote_types(weight.dtype, torch.float32), weight.device
         self.means: ClassMeans | None = None
-        if OF_MEANS & self.coefficients.keys():
+        if OF_MEANS.keys() & self.coefficients.keys():
             self.means = ClassMeans(*weight.shape, dtype=self.dtype, device=self.device)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -82,42 +82,17 @@ class Penalties:
         Targets (N,) lie on the CPU, and none is ignored: so nothing waits for the device.
         """
         weight, bias = self.model.head_rows
-        values = {}
-        if "entropy" in self.coefficients:
+        active, values = self.coefficients, {}
+        if "entropy" in active:
             values["entropy"] = mean_entropy(features_Nxd, weight, bias, self.model.logit_cap)
         autocast = torch.is_autocast_enabled(self.device.type)
         with torch.autocast(self.device.type, enabled=False) if autocast else nullcontext():
             h = features_Nxd.to(self.dtype)
-            if "feature_norm" in self.coefficients:
-                values["feature_norm"] = log_norm(h)
-            if "decay" in self.coefficients:
-                values["decay"] = h.square().sum(dim=1).mean() / 2
+            values |= {name: P(h) for name, P in OF_FEATURES.items() if name in active}
             if self.means is not None:
-                values |= self._of_means(self.means, h, targets_N, weight)
-        return torch.stack([x * values[name] for name, x in self.coefficients.items()]).sum()
-
-    def _of_means(
-        self, means: ClassMeans, h_Nxd: Tensor, targets_N: Tensor, weight_Vxd: Tensor
-    ) -> dict[str, Tensor]:
-        """The penalties of class means that have a coefficient, by name."""
-        classes, members, counts = (
-            part.to(self.device, non_blocking=True)
-            for part in torch.unique(targets_N, return_inverse=True, return_counts=True)
-        )
-        of_batch = torch.zeros(len(classes), h_Nxd.shape[1], dtype=h_Nxd.dtype, device=self.device)
-        of_batch = of_batch.index_add(0, members, h_Nxd) / counts[:, None]
-        centred_Kxd = means.update(classes, counts, of_batch)
-        values = {}
-        if "nc1" in self.coefficients:
-            own, centre = means.means[classes], means.centre()
-            values["nc1"] = within_share(h_Nxd, own[members], centre)
-        if "nc2" in self.coefficients:
-            values["nc2"] = norm_inequality(centred_Kxd)
-        if "nc3" in self.coefficients:
-            values["nc3"] = duality_gap(centred_Kxd, weight_Vxd[classes].to(self.dtype))
-        if "uniformity" in self.coefficients:
-            values["uniformity"] = log_energy(centred_Kxd)
-        return values
+                means = self.means.update(h, targets_N, weight)
+                values |= {name: P(means) for name, P in OF_MEANS.items() if name in active}
+        return torch.stack([x * values[name] for name, x in active.items()]).sum()
 
 
 class ClassMeans:
@@ -139,57 +114,90 @@ class ClassMeans:
         """mu_G (d,)."""
         return self.seen @ self.means / self.seen.sum()
 
-    def update(self, classes_K: Tensor, counts_K: Tensor, of_batch_Kxd: Tensor) -> Tensor:
-        """Take up the means of a batch; return the centred class means m_c (K, d).
-
-        Their gradient is that of the means of the batch.
-        """
+    def update(self, h_Nxd: Tensor, targets_N: Tensor, weight_Vxd: Tensor) -> PassMeans:
+        """Take up the samples of a pass; return the means after it."""
+        classes_K, members_N, counts_K = (
+            part.to(h_Nxd.device, non_blocking=True)
+            for part in torch.unique(targets_N, return_inverse=True, return_counts=True)
+        )
+        sums_Kxd = h_Nxd.new_zeros(len(classes_K), h_Nxd.shape[1]).index_add(0, members_N, h_Nxd)
+        own_Kxd = sums_Kxd / counts_K[:, None]
         with torch.no_grad():
             before = self.counts[classes_K]
             total = before + counts_K
-            share = (counts_K / total)[:, None]
-            means = torch.lerp(self.means[classes_K], of_batch_Kxd, share)
-            self.means.index_copy_(0, classes_K, means)
+            means_Kxd = torch.lerp(
+                self.means[classes_K], own_Kxd, (counts_K / total)[:, None].to(own_Kxd.dtype)
+            )
+            self.means.index_copy_(0, classes_K, means_Kxd)
             self.counts.index_copy_(0, classes_K, total.clamp_max(REMEMBERED))
             self.seen.index_fill_(0, classes_K, 1)
-            centred, seen = means - self.centre(), self.seen.sum()
-        change = of_batch_Kxd - of_batch_Kxd.detach()
-        return centred + change - change.sum(0) / seen
+            centre_d, seen = self.centre(), self.seen.sum()
+        change = own_Kxd - own_Kxd.detach()
+        centred_Kxd = means_Kxd - centre_d + change - change.sum(0) / seen
+        rows_Kxd = weight_Vxd[classes_K].to(h_Nxd.dtype)
+        return PassMeans(h_Nxd, members_N, means_Kxd, centre_d, centred_Kxd, rows_Kxd)
 
 
-def within_share(h_Nxd: Tensor, own_Nxd: Tensor, centre_d: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class PassMeans:
+    """The samples of a pass, and the running means of its K classes.
+
+    features  (N, d)
+    members   (N,) which of the K classes a sample belongs to
+    means     (K, d) mu_c, constants
+    centre    (d,) mu_G, a constant
+    centred   (K, d) m_c, with the gradient of the means of the pass
+    rows      (K, d) w_c of the head
+    """
+
+    features: Tensor
+    members: Tensor
+    means: Tensor
+    centre: Tensor
+    centred: Tensor
+    rows: Tensor
+
+
+def within_share(means: PassMeans) -> Tensor:
     """2 W / (W + T) of samples about the means of their classes and about the centre."""
-    within, total = (h_Nxd - own_Nxd).square().sum(), (h_Nxd - centre_d).square().sum()
+    h_Nxd = means.features
+    within = (h_Nxd - means.means[means.members]).square().sum()
+    total = (h_Nxd - means.centre).square().sum()
     return 2 * within / (within + total).clamp_min(torch.finfo(h_Nxd.dtype).tiny)
 
 
-def norm_inequality(centred_Kxd: Tensor) -> Tensor:
+def norm_inequality(means: PassMeans) -> Tensor:
     """1 - (mean_c ||m_c||)^2 / mean_c ||m_c||^2; 0 where all norms are equal."""
-    norms = torch.linalg.vector_norm(centred_Kxd, dim=1)
+    norms = torch.linalg.vector_norm(means.centred, dim=1)
     least = torch.finfo(norms.dtype).tiny
     share: Tensor = norms.mean().square() / norms.square().mean().clamp_min(least)
     return 1 - share
 
 
-def duality_gap(centred_Kxd: Tensor, rows_Kxd: Tensor) -> Tensor:
+def duality_gap(means: PassMeans) -> Tensor:
     """1 - mean_c cos(w_c, m_c)."""
-    return 1 - F.cosine_similarity(rows_Kxd, centred_Kxd).mean()
+    return 1 - F.cosine_similarity(means.rows, means.centred).mean()
 
 
-def log_energy(centred_Kxd: Tensor) -> Tensor:
+def log_energy(means: PassMeans) -> Tensor:
     """log mean_(c != c') exp(-2 ||u_c - u_c'||^2); 0 for a single class."""
-    K = len(centred_Kxd)
+    K = len(means.centred)
     if K == 1:
-        return centred_Kxd.new_zeros(())
-    directions = F.normalize(centred_Kxd)
+        return means.features.new_zeros(())
+    directions = F.normalize(means.centred)
     exponents = 4 * (directions @ directions.T) - 4  # -2 ||u - u'||^2 = 4 <u, u'> - 4
-    own = torch.eye(K, dtype=torch.bool, device=centred_Kxd.device)
+    own = torch.eye(K, dtype=torch.bool, device=directions.device)
     return exponents.masked_fill(own, -torch.inf).flatten().logsumexp(0) - log(K * (K - 1))
 
 
 def log_norm(h_Nxd: Tensor) -> Tensor:
     """mean_i log(1 + ||h_i||^2 / d)."""
     return h_Nxd.square().mean(1).log1p().mean()
+
+
+def half_square(h_Nxd: Tensor) -> Tensor:
+    """mean_i ||h_i||^2 / 2."""
+    return h_Nxd.square().sum(1).mean() / 2
 
 
 def mean_entropy(
@@ -222,3 +230,17 @@ def _entropies(
         logits = (logits / cap).tanh() * cap
     log_p = logits.log_softmax(1)
     return -(log_p.exp() * log_p).sum()
+
+
+OF_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "feature_norm": log_norm,
+    "decay": half_square,
+}
+"""Penalties of features (N, d) alone; `decay` is that of `train.decay.features`."""
+OF_MEANS: dict[str, Callable[[PassMeans], Tensor]] = {
+    "nc1": within_share,
+    "nc2": norm_inequality,
+    "nc3": duality_gap,
+    "uniformity": log_energy,
+}
+"""Penalties of class means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from study.settings.penalty import PenaltyConfig
 from study.training.finetune import finetune
 from study.training.loss_log import read_losses
 from study.training.losses import CHUNK_ELEMENTS
-from study.training.penalties import ClassMeans, Penalties
+from study.training.penalties import OF_MEANS, Penalties
 from study.training.rounding import Rounding
 from study.training.train import Diverged, train
 
@@ -109,42 +110,32 @@ def test_value_and_gradient_of_the_first_pass(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_of_later_passes_by_finite_differences(name: str) -> None:
-    """With remembered means; some classes do not occur in the pass."""
-    model, y = model_of(), torch.tensor([3, 0, 0, 3, 1])
+    """What is remembered is a constant, which the means of the pass move by what they move.
+
+    Some classes do not occur in the pass.
+    """
+    model, y, base = model_of(), torch.tensor([3, 0, 0, 3, 1]), features(2, 5)
+    settings = PenaltyConfig(**{name: 0.7})
+
+    def penalties() -> Penalties:
+        made = Penalties(settings, model)
+        made(features(1), torch.from_numpy(Y))
+        return made
 
     def value(h: torch.Tensor) -> torch.Tensor:
-        penalties = Penalties(PenaltyConfig(**{name: 0.7}), model)
-        penalties(features(1), torch.from_numpy(Y))
-        if penalties.means is not None:
-            # The value of a pass's means is remembered and no function of them.
-            with torch.no_grad():
-                penalties.means.update(*batch(base, y))
-            penalties.means.update = held(penalties.means)  # type: ignore[method-assign]
-        return penalties(h, y)
+        """As the pass at `base` remembers it, at other features."""
+        at, own = penalties(), torch.stack([h[y == c].mean(0) for c in (0, 1, 3)])
+        if at.means is None:
+            return at(h, y)
+        kept = at.means.update(base, y, model.head.weight)
+        change = own - torch.stack([base[y == c].mean(0) for c in (0, 1, 3)])
+        centred = kept.means - kept.centre + change - change.sum(0) / C
+        return 0.7 * OF_MEANS[name](replace(kept, features=h, centred=centred))
 
-    def held(means: ClassMeans) -> Any:
-        at, seen, classes = means.means.clone(), means.seen.sum(), y.unique()
-        offset = at[classes] - batch(base, y)[2] - means.centre()
-
-        def update(classes: torch.Tensor, counts: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-            return offset + own - (own - batch(base, y)[2]).sum(0) / seen
-
-        return update
-
-    base = features(2, len(y))
     h = base.clone().requires_grad_()
     assert torch.autograd.gradcheck(value, [h], atol=1e-7)
-    # and what is differentiated is what the pass gives
-    first = Penalties(PenaltyConfig(**{name: 0.7}), model)
-    first(features(1), torch.from_numpy(Y))
     expected = torch.autograd.grad(value(h), h)[0]
-    torch.testing.assert_close(torch.autograd.grad(first(h, y), h)[0], expected)
-
-
-def batch(h: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Classes, their samples, and the means of these."""
-    classes, counts = y.unique(return_counts=True)
-    return classes, counts, torch.stack([h[y == c].mean(0) for c in classes])
+    torch.testing.assert_close(torch.autograd.grad(penalties()(h, y), h)[0], expected)
 
 
 def test_earlier_samples_weigh_as_sixteen() -> None:
