@@ -157,8 +157,12 @@ def blocks_of(table: Table, intervention: Intervention, columns: Iterable[str]) 
             *(pl.col(str(at)).mean() for at in range(len(responses))),
         )
     )
-    shape = (int(means["block"].to_numpy().max()) + 1, len(levels))
+    # Trainings without a partner, such as those of another intervention, are in no block.
+    means = means.filter(pl.len().over("block") > 1).with_columns(
+        block=pl.col("block").rank("dense").cast(pl.Int64) - 1
+    )
     at_block, at_level = means["block"].to_numpy(), means["level"].to_numpy()
+    shape = (means["block"].n_unique(), len(levels))
     arrays = {}
     for at, response in enumerate(responses):
         array = np.full(shape, np.nan)
@@ -166,7 +170,8 @@ def blocks_of(table: Table, intervention: Intervention, columns: Iterable[str]) 
         arrays[response] = array
     cells = np.zeros(shape[0], dtype=np.intp)
     cells[at_block] = means["cell"].to_numpy()
-    return Blocks(intervention, levels, arrays, cells, int(means["trainings"].to_numpy().max()))
+    most = int(means["trainings"].to_numpy().max(initial=1))
+    return Blocks(intervention, levels, arrays, cells, most)
 
 
 def _levels(intervention: Intervention) -> tuple[float | str | bool, ...]:

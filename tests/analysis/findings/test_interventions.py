@@ -165,6 +165,24 @@ def test_levels_without_a_partner_are_said() -> None:
     assert dose_response(doses(one_way), study.roles, CHOICES).is_empty()
 
 
+def test_trainings_of_another_intervention_are_in_no_block() -> None:
+    study = table(SMALL, 0)
+    other = study.frame.filter(penalty_nc1=0.0).with_columns(
+        lr=pl.lit(0.1), training=pl.col("training") + "lr"
+    )
+    axes = ("width", "penalty_nc1", "lr")
+    both = replace(
+        study,
+        frame=pl.concat([study.frame.with_columns(lr=pl.lit(0.01)), other]),
+        roles=replace(study.roles, axes=axes),
+    )
+    (blocks,) = doses(both)
+    (alone,) = doses(study)
+    response = Response("val_loss")
+    assert blocks.values[response].tolist() == alone.values[response].tolist()
+    assert set(contrasts(both)["note"]) == {"cannot reject with n = 2"}
+
+
 def test_a_trend_permutes_levels_inside_blocks() -> None:
     study = table(SMALL, 1)
     line = one(dose_response(doses(study), study.roles, CHOICES), metric="val_loss")

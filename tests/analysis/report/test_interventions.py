@@ -145,6 +145,19 @@ def test_the_assumption_stands_beside_the_table(tmp_path: Path) -> None:
         assert (tmp_path / "tables" / f"{name}.csv").exists()
 
 
+def test_an_intervention_without_pairs_is_said() -> None:
+    study = table(CAUSAL, 0)
+    level = {8: 0.0, 16: 0.3, 32: 1.0}
+    apart = study.frame.filter(pl.col("penalty_nc1") == pl.col("width").replace_strict(level))
+    document = build_report(replace(study, frame=apart), CHOICES, only=["interventions"])
+    assert said(document) == (
+        "Raising train.penalty.nc1 from 0 to 1: nothing can be rejected (no two trainings differ "
+        "in this setting alone). Of its other levels 0.1 changed none of them; 0.3 changed none of "
+        "them."
+    )
+    assert len(document.figures["dose_response_penalty_nc1"].axes) == 6
+
+
 def test_without_an_intervention_there_is_no_section() -> None:
     study = table(CAUSAL, 0, interventions=())
     plain = replace(study, roles=replace(study.roles, interventions=()))
