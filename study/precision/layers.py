@@ -150,10 +150,12 @@ def _in_scope(weights: list[Weight], model: nn.Module, scope: str) -> list[Weigh
     inner = [weight for weight in weights if _within(weight, set(blocks.values()))]
     attention = [weight for weight in inner if _ATTENTION_NAME.search(weight.name)]
     if not attention or BLOCK.fullmatch(scope):
-        lack = f"{len(blocks)} blocks" if BLOCK.fullmatch(scope) else "no attention in its blocks"
+        many = len(blocks) > 1
+        count = f"{len(blocks)} blocks" if many else "one block"
+        lack = count if BLOCK.fullmatch(scope) else "no attention in its blocks"
         raise PrecisionError(
-            f"/{scope}: {type(model).__name__} has {lack}: measure /block1 to "
-            f"/block{len(blocks)}, or /body for all of them"
+            f"/{scope}: {type(model).__name__} has {lack}: measure /block1"
+            + (f" to /block{len(blocks)}, or /body for all of them" if many else "")
         )
     return attention if scope == "attention" else [w for w in inner if w not in attention]
 
