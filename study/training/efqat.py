@@ -22,7 +22,8 @@ class PartialRounding(Rounding):
     al. 2024, arXiv 2411.11038). `options.select` says among which rows the `share` is taken,
     rounded up: those of each weight (`rows`, their CWPL), of the network (`network`, CWPN), or
     whole weights in the order of their mean magnitude, until they hold the share of all weights
-    (`layers`, LWPN). `options.every` steps they are chosen again.
+    (`layers`, LWPN; that the weight which reaches the share is trained whole is our choice).
+    `options.every` steps they are chosen again.
 
     Other rows stay as they are, bit for bit: no gradient, momentum or weight decay reaches them.
     """
@@ -117,8 +118,9 @@ class TrainedGrid(nn.Module):
     of rounding taken as 1, that with respect to s is round(w / s) - w / s, beyond the bounds
     low - z or high - z, where w gets none (Esser et al. 2020, eq. 3 and 5); that with respect to z
     is -s beyond the bounds, else 0 (Bhalgat et al. 2020, eq. 4). Both are multiplied by
-    1 / sqrt(n high), n the weights of a block (Esser et al. 2020, section 2.2). s and z begin as
-    those of rounding to nearest.
+    1 / sqrt(n high), n the weights of a block: Esser et al. 2020, section 2.2, who have one block a
+    layer; that these are the gradients of EfQAT, too, is our reading of it. s and z begin as those
+    of rounding to nearest.
     """
 
     def __init__(self, weight_oi: Tensor, precision: Precision) -> None:
