@@ -14,8 +14,8 @@ from analysis.figures.precision import both_signs
 def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
     """Change of the response by method, a row for each format.
 
-    `lines` are those of `methods`; one panel for each kind of model. The axis is linear near zero
-    and logarithmic beyond.
+    `lines` are those of `methods`; one panel for each kind of model. Medians, with lines from the
+    least to the largest. The axis is linear near zero and logarithmic beyond.
     """
     models = lines["model"].unique(maintain_order=True).to_list()
     names = lines["method"].unique(maintain_order=True).to_list()
@@ -34,27 +34,35 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
             for place, name in enumerate(names):
                 own = part.filter(pl.col("method") == name)
                 offset = 0.7 * ((place + 0.5) / len(names) - 0.5)
+                colour = OKABE_ITO[(place + place // len(OKABE_ITO)) % len(OKABE_ITO)]
+                heights = [formats.index(each) + offset for each in own["format"]]
+                axis.hlines(heights, own["least"], own["largest"], color=colour, linewidth=0.8)
                 axis.scatter(
                     own["change"],
-                    [formats.index(each) + offset for each in own["format"]],
+                    heights,
                     s=24,
                     marker=MARKERS[place % len(MARKERS)],
-                    color=OKABE_ITO[(place + place // len(OKABE_ITO)) % len(OKABE_ITO)],
+                    color=colour,
                     label=name,
                 )
             axis.axvline(0, color="#333333", linewidth=0.8)
-            sizes = part["change"].drop_nulls().abs().to_numpy()
+            reached = [*part["least"].drop_nulls(), *part["largest"].drop_nulls()]
+            largest = max(map(abs, reached), default=0.0)
             axis.set_title(model, loc="left")
             axis.set_xlabel(f"change of {label(response)}")
-            if sizes.size and sizes.max() > 0:
-                both_signs(axis, part["change"].drop_nulls().to_list(), float(sizes.max()) / 100)
+            if largest > 0:
+                both_signs(axis, reached, largest / 100)
         handles, texts = axes[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="upper left", ncol=6, frameon=False)
     return figure
 
 
 def damage_by_layer(lines: pl.DataFrame, response: str) -> Figure:
-    """Change of the response where one part of the model alone is rounded."""
+    """Change of the response where one part of the model alone is rounded.
+
+    `lines` are those of `scopes`. Thin lines reach from the least to the largest, thick ones over
+    the 95% interval.
+    """
     names = [
         " ".join(part for part in (row["model"], f"{row['format']}/{row['scope']}") if part)
         for row in lines.to_dicts()
@@ -63,9 +71,10 @@ def damage_by_layer(lines: pl.DataFrame, response: str) -> Figure:
         figure, axis = rows_of(names, wide=4.2, below=0.6)
         for height, row in enumerate(lines.to_dicts()):
             colour = OKABE_ITO[0] if row["scope"] == "all" else OKABE_ITO[1]
+            axis.plot([row["least"], row["largest"]], [height] * 2, color=colour, linewidth=0.8)
             if row["low"] is not None and row["high"] is not None:
-                axis.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=1.4)
+                axis.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=2.0)
             axis.plot(row["change"], height, marker="o", color=colour, markersize=5)
         axis.axvline(0, color="#333333", linewidth=0.8)
-        axis.set_xlabel(f"change of {label(response)}: pseudo-median, 95% interval")
+        axis.set_xlabel(f"change of {label(response)}")
     return figure

@@ -92,7 +92,8 @@ def both_signs(axis: Axes, values: list[float], linear: float) -> None:
     }
     for sign, length in decades.items():
         if length > 0.5:  # else its labels would touch the zero
-            room = max(1, round(4 * length / sum(decades.values())))
+            # The linear part takes as much room as a decade on each side.
+            room = max(1, round(4 * length / (sum(decades.values()) + 2)))
             ticks += [sign * tick for tick in log_ticks(3 * linear, linear * 10**length, room)]
     axis.set_xscale("symlog", linthresh=linear)
     axis.set_xticks(sorted(ticks), labels=[plain(tick) for tick in sorted(ticks)])

@@ -20,6 +20,8 @@ from study.store.methods import NEAREST, format_and_scope, method_and_format
 
 KIND = "model_kind"
 WEIGHT_ERROR, SIGNAL_TO_NOISE, BITS = "weight_error", "signal_to_noise", "bits_per_weight"
+SCOPES = ("", "first", "block", "attention", "mlp", "body", "head")
+"""Parts of a model, all of it first."""
 LEAST_PRECISIONS = 5
 """Precisions of a training over which ranks are compared."""
 
@@ -29,9 +31,10 @@ class MethodLine:
     """One line: a method at a format beside rounding to nearest, over `n` trainings.
 
     `bits` a weight; `nearest` and `change`: medians of the response at rounding to nearest and
-    here, less the reference's. `recovered` is 1 - sum of changes / sum at nearest, null where
-    rounding loses nothing in sum. `difference` of the method and nearest: pseudo-median, with
-    interval and p of the signed-rank test. `weight_error`, `signal_to_noise` are medians.
+    here, less the reference's; `least` and `largest` of these changes here. `recovered` is 1 - sum
+    of changes / sum at nearest, null where rounding loses nothing in sum. `difference` of the
+    method and nearest: pseudo-median, with interval and p of the signed-rank test. `weight_error`,
+    `signal_to_noise` are medians.
     """
 
     model: str
@@ -41,6 +44,8 @@ class MethodLine:
     bits: float | None = None
     nearest: float | None = None
     change: float | None = None
+    least: float | None = None
+    largest: float | None = None
     recovered: float | None = None
     difference: float | None = None
     low: float | None = None
@@ -54,8 +59,8 @@ class MethodLine:
 class ScopeLine:
     """One line: a format in one part of the model alone, over `n` trainings.
 
-    `change` of the response: pseudo-median with its interval; `share` of the median change where
-    the whole model is rounded.
+    `change` of the response: pseudo-median with its interval, `least` and `largest`; `share` of the
+    pseudo-median where the whole model is rounded.
     """
 
     model: str
@@ -65,6 +70,8 @@ class ScopeLine:
     change: float | None = None
     low: float | None = None
     high: float | None = None
+    least: float | None = None
+    largest: float | None = None
     share: float | None = None
     weight_error: float | None = None
     signal_to_noise: float | None = None
@@ -120,6 +127,8 @@ def _method_line(
         bits=_median(own, BITS),
         nearest=float(np.median(nearest - start)),
         change=float(np.median(here - start)),
+        least=float(np.min(here - start)),
+        largest=float(np.max(here - start)),
         recovered=1 - float(np.sum(here - start)) / lost if lost > 0 else None,
         difference=None if method == NEAREST else rank.estimate,
         low=None if method == NEAREST else rank.low,
@@ -140,7 +149,8 @@ def scopes(table: Table) -> pl.DataFrame:
         if scope:
             parts.setdefault(base, [base] if base in names else []).append(name)
     for model, rows in _by_model(table):
-        for base, members in parts.items():
+        for base, unordered in parts.items():
+            members = sorted(unordered, key=_place)
             whole: float | None = None
             for name in members:
                 joined = rows.joined([names[0], name], response)
@@ -159,12 +169,22 @@ def scopes(table: Table) -> pl.DataFrame:
                         rank.estimate,
                         rank.low,
                         rank.high,
+                        float(difference.min()),
+                        float(difference.max()),
                         rank.estimate / whole if scope and whole else None,
                         _median(own, WEIGHT_ERROR),
                         _median(own, SIGNAL_TO_NOISE),
                     )
                 )
     return frame_of(ScopeLine, lines)
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Where the scope of a precision stands among others: blocks by their number."""
+    scope = format_and_scope(name)[1]
+    kind = scope.rstrip("0123456789")
+    known = SCOPES.index(kind) if kind in SCOPES else len(SCOPES)
+    return known, int(scope.removeprefix(kind) or 0)
 
 
 def sources(table: Table) -> pl.DataFrame:

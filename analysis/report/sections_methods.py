@@ -30,6 +30,8 @@ from analysis.report.tables import (
     whole,
 )
 
+LEAST_FOR_INTERVAL = 6
+"""Differences of which signed ranks have p below .05: 2^(1 - 5) is not."""
 MODEL = Column("model", "model")
 ERRORS = (
     Column("weight error", "weight_error", number, hint="relative, median"),
@@ -81,6 +83,9 @@ def methods_section(context: Context) -> Section | None:
     if not len(lines) and not len(parts):
         return None
     used = "One value per training at its last checkpoint, paired by training."
+    fewest = min([*lines["n"], *parts["n"]])
+    if fewest < LEAST_FOR_INTERVAL:
+        used += f" Fewer than {LEAST_FOR_INTERVAL} trainings have no 95% interval."
     exhibits: list[Exhibit] = []
     if len(lines):
         few = core(table.roles)
@@ -91,7 +96,7 @@ def methods_section(context: Context) -> Section | None:
             FigureExhibit(
                 "methods",
                 f"Change of {response} by method",
-                f"{used} Medians over trainings.",
+                f"{used} Medians over trainings; lines reach from the least to the largest.",
                 partial(methods_by_format, lines, response),
             ),
             TableExhibit(
@@ -104,7 +109,8 @@ def methods_section(context: Context) -> Section | None:
             FigureExhibit(
                 "damage_by_layer",
                 f"Change of {response} where one part alone is rounded",
-                used,
+                f"{used} Pseudo-medians; thin lines reach from the least to the largest, thick "
+                "ones over the 95% interval.",
                 partial(damage_by_layer, parts, response),
             ),
         ]

@@ -70,7 +70,7 @@ def refused(
             "precision: int4-g32 cannot take embedding.weight (Embedding, (103, 16)): 16 weights "
             "per output channel do not divide into groups of 32: take int4",
         ),
-        ({"grid": {"precision": ["int4/block2"]}}, "/block2: Transformer has one block: measure /block1"),
+        ({"grid": {"precision": ["int4/block2"]}}, "/block2: Transformer has one block: measure"),
         (
             {"model": {"kind": "pretrained", "path": "nowhere", "heads": None}, "grid": {}},
             "model.path: no such folder",

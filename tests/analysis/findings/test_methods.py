@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
+from matplotlib.collections import PathCollection
 from null_studies import null_study
 
 from analysis.figures.methods import damage_by_layer, methods_by_format
@@ -67,6 +68,29 @@ def test_damage_of_a_part_stands_beside_that_of_the_whole() -> None:
     assert lines["share"][0] is None
 
 
+def test_lines_reach_from_the_least_change_to_the_largest() -> None:
+    """Each training loses another hundredth more than the one before."""
+    table = study()
+    spread = pl.when(pl.col("precision").is_in(["gptq-int3", "int3/block1"])).then(
+        pl.col("training").rank("dense") / 100
+    )
+    frame = table.frame.with_columns(pl.col("val_loss") + spread.fill_null(0))
+    changed = replace(table, frame=frame)
+    gptq = methods(changed).row(by_predicate=pl.col("method") == "gptq", named=True)
+    assert gptq["least"] == pytest.approx(0.2 + 0.01)
+    assert gptq["largest"] == pytest.approx(0.2 + gptq["n"] / 100)
+    part = scopes(changed).row(by_predicate=pl.col("scope") == "block1", named=True)
+    assert (part["least"], part["largest"]) == pytest.approx((0.11, 0.1 + part["n"] / 100))
+
+
+def test_parts_stand_in_the_order_of_the_model() -> None:
+    table = study()
+    names = {"int8": "int3/head", "int4": "int3/first", "int3/block1": "int3/block10"}
+    named = table.frame.with_columns(pl.col("precision").replace(names))
+    lines = scopes(replace(table, frame=named))
+    assert lines["scope"].to_list() == ["all", "first", "block2", "block10", "head"]
+
+
 def test_sources_of_damage_equal_rank_correlations_of_each_training() -> None:
     table = study()
     lines = sources(table)
@@ -98,8 +122,8 @@ def test_figures_have_a_point_for_each_line() -> None:
     table = study()
     figure = methods_by_format(methods(table), "val_loss")
     (axis,) = figure.axes
-    points = [np.asarray(drawn.get_offsets()) for drawn in axis.collections]
-    assert sum(map(len, points)) == len(methods(table))
+    points = [each for each in axis.collections if isinstance(each, PathCollection)]
+    assert sum(len(drawn.get_offsets()) for drawn in points) == len(methods(table))
     figure = damage_by_layer(scopes(table), "val_loss")
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["int3/all", "int3/block1", "int3/block2"]
