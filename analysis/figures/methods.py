@@ -10,6 +10,9 @@ from analysis.figures.colours import MARKERS, OKABE_ITO
 from analysis.figures.drawing import STYLE, columns_of_rows, label, rows_of
 from analysis.figures.precision import both_signs
 
+WIDE = 3.4
+"""Inches of a panel across."""
+
 
 def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
     """Change of the response by method, a row for each format.
@@ -24,7 +27,7 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
         figure, axes = columns_of_rows(
             formats,
             len(models),
-            wide=3.4,
+            wide=WIDE,
             above=0.4 + 0.2 * -(-len(names) // 6),
             below=0.8,
             high=0.5,
@@ -51,7 +54,7 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
             axis.set_title(model, loc="left")
             axis.set_xlabel(f"change of {label(response)}")
             if largest > 0:
-                both_signs(axis, reached, largest / 100)
+                both_signs(axis, reached, largest / 100, WIDE)
         handles, texts = axes[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="upper left", ncol=6, frameon=False)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
 from analysis.figures.drawing import (
+    LETTER,
     RASTER_ABOVE,
     STYLE,
     Lines,
@@ -28,6 +30,11 @@ from analysis.figures.drawing import (
 from analysis.figures.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
 from analysis.reading.groups import medians
 from analysis.reading.table import BITS, Roles
+
+PANEL = 2.3
+"""Inches of a panel across, with the gap beside it."""
+ROWS = 5.2
+"""Inches of a panel of rows across."""
 
 
 def by_precision(lines: pl.DataFrame, response: str) -> Figure:
@@ -48,7 +55,7 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
         figure, (axis,) = columns_of_rows(
             [f"{precision} − {baseline}" for precision, baseline in pairs],
             1,
-            wide=5.2,
+            wide=ROWS,
             above=KEY_HEIGHT if len(levels) > 1 else 0.15,
             below=0.75,
             high=0.3 if len(levels) == 1 else 0.14 * (len(levels) + 1),
@@ -74,7 +81,8 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
         sizes = np.abs(shown["estimate"].to_numpy())
         if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
             values = [v for name in ("estimate", "low", "high") for v in shown[name].drop_nulls()]
-            both_signs(axis, values, margins[0] if len(margins) == 1 else sizes.min())
+            linear = margins[0] if len(margins) == 1 else float(sizes.min())
+            both_signs(axis, values, linear, ROWS)
         if len(levels) > 1:
             handles = [
                 Line2D([], [], color=colours[level], marker="o", label=level or "all trainings")
@@ -84,25 +92,45 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
     return figure
 
 
-def both_signs(axis: Axes, values: list[float], linear: float) -> None:
-    """A logarithmic axis for values of both signs, linear within `linear` of zero."""
+def both_signs(axis: Axes, values: list[float], linear: float, inches: float) -> None:
+    """A logarithmic axis for values of both signs, linear within `linear` of zero.
+
+    It is `inches` across.
+    """
+    least, most = min(0.0, *values), max(0.0, *values)
+    axis.set_xscale("symlog", linthresh=linear)
+    axis.set_xlim(
+        1.5 * least if least < -linear else -linear, 1.5 * most if most > linear else linear
+    )
+    ticks = next(
+        ticks
+        for room in (4, 3, 2, 1)
+        if _have_room(axis, inches, ticks := _signed_ticks(values, linear, room)) or room == 1
+    )
+    axis.set_xticks(ticks, labels=[plain(tick) for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{plain(float(f'{linear:.0e}'))}")
+
+
+def _signed_ticks(values: list[float], linear: float, most: int) -> list[float]:
+    """Zero, and about `most` round numbers on both sides of it."""
     ticks = [0.0]
     decades = {
         sign: math.log10(max(1.0, *(sign * value / linear for value in values))) for sign in (-1, 1)
     }
     for sign, length in decades.items():
         if length > 0.5:  # else its labels would touch the zero
-            # The linear part takes as much room as a decade on each side.
-            room = max(1, round(4 * length / (sum(decades.values()) + 2)))
+            room = max(1, round(most * length / sum(decades.values())))
             ticks += [sign * tick for tick in log_ticks(3 * linear, linear * 10**length, room)]
-    axis.set_xscale("symlog", linthresh=linear)
-    axis.set_xticks(sorted(ticks), labels=[plain(tick) for tick in sorted(ticks)])
-    axis.minorticks_off()
-    least, most = min(0.0, *values), max(0.0, *values)
-    axis.set_xlim(
-        1.5 * least if least < -linear else -linear, 1.5 * most if most > linear else linear
-    )
-    axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{plain(float(f'{linear:.0e}'))}")
+    return sorted(ticks)
+
+
+def _have_room(axis: Axes, inches: float, ticks: list[float]) -> bool:
+    """Whether the labels of ascending ticks lie apart on an axis whose limits are set."""
+    shares = (axis.transScale + axis.transLimits).transform([(tick, 0) for tick in ticks])[:, 0]
+    widths = [LETTER * (len(plain(tick)) + 1) for tick in ticks]
+    pairs = zip(pairwise(inches * shares), pairwise(widths), strict=True)
+    return all(right - left >= (one + other) / 2 for (left, right), (one, other) in pairs)
 
 
 def against_bits(
@@ -111,16 +139,23 @@ def against_bits(
     """Columns against bits per weight: a line per configuration, medians over seeds.
 
     `rows` are those of `at_all_precisions`; precisions whose weights were fine-tuned stand apart
-    as hollow diamonds. Colours are an axis of the grid.
+    as hollow diamonds, other methods and parts of the model as points without a line. Colours are
+    an axis of the grid.
     """
-    plain, tuned = rows.filter(~pl.col("tuned")), rows.filter("tuned")
+    curve, tuned = rows.filter("curve"), rows.filter("tuned")
+    others = rows.filter(~pl.col("curve") & ~pl.col("tuned"))
     with mpl.rc_context(STYLE):
         colours = Colours(rows, colour)
         figure, axes = panels(
             len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
         )
         diamonds = {"width": 0, "size": 22, "marker": "D", "hollow": True}
-        styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = ((plain, {}), (tuned, diamonds))
+        points = {"width": 0, "size": 5}
+        styles: tuple[tuple[pl.DataFrame, dict[str, Any]], ...] = (
+            (curve, {}),
+            (others, points),
+            (tuned, diamonds),
+        )
         for part, style in styles:
             drawn = [Lines() for _ in columns]
             for settings, line in _by_precision(part, roles, columns):
@@ -157,10 +192,10 @@ def loss_against_bits(
     """The response against bits per weight, a line per training, coloured by a metric.
 
     One panel for each metric, whose values at the reference precision are in `before`; `rows`
-    are those of `at_all_precisions`, of which fine-tuned precisions are left out.
+    are those of `at_all_precisions`, of which the curve is drawn.
     """
     response, unit = roles.response, roles.unit
-    rows = rows.filter(~pl.col("tuned")).sort(unit, BITS, str(roles.precision))
+    rows = rows.filter("curve").sort(unit, BITS, str(roles.precision))
     trainings = {key[0]: part for key, part in rows.partition_by(unit, as_dict=True).items()}
     with mpl.rc_context(STYLE):
         figure, axes = panels(len(metrics), label(response))
@@ -198,7 +233,10 @@ def change_scatter(
 ) -> Figure:
     """Change of the response against change of each metric, a colour per precision."""
     with mpl.rc_context(STYLE):
-        above = 0.1 + 0.2 * -(-len(changes) // 6)
+        longest = max((len(precision) for precision, _ in changes), default=0)
+        inches = PANEL * min(4, len(metrics))
+        wide = max(1, min(6, int(inches / (LETTER * longest + 0.7))))
+        above = 0.1 + 0.205 * -(-len(changes) // wide)
         figure, axes = panels(len(metrics), f"change of {response}", above=above, titled=0.05)
         for axis, name in zip(axes, metrics, strict=True):
             for number, (precision, rows) in enumerate(changes):
@@ -219,5 +257,5 @@ def change_scatter(
             plain_ticks(axis)
         share_y(axes)
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="upper left", ncol=6, frameon=False)
+        figure.legend(handles, names, loc="upper left", ncol=wide, frameon=False)
     return figure

@@ -14,10 +14,13 @@ import polars as pl
 from analysis.findings.curves import Course
 from analysis.findings.effects import Effect
 from analysis.findings.frames import lines_of
+from analysis.findings.methods import MethodLine
+from analysis.findings.pairs import fine_tuned
 from analysis.findings.tuning import Comparison
 from analysis.reading.table import ABOVE_FLOOR, FLOOR
-from analysis.report.tables import number, p_value, signed, signed_number
+from analysis.report.tables import number, p_value, share, signed, signed_number
 from analysis.statistics.levels import ALPHA
+from study.store.methods import NEAREST
 
 FACTORS = ("nc1_ratio", "nc1_cdnv_galanti", "nc1_cdnv")  # the first tells how far collapse went
 
@@ -114,6 +117,33 @@ def floor(frame: pl.DataFrame) -> Paragraph:
         f"(median); the closest has {number(closest['val_loss'])} where {number(closest[FLOOR])} "
         "is possible.",
     )
+
+
+def methods(lines: list[MethodLine], response: str) -> Iterator[Paragraph]:
+    """What methods without training save where rounding to nearest loses most."""
+    sentences = []
+    for model in dict.fromkeys(line.model for line in lines):
+        known = [
+            line
+            for line in lines
+            if line.model == model
+            and line.method != NEAREST
+            and not fine_tuned(f"{line.method}-")
+            and line.recovered is not None
+        ]
+        if not known:
+            continue
+        worst = max(known, key=lambda line: line.nearest or 0.0)
+        same = [line for line in known if line.format == worst.format]
+        same.sort(key=lambda line: -(line.recovered or 0.0))
+        shares = ", ".join(f"{line.method} {share(line.recovered)}" for line in same)
+        sentences.append(
+            f"Rounding to nearest at {worst.format} changes {response}"
+            f"{f' of {model}' if model else ''} by {signed_number(worst.nearest)} (median, n "
+            f"{worst.n}); shares of the sum that methods recover are {shares}."
+        )
+    if sentences:
+        yield Paragraph("Methods", " ".join(sentences))
 
 
 def overfitting(trainings: pl.DataFrame) -> Paragraph:

@@ -102,20 +102,21 @@ def _against_bits(context: Context, few: Sequence[str]) -> list[Exhibit]:
     """Response and metrics against bits per weight."""
     table, response = context.table, context.response
     measured = at_all_precisions(table)
-    curves = f"Last checkpoint of {len(context.rows)} trainings at every precision."
+    curves = f"Last checkpoint of {len(context.rows)} trainings."
     return [
         FigureExhibit(
             "bits",
             "The response and the metrics against bits per weight",
-            f"{curves} A line per configuration, the median over its seeds; hollow diamonds are "
-            "fine-tuned precisions.",
+            f"{curves} A line per configuration, the median over its seeds, through formats that "
+            "round to nearest; hollow diamonds are fine-tuned precisions, points without a line "
+            "other methods, or parts of the model.",
             partial(against_bits, measured, table.roles, (response, *few), colour=colour_of(table)),
         ),
         FigureExhibit(
             "loss_bits",
             f"{response} against bits per weight, by collapse at the reference",
-            f"{curves} A line per training, coloured by its metric at the reference precision; "
-            "fine-tuned precisions are left out.",
+            f"{curves} A line per training through formats that round to nearest, coloured by its "
+            "metric at the reference precision.",
             partial(
                 loss_against_bits,
                 measured,

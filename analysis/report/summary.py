@@ -23,6 +23,7 @@ from analysis.findings.design import Candidate, GivenDesign
 from analysis.findings.effects import Effect
 from analysis.findings.forecast import TOGETHER, Forecast
 from analysis.findings.frames import lines_of
+from analysis.findings.methods import MethodLine
 from analysis.findings.progress import (
     APPEARS,
     GAP,
@@ -222,6 +223,8 @@ def _questions(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Pa
         yield _fixed(lines_of(Fixed, frames["fixed"]), response)
     if "changes" in frames:
         yield _changes(lines_of(Change, frames["changes"]), response)
+    if "methods" in frames:
+        yield from descriptions.methods(lines_of(MethodLine, frames["methods"]), response)
     if "damage" in frames:
         yield _damage(lines_of(Damage, frames["damage"]), response)
     if "forecast" in frames:
@@ -426,9 +429,11 @@ def _changes(lines: Sequence[Change], response: str) -> Paragraph:
         chosen = [line for line in totals if line.verdict == word]
         if chosen:
             parts.append(f"{len(chosen)} of {len(totals)} precisions {phrase}: {_sizes(chosen)}")
+    silent: dict[str, list[str]] = {}
     for line in totals:
         if line.verdict == CANNOT_REJECT:
-            parts.append(f"{line.precision}: {line.note}")
+            silent.setdefault(line.note, []).append(line.precision)
+    parts += [f"{listing(names)}: {note}" for note, names in silent.items()]
     text = "; ".join(parts) if parts else f"No training has {response} at two precisions"
     known = [line for line in totals if line.estimate is not None]
     if known:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from null_studies import null_study
 
 from analysis.figures.methods import damage_by_layer, methods_by_format
-from analysis.findings.methods import methods, metrics_after, scopes, sources
+from analysis.figures.precision import both_signs, change_scatter
+from analysis.findings.bits import at_all_precisions
+from analysis.findings.frames import lines_of
+from analysis.findings.methods import MethodLine, methods, metrics_after, scopes, sources
 from analysis.reading.table import Table
+from analysis.report import descriptions
 from study.store.methods import method_and_format
 
 LOST = {"fp32": 0.0, "int3": 0.5, "gptq-int3": 0.2, "rot-gptq-int3": 0.1, "int3/block1": 0.1}
@@ -83,6 +89,18 @@ def test_lines_reach_from_the_least_change_to_the_largest() -> None:
     assert (part["least"], part["largest"]) == pytest.approx((0.11, 0.1 + part["n"] / 100))
 
 
+def test_the_summary_names_what_methods_recover_at_the_worst_format() -> None:
+    lines = lines_of(MethodLine, methods(study()))
+    (paragraph,) = descriptions.methods(lines, "val_loss")
+    assert paragraph.text == (
+        f"Rounding to nearest at int3 changes val_loss by +0.5000 (median, n {lines[0].n}); shares "
+        "of the sum that methods recover are rot-gptq 0.800, gptq 0.600."
+    )
+    assert not list(descriptions.methods([replace(line, recovered=None) for line in lines], "x"))
+    tuned = [replace(line, method="qat") for line in lines]
+    assert not list(descriptions.methods(tuned, "val_loss"))
+
+
 def test_parts_stand_in_the_order_of_the_model() -> None:
     table = study()
     names = {"int8": "int3/head", "int4": "int3/first", "int3/block1": "int3/block10"}
@@ -123,10 +141,47 @@ def test_figures_have_a_point_for_each_line() -> None:
     figure = methods_by_format(methods(table), "val_loss")
     (axis,) = figure.axes
     points = [each for each in axis.collections if isinstance(each, PathCollection)]
-    assert sum(len(drawn.get_offsets()) for drawn in points) == len(methods(table))
+    assert sum(map(len, [np.asarray(drawn.get_offsets()) for drawn in points])) == len(
+        methods(table)
+    )
     figure = damage_by_layer(scopes(table), "val_loss")
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["int3/all", "int3/block1", "int3/block2"]
+
+
+def test_curves_join_what_only_bits_tell_apart() -> None:
+    rows = at_all_precisions(study())
+    assert set(rows.filter("curve")["precision"]) == {"fp32", "int3", "int4", "int8"}
+    assert not rows["tuned"].any()
+    names = pl.col("precision").replace({"int3": "qat-int3", "fp32": "bf16"})
+    table = study()
+    rows = at_all_precisions(replace(table, frame=table.frame.with_columns(names)))
+    expected = {"bf16", "int3/block1", "int3/block2", "int4", "int8"}
+    assert set(rows.filter("curve")["precision"]) == expected
+    assert set(rows.filter("tuned")["precision"]) == {"qat-int3"}
+
+
+@pytest.mark.parametrize("values", [[-0.02, 0.3], [1e-7, 3.0], [-1.0, 1.0], [-0.004, 0.2]])
+def test_labels_of_an_axis_of_both_signs_lie_apart(values: list[float]) -> None:
+    figure = Figure(figsize=(3.4, 2))
+    axis = figure.add_axes((0.1, 0.2, 0.8, 0.7))
+    axis.set_xlabel("change")
+    both_signs(axis, values, max(map(abs, values)) / 100, inches=0.8 * 3.4)
+    figure.draw_without_rendering()
+    boxes = [tick.get_window_extent() for tick in axis.get_xticklabels()]
+    assert len(boxes) > 1
+    assert all(one.x1 < other.x0 for one, other in pairwise(sorted(boxes, key=lambda b: b.x0)))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_legend_of_many_precisions_stays_in_its_figure(count: int) -> None:
+    frame = pl.DataFrame({"m": [0.0], "m_q": [1.0], "val_loss": [0.0], "val_loss_q": [1.0]})
+    changes = [(f"smooth-int{number}-dynamic", frame) for number in range(40)]
+    figure = change_scatter(changes, ["m"] * count, "val_loss")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 < figure.bbox.x1
+    assert legend.get_window_extent().y0 > figure.axes[0].get_window_extent().y1
 
 
 def test_a_table_without_methods_has_no_lines() -> None:

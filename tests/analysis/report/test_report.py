@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 import scipy.stats
 import statsmodels.api as sm
+from places import ROOT
 
 from analysis.__main__ import main, parser
 from analysis.findings.association import Association, associations
@@ -256,7 +257,7 @@ def test_command_line_writes_a_self_contained_report(
         "design",
         "checkpoints",
         "precision",
-        "methods",
+        "statistics",
         "provenance",
     } <= set(page.ids)
     for name in tables:
@@ -381,6 +382,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert (
         time.perf_counter() - start < 5
     )  # .1 s where nothing else runs; the bound is for a busy machine
+
+
+def test_no_section_has_the_anchor_of_what_the_page_always_holds() -> None:
+    template = (ROOT / "analysis/report/templates/report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(template)
+    assert "statistics" in page.ids
+    assert not set(page.ids) & set(SECTIONS)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
