@@ -18,9 +18,9 @@ class HeadSettings(ModelSettings):
     `head: fixed_etf` freezes the classifier at a random simplex frame of unit rows, without
     bias (Zhu et al. 2021, section 3.3); it needs at least classes - 1 features.
 
-    `head: cosine` has the logits cos(w_c, h) / temperature, without bias (Gidaris & Komodakis 2018,
-    eq. 3): features are divided by their length, which makes them what is measured, and rows of
-    the head by theirs. A temperature of null is learned, from 0.1 on.
+    `head: cosine` has the logits cos(w_c, h) / temperature, without bias (Gidaris & Komodakis
+    2018). Features are divided by their length, which makes them what is measured, and rows of the
+    head by theirs. A temperature of null is learned, from 0.1 on.
     """
 
     head: HeadName = "learned"

@@ -12,15 +12,15 @@ P_k falls as the network collapses: x > 0 pulls towards collapse, x < 0 pushes a
     entropy       mean_i H(p_i) in nats                         [0, log V]
 
 nc1: W = sum_i ||h_i - mu_(y_i)||^2, T = sum_i ||h_i - mu_G||^2. With r the ratio of within-class
-to between-class variance (`nc1_ratio`; Tirer et al. 2023) P = 2 r / (1 + 2 r): r near collapse, 1
+to between-class variance (`nc1_ratio`; Tirer et al. 2023) P = 2 r / (1 + 2 r): 2 r near collapse, 1
 where class means coincide. nc2: with v the coefficient of variation of norms (`nc2_equinorm`;
 Papyan et al. 2020) P = v^2 / (1 + v^2). nc3: self-duality as Xu et al. 2025 train it (with
 cosines: Wu & Papyan 2024, eq. 8). uniformity: hyperspherical energy of class means (Liu et al.
-2023) with the kernel of Wang & Isola 2020, eq. 2, which is finite where two classes coincide; the
-simplex frame has the least (Cohn & Kumar 2007, theorem 1.2). feature_norm: for short features the
-squared norm over d, which makes them collapse to points (Sbailo & Ghiringhelli 2023); the logarithm
-bounds the gradient, so that x < 0 lets norms grow like the square root of steps at most. entropy:
-x = -beta is the penalty of confidence of Pereyra et al. 2017, eq. 2.
+2023) with the kernel of Wang & Isola 2020, section 4.1, which is finite where two classes coincide;
+the simplex frame has the least (Cohn & Kumar 2007, theorem 1.2). feature_norm: for short features
+the squared norm over d, which makes them collapse to points (Sbailo & Ghiringhelli 2023); the
+logarithm bounds the gradient, so that x < 0 lets norms grow like the square root of steps at most.
+entropy: x = -beta is the penalty of confidence of Pereyra et al. 2017, section 3.
 
 nc1, nc2, nc3 and uniformity do not depend on the scale of features. A class weighs by how often it
 occurs in a pass, not by its samples.
