@@ -31,13 +31,26 @@ def interventions(
     return tuple(chosen.values())
 
 
-def _axis(name: str, roles: Roles) -> str:
+def unmeasured(names: Sequence[str], roles: Roles, planned: Sequence[str]) -> list[str]:
+    """Names of planned axes of which the rows have one level so far."""
+    return [
+        name
+        for name in names
+        if _column(name, roles.axes) is None and _column(name, planned) is not None
+    ]
+
+
+def _column(name: str, axes: Sequence[str]) -> str | None:
     """The axis that a name stands for: the longest end of its path that is one."""
     parts = name.split(".")
-    for first in range(len(parts)):
-        column = "_".join(parts[first:])
-        if column in roles.axes:
-            return column
+    ends = ("_".join(parts[first:]) for first in range(len(parts)))
+    return next((end for end in ends if end in axes), None)
+
+
+def _axis(name: str, roles: Roles) -> str:
+    axis = _column(name, roles.axes)
+    if axis is not None:
+        return axis
     known = ", ".join(roles.axes) or "none"
     raise AnalysisError(
         f"intervention: {name!r} is no axis of the table, in which trainings differ. "

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import polars as pl
 import yaml
 
-from analysis.reading.interventions import interventions
+from analysis.reading.interventions import interventions, unmeasured
 from analysis.reading.mapping import (
     ColumnMap,
     Declared,
@@ -114,7 +114,12 @@ def load(
         layers = None if single.is_empty() else single.drop(ROW)
         frame = frame.filter(pl.col("layer").is_null())
     frame, left_out = _checked(frame, roles, str(path))
-    roles = replace(roles, interventions=interventions(frame, roles, declared.intervention))
+    asked = [] if planned is None else [name for name in _varied(planned) if name not in NO_AXES]
+    if waiting := unmeasured(declared.intervention, roles, asked):
+        what = f"interventions of which one level is measured so far ({', '.join(waiting)})"
+        left_out[what] = len(waiting)
+    named = [name for name in declared.intervention if name not in waiting]
+    roles = replace(roles, interventions=interventions(frame, roles, named))
     if path.is_dir() and (copies := RunPaths(path).copied_cells()):
         left_out["files among the cells that have no cell's name"] = len(copies)
     missing = _missing(frame, roles, planned, known)

@@ -196,7 +196,7 @@ def _ways(lines: Sequence[Instrumented]) -> Iterator[str]:
         (INADEQUATE, "Its levels are not of one effect"),
     ):
         parts = [
-            f"on {response} ({_listed(names, NAMED)})"
+            f"on {response} ({'any metric' if len(names) == len(own) else _listed(names, NAMED)})"
             for response, own in by_response.items()
             if (names := [line.metric for line in own if line.verdict == verdict])
         ]

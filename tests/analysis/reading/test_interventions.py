@@ -7,11 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from tiny_study import launch, tiny
 
 from analysis.__main__ import main
 from analysis.reading.interventions import interventions
 from analysis.reading.load import load
 from analysis.reading.table import AnalysisError, Roles
+from study.store import Store
 
 FRAME = pl.DataFrame(
     {
@@ -84,3 +86,24 @@ def test_foreign_tables_declare_them_by_option_or_map(
     assert other.axis == "lr"
     assert main([str(path), *options[:-1], "nc1", "--out", str(tmp_path / "out")]) == 2
     assert "intervention: 'nc1' is no axis of the table" in capsys.readouterr().err
+
+
+def test_an_intervention_whose_levels_are_not_measured_yet_waits(tmp_path: Path) -> None:
+    settings = tiny(
+        grid={"epochs": [1], "train.lr": [1e-3, 2e-3], "precision": ["fp32"]},
+        analysis={"intervention": "train.lr"},
+    )
+    assert launch(tmp_path, settings) == 0
+    run = tmp_path / "runs" / "tiny"
+    (intervention,) = load(run).roles.interventions
+    assert (intervention.baseline, intervention.levels) == (1e-3, (2e-3,))
+    store = Store(run)
+    store.paths.cell(store.planned().sort("lr")["cell"][1]).unlink()
+    with pytest.raises(AnalysisError, match="the grid is incomplete"):
+        load(run)
+    table = load(run, allow_missing=True)
+    assert table.roles.interventions == ()
+    what = "interventions of which one level is measured so far (train.lr)"
+    assert table.left_out == {what: 1}
+    with pytest.raises(AnalysisError, match="'seed' is no axis"):
+        load(run, allow_missing=True, intervention=["seed"])

@@ -67,7 +67,7 @@ def test_effects_are_told_with_their_numbers() -> None:
         f"If it acts on val_loss through {CAUSE} alone, a tenfold of that changes it by "
         f"+{way['estimate']:.4f} (95% interval +{way['low']:.4f} to +{way['high']:.4f}, F "
     ) in text
-    assert f"Under the same assumption no effect was found on generalization_gap ({CAUSE})." in text
+    assert "no effect was found on generalization_gap (any metric)." in text
 
 
 def test_what_stays_within_the_margin_is_called_unchanged() -> None:
