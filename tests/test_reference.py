@@ -25,6 +25,7 @@ from study.reference.schema import LIMITS, leaf, study_schema
 from study.search.config import SearchConfig
 from study.settings.schema import models_in
 
+FILES = files()
 SCHEMA = study_schema()
 SHIPPED = [
     *sorted(SEARCH_SPACES.glob("*.yaml")),
@@ -69,10 +70,10 @@ def settings() -> Iterator[tuple[type[BaseModel], str, Any]]:
                 yield model, name, hints[name]
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_files_are_current(path: Path) -> None:
     written = path.read_text(encoding="utf-8") if path.exists() else ""
-    assert written == files()[path], "run `python -m study.reference` and commit what it writes"
+    assert written == FILES[path], "run `python -m study.reference` and commit what it writes"
 
 
 def test_every_setting_has_a_meaning() -> None:

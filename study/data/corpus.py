@@ -21,6 +21,7 @@ from study.data.cache import digest, file_digest
 from study.data.compressed import content_of, opened, plain_suffix, utf8
 from study.data.config import Corpus
 from study.data.splits import folder_digest, load_splits, no_path, split_of, train_and_val
+from study.settings.faults import some_of
 from study.settings.yaml_files import is_file, is_folder
 
 Documents = Callable[[], Iterator[str]]
@@ -165,7 +166,7 @@ def _titled_part(text: str, select: str, path: Path) -> str:
         near = difflib.get_close_matches(select, titles, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
         known = (
-            f"its titles: {', '.join(titles)}"
+            f"its titles: {some_of(titles, select)}"
             if titles
             else "it has no titles (lines after two blank lines)"
         )
@@ -319,4 +320,6 @@ def _strings(values: list[Any], column: str, place: Path | str) -> list[str | No
 
 
 def _no_column(column: str, names: list[str], place: Path | str) -> str:
-    return f"data.text_column: {place} has no column {column!r}; its columns: {', '.join(names)}"
+    return (
+        f"data.text_column: {place} has no column {column!r}; its columns: {some_of(names, column)}"
+    )

@@ -22,6 +22,7 @@ from numpy._core.multiarray import _reconstruct
 
 from study.data.base import DataError, Ints
 from study.data.compressed import utf8
+from study.settings.faults import some_of
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -290,7 +291,7 @@ def _batch_images(batch: dict[str, Any], path: Path) -> Pixels:
 def _batch_labels(batch: dict[str, Any], key: str, path: Path) -> Ints:
     if key not in batch:
         raise DataError(
-            f"data.label_column: {path} has no {key!r}; it has {', '.join(sorted(batch))}"
+            f"data.label_column: {path} has no {key!r}; it has {some_of(sorted(batch), key)}"
         )
     labels = np.asarray(batch[key])
     if labels.ndim != 1 or not (labels.dtype.kind in "iu" or labels.size == 0):

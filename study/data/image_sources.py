@@ -25,6 +25,7 @@ from study.data.image_files import (
     read_python_batches,
 )
 from study.data.splits import folder_digest, load_splits, no_path, train_and_val
+from study.settings.faults import some_of
 from study.settings.yaml_files import is_file, is_folder
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -208,7 +209,8 @@ def _column(
             "two classes or more, none deeper than another"
         )
     names = choice or " or ".join(customary)
-    raise DataError(f"{setting}: {name} has no column {names}; its columns: {', '.join(features)}")
+    known = some_of(features, choice or customary[0])
+    raise DataError(f"{setting}: {name} has no column {names}; its columns: {known}")
 
 
 def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:

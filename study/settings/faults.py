@@ -62,6 +62,19 @@ class StudyError(ValueError):
         super().__init__("\n".join([shortened(head, 240), *lines]))
 
 
+SHOWN = 10
+"""Names of a file, such as its columns, that a message lists."""
+
+
+def some_of(names: Iterable[str], like: str) -> str:
+    """The names, or of many those most similar to one, and how many more there are."""
+    every = list(names)
+    if len(every) <= SHOWN:
+        return ", ".join(every)
+    near = get_close_matches(like, every, n=SHOWN, cutoff=0.0)
+    return f"{', '.join(near)} and {len(every) - len(near)} more"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Sentence that names the nearest known name, or all of them when none is near."""
     names = sorted(known)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -59,6 +61,16 @@ def _fault(
     if item["input"].__class__ is int and abs(item["input"]) > LARGEST_INT:
         message = "is a larger number than 64 bits hold"
         return Fault(place, message, f"Use a number up to {LARGEST_INT}")
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        form = f"Write `{leaf}: {{{'name' if kind == 'dict_type' else 'setting'}: value}}`"
+        return Fault(place, f"is {item['input']!r}, not settings by name", form)
+    if kind == "list_type":
+        return Fault(place, f"is {item['input']!r}, not a list", f"Write `{leaf}: [...]`")
+    if kind == "literal_error" and isinstance(item["input"], str):
+        names = re.findall(r"'([^']*)'", context["expected"])
+        if close := get_close_matches(item["input"], names, n=1):
+            fix = f"Did you mean `{close[0]}`? It should be {context['expected']}"
+            return Fault(place, f"is {item['input']!r}", fix)
     reason = item["msg"][0].lower() + item["msg"][1:]
     return Fault(place, f"is {item['input']!r}", f"It {reason.removeprefix('input ')}")
 
@@ -69,7 +81,7 @@ def _yaml_path(root: Any, location: tuple[int | str, ...]) -> list[str]:
     node = root
     for part in location:
         if isinstance(node, dict):
-            if part not in node and node.get("kind") == part:
+            if part not in node and (node.get("kind") == part or "[" in str(part)):
                 continue
             path.append(str(part))
             node = node.get(part)
