@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -128,7 +129,11 @@ def planned_gib() -> float:
 
 def main() -> int:
     """Print each peak with its ratio to the first; 1 where a target is missed."""
-    print(f"V = {CLASSES:,}, d = {WIDTH}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; torch "
+        f"{torch.__version__}, Python {platform.python_version()}; V = {CLASSES:,}, d = {WIDTH}"
+    )
     plan, first, missed = planned_gib(), 0.0, False
     for precisions, layers in CASES:
         command = [sys.executable, __file__, json.dumps([precisions, layers])]

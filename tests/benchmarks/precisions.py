@@ -71,8 +71,8 @@ def main() -> int:
     torch.set_num_threads(2)
     load = os.getloadavg()[0]
     print(
-        f"{platform.processor() or platform.machine()}, load {load:.1f}, 2 threads, torch "
-        f"{torch.__version__}"
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, "
+        f"2 threads; torch {torch.__version__}, Python {platform.python_version()}"
     )
     config = GPTNeoModel(width=256, depth=4, heads=8)
     model = build_model(config, classes=CLASSES, input_shape=(CONTEXT - 1,), seed=0).eval()
