@@ -100,7 +100,11 @@ def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
 
     Models of a hub are not fetched for it.
     """
-    cells = [cell for cell in cells if cell.config.train.decay.head is not None]
+    cells = [
+        cell
+        for cell in cells
+        if (decay := cell.config.train.decay).head is not None or decay.body is not None
+    ]
     if not cells:
         return  # before torch is imported for nothing
     from study.models import build_model

@@ -56,15 +56,17 @@ def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
     A tied head is one parameter. What takes no gradient, such as a fixed head, is left alone.
     Scales of channels of shape (channels, 1, 1) are vectors.
 
-    Raises ModelError for a tied head with a decay of its own.
+    Raises ModelError for a head that is tied to the embedding and is to decay in another way.
     """
     decay = config.decay
     body = config.weight_decay if decay.body is None else decay.body
     head = config.weight_decay if decay.head is None else decay.head
     if model.tied and head != body:
+        dials = {"head": f"{head:g}", "body": f"{body:g}"}
+        dial, other = ("body", "head") if decay.head is None else ("head", "body")
         raise ModelError(
-            f"train.decay.head: is {head:g}, but the head is the embedding, whose decay is "
-            f"{body:g}: set train.decay.body to the same, or untie the two"
+            f"train.decay.{dial}: is {dials[dial]}, but the head is the embedding, whose decay as "
+            f"{other} is {dials[other]}: set train.decay.{other} to the same, or untie the two"
         )
     free = model.table.weight if isinstance(model, FreeFeatures) else None
     hidden = _hidden_matrices(model) if config.optimizer == "muon" else set[Tensor]()

@@ -334,6 +334,8 @@ def test_a_tied_head_has_the_decay_of_the_embedding() -> None:
     parameter_groups(model, settings("adamw", decay={"head": 0.1, "body": 0.1}))
     with pytest.raises(ModelError, match=r"^train.decay.head: is 0, .* is 0.3: set"):
         parameter_groups(model, settings("adamw", decay={"head": 0.0}))
+    with pytest.raises(ModelError, match=r"^train.decay.body: is 0.2, .* as head is 0.3: set"):
+        parameter_groups(model, settings("adamw", decay={"body": 0.2}))
 
 
 def test_a_dry_run_refuses_a_tied_head_with_its_own_decay(
@@ -342,8 +344,13 @@ def test_a_dry_run_refuses_a_tied_head_with_its_own_decay(
     study = tiny(grid={"train.decay.head": [None, 0.0, 0.2]}, train={"weight_decay": 0.1})
     assert launch(tmp_path, study, "--dry-run") == 2
     said = capsys.readouterr().err
-    assert "train.decay.head: is 0.2, but the head is the embedding, whose decay is 0.1" in said
+    said_of_head = "train.decay.head: is 0.2, but the head is the embedding, whose decay as body is"
+    assert f"{said_of_head} 0.1" in said
     assert said.count("the head is the embedding") == 2
+    assert launch(tmp_path, tiny(train={"decay": {"body": 0.1}}), "--dry-run") == 2
+    said = capsys.readouterr().err
+    assert "train.decay.body: is 0.1, but the head is the embedding, whose decay as head is" in said
+    assert said.count("1 fault") == 1
     untied = {**study, "model": {"kind": "nanogpt", "width": 8, "depth": 1, "tied": False}}
     untied["grid"] = {
         "epochs": [1],
