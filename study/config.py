@@ -295,6 +295,29 @@ class CellConfig(Settings):
             )
         return model
 
+    @field_validator("train")
+    @classmethod
+    def _acts_on_the_model(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        model = info.data.get("model")
+        head, decay = getattr(model, "head", "learned"), train.decay
+        if head == "fixed_etf" and decay.head:
+            raise ValueError(
+                "decay.head acts on a head that is trained, and model.head fixed_etf is frozen: "
+                "leave it out, or set it to 0"
+            )
+        lengths = {
+            "penalty.feature_norm": train.penalty.feature_norm,
+            # In the unconstrained-features model it acts on the vectors before they are divided.
+            "decay.features": 0 if model is not None and model.kind == "ufm" else decay.features,
+        }
+        for name, value in lengths.items():
+            if head == "cosine" and value:
+                raise ValueError(
+                    f"{name} acts on the lengths of features, which model.head cosine makes 1: "
+                    "leave it out, or set it to 0"
+                )
+        return train
+
     @model_validator(mode="before")
     @classmethod
     def _seeds_follow(cls, value: Any) -> Any:

@@ -28,6 +28,7 @@ from study.models import (
 from study.models.base import FeatureModel
 from study.models.heads import CosineHead, rows_of
 from study.precision import PrecisionError, quantize
+from study.settings.faults import StudyError
 from study.settings.schema import plain
 from study.training.losses import Loss, head_loss
 from study.training.train import train
@@ -159,3 +160,34 @@ def test_learned_heads_keep_their_keys_and_settings() -> None:
         assert not {"head", "temperature"} & plain(settings).keys()
     assert plain(MLP(width=8, depth=1))["head"] == "learned"
     assert "temperature" not in plain(MLP(width=8, depth=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "train", "message"),
+    [
+        ("mlp", "cosine", {"penalty": {"feature_norm": 0.1}}, "penalty.feature_norm acts on the"),
+        ("ufm", "cosine", {"penalty": {"feature_norm": -1}}, "penalty.feature_norm acts on the"),
+        ("mlp", "cosine", {"decay": {"features": 0.1}}, "decay.features acts on the lengths of"),
+        ("mlp", "fixed_etf", {"decay": {"head": 0.1}}, "decay.head acts on a head that is trained"),
+        ("ufm", "cosine", {"decay": {"features": 0.1}}, None),
+        ("mlp", "fixed_etf", {"decay": {"head": 0.0}, "penalty": {"feature_norm": 1}}, None),
+        ("mlp", "learned", {"decay": {"head": 0.1}, "penalty": {"feature_norm": 1}}, None),
+    ],
+)
+def test_what_a_head_leaves_without_effect_is_refused(
+    kind: str, head: str, train: dict[str, Any], message: str | None
+) -> None:
+    model = {"kind": kind, "width": 16, "head": head} | ({"depth": 1} if kind == "mlp" else {})
+    data = {"kind": "images", "source": "digits"} if kind == "mlp" else {"kind": "free"}
+    content = {"data": data, "model": model, "train": {"epochs": 1, **train}, "grid": {"seed": [0]}}
+    try:
+        study_from({"name": "heads", **content}, folder=Path(), source="test")
+        faults = []
+    except StudyError as error:
+        faults = list(error.faults)
+    if message is None:
+        assert not faults
+    else:
+        (fault,) = faults
+        assert fault.path == "train"
+        assert message in fault.message
