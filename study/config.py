@@ -543,7 +543,7 @@ def _intervention_faults(study: StudyConfig) -> Iterator[Fault]:
         axis
         for axis, values in levels.items()
         if axis not in apart
-        and not axis.startswith("precision")
+        and not axis.startswith(("precision", "measure."))
         and len({json.dumps(value, sort_keys=True, default=repr) for value in values}) > 1
     ]
     known = ", ".join(axes_of_grid) or "none, so list two levels of one in the grid"
@@ -551,7 +551,10 @@ def _intervention_faults(study: StudyConfig) -> Iterator[Fault]:
     for number, path in enumerate(named):
         place = f"analysis.intervention[{number}]"
         within = any(path == axis or path.startswith(f"{axis}.") for axis in axes_of_grid)
-        if not within or path not in COLUMNS:
+        if within and path not in COLUMNS:
+            parts = ", ".join(column for column in COLUMNS if column.startswith(f"{path}."))
+            yield Fault(place, f"{path} is several settings", f"Name one of {parts}")
+        elif not within:
             message = (
                 f"{study.analysis.intervention[number]!r} is no setting that trainings differ in"
             )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
-from study.config import full_path
+from study.config import COLUMNS, full_path
 from study.grid import Cell, trainings
+from study.settings.faults import Fault
 
 CHANCE: Mapping[str, bool | set[str]] = {
     "seed": True,
@@ -17,8 +17,8 @@ CHANCE: Mapping[str, bool | set[str]] = {
     "train": {"init_seed", "shuffle_seed"},
 }
 """Settings in which trainings of one design cell may differ."""
-MEASURED: Mapping[str, bool] = {"precision": True, "precision_options": True}
-"""Settings of how a checkpoint is measured, in which cells of one training may differ."""
+MEASURED = "precision"
+"""How columns begin in which cells of one training may differ."""
 
 
 def design_sizes(cells: Iterable[Cell]) -> list[int]:
@@ -30,19 +30,31 @@ def design_sizes(cells: Iterable[Cell]) -> list[int]:
 
 
 def blocks(cells: Iterable[Cell], name: str) -> int:
-    """Groups of trainings that differ in one setting alone, with two levels of it."""
-    levels: dict[str, set[str]] = {}
-    apart: dict[str, Any] = dict(MEASURED)
-    *parents, leaf = full_path(name).split(".")
-    place = apart
-    for parent in parents:
-        place = place.setdefault(parent, {})
-    place[leaf] = True
-    for training in trainings(cells):
-        config = training.first.config
-        others = config.model_dump_json(exclude=apart)
-        levels.setdefault(others, set()).add(config.model_dump_json(exclude=MEASURED))
+    """Groups of trainings that differ in one setting alone, with two levels of it.
+
+    Settings that some of the trainings do not have, such as those of one kind of schedule, belong
+    to what differs.
+    """
+    column = COLUMNS[full_path(name)]
+    settings = [training.first.settings() for training in trainings(cells)]
+    shared = set(settings[0]).intersection(*settings) if settings else set[str]()
+    others = sorted(each for each in shared if each != column and not each.startswith(MEASURED))
+    levels: dict[tuple[object, ...], set[object]] = {}
+    for each in settings:
+        levels.setdefault(tuple(each[other] for other in others), set()).add(each.get(column))
     return sum(len(each) > 1 for each in levels.values())
+
+
+def unpaired_faults(cells: Iterable[Cell], names: Iterable[str]) -> Iterator[Fault]:
+    """Interventions in which no two trainings differ alone."""
+    cells = tuple(cells)
+    for number, name in enumerate(names):
+        if blocks(cells, name) == 0:
+            yield Fault(
+                f"analysis.intervention[{number}]",
+                f"no two trainings differ in {name} alone",
+                "List two levels of it beside the same other settings and seeds, or leave it out",
+            )
 
 
 def pairs_text(name: str, pairs: int, alone: float | None, within_family: float | None) -> str:

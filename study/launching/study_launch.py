@@ -14,9 +14,10 @@ from study.grid import Cell, Plan, expand
 from study.launching.launcher import Description, Launcher
 from study.launching.options import LaunchOptions
 from study.launching.plan_report import show_plan
+from study.launching.replicates import unpaired_faults
 from study.launching.speed import calibrate
 from study.scheduling.backlog import Backlog
-from study.settings.faults import StudyError
+from study.settings.faults import Fault, StudyError
 
 
 class StudyLaunch:
@@ -44,7 +45,7 @@ class StudyLaunch:
         Raises StudyError where it is known that it would not run.
         """
         launcher = self.launcher
-        faults = launcher.faults(self.cells)
+        faults = self._faults()
         # A plan of what a larger computer would run helps; one of what none can run does not.
         if any(not fault.path.startswith("resources") for fault in faults):
             raise StudyError(faults, source=launcher.description.source)
@@ -67,7 +68,8 @@ class StudyLaunch:
             launcher.say(nothing_to_run(len(self.cells), self.cells))
             return self._summary("")
         launcher.open_folder()
-        launcher.check(self.cells)
+        if faults := self._faults():
+            raise StudyError(faults, source=launcher.description.source)
         launcher.prepare(self.cells)
         launcher.describe_file(
             launcher.paths.study,
@@ -81,6 +83,11 @@ class StudyLaunch:
         self._warn_of_tuning_seeds()
         ending = run_cells(launcher, self.study, self.cells)
         return 1 if ending is None else self._summary(ending)
+
+    def _faults(self) -> list[Fault]:
+        """What is known to be wrong with what would run, or is asked of it."""
+        names = self.study.analysis.intervention
+        return [*unpaired_faults(self.cells, names), *self.launcher.faults(self.cells)]
 
     def _warn_of_epochs(self) -> None:
         """Epochs that `measure.at` lists and no training reaches are measured nowhere."""

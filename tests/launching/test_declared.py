@@ -77,6 +77,7 @@ def test_a_run_keeps_it_and_its_report_reads_it(tmp_path: Path) -> None:
         ),
         ({"intervention": ["epochs", "seed"]}, "analysis.intervention[1]: 'seed' is no setting"),
         ({"intervention": ["epochs", "train.epochs"]}, "names train.epochs a second time"),
+        ({"intervention": "measure.min_count"}, "'measure.min_count' is no setting that trainings"),
         ({"intervention": 3}, "analysis.intervention: is 3"),
         ("nc1_ratio", "analysis: is 'nc1_ratio', not settings by name"),
     ],
@@ -158,3 +159,40 @@ def test_a_dry_run_says_what_an_intervention_finds(
     assert "3 pairs of trainings that differ in it alone are too few" in pairs_text(
         "epochs", 3, None, None
     )
+
+
+@pytest.mark.parametrize(
+    "grid, name, message",
+    [
+        ({"train.schedule": ["linear", "wsd"]}, "train.schedule", "train.schedule is several "),
+        (
+            {"train.penalty.nc1": [0, 0.0], "epochs": [1]},
+            "train.penalty.nc1",
+            "no two trainings differ in train.penalty.nc1 alone",
+        ),
+        (
+            [
+                {"width": [16], "depth": [1], "epochs": [1], "seed": [0, 1]},
+                {"width": [16], "depth": [1], "epochs": [2], "seed": [2]},
+            ],
+            "epochs",
+            "no two trainings differ in epochs alone",
+        ),
+    ],
+)
+def test_an_intervention_needs_trainings_that_differ_in_it_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], grid: Any, name: str, message: str
+) -> None:
+    study = tiny(analysis={"intervention": name})
+    study["grid"] = study["grid"] | grid if isinstance(grid, dict) else grid
+    for options in ((), ("--dry-run",)):
+        assert launch(tmp_path, study, *options) == 2
+        said = capsys.readouterr().err
+        assert "1 fault" in said
+        assert f"analysis.intervention[0]: {message}" in said
+
+
+def test_settings_of_one_kind_are_part_of_what_a_kind_changes(tmp_path: Path) -> None:
+    grid = {"epochs": [1], "seed": [0, 1], "train.schedule": ["linear", "wsd"]}
+    study = load_study(write_study(tmp_path, tiny(grid=grid)))
+    assert blocks(expand(study), "train.schedule.kind") == 2
