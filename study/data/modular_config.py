@@ -19,7 +19,7 @@ class ModularData(DataSettings):
     """All sums a + b mod p, a share of which is trained on: the task of grokking.
 
     A row reads the tokens a, b and =, and its one sample, at =, has the class a + b mod p (Power
-    et al. 2022, appendix A.1). The classes are the p residues; = is a token that is never a class.
+    et al. 2022). The classes are the p residues; = is a token that is never a class.
     """
 
     gives: ClassVar[Gives] = "tokens"

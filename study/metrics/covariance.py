@@ -72,9 +72,8 @@ def put_effective_rank(out: CollapseMetrics, m: ClassMoments) -> None:
     """Record effective_rank = exp(- sum_i p_i log p_i), p_i = l_i / sum_j l_j.
 
     l_i are the eigenvalues of the covariance of all features, of all classes collected. In [1, d]:
-    the effective rank (Roy & Vetterli 2007, eq. 4) of the covariance; C - 1 where C classes of
-    equal size have collapsed to a simplex frame, C to an orthogonal one that is not centred less
-    the direction of its mean, also C - 1.
+    the effective rank (Roy & Vetterli 2007) of the covariance; C - 1 where C classes of equal size
+    have collapsed to a simplex frame or to an orthogonal one.
     """
     gaussian = Gaussian.of(m)
     if isinstance(gaussian, str):
@@ -95,7 +94,7 @@ def bures_wasserstein(a: Gaussian, b: Gaussian) -> Tensor:
     sqrt(||mu_a - mu_b||^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)) (Dowson & Landau 1982). The traces
     would cancel where A and B are near, so their sum is taken as
     min over orthogonal U of ||A^1/2 - B^1/2 U||_F^2, whose U is the polar factor of B^1/2 A^1/2
-    (Bhatia, Jain & Lim 2019, theorem 1).
+    (Bhatia, Jain & Lim 2019).
 
     Example: the same spread 3 apart, and around the same mean spreads 1 and 2.
 

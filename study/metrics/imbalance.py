@@ -39,11 +39,11 @@ def imbalance_geometry(
 
     Distances lie in [0, sqrt 2] and do not change with rotation or scale. Under squared error
     without bias the means of unconstrained features are orthogonal, with
-    ||mu_c||^2 = (lambda_W / (lambda_H n_c))^1/2 - N lambda_W / n_c (Dang et al. 2023, theorem 4.4,
-    the general orthogonal frame); with small decay the first term stays, which gives D and the
-    slope -1/4. Under cross-entropy with vanishing decay head rows have the Gram matrix G (simplex-
-    encoded-labels interpolation, Thrampoulidis et al. 2022, definition 2): a simplex frame where
-    classes are balanced. Where they are, the slope does not exist.
+    ||mu_c||^2 = (lambda_W / (lambda_H n_c))^1/2 - N lambda_W / n_c (Dang et al. 2023, imbalanced
+    data without bias: the general orthogonal frame); with small decay the first term stays, which
+    gives D and the slope -1/4. Under cross-entropy with vanishing decay head rows have the Gram
+    matrix G (simplex-encoded-labels interpolation, Thrampoulidis et al. 2022): a simplex frame
+    where classes are balanced. Where they are, the slope does not exist.
 
     G = (P N P)^1/2, with P = I - 11^T/C and N = diag(n_c), and no C x C matrix is formed unless
     C <= d + 1, where the distance can vanish: ||G||_F^2 = tr(P N), and <B, G> is an integral whose
@@ -147,7 +147,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 def encoded_gram(sizes_C: Tensor) -> Tensor:
     """(C, C) G = V L V^T = (P N P)^1/2 of classes with n_c samples (SELI).
 
-    Thrampoulidis et al. 2022, definition 2.
+    Thrampoulidis et al. 2022.
 
     Example: equal classes give a simplex frame, I - 11^T/C times sqrt n.
 

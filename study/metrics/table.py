@@ -158,19 +158,19 @@ METRICS: dict[str, Metric] = {
     "gof_norm_slope": Metric(
         "NC2",
         None,
-        f"{DANG}, theorem 4.4",
+        f"{DANG}, imbalanced data without bias",
         "slope of the log-norm of class means on the log of training samples; -1/4 in theory",
     ),
     "gof_distance": Metric(
         "NC2",
         "lower",
-        f"{DANG}, theorem 4.4, vanishing decay",
+        f"{DANG}, imbalanced data without bias, vanishing decay",
         "Frobenius distance of the means' Gram matrix, from the origin, to diag(n^-1/2)",
     ),
     "seli_w_distance": Metric(
         "NC2",
         "lower",
-        f"{THRAMPOULIDIS}, definition 2",
+        f"{THRAMPOULIDIS}, SELI",
         "Frobenius distance of the head's Gram matrix to that of encoded labels (SELI)",
     ),
     "effective_rank": Metric(
