@@ -83,6 +83,19 @@ def test_commands_take_their_own_packages_where_others_have_their_names(tmp_path
         assert "wrong package" not in done.stderr
 
 
+@pytest.mark.long
+def test_workers_of_ray_take_the_package_where_a_folder_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    (tmp_path / "tiny.yaml").write_text(
+        "{name: tiny, data: {kind: images, quota: 20}, model: {kind: mlp, width: 16, depth: 2}, "
+        "train: {lr: 0.01, batch_size: 32}, grid: {epochs: [1], seed: [0]}}"
+    )
+    done = console(tmp_path, "launch", "tiny.yaml")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "1 of 1 cells are in runs/tiny" in done.stdout
+
+
 def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lanch"]) == 2
     assert capsys.readouterr().err.endswith("Did you mean `launch`?\n")

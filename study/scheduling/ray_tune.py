@@ -69,9 +69,12 @@ def connected(address: str, scratch: Path) -> Iterator[None]:
     Raises ClusterError where the cluster cannot be joined.
     """
     own = address == "local"
-    options = (
-        {"include_dashboard": False, "_temp_dir": str(scratch)} if own else {"runtime_env": _code()}
-    )
+    environment = ({} if own else _code()) | _apart_from_namesake(scratch, own=own)
+    options: dict[str, Any] = {}
+    if own:
+        options = {"include_dashboard": False, "_temp_dir": str(scratch)}
+    if environment:
+        options["runtime_env"] = environment
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except Exception as error:  # Ray raises plain ones too, where its start takes too long
@@ -86,6 +89,23 @@ def connected(address: str, scratch: Path) -> Iterator[None]:
 def _code() -> dict[str, Any]:
     """The runtime environment that takes this code to the nodes of a cluster."""
     return {"py_modules": [str(Path(__file__).parent.parent)]}
+
+
+def _apart_from_namesake(scratch: Path, *, own: bool) -> dict[str, Any]:
+    """The runtime environment of workers where another `study` lies in the folder.
+
+    Ray puts the folder of the call before all others in which its workers look for modules, unless
+    they have a folder of their own.
+    """
+    code = Path(__file__).parents[2]
+    if not Path("study").exists() or Path.cwd().samefile(code):
+        return {}
+    apart = scratch / "apart"
+    apart.mkdir(exist_ok=True)
+    (apart / "README").write_text("Where workers of Ray are, apart from the folder of the call.\n")
+    paths = [str(code), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    variables = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {"working_dir": str(apart)} | ({"env_vars": variables} if own else {})
 
 
 def nodes() -> dict[str, dict[str, float]]:
