@@ -24,7 +24,7 @@ class TwoStage:
     `estimate` = sum z~y~ / sum z~x~ with its standard error `se`, robust to any dependence inside
     blocks; `least_squares` = sum x~y~ / sum x~^2, which is biased where something else moves x and
     y; `first_stage` = sum z~x~ / sum z~^2 and `f`, its square over its robust variance. Of one
-    instrument that is the effective F of Montiel Olea & Pflueger 2013 (equation 5).
+    instrument that is the effective F of Montiel Olea & Pflueger 2013.
     """
 
     n: int
