@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,7 @@ from study.store import RunPaths
 
 NO_AXES = ("precision", "seed", *PARTS_OF_SEED, "data_seed")  # these have roles of their own
 KEYS = ("cell", "training")
+NONE = "none"  # the level of a setting that is null
 MISSING_SHOWN = 20
 
 
@@ -81,6 +82,7 @@ def load(
     path = Path(source)
     known: list[KnownMissing] = []
     planned: pl.DataFrame | None = None
+    texts: frozenset[str] = frozenset()
     about = ""
     declared = Declared()
     trainings: dict[str, str] = {}
@@ -92,8 +94,10 @@ def load(
                 )
         frame, metrics, planned = read_run(path)
         trainings = dict(frame.select("cell", "training").rows())
-        frame = with_places(_above_floor(frame))
-        roles = _own_roles(frame, metrics, response, str(path), axes=_varied(planned))
+        axes = _varied(planned)
+        texts = frozenset(name for name in axes if planned[name].null_count())
+        frame = _with_none(with_places(_above_floor(frame)), texts)
+        roles = _own_roles(frame, metrics, response, str(path), axes=axes)
         declared = read_declared(RunPaths(path).study)
     elif columns is None and not names:
         frame, metrics = read_file(path, decimal)
@@ -113,7 +117,7 @@ def load(
         single = frame.filter(pl.col("layer").is_not_null())
         layers = None if single.is_empty() else single.drop(ROW)
         frame = frame.filter(pl.col("layer").is_null())
-    frame, left_out = _checked(frame, roles, str(path))
+    frame, left_out = _checked(frame, roles, str(path), texts)
     asked = [] if planned is None else [name for name in _varied(planned) if name not in NO_AXES]
     if waiting := unmeasured(declared.intervention, roles, asked):
         what = f"interventions of which one level is measured so far ({', '.join(waiting)})"
@@ -260,10 +264,23 @@ def _above_floor(frame: pl.DataFrame) -> pl.DataFrame:
 def _varied(planned: pl.DataFrame) -> tuple[str, ...]:
     """Settings that differ between the cells of a study.
 
-    Not those that only some kinds of model or schedule have.
+    Null is a value of some settings (`train.clip: null`), and means of others that a kind of model
+    or schedule does not have them. Where the settings without nulls tell the values apart, nothing
+    differs beyond these.
     """
     names = [name for name in planned.columns if name not in KEYS and planned[name].n_unique() > 1]
-    return tuple(name for name in names if not planned[name].null_count())
+    axes = [name for name in names if not planned[name].null_count()]
+    for name in (name for name in names if name not in axes):
+        of_trainings = planned.group_by("training").agg(pl.col(name).n_unique())[name]
+        points = planned.select(*axes, name).n_unique()
+        if of_trainings.max() == 1 and points > (planned.select(axes).n_unique() if axes else 1):
+            axes.append(name)
+    return tuple(name for name in names if name in axes)
+
+
+def _with_none(frame: pl.DataFrame, texts: Collection[str]) -> pl.DataFrame:
+    """Rows with axes as texts, and the level `none` in place of their nulls."""
+    return frame.with_columns(pl.col(name).cast(pl.String).fill_null(NONE) for name in texts)
 
 
 def _own_roles(
@@ -327,8 +344,13 @@ def _own_roles(
     )
 
 
-def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows of whole models that have the response; infinite metrics become null."""
+def _checked(
+    frame: pl.DataFrame, roles: Roles, source: str, texts: Collection[str]
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Rows of whole models that have the response; infinite metrics become null.
+
+    `texts` are axes whose levels are texts, also those that could be read as numbers.
+    """
     left_out: dict[str, int] = {}
     kept_means = [name for name in frame.columns if name.endswith(REFMEANS)]
     numbers = list(dict.fromkeys([*roles.metrics, *roles.responses, roles.response, *kept_means]))
@@ -341,7 +363,7 @@ def _checked(frame: pl.DataFrame, roles: Roles, source: str) -> tuple[pl.DataFra
         if column is not None:
             _check_numbers(frame, column, source)
     for column in (*roles.axes, roles.seed):
-        if column is not None and frame[column].dtype == pl.String:
+        if column is not None and column not in texts and frame[column].dtype == pl.String:
             _check_one_kind(frame, column, source)
             frame = frame.with_columns(as_numbers(frame[column], "."))
     frame = frame.with_columns(pl.col(name).cast(pl.Float64) for name in numbers)

@@ -384,3 +384,36 @@ def test_a_metric_that_is_the_response_is_not_held_against_itself(tmp_path: Path
     with pytest.raises(AnalysisError, match="'nc3_cosine_mean' is no metric of the table"):
         load(tmp_path / "rows.csv", response="nc3_cosine_mean", primary=["nc3_cosine_mean"])
     assert {*load(tmp_path / "rows.csv").roles.metrics} == {*names}
+
+
+def test_null_is_a_level_where_nothing_else_tells_it(tmp_path: Path) -> None:
+    """Such as `train.clip: [null, 0.1]`, whose trainings are no replicates of each other."""
+    clips: dict[str, list[Any]] = {"clip": [None, 0.1, 1.0]}
+    grid = {**clips, "precision": ["fp32", "int8"], "seed": [0, 1]}
+    run = write_run(tmp_path, own_rows(grid))
+    table = load(run)
+    assert table.roles.axes == ("clip",)
+    assert set(table.frame["clip"]) == {"none", "0.1", "1.0"}
+    (read,) = load(run, intervention=["train.clip"]).roles.interventions
+    assert (read.baseline, set(read.levels), read.numeric) == ("none", {"0.1", "1.0"}, False)
+
+
+def test_a_setting_of_one_kind_is_an_axis_where_the_kind_has_several(tmp_path: Path) -> None:
+    one = own_rows({"model_kind": ["a"], "width": [None], "precision": ["fp32"], "seed": [0, 1]})
+    for widths in ([8], [8, 16]):
+        kinds: dict[str, list[Any]] = {"model_kind": ["b"], "width": widths}
+        grid = {**kinds, "precision": ["fp32"], "seed": [0, 1]}
+        other = [{**row, "cell": "f" + row["cell"][1:]} for row in own_rows(grid)]
+        run = write_run(tmp_path / str(len(widths)), one + other)
+        table = load(run)
+        assert table.roles.axes == (("model_kind", "width") if len(widths) > 1 else ("model_kind",))
+    assert set(table.frame["width"]) == {"none", "8", "16"}
+
+
+def test_nulls_of_missing_cells_are_no_levels(tmp_path: Path) -> None:
+    clips: dict[str, list[Any]] = {"clip": [None, 0.1]}
+    more = own_rows({**clips, "width": [8, 16], "precision": ["fp32"], "seed": [0, 1]})
+    run = write_run(tmp_path, [row for row in more if row["width"] < 16], settings_of(more))
+    frame = load(run, allow_missing=True).frame
+    assert set(frame["clip"]) == {"none", "0.1"}
+    assert frame["width"].unique().to_list() == [8]
