@@ -346,6 +346,7 @@ def test_a_folder_of_the_users_does_not_hide_the_analysis() -> None:
 def test_ctrl_c_while_a_command_imports_is_one_line() -> None:
     script = (
         "import os, signal, sys, builtins; from study import launch; real = builtins.__import__\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(name, *more, **named):\n"
         "    if name == 'study.launching': os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(name, *more, **named)\n"

@@ -18,7 +18,7 @@ INVARIANT = {
         "nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log", "nc2_log_norm_mean", "nc2_log_equinorm",
         "nc3_dot_mean", "nc3_dot_std",
     ),
-    "S": ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std"),
+    "S": ("nc2_uncentred_cos_mean", "nc2_uncentred_cos_std", "gof_cos_abs_mean"),
     "TS": (
         "nc0_row_sum", "nc0_row_sum_norm", "nc1_cdnv_galanti", "nc1_ratio", "nc1_ratio_debiased",
         "nc1_pinv", "nc2_equinorm", "nc2_log_norm_std", "nc2_interference_mean",
@@ -28,7 +28,7 @@ INVARIANT = {
         "gnc2_log_distance_std", "gnc2_log_distance_cov", "nc3_cosine_mean", "unc3_cosine_std",
         "unc3_cosine_cov", "nc3_centred_error", "unc3_centred_variance", "nc3_distance",
         "nc3_frobenius", "nc3_dual_error", "classes_measured", "samples_measured", "min_count",
-        "coincident_pairs",
+        "coincident_pairs", "effective_rank",
     ),
 }  # fmt: skip
 COLUMNS = [column for columns in INVARIANT.values() for column in columns]
