@@ -68,6 +68,7 @@ MOST_CHECKPOINTS = 10_000
 """Checkpoints of a training that are measured, each a row."""
 MOST_FAULTS, POINTS_WITH_FAULTS = 200, 1_000
 """Checking a file that has faults ends after this many of them, or this many points."""
+Compute = Literal["fp32", "tf32", "bf16"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -173,6 +174,8 @@ class MeasureConfig(Settings):
     """`all` adds a row for the output of every block."""
     initial: Literal["once", "never"] = Field(default="once", json_schema_extra={"neutral": "once"})
     """Whether the untrained model is measured."""
+    compute: Compute = Field(default="fp32", json_schema_extra={"neutral": "fp32"})
+    """The arithmetic of the passes that measure precisions of weights alone."""
 
     @model_validator(mode="after")
     def _agrees_on_epoch_0(self) -> Self:
@@ -295,6 +298,14 @@ class CellConfig(Settings):
             )
         return model
 
+    @field_validator("precision")
+    @classmethod
+    def _leaves_the_arithmetic(cls, name: str, info: ValidationInfo) -> str:
+        measure, precision = info.data.get("measure"), parse_precision(name)
+        if measure is not None and measure.compute != "fp32" and not precision.of_weights_alone:
+            raise ValueError(computes_itself(name, measure.compute))
+        return name
+
     @field_validator("train")
     @classmethod
     def _acts_on_the_model(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
@@ -332,6 +343,15 @@ class CellConfig(Settings):
                 f"{MOST_CHECKPOINTS:,} can be: use `measure.at: log`, or list fewer epochs"
             )
         return self
+
+
+def computes_itself(precision: str, compute: Compute) -> str:
+    """Why a precision of activations is not measured in another arithmetic."""
+    return (
+        f"{precision} says itself what is computed in, and measure.compute {compute} would round "
+        "a second time: measure it with measure.compute fp32, in a part of the grid of its own, or "
+        "take a precision of weights alone, such as int8"
+    )
 
 
 class _PointSettings(CellConfig):

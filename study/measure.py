@@ -48,10 +48,9 @@ def _measure(options: argparse.Namespace) -> None:
     targets = [(check_target(path), write) for path, write in writers if path]
     if len({path.resolve() for path, _ in targets}) < len(targets):
         raise StoreError("--out and --classes name the same file: give two")
-    measure = standalone.measure_settings(
-        train_tokens=options.train_tokens, min_count=options.min_count, layers=options.layers
-    )
-    precisions = standalone.read_precisions(options.precision)
+    dials = ("train_tokens", "min_count", "layers", "compute")
+    measure = standalone.measure_settings(**{name: getattr(options, name) for name in dials})
+    precisions = standalone.read_precisions(options.precision, measure.compute)
     if options.dry_run:
         gpu = options.device == "cuda" or choose_device(options.device).type == "cuda"
         print(planned_memory(options.model, precisions, gpu=gpu))

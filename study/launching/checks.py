@@ -48,6 +48,7 @@ def training_faults(
         faults += precision_faults(trainings, sizes)
         cells = (cell for training in trainings for cell in training.cells)
         faults += _calibration_faults(cells, sizes)
+    faults += _compute_faults(trainings, here=here, serial=serial)
     if here:
         faults += resource_faults([cell.resources for cell in first], serial=serial)
     return list(dict.fromkeys(faults))
@@ -213,6 +214,25 @@ def _calibration_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fau
                 "be calibrated on",
                 f"Take at most {size.train_rows}",
             )
+
+
+def _compute_faults(trainings: Iterable[Training], *, here: bool, serial: bool) -> Iterator[Fault]:
+    """Arithmetic of measuring that the device of a training does not have."""
+    cells = [cell for training in trainings for cell in training.cells]
+    for cell in (cell for cell in cells if cell.config.measure.compute != "fp32"):
+        resources = cell.resources
+        on_cpu = resources.device == "cpu" or not (serial or resources.gpus)
+        if not (on_cpu or here):
+            continue
+        import torch
+
+        from study.measuring.arithmetic import REMEDY, obstacle
+        from study.training.devices import choose_device
+
+        device = torch.device("cpu") if on_cpu else choose_device("auto")
+        if (problem := obstacle(cell.config.measure.compute, device)) is not None:
+            also = "" if resources.gpus else ", and resources.gpus above 0"
+            yield Fault("measure.compute", problem, f"{REMEDY[0].upper()}{REMEDY[1:]}{also}")
 
 
 def fault_of(message: str, place: str) -> Fault:

@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     add("--train-tokens", type=int, help="at most so many training samples (default: all)")
     add("--min-count", type=int, default=10, help="least samples of a measured class (default 10)")
     add("--layers", choices=("last", "all"), default="last", help="also measure inner layers")
+    add(
+        "--compute",
+        choices=("fp32", "tf32", "bf16"),
+        default="fp32",
+        help="arithmetic of the passes, for precisions of weights alone (default fp32)",
+    )
     add("--workers", type=int, default=1, help="processes that share the samples, by Ray")
     add("--address", help="with --workers: of a Ray cluster (default: a Ray of its own)")
     add("--dry-run", action="store_true", help="say what memory it takes; measure nothing")

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from study.config import MeasureConfig
+from study.config import Compute, MeasureConfig
 from study.data.base import Dataset, Ints, Split
+from study.measuring.arithmetic import arithmetic, check_compute
 from study.measuring.calibration import calibration
 from study.measuring.samples import (
     Batch,
@@ -135,15 +136,16 @@ class _Features:
 class _Reference:
     """What later precisions are compared with: features, and the head as it was."""
 
-    def __init__(self, model: FeatureModel) -> None:
-        self.model = model
+    def __init__(self, model: FeatureModel, compute: Compute) -> None:
+        self.model, self.compute = model, compute
         self.weight = rows_of(model.head).detach()
         self.bias = None if model.head.bias is None else model.head.bias.detach()
         self.features = _Features()
 
     def logits(self, features: Tensor) -> Tensor:
         """As the reference's own."""
-        return self.model.scaled(F.linear(features, self.weight, self.bias))
+        with arithmetic(self.compute, features.device):
+            return self.model.scaled(F.linear(features, self.weight, self.bias))
 
 
 class Passes:
@@ -157,6 +159,8 @@ class Passes:
         device: where the model lives.
         share: (k, n) takes the k-th of n shares of the batches, counted from 0.
         beat: called with the name of the pass and the share of it that is done.
+
+    Raises ModelError where the device has not the arithmetic of `measure`.
     """
 
     def __init__(
@@ -170,6 +174,7 @@ class Passes:
         share: tuple[int, int] = (0, 1),
         beat: Beat | None = None,
     ) -> None:
+        check_compute(measure.compute, device)
         self.model, self.data, self.measure = model, data, measure
         self.seed, self.device, self.share, self.beat = seed, device, share, beat
         # Rows of a head beyond the classes stay in the softmax; as they never occur, no metric of
@@ -223,7 +228,7 @@ class Passes:
             if HEAD_INPUT in features:
                 h = features[HEAD_INPUT]
                 for part in blocks(len(h), self.classes, self.device):
-                    sums.scores.update(self.model.logits(h[part]), batch.targets[part])
+                    sums.scores.update(self._logits(h[part]), batch.targets[part])
                 chosen = torch.isin(batch.rows, again).nonzero().squeeze(1).to(self.device)
                 self.kept.append((h[chosen], batch.targets[chosen]))
         return sums
@@ -263,7 +268,7 @@ class Passes:
         if keep:
             self.first_features |= {name: _Features() for name in centres}
             if HEAD_INPUT in centres:
-                self.reference = _Reference(self.model)
+                self.reference = _Reference(self.model, self.measure.compute)
         for name in centres:
             if not keep and name in self.first_features:
                 self.first_features[name].file.seek(0)
@@ -298,7 +303,7 @@ class Passes:
                     asked["val"] = (own, h)
                     if base is not None:
                         asked["refmeans"] = (base, h)
-                    logits = self.model.logits(h)
+                    logits = self._logits(h)
                     sums.scores.update(logits, targets)
                     if reference is not None and self.reference is not None:
                         sums.logits_error.update(logits, self.reference.logits(reference[part]))
@@ -324,10 +329,16 @@ class Passes:
             noise = sums.noise.setdefault(name, RelativeError())
             noise.update(h, first.read(len(h), self.device))
 
+    def _logits(self, features: Tensor) -> Tensor:
+        """Logits of features, in the arithmetic of the passes."""
+        with arithmetic(self.measure.compute, self.device):
+            return self.model.logits(features)
+
     def _are_products(self, logits: Tensor) -> bool:
         """Whether the logits are float32 products of the head's rows, with their bias."""
         model = self.model
         plain = model.logit_scale == 1 and model.logit_cap is None
+        plain = plain and self.measure.compute == "fp32"
         return plain and logits.dtype == torch.float32 and type(model.head) is nn.Linear
 
     @torch.no_grad()
@@ -356,6 +367,7 @@ class Passes:
         for batch in batches(split, rows, self.device, doing, self.beat, self.share):
             outputs: dict[str, Tensor] = {}
             with ExitStack() as stack:
+                stack.enter_context(arithmetic(self.measure.compute, self.device))
                 for name, module in modules.items():
                     hook = _keeper(outputs, name, name == last)
                     stack.callback(module.register_forward_hook(hook).remove)

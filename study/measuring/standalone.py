@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from study.config import CellConfig, MeasureConfig
+from study.config import CellConfig, Compute, MeasureConfig, computes_itself
 from study.data import DataConfig, Dataset, load_data
 from study.data.tokenizing import TOKENIZER, has_tokenizer
 from study.measuring.classes import class_frame
@@ -99,8 +99,10 @@ def measure_model(
         DataError, ModelError, PrecisionError: the data, the model or a precision cannot be used.
         StudyError: there are no values by class.
     """
+    from study.measuring.arithmetic import check_compute
     from study.measuring.collect import Alone, Meter
 
+    check_compute(measure.compute, choose_device(device))
     data = load_data(request.config, base=request.base, cache=request.cache)
     if crew is None:
         crew = Alone(passes_of(name, request, data, measure, device=device, beat=beat))
@@ -109,6 +111,7 @@ def measure_model(
         "schema_version": SCHEMA_VERSION,
         "model": name,
         **{f"data_{path}": value for path, value in flat(request.config).items()},
+        "compute": measure.compute,
         "n_params": meter.sizes.parameters,
         "entropy_floor": data.facts.get("entropy_floor"),
         "device": device_name(choose_device(device)),
@@ -169,8 +172,11 @@ def _rows(common: dict[str, Any], measurement: Measurement) -> Iterator[dict[str
         yield common | {"layer": layer, **values.values, "undefined": undefined}
 
 
-def read_precisions(names: str) -> list[Precision]:
-    """Precisions listed with commas, each once. Raises PrecisionError."""
+def read_precisions(names: str, compute: Compute = "fp32") -> list[Precision]:
+    """Precisions listed with commas, each once, to be measured in an arithmetic.
+
+    Raises PrecisionError.
+    """
     listed = dict.fromkeys(name.strip() for name in names.split(","))
     precisions = [parse_precision(name) for name in listed if name]
     if not precisions:
@@ -179,6 +185,9 @@ def read_precisions(names: str) -> list[Precision]:
         raise PrecisionError(
             f"{', '.join(tuned)} fine-tunes: put it on the `precision` axis of a study instead"
         )
+    for precision in precisions:
+        if compute != "fp32" and not precision.of_weights_alone:
+            raise PrecisionError(computes_itself(precision.name, compute))
     return precisions
 
 

@@ -157,6 +157,12 @@ class Precision:
         return self.method in ("gptq", "awq", "smooth") or self.static
 
     @property
+    def of_weights_alone(self) -> bool:
+        """Whether it leaves open what the passes of the model compute in."""
+        plain = self.family != "cast" or self.format == REFERENCE
+        return plain and self.activation is None and self.cache is None
+
+    @property
     def depends_on_layers(self) -> bool:
         """Whether there are layers or models that do not take it, of any size."""
         plain = self.family == "cast" or self.group is None
