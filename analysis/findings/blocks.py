@@ -139,17 +139,17 @@ def blocks_of(table: Table, intervention: Intervention, columns: Iterable[str]) 
     block = pl.struct(keys).rank("dense") - 1 if keys else pl.lit(0)
     cell = pl.struct(others).rank("dense") - 1 if others else pl.lit(0)
     places = pl.DataFrame(
-        {intervention.axis: levels, "level": range(len(levels))},
-        schema_overrides={intervention.axis: rows.schema[intervention.axis]},
+        {"value": levels, "level": range(len(levels))},
+        schema_overrides={"value": rows.schema[intervention.axis]},
     )
     means = (
         rows.select(
             block.cast(pl.Int64).alias("block"),
             cell.cast(pl.Int64).alias("cell"),
-            intervention.axis,
+            pl.col(intervention.axis).alias("value"),
             *(value.alias(str(at)) for at, value in enumerate(responses.values())),
         )
-        .join(places, on=intervention.axis)
+        .join(places, on="value")
         .group_by("block", "level")
         .agg(
             pl.len().alias("trainings"),

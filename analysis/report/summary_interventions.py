@@ -44,12 +44,18 @@ def _effects(lines: Sequence[Contrast]) -> Iterator[str]:
     whole = _told(levels, lines[0].baseline)
     for level in whole:
         yield _effect(of_level[level])
-    parts = []
-    for level in [level for level in levels if level not in whole]:
-        changed = [line for line in of_level[level] if line.verdict == CHANGED]
-        parts.append(f"{level} changed {_listed(_names(changed), LISTED) or 'none of them'}")
+    parts = [_seen(level, of_level[level]) for level in levels if level not in whole]
     if parts:
         yield f"Of its other levels {'; '.join(parts)}."
+
+
+def _seen(level: str, lines: Sequence[Contrast]) -> str:
+    """What a level is seen to change, if anything can be seen."""
+    if changed := [line for line in lines if line.verdict == CHANGED]:
+        return f"{level} changed {_listed(_names(changed), LISTED)}"
+    if all(line.verdict == CANNOT_REJECT for line in lines):
+        return f"nothing can be rejected at {level}"
+    return f"{level} is not seen to change any"
 
 
 def _told(levels: Sequence[str], baseline: str) -> list[str]:

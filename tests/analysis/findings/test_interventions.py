@@ -165,6 +165,16 @@ def test_levels_without_a_partner_are_said() -> None:
     assert dose_response(doses(one_way), study.roles, CHOICES).is_empty()
 
 
+@pytest.mark.parametrize("name", ["level", "block", "cell", "trainings", "value", "0"])
+def test_an_axis_may_have_any_name(name: str) -> None:
+    study = table(SMALL, 0)
+    rows = study.frame.rename({"penalty_nc1": name})
+    roles = replace(study.roles, axes=("width", name), interventions=())
+    roles = replace(roles, interventions=declared(rows, roles, [name]))
+    renamed = contrasts(replace(study, frame=rows, roles=roles))
+    assert renamed.drop("intervention").equals(contrasts(study).drop("intervention"))
+
+
 def test_trainings_of_another_intervention_are_in_no_block() -> None:
     study = table(SMALL, 0)
     other = study.frame.filter(penalty_nc1=0.0).with_columns(

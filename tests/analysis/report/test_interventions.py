@@ -45,7 +45,7 @@ def test_of_an_intervention_without_an_effect_nothing_is_claimed() -> None:
         "Raising train.penalty.nc1 from 0 to 1 is not seen to change any of 2 primary metrics. It "
         "is not seen to change any of 4 losses and damages. Undecided: val_loss ("
     )
-    assert "Of its other levels 0.1 changed none of them; 0.3 changed none of them." in text
+    assert "levels 0.1 is not seen to change any; 0.3 is not seen to change any." in text
     assert "0 of 6 primary metrics and outcomes go with the dose." in text
     assert f"As an instrument it is weak for {CAUSE}, {OTHER}: nothing is claimed of it." in text
 
@@ -152,8 +152,8 @@ def test_an_intervention_without_pairs_is_said() -> None:
     document = build_report(replace(study, frame=apart), CHOICES, only=["interventions"])
     assert said(document) == (
         "Raising train.penalty.nc1 from 0 to 1: nothing can be rejected (no two trainings differ "
-        "in this setting alone). Of its other levels 0.1 changed none of them; 0.3 changed none of "
-        "them."
+        "in this setting alone). Of its other levels nothing can be rejected at 0.1; nothing can be "
+        "rejected at 0.3."
     )
     assert len(document.figures["dose_response_penalty_nc1"].axes) == 6
 
