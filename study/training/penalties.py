@@ -134,6 +134,9 @@ class ClassMeans:
             centre_d, seen = self.centre(), self.seen.sum()
         change = own_Kxd - own_Kxd.detach()
         centred_Kxd = means_Kxd - centre_d + change - change.sum(0) / seen
+        # A mean at the centre has no direction, and 1 / eps in place of a gradient of one.
+        apart = centred_Kxd.detach().any(dim=1, keepdim=True)
+        centred_Kxd = torch.where(apart, centred_Kxd, centred_Kxd.detach())
         rows_Kxd = weight_Vxd[classes_K].to(h_Nxd.dtype)
         return PassMeans(h_Nxd, members_N, means_Kxd, centre_d, centred_Kxd, rows_Kxd)
 
@@ -170,8 +173,9 @@ def norm_inequality(means: PassMeans) -> Tensor:
     """1 - (mean_c ||m_c||)^2 / mean_c ||m_c||^2; 0 where all norms are equal."""
     norms = torch.linalg.vector_norm(means.centred, dim=1)
     least = torch.finfo(norms.dtype).tiny
-    share: Tensor = norms.mean().square() / norms.square().mean().clamp_min(least)
-    return 1 - share
+    mean_square = norms.square().mean()
+    share: Tensor = norms.mean().square() / mean_square.clamp_min(least)
+    return (1 - share) * (mean_square > 0)
 
 
 def duality_gap(means: PassMeans) -> Tensor:

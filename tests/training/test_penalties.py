@@ -185,16 +185,25 @@ def test_penalties_of_means_do_not_depend_on_the_scale_of_features(scale: float)
     assert scaled == pytest.approx(plain, rel=1e-10)
 
 
-@pytest.mark.parametrize("h", [torch.zeros(3, DIM), torch.ones(3, DIM)])
-def test_features_without_a_class_of_their_own_give_finite_gradients(h: torch.Tensor) -> None:
-    """Of one class, or all alike: there is no direction to go."""
+CENTRED = torch.tensor([-1.0, 0.0, 1.0])[:, None] * torch.ones(DIM)
+
+
+@pytest.mark.parametrize("h", [torch.zeros(3, DIM), torch.ones(3, DIM), CENTRED])
+def test_features_without_a_class_of_their_own_give_small_gradients(h: torch.Tensor) -> None:
+    """Of one class, all alike, or one of them at the centre: there is no direction to go."""
     model = model_of().float()
     for y in (torch.tensor([1, 1, 1]), torch.tensor([0, 1, 2])):
         penalties = Penalties(PenaltyConfig(**dict.fromkeys(NAMES, 1.0)), model)
         own = h.clone().requires_grad_()
         value = penalties(own, y)
         value.backward()
-        assert value.isfinite() and own.grad is not None and own.grad.isfinite().all()
+        assert value.isfinite() and own.grad is not None and own.grad.abs().max() < 10
+
+
+def test_class_means_that_are_all_alike_have_equal_norms() -> None:
+    model = model_of().float()
+    for y in (torch.tensor([1, 1, 1]), torch.tensor([0, 1, 2])):
+        assert Penalties(PenaltyConfig(nc2=1.0), model)(torch.ones(3, DIM), y).item() == 0
 
 
 def test_entropy_in_chunks_is_that_of_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
