@@ -174,8 +174,8 @@ def norm_inequality(means: PassMeans) -> Tensor:
     norms = torch.linalg.vector_norm(means.centred, dim=1)
     least = torch.finfo(norms.dtype).tiny
     mean_square = norms.square().mean()
-    share: Tensor = norms.mean().square() / mean_square.clamp_min(least)
-    return (1 - share) * (mean_square > 0)
+    inequality: Tensor = 1 - norms.mean().square() / mean_square.clamp_min(least)
+    return inequality.where(mean_square > 0, 0.0)
 
 
 def duality_gap(means: PassMeans) -> Tensor:

@@ -152,8 +152,8 @@ def test_an_intervention_without_pairs_is_said() -> None:
     document = build_report(replace(study, frame=apart), CHOICES, only=["interventions"])
     assert said(document) == (
         "Raising train.penalty.nc1 from 0 to 1: nothing can be rejected (no two trainings differ "
-        "in this setting alone). Of its other levels nothing can be rejected at 0.1; nothing can be "
-        "rejected at 0.3."
+        "in this setting alone). Of its other levels nothing can be rejected at 0.1; nothing can "
+        "be rejected at 0.3."
     )
     assert len(document.figures["dose_response_penalty_nc1"].axes) == 6
 
