@@ -194,11 +194,17 @@ def _ways(lines: Sequence[Instrumented]) -> Iterator[str]:
     by_response: dict[str, list[Instrumented]] = {}
     for line in strong:
         by_response.setdefault(_response(line), []).append(line)
-    for response, own in by_response.items():
-        if clear := [line for line in own if line.verdict == ASSOCIATED]:
-            yield _way(clear, response)
+    clear = {
+        response: [line for line in own if line.verdict == ASSOCIATED]
+        for response, own in by_response.items()
+    }
+    for response, own in clear.items():
+        if own:
+            yield _way(own, response)
+    alone = "If it acts through one metric alone,"
+    assumption = "Under the same assumption" if any(clear.values()) else alone
     for verdict, text in (
-        (NOT_FOUND, "Under the same assumption no effect was found"),
+        (NOT_FOUND, f"{assumption} no effect was found"),
         (INADEQUATE, "Its levels are not of one effect"),
     ):
         parts = [
@@ -225,13 +231,14 @@ def _response(line: Instrumented) -> str:
 def _way(clear: Sequence[Instrumented], response: str) -> str:
     """The line with the strongest first stage, and which others would say as much."""
     first = max(clear, key=lambda line: line.f or 0.0)
-    unit = "a tenfold" if first.scale == "log10" else "a unit"
+    unit, scale = ("a tenfold", " in log10") if first.scale == "log10" else ("a unit", "")
     bounds = ""
     if first.low is not None and first.high is not None:
         bounds = f"95% interval {signed_number(first.low)} to {signed_number(first.high)}, "
     text = (
         f"If it acts on {response} through {first.metric} alone, {unit} of that changes it by "
-        f"{signed_number(first.estimate)} ({bounds}F {number(first.f)})"
+        f"{signed_number(first.estimate)} ({bounds}F {number(first.f)}; a level moves "
+        f"{first.metric} by {signed_number(first.first_stage)}{scale})"
     )
     others = [line.metric for line in clear if line is not first]
     if others:

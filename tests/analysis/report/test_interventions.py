@@ -67,7 +67,14 @@ def test_effects_are_told_with_their_numbers() -> None:
         f"If it acts on val_loss through {CAUSE} alone, a tenfold of that changes it by "
         f"+{way['estimate']:.4f} (95% interval +{way['low']:.4f} to +{way['high']:.4f}, F "
     ) in text
-    assert "no effect was found on generalization_gap (any metric)." in text
+    assert f"; a level moves {CAUSE} by −{-way['first_stage']:.4f} in log10)" in text
+    assert "Under the same assumption no effect was found on generalization_gap (any" in text
+
+
+def test_an_assumption_is_said_before_it_is_the_same() -> None:
+    text = said(report(Truth(first=-2.0), 2))
+    assert "If it acts on" not in text
+    assert "If it acts through one metric alone, no effect was found on val_loss" in text
 
 
 def test_what_stays_within_the_margin_is_called_unchanged() -> None:
