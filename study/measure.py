@@ -48,8 +48,7 @@ def _measure(options: argparse.Namespace) -> None:
     targets = [(check_target(path), write) for path, write in writers if path]
     if len({path.resolve() for path, _ in targets}) < len(targets):
         raise StoreError("--out and --classes name the same file: give two")
-    dials = ("train_tokens", "min_count", "layers", "compute")
-    measure = standalone.measure_settings(**{name: getattr(options, name) for name in dials})
+    measure = standalone.measure_settings(options)
     precisions = standalone.read_precisions(options.precision, measure.compute)
     if options.dry_run:
         gpu = options.device == "cuda" or choose_device(options.device).type == "cuda"
@@ -58,6 +57,7 @@ def _measure(options: argparse.Namespace) -> None:
     data = standalone.data_request(
         options.model, options.data, tokenizer=options.tokenizer, context=options.context
     )
+    spread = standalone.spread_of(options)
     sharing = sharing_samples(
         options.workers,
         options.model,
@@ -77,6 +77,7 @@ def _measure(options: argparse.Namespace) -> None:
             device=options.device,
             classes=options.classes is not None,
             crew=crew,
+            spread=spread,
             beat=beat,
         )
     print("data:", ", ".join(f"{name} {value}" for name, value in measured.data.facts.items()))

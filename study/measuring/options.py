@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
         default="fp32",
         help="arithmetic of the passes, for precisions of weights alone (default fp32)",
     )
+    add(
+        "--device-map",
+        choices=("auto",),
+        help="lay the layers on GPUs, host and disk, where a checkpoint of transformers is larger "
+        "than a device",
+    )
+    add("--max-memory", help="with --device-map: at most, such as 0=70GiB,1=70GiB,cpu=100GiB")
     add("--workers", type=int, default=1, help="processes that share the samples, by Ray")
     add("--address", help="with --workers: of a Ray cluster (default: a Ray of its own)")
     add("--dry-run", action="store_true", help="say what memory it takes; measure nothing")

@@ -35,7 +35,16 @@ from study.metrics.agreement import LinearHead, agreements
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.models.heads import rows_of
-from study.precision import Precision, Record, RelativeError, at_precision, check_precision
+from study.models.spread import hooked, offloaded
+from study.precision import (
+    REFERENCE,
+    Precision,
+    PrecisionError,
+    Record,
+    RelativeError,
+    at_precision,
+    check_precision,
+)
 from study.precision.options import PrecisionOptions
 from study.store import HEAD_INPUT
 
@@ -193,6 +202,20 @@ class Passes:
 
     def check(self, precisions: Sequence[Precision]) -> None:
         """Raise PrecisionError where the model cannot take one of the precisions."""
+        others = [each.name for each in precisions if each.name != REFERENCE]
+        if others and offloaded(self.model):
+            raise PrecisionError(
+                f"{', '.join(others)} cannot round weights that are not in memory, and with "
+                "device_map auto some of this model are on disk, or on the host of a GPU: measure "
+                "fp32 alone, allow more memory, or take more GPUs"
+            )
+        replacing = [each.name for each in precisions if not each.of_weights_alone]
+        if replacing and hooked(self.model):
+            raise PrecisionError(
+                f"{', '.join(replacing)} replaces the forward passes of layers, which are hooks "
+                "where device_map auto puts them on several devices: take precisions of weights "
+                "alone, such as int8, or a device that holds the model"
+            )
         for precision in precisions:
             check_precision(self.model, precision)
 

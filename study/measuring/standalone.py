@@ -31,12 +31,17 @@ from study.store.paths import cache_of
 from study.training.devices import choose_device, device_name
 
 if TYPE_CHECKING:
+    import argparse
+
     import polars as pl
 
     from study.measuring.collect import Crew
     from study.measuring.columns import Measurement
     from study.measuring.passes import Passes
+    from study.models.spread import Spread
 
+MEASURE = ("train_tokens", "min_count", "layers", "compute")
+"""Settings of `measure` that a request names."""
 CONTEXT = 128
 """Tokens in a chunk, where the request does not say."""
 
@@ -78,6 +83,7 @@ def measure_model(
     device: str = "auto",
     classes: bool = False,
     crew: Crew | None = None,
+    spread: Spread | None = None,
     beat: Callable[[str, float], None] | None = None,
 ) -> Measured:
     """Measure a checkpoint at each precision.
@@ -90,6 +96,7 @@ def measure_model(
         device: `auto`, `cpu` or `cuda`.
         classes: also make the tables of single classes.
         crew: makes the passes; None: this process.
+        spread: lays the layers of the checkpoint on several devices, in this process.
         beat: called with what is being done and the share of it that is done.
 
     Returns:
@@ -105,7 +112,8 @@ def measure_model(
     check_compute(measure.compute, choose_device(device))
     data = load_data(request.config, base=request.base, cache=request.cache)
     if crew is None:
-        crew = Alone(passes_of(name, request, data, measure, device=device, beat=beat))
+        passes = passes_of(name, request, data, measure, device=device, spread=spread, beat=beat)
+        crew = Alone(passes)
     meter = Meter(crew, data, measure)
     common = {
         "schema_version": SCHEMA_VERSION,
@@ -146,9 +154,12 @@ def passes_of(
     *,
     device: str = "auto",
     share: tuple[int, int] = (0, 1),
+    spread: Spread | None = None,
     beat: Callable[[str, float], None] | None = None,
 ) -> Passes:
     """The passes of a checkpoint over one of several shares of the samples.
+
+    Samples and sums lie on the device of the head.
 
     Raises ModelError where the checkpoint cannot be read, or the device is not there.
     """
@@ -160,8 +171,11 @@ def passes_of(
         classes=data.classes,
         input_shape=data.input_shape,
         padded=request.config.numbers_are_tokens,
+        spread=spread,
     )
-    model = model.to(where).eval()
+    if spread is None:
+        model = model.to(where)
+    model, where = model.eval(), model.head.weight.device
     seed = request.config.seed
     return Passes(model, data, measure, seed=seed, device=where, share=share, beat=beat)
 
@@ -191,11 +205,45 @@ def read_precisions(names: str, compute: Compute = "fp32") -> list[Precision]:
     return precisions
 
 
-def measure_settings(**values: Any) -> MeasureConfig:
+def measure_settings(options: argparse.Namespace) -> MeasureConfig:
     """Settings of a measurement from those that were given. Raises StudyError."""
+    values = {name: getattr(options, name) for name in MEASURE}
     if faults := list(validation_faults(MeasureConfig, values)):
         raise StudyError(faults, source="command line")
     return MeasureConfig.model_validate(values)
+
+
+def spread_of(options: argparse.Namespace) -> Spread | None:
+    """How layers of a checkpoint are laid on several devices; None: on one.
+
+    Raises StudyError for arguments that do not go together, ModelError where accelerate is missing.
+    """
+    from study.models.spread import MEMORY, Spread
+
+    device_map, max_memory, faults = options.device_map, options.max_memory, []
+    if device_map is None:
+        if max_memory is not None:
+            faults.append(Fault("--max-memory", "is that of --device-map", "Add --device-map auto"))
+    elif options.device != "auto":
+        fix = "Leave --device out; --max-memory cpu=... keeps it off GPUs"
+        faults.append(Fault("--device", f"is {options.device}, but layers lie on several", fix))
+    if device_map is not None and options.workers > 1:
+        fix = "Take one of the two: workers share samples, each with a model of its own"
+        faults.append(Fault("--workers", "does not go with --device-map", fix))
+    limits: dict[int | str, str] = {}
+    for part in [] if max_memory is None else max_memory.split(","):
+        if (match := MEMORY.fullmatch(part.strip())) is None:
+            fix = "Write it as 0=70GiB,cpu=100GiB: GPUs by number, the host as cpu"
+            faults.append(Fault("--max-memory", f"has {part!r}", fix))
+        else:
+            limits[int(match[1]) if match[1].isdigit() else match[1]] = match[2]
+    if faults:
+        raise StudyError(faults, source="command line")
+    if device_map is None:
+        return None
+    spread = Spread(limits or None)
+    spread.check()
+    return spread
 
 
 def data_request(

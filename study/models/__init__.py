@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from study.models.base import FeatureModel
+    from study.models.spread import Spread
 
 __all__ = [
     "MLP",
@@ -81,6 +82,7 @@ def load_pretrained(
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
     padded: bool = False,
+    spread: Spread | None = None,
 ) -> FeatureModel:
     """Read what `save_checkpoint` wrote, or a checkpoint in the Hugging Face layout.
 
@@ -94,6 +96,7 @@ def load_pretrained(
         base: the folder that relative paths start from.
         padded: whether the head may have more rows than there are classes; rows beyond them stay
             in the softmax and are no class.
+        spread: lays the layers of a checkpoint of `transformers` on several devices.
 
     Raises ModelError when nothing can be read there, the head is not linear, it does not fit
     `classes` or `input_shape`, or later tokens move the features of earlier ones.
@@ -101,7 +104,12 @@ def load_pretrained(
     from study.models import hub
 
     return hub.load_pretrained(
-        path, classes=classes, input_shape=input_shape, base=base, padded=padded
+        path,
+        classes=classes,
+        input_shape=input_shape,
+        base=base,
+        padded=padded,
+        spread=spread,
     )
 
 

@@ -5,11 +5,13 @@ Code that comes with a checkpoint is never run.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from inspect import signature
 from pathlib import Path
 from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,8 +30,10 @@ from study.models.checkpoint_files import (
     stored_tensors,
 )
 from study.models.config import ModelError
+from study.models.spread import Spread, in_memory, keep_in_memory
 from study.models.unfilled import unfilled
 from study.settings.notices import without_notices_of_torchao
+from study.store.paths import ScratchPaths
 
 _SCALES = {"logit_scale": 1, "lm_head_multiplier": 1, "logits_scaling": -1}
 """Settings that multiply (1) or divide (-1) the logits, by the names that models give them."""
@@ -86,12 +90,13 @@ class HubModel(FeatureModel):
         self.head = head
         self.embedding = embedding
         self.tied = head.weight is embedding.weight
+        keep_in_memory(head, embedding if self.tied else None)
         self.body_name = model.base_model_prefix
         self.head_name = _name_of(head, model)
         self._check_parameters(model)
         with _as_model_error(model), torch.no_grad():
             model.eval()
-            tokens = self._probe()
+            tokens = self._probe().to(head.weight.device)
             self._find_logits(model, tokens)
             self._check_causal(tokens)
 
@@ -110,7 +115,7 @@ class HubModel(FeatureModel):
         if self.written is not None:
             cached = {"use_cache": True, self.cache_name: self.empty_cache(self.written)}
         hidden: Tensor = self.body(input_ids=x, **cached).last_hidden_state
-        return hidden
+        return hidden.to(self.head.weight.device)
 
     def transform_cache(self, transform: Callable[[Tensor], Tensor] | None) -> bool:
         names = [n for n in _CACHES if n in signature(self.body.forward).parameters]
@@ -178,9 +183,9 @@ class HubModel(FeatureModel):
         The head is made to return large values, which show what comes after it whatever the size
         of the logits is; then head(features) is compared with the logits themselves.
         """
-        probe = torch.linspace(-90.0, 90.0, self.head.out_features)
+        probe = torch.linspace(-90.0, 90.0, self.head.out_features, device=tokens.device)
         with _output(self.head, probe):
-            after = model(input_ids=tokens, use_cache=False).logits[0, -1]
+            after = model(input_ids=tokens, use_cache=False).logits[0, -1].to(tokens.device)
         for scale, cap in _after_head(self.config):
             self.logit_scale, self.logit_cap = scale, cap
             expected = probe * scale
@@ -194,6 +199,7 @@ class HubModel(FeatureModel):
                 f"({', '.join(_SCALES)}) and a cap ({', '.join(_CAPS)})"
             )
         ours, theirs = self(tokens), model(input_ids=tokens, use_cache=False).logits
+        theirs = theirs.to(ours.device)
         if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4):
             raise ModelError(
                 f"{type(model).__name__} changes the features between its body and its linear "
@@ -233,6 +239,7 @@ class HubClassifier(FeatureModel):
         _check_finite(model)
         with _as_model_error(model), torch.no_grad():
             self.head = self._find_head()
+        keep_in_memory(self.head, None)
         self.head_name = _name_of(self.head, model)
 
     @property
@@ -261,7 +268,7 @@ class HubClassifier(FeatureModel):
             self.model(**{self.input_name: x})
         finally:
             handle.remove()
-        return inputs[0]
+        return inputs[0].to(self.head.weight.device)
 
     def stored(self) -> dict[str, Tensor]:
         """Tensors by the names under which `transformers` reads them."""
@@ -282,11 +289,14 @@ class HubClassifier(FeatureModel):
 
         linears = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
         handles = [m.register_forward_hook(keep) for m in linears if m.out_features == classes]
-        logits = self.model(**{self.input_name: self._probe()}).logits
+        x, device = self._probe(), next(self.model.parameters()).device
+        # Inputs of a layer that is offloaded are moved by its hook.
+        x = x if device.type == "meta" else x.to(device)
+        logits = self.model(**{self.input_name: x}).logits
         for handle in handles:
             handle.remove()
         for module, output in reversed(outputs.items()):
-            if output.shape == logits.shape and torch.equal(output, logits):
+            if output.shape == logits.shape and torch.equal(output, logits.to(output.device)):
                 return module
         raise ModelError(
             f"the logits of {type(self.model).__name__} are not those of one linear layer on a "
@@ -303,8 +313,10 @@ class HubClassifier(FeatureModel):
         return torch.randn(2, channels, height, width, generator=generator)
 
 
-def load_foreign(folder: Path) -> HubModel | HubClassifier:
-    """A checkpoint that `transformers` reads, with float32 weights on the CPU.
+def load_foreign(folder: Path, spread: Spread | None = None) -> HubModel | HubClassifier:
+    """A checkpoint that `transformers` reads, with weights in float32.
+
+    They are on the CPU, or where `spread` lays them.
 
     Raises ModelError with the file and a remedy when it cannot be loaded, is quantized, or has
     tensors that are missing or not used. So does a model whose head is not linear on features of
@@ -317,8 +329,15 @@ def load_foreign(folder: Path) -> HubModel | HubClassifier:
     check_types(folder, tensors)
     _check_depth(folder, config, tensors)
     auto = _auto_class(folder, config)
-    model = _from_transformers(folder, auto, tensors)
-    return HubModel(model) if auto == "AutoModelForCausalLM" else HubClassifier(model)
+    kind = HubModel if auto == "AutoModelForCausalLM" else HubClassifier
+    if spread is None:
+        return kind(_from_transformers(folder, auto, tensors, {}))
+    with ExitStack() as stack:
+        scratch = TemporaryDirectory(prefix=ScratchPaths.PREFIX, ignore_cleanup_errors=True)
+        options = spread.options(stack.enter_context(scratch))
+        model = kind(_from_transformers(folder, auto, tensors, options))
+        weakref.finalize(model, stack.pop_all().close)
+    return model
 
 
 def foreign_skeleton(folder: Path, config: Mapping[str, Any]) -> nn.Module:
@@ -349,14 +368,16 @@ def check_runs(model: FeatureModel, input_shape: tuple[int, ...], path: str) -> 
     x = torch.zeros(one) if len(input_shape) == 3 else torch.zeros(one, dtype=torch.int64)
     try:
         with torch.no_grad():
-            model.eval().features(x)
+            model.eval().features(x.to(model.head.weight.device))
     except Exception as error:
         raise error_of(
             path, f"inputs of shape {input_shape}: {error}", "change data.context or the image size"
         ) from error
 
 
-def _from_transformers(folder: Path, auto: str, tensors: Mapping[str, StoredTensor]) -> Any:
+def _from_transformers(
+    folder: Path, auto: str, tensors: Mapping[str, StoredTensor], options: Mapping[str, Any]
+) -> Any:
     with without_notices_of_torchao():  # transformers imports it
         import transformers
 
@@ -373,6 +394,7 @@ def _from_transformers(folder: Path, auto: str, tensors: Mapping[str, StoredTens
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # the report names them
+                **options,
             )
         except ModelError:
             raise
@@ -556,12 +578,14 @@ def _as_model_error(model: Any) -> Iterator[None]:
 
 
 def _check_finite(model: Any) -> None:
-    for name, values in model.named_parameters():
-        if not bool(values.isfinite().all()):
-            raise ModelError(
-                f"{name} {tuple(values.shape)} of {type(model).__name__} has values that are "
-                "not finite: the checkpoint has diverged or is damaged"
-            )
+    for path, module in model.named_modules():
+        with in_memory(module):
+            for name, values in module.named_parameters(path, recurse=False):
+                if not bool(values.isfinite().all()):
+                    raise ModelError(
+                        f"{name} {tuple(values.shape)} of {type(model).__name__} has values that "
+                        "are not finite: the checkpoint has diverged or is damaged"
+                    )
 
 
 def _name_of(module: nn.Module, model: nn.Module) -> str:

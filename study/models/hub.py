@@ -40,6 +40,7 @@ from study.models.foreign import (
 from study.models.hub_config import PretrainedModel
 from study.models.kinds import kind_names
 from study.models.native import FAMILY, NativeModel
+from study.models.spread import Spread
 from study.models.transformer import Architecture, Transformer
 from study.models.unfilled import unfilled
 from study.store.atomic import replacing, write_atomically
@@ -98,13 +99,14 @@ def load_pretrained(
     input_shape: tuple[int, ...] | None = None,
     base: Path = Path(),
     padded: bool = False,
+    spread: Spread | None = None,
 ) -> FeatureModel:
     """See `study.models.load_pretrained`."""
     if path.startswith("hub:"):
         name, _, revision = path.removeprefix("hub:").partition("@")
-        model = load_checkpoint(_download(name, revision or None))
+        model = load_checkpoint(_download(name, revision or None), spread)
     else:
-        model = load_checkpoint(base / path)
+        model = load_checkpoint(base / path, spread)
     rows = model.head.out_features
     if classes is not None and rows != classes and not (padded and rows > classes):
         reads_tokens = input_shape is None or len(input_shape) == 1
@@ -165,9 +167,17 @@ def _check_takes(model: FeatureModel, input_shape: tuple[int, ...], path: str) -
         check_runs(model, input_shape, path)
 
 
-def load_checkpoint(folder: Path) -> FeatureModel:
+def load_checkpoint(folder: Path, spread: Spread | None = None) -> FeatureModel:
     """See `study.models.load_checkpoint`."""
     config = read_config(folder)
+    if spread is not None:
+        spread.check()
+        if config.get("model_type") in (FAMILY, "nanogpt"):
+            raise ModelError(
+                f"{folder} is a checkpoint of our own, which is read whole: device_map auto is for "
+                "those of transformers, leave it out"
+            )
+        return load_foreign(folder, spread)
     if config.get("model_type") not in (FAMILY, "nanogpt", "gpt_neo"):
         return load_foreign(folder)
     stored = stored_tensors(folder)

@@ -137,10 +137,14 @@ def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
     return model.named_parameters(remove_duplicate=False)
 
 
-def _stored(model: nn.Module) -> dict[tuple[int, tuple[int, ...]], Tensor]:
-    """Parameters and persistent buffers, those that share memory once."""
+def _stored(model: nn.Module) -> dict[tuple[int | str, tuple[int, ...]], Tensor]:
+    """Parameters and persistent buffers, those that share memory once.
+
+    Those on the device `meta`, which have no address, share none.
+    """
     return {
-        (tensor.data_ptr(), tuple(tensor.shape)): tensor for tensor in model.state_dict().values()
+        (name if tensor.is_meta else tensor.data_ptr(), tuple(tensor.shape)): tensor
+        for name, tensor in model.state_dict().items()
     }
 
 
