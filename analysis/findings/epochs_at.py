@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +16,17 @@ from analysis.findings.verdicts import design_cells
 from analysis.reading.selection import at_reference
 from analysis.reading.table import ZERO_ERROR, Roles, Table
 from analysis.statistics.crossing import first_crossing, mean_interval
+from analysis.statistics.linear import Floats
 
 FITTED = "zero training error"
 NEAR_BEST = "within 5% of its best"
 HALF_WAY = "half-way"
 NOT_REACHED = "not reached"
 NEAR = 0.05
+OUTCOMES = ("train_accuracy", "val_loss", "val_accuracy")
 Side = Literal["lower", "higher"]
+Course = Mapping[str, tuple[Floats, Floats]]
+"""Of each column of a training its known values (n,), and their epochs (n,)."""
 
 
 @dataclass(frozen=True)
@@ -86,70 +91,78 @@ def training_epochs(table: Table) -> pl.DataFrame:
     roles = table.roles
     order = str(roles.order)
     rows = at_reference(table).sort(roles.unit, order)
+    names = (ZERO_ERROR, *OUTCOMES, *roles.primary, *roles.level)
+    names = tuple(name for name in dict.fromkeys(names) if name in rows.columns)
     lines: list[TrainingEpoch] = []
-    for key, course in rows.group_by(roles.unit, maintain_order=True):
-        if len(course) > 1:
-            lines += _of_training(str(key[0]), course, order, roles)
+    for training, course in _courses(rows, roles.unit, order, names):
+        lines += _of_training(training, course, roles)
     return frame_of(TrainingEpoch, lines)
 
 
-def _of_training(
-    training: str, course: pl.DataFrame, order: str, roles: Roles
-) -> Iterator[TrainingEpoch]:
-    known = course.columns
-    if ZERO_ERROR in known:
-        epoch = course[ZERO_ERROR].cast(pl.Float64).min()
-        note = NOT_REACHED if epoch is None else ""
+def _courses(
+    rows: pl.DataFrame, unit: str, order: str, names: tuple[str, ...]
+) -> Iterator[tuple[str, Course]]:
+    """Trainings with several of the sorted rows, each with its course."""
+    values, known = {}, {}
+    for name in names:
+        known[name] = rows[name].is_not_null().to_numpy()
+        values[name] = rows[name].cast(pl.Float64).fill_null(0.0).to_numpy()
+    epochs, training = rows[order].cast(pl.Float64).to_numpy(), rows[unit]
+    ends = [0, *(np.flatnonzero(training.ne_missing(training.shift()).to_numpy()[1:]) + 1).tolist()]
+    for start, stop in itertools.pairwise([*ends, len(rows)]):
+        if stop - start > 1:
+            own = {name: known[name][start:stop] for name in names}
+            yield (
+                str(training[start]),
+                {n: (values[n][start:stop][own[n]], epochs[start:stop][own[n]]) for n in names},
+            )
+
+
+def _of_training(training: str, course: Course, roles: Roles) -> Iterator[TrainingEpoch]:
+    if ZERO_ERROR in course:
+        epochs, _ = course[ZERO_ERROR]
+        epoch = float(epochs.min()) if len(epochs) else None
         yield TrainingEpoch(
-            training, ZERO_ERROR, FITTED, None if epoch is None else float(str(epoch)), note
+            training, ZERO_ERROR, FITTED, epoch, NOT_REACHED if epoch is None else ""
         )
-    elif "train_accuracy" in known:
-        yield _crossing(training, course, order, "train_accuracy", FITTED, 1.0, "higher")
+    elif "train_accuracy" in course:
+        yield _crossing(training, course, "train_accuracy", FITTED, 1.0, "higher")
     for column, better in (("val_loss", "lower"), ("val_accuracy", "higher")):
-        if column in known:
-            yield _near_best(training, course, order, column, better)
+        if column in course:
+            yield _near_best(training, course, column, better)
     for name in roles.primary:
-        yield _half_way(training, course, order, name)
+        yield _half_way(training, course, name)
     for name, level in roles.level.items():
         ends = _ends(course, name)
         comes_from = "lower" if ends is None or ends[0] > level else "higher"
         side = roles.metrics[name].direction or comes_from
         event = f"at {'most' if side == 'lower' else 'least'} {level:g}"
-        yield _crossing(training, course, order, name, event, level, side)
+        yield _crossing(training, course, name, event, level, side)
 
 
 def _crossing(
-    training: str,
-    course: pl.DataFrame,
-    order: str,
-    column: str,
-    event: str,
-    threshold: float,
-    side: str,
+    training: str, course: Course, column: str, event: str, threshold: float, side: str
 ) -> TrainingEpoch:
-    values = course.select(order, column).drop_nulls()
-    if values.is_empty():
+    values, epochs = course[column]
+    if not len(values):
         return TrainingEpoch(training, column, event, note="no checkpoint has a value")
     direction: Side = "lower" if side == "lower" else "higher"
-    epochs = values[order].cast(pl.Float64).to_numpy()
-    epoch = first_crossing(epochs, values[column].to_numpy(), threshold, direction)
+    epoch = first_crossing(epochs, values, threshold, direction)
     return TrainingEpoch(training, column, event, epoch, NOT_REACHED if epoch is None else "")
 
 
-def _near_best(
-    training: str, course: pl.DataFrame, order: str, column: str, side: str
-) -> TrainingEpoch:
-    values = course[column].drop_nulls().to_numpy()
+def _near_best(training: str, course: Course, column: str, side: str) -> TrainingEpoch:
+    values, _ = course[column]
     if not len(values):
         return TrainingEpoch(training, column, NEAR_BEST, note="no checkpoint has a value")
     best = float(values.min() if side == "lower" else values.max())
     if best <= 0:
         return TrainingEpoch(training, column, NEAR_BEST, note=f"its best is {best:g}")
     threshold = best * (1 + NEAR if side == "lower" else 1 - NEAR)
-    return _crossing(training, course, order, column, NEAR_BEST, threshold, side)
+    return _crossing(training, course, column, NEAR_BEST, threshold, side)
 
 
-def _half_way(training: str, course: pl.DataFrame, order: str, name: str) -> TrainingEpoch:
+def _half_way(training: str, course: Course, name: str) -> TrainingEpoch:
     ends = _ends(course, name)
     if ends is None:
         return TrainingEpoch(training, name, HALF_WAY, note="no checkpoint has a value")
@@ -157,12 +170,12 @@ def _half_way(training: str, course: pl.DataFrame, order: str, name: str) -> Tra
     if first == last:
         return TrainingEpoch(training, name, HALF_WAY, note="it ends where it began")
     side = "lower" if last < first else "higher"
-    return _crossing(training, course, order, name, HALF_WAY, (first + last) / 2, side)
+    return _crossing(training, course, name, HALF_WAY, (first + last) / 2, side)
 
 
-def _ends(course: pl.DataFrame, name: str) -> tuple[float, float] | None:
+def _ends(course: Course, name: str) -> tuple[float, float] | None:
     """The first and last value of a column that are known."""
-    values = course[name].drop_nulls().to_numpy()
+    values, _ = course[name]
     return (float(values[0]), float(values[-1])) if len(values) else None
 
 

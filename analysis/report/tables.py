@@ -227,26 +227,19 @@ class TableExhibit:
         )
 
     def html_rows(self) -> list[dict[str, Any]]:
-        """Rows for the template: printed cells, values to sort by, `muted`, `more`."""
+        """Rows for the template: their cells as HTML, `muted`, `more`."""
         columns = self.printed()
         long = max((len(columns[0].cell(row)) for row in self.rows), default=0) > LONG
         return [
             {
                 "muted": self.muted(row),
                 "more": self.more(row),
-                "cells": [
-                    {
-                        "html": escape(column.cell(row)).replace("_", Markup("_<wbr>")),
-                        "sort": _sortable(row[column.source]),
-                        "numeric": column.numeric,
-                        "kind": "note"
-                        if column.source in NOTES
-                        else "name"
-                        if long and column is columns[0]
-                        else "",
-                    }
-                    for column in columns
-                ],
+                "cells": Markup(
+                    "".join(
+                        _html_cell(column, row, named=long and column is columns[0])
+                        for column in columns
+                    )
+                ),
             }
             for row in self.rows
         ]
@@ -308,6 +301,18 @@ def inert(frame: pl.DataFrame) -> pl.DataFrame:
         if frame[name].dtype == pl.String
         for text in [pl.col(name)]
     )
+
+
+def _html_cell(column: Column, row: dict[str, Any], *, named: bool) -> str:
+    """A cell of HTML, a number with the value to sort by.
+
+    `named`: its name may break on a phone.
+    """
+    text = str(escape(column.cell(row))).replace("_", "_<wbr>")
+    if column.numeric:
+        return f'<td class="num" data-sort="{escape(_sortable(row[column.source]))}">{text}</td>'
+    kind = "note" if column.source in NOTES else "name" if named else ""
+    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
 
 
 def _sortable(value: Any) -> str:

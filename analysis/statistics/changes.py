@@ -30,7 +30,7 @@ from analysis.statistics.permutation import (
 )
 from analysis.statistics.walsh import WalshAverages
 
-REMEMBERED = 2**22  # signs up to which random patterns are kept (32 MiB)
+REMEMBERED = 2**25  # signs up to which random patterns are kept (32 MiB)
 EXACT_ROWS = 100  # differences up to which the distribution of the signed ranks is convolved
 
 Equivalence = Literal["no more than", "undecided", "changed"]
@@ -149,8 +149,9 @@ def _interval(d: Floats, walsh: WalshAverages) -> tuple[float | None, float | No
     if size[0] > 0 and (np.diff(size) > 0).all():
         rank = _rejected_ranks(len(d))
         return (None, None) if rank < 0 else (walsh.at(rank), walsh.at(walsh.total - 1 - rank))
-    high = _low_end(-d, WalshAverages(-d))
-    return _low_end(d, walsh), None if high is None else -high
+    low = _low_end(d, walsh)
+    high = _low_end(-d, walsh.negative)
+    return low, None if high is None else 0.0 - high  # which gives no zero a sign
 
 
 def _low_end(d: Floats, walsh: WalshAverages) -> float | None:
@@ -162,7 +163,7 @@ def _low_end(d: Floats, walsh: WalshAverages) -> float | None:
     guess, reach = max(_rejected_ranks(len(d)), 0), len(d)
     while True:
         values, _ = walsh.around(max(guess - reach, 0), min(guess + reach, walsh.total - 1))
-        steps = np.unique(values)
+        steps = values[np.append(True, values[1:] != values[:-1])]
         inner = (steps[1:] + steps[:-1]) / 2
         if len(values) == walsh.total:
             shifts = np.concatenate([[steps[0] - max(float(np.ptp(steps)), 1.0)], inner])
@@ -296,16 +297,15 @@ class _Flips:
     def enumerated(self) -> Counts:
         n = len(self.ranks)
         return self._counts(
-            _signs((np.arange(start, stop)[:, None] >> np.arange(n)) & 1)
+            (1 - 2 * ((np.arange(start, stop)[:, None] >> np.arange(n)) & 1)).astype(np.float64)
             for start, stop in _chunks(self.total, n)
         )
 
     def drawn(self, permutations: int, seed: Seed) -> Counts:
         n = len(self.ranks)
         few = n * permutations <= REMEMBERED
-        return self._counts(
-            [_patterns(n, permutations, seed)] if few else _drawn(n, permutations, seed)
-        )
+        chunks = _patterns(n, permutations, seed) if few else _drawn(n, permutations, seed)
+        return self._counts(chunk.astype(np.float64) for chunk in chunks)
 
     def _counts(self, chunks: Iterable[Floats]) -> Counts:
         threshold = np.abs(self.ranks.sum(axis=0)) - TIE * len(self.ranks)
@@ -318,19 +318,15 @@ class _Flips:
 
 
 @lru_cache(maxsize=4)
-def _patterns(n: int, permutations: int, seed: Seed) -> Floats:
-    """(permutations, n) random signs, drawn once for the many columns that share them."""
-    return np.concatenate(list(_drawn(n, permutations, seed)))
+def _patterns(n: int, permutations: int, seed: Seed) -> tuple[NDArray[np.int8], ...]:
+    """Chunks (c, n) of random signs, drawn once for the many columns that share them."""
+    return tuple(_drawn(n, permutations, seed))
 
 
-def _drawn(n: int, permutations: int, seed: Seed) -> Iterator[Floats]:
+def _drawn(n: int, permutations: int, seed: Seed) -> Iterator[NDArray[np.int8]]:
     rng = np.random.default_rng(seed)
     for start, stop in _chunks(permutations, n):
-        yield _signs(rng.integers(0, 2, size=(stop - start, n), dtype=np.int8))
-
-
-def _signs(bits: NDArray[np.signedinteger]) -> Floats:
-    return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+        yield 1 - 2 * rng.integers(0, 2, size=(stop - start, n), dtype=np.int8)
 
 
 def _chunks(total: int, n: int) -> Iterator[tuple[int, int]]:

@@ -583,7 +583,7 @@ def _random(
     key = tuple((places.shape, places.tobytes()) for places in orbits)
     orders = _orders(values.size, key, total, seed)
     for start in range(0, total, rows):
-        yield values[orders[start : start + rows]]
+        yield values.take(orders[start : start + rows])
 
 
 def side(orbits: list[Codes], n: int, total: int, seed: Seed, side: int) -> Codes:

@@ -25,6 +25,14 @@ class WalshAverages:
         self.total = self._n * (self._n + 1) // 2
 
     @property
+    def negative(self) -> WalshAverages:
+        """The averages of the numbers with other signs, which are these with other signs."""
+        other = WalshAverages(-self._d)
+        if "_all" in vars(self):
+            other._all = 0.0 - self._all[::-1]  # the zeros of averages have no sign
+        return other
+
+    @property
     def median(self) -> float:
         """The Hodges-Lehmann estimate."""
         first, last = (self.total - 1) // 2, self.total // 2

@@ -180,3 +180,13 @@ def test_random_joint_flips_agree_with_the_exact_test() -> None:
 def test_a_treatment_that_changes_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="column 1 are zero"):
         joint_sign_flips(np.column_stack([np.ones(6), np.zeros(6)]))
+
+
+def test_remembered_signs_are_those_that_would_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = np.column_stack([draw(4, 40, 0.2), draw(5, 40, 0.3)])
+    remembered = [joint_sign_flips(d, permutations=3000, most=3000, seed=7) for _ in range(2)]
+    monkeypatch.setattr("analysis.statistics.changes.REMEMBERED", 0)
+    drawn = joint_sign_flips(d, permutations=3000, most=3000, seed=7)
+    for each in remembered:
+        assert each.p.tolist() == drawn.p.tolist()
+        assert each.p_maxt.tolist() == drawn.p_maxt.tolist()

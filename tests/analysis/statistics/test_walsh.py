@@ -48,6 +48,18 @@ def test_a_few_averages_give_the_interval_of_all(
     assert astuple(signed_rank(DRAWS[name])) == whole
 
 
+@pytest.mark.parametrize("name", DRAWS)
+def test_averages_of_other_signs_are_those_of_the_numbers(name: str) -> None:
+    averages, own = WalshAverages(DRAWS[name]), WalshAverages(-DRAWS[name])
+    last = averages.total - 1
+    for _ in range(2):  # without and with all averages at hand
+        values, start = averages.negative.around(0, last)
+        assert start == 0
+        np.testing.assert_array_equal(values, own.around(0, last)[0])
+        averages.around(0, last)
+    assert not np.signbit(values[values == 0]).any()
+
+
 def test_few_averages_are_held_of_many() -> None:
     d = np.random.default_rng(1).standard_normal(2_000)
     values, _ = WalshAverages(d).around(10_000, 10_000)
