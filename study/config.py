@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +21,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -255,6 +257,7 @@ class AnalysisConfig(Settings):
         return [value] if isinstance(value, str) else value
 
 
+@cache
 def _known_precision(name: str) -> str:
     return parse_precision(name).name
 
@@ -404,6 +407,11 @@ class Point:
     origins: Mapping[str, str] = field(compare=False)
     rules: frozenset[int] = field(compare=False)
 
+    @cached_property
+    def config(self) -> CellConfig:
+        """Its settings as validation makes them; pydantic's error where it finds faults."""
+        return CellConfig.model_validate(self.settings)
+
 
 class StudyConfig(Settings):
     """A study: shared settings, axes of its grid, rules, and where it runs."""
@@ -420,6 +428,11 @@ class StudyConfig(Settings):
     analysis: AnalysisConfig = AnalysisConfig()
     tuned: Tuned | None = None
     folder: Path = Field(default=Path(), exclude=True)
+
+    @cached_property
+    def all_points(self) -> tuple[Point, ...]:
+        """Every point of the grid, made and validated once for all who walk it whole."""
+        return tuple(self.points())
 
     def points(self) -> Iterator[Point]:
         """Every point of the grid in the order of the file.
@@ -532,15 +545,16 @@ def _grid_faults(
         return [Fault("grid", f"has {count:,} points, at most {MOST_POINTS:,} can be run", fix)]
     faults: dict[Fault, None] = {}
     matching = set[int]()
-    for number, point in enumerate(study.points()):
+    sound: dict[str, Any] | None = None  # resources of the last point, if they have no fault
+    for number, point in enumerate(study.all_points):
         matching |= point.rules
         # An axis that could not be read leaves its setting out: that it is missing would be an echo
         # of the same fault.
+        found = list(_point_faults(point, resources=point.resources != sound))
         faults |= dict.fromkeys(
-            fault
-            for fault in _point_faults(point)
-            if not (unsound and fault.message == "is missing")
+            fault for fault in found if not (unsound and fault.message == "is missing")
         )
+        sound = None if found else point.resources
         if len(faults) > MOST_FAULTS or (faults and number > POINTS_WITH_FAULTS):
             return list(faults)
     if unsound or inherited:
@@ -588,7 +602,7 @@ def _unmatched(study: StudyConfig, rule: Rule, place: str) -> Fault:
     fix = "Change what it asks for, or take the rule out"
     points = [
         _with_seeds({**point.settings, "resources": point.resources, "keep": point.keep})
-        for point in study.points()
+        for point in study.all_points
     ]
     for path, values in rule.when.items():
         if not any(_matches(tree, {path: values}) for tree in points):
@@ -796,11 +810,16 @@ def _rule_faults(rule: Any, place: str, axes: set[str]) -> Iterator[Fault]:
             )
 
 
-def _point_faults(point: Point) -> Iterator[Fault]:
-    yield from validation_faults(CellConfig, point.settings, origins=point.origins)
-    yield from validation_faults(
-        Resources, point.resources, prefix="resources", origins=point.origins
-    )
+def _point_faults(point: Point, *, resources: bool) -> Iterator[Fault]:
+    """What is wrong with a point; with its `resources` only if they are asked for."""
+    try:
+        _ = point.config
+    except ValidationError:
+        yield from validation_faults(CellConfig, point.settings, origins=point.origins)
+    if resources:
+        yield from validation_faults(
+            Resources, point.resources, prefix="resources", origins=point.origins
+        )
     if point.keep not in KEEP:
         yield Fault(
             point.origins.get("keep", "keep"), f"is {point.keep!r}", "Use `all`, `last` or `none`"

@@ -140,12 +140,12 @@ def expand(study: StudyConfig) -> tuple[Cell, ...]:
     """
     cells: dict[str, Cell] = {}
     asked: dict[str, Any] | None = None
-    for point in study.points():
+    for point in study.all_points:
         if point.resources != asked:
             asked, resources = point.resources, Resources.model_validate(point.resources)
         cell = Cell(
             study=study.name,
-            config=CellConfig.model_validate(point.settings),
+            config=point.config,
             resources=resources,
             keep=point.keep,
             folder=study.folder,

@@ -75,6 +75,7 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Ite
 
     `here`: for the memory of this computer.
     """
+    memory = psutil.virtual_memory().total
     for cell in cells:
         config = cell.config
         shape = config.data.known_shape
@@ -91,7 +92,7 @@ def _model_faults(cells: Iterable[Cell], sizes: DataSizes, *, here: bool) -> Ite
             yield fault_of(str(error), "model")
             continue
         if here and parameters is not None:
-            yield from _memory_faults(parameters, trained=config.train.epochs > 0)
+            yield from _memory_faults(parameters, memory, trained=config.train.epochs > 0)
         if (fault := config.model.shape_fault(shape, base=cell.folder)) is not None:
             yield fault
 
@@ -180,9 +181,9 @@ def _layer_faults(
             yield Fault(setting, str(error))
 
 
-def _memory_faults(parameters: int, *, trained: bool) -> Iterator[Fault]:
-    """A model whose weights in fp32, with gradients, exceed the memory here."""
-    need, have = 4 * (1 + trained) * parameters, psutil.virtual_memory().total
+def _memory_faults(parameters: int, have: int, *, trained: bool) -> Iterator[Fault]:
+    """A model whose weights in fp32, with gradients, exceed the memory here in bytes."""
+    need = 4 * (1 + trained) * parameters
     if need > have:
         yield Fault(
             "resources.memory_gib",

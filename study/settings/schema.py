@@ -27,6 +27,7 @@ class _Invalid:
 
 
 INVALID = _Invalid()
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -223,4 +224,4 @@ def canonical(value: Any) -> str:
 
     Floats print as Python's shortest repr.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
