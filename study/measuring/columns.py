@@ -133,11 +133,13 @@ def _put_scores(result: Measurement, training: TrainingSums, validation: Validat
         "val_accuracy": val.accuracy,
         "val_top5_accuracy": val.top5_accuracy,
         "val_calibration_error": val.calibration_error,
+        "prediction_entropy": val.entropy,
+        "prediction_entropy_train": train.entropy,
         "perplexity": val.perplexity,
         "generalization_gap": val.loss - train.loss,
     }
     for name, value in scores.items():
-        sound = math.isfinite(train.loss if name.startswith("train_") else val.loss)
+        sound = math.isfinite(train.loss if "train" in name else val.loss)
         result.put(name, value if sound else None, "the logits of a measured sample are not finite")
 
 

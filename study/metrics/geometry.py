@@ -46,7 +46,7 @@ UNCENTRED_SIZE = "gof_cos_abs_mean"
 FRAME = ("nc2_equinorm", "nc2_etf_error", "nc2_etf_floor")
 LOG_DISTANCE = ("gnc2_log_distance_mean", "gnc2_log_distance_std", "gnc2_log_distance_cov")
 FEATURE_COLUMNS = (
-    UNCENTRED_SIZE, "effective_rank",
+    UNCENTRED_SIZE, "effective_rank", "feature_norm_rms",
     *CDNV, *RATIOS, "nc1_pinv", *FRAME, *LOG_NORMS, *INTERFERENCE, *UNCENTRED, *LOG_DISTANCE,
     "coincident_pairs",
 )  # fmt: skip
@@ -72,6 +72,7 @@ def put_geometry(out: CollapseMetrics, measured: MeasuredClasses) -> Tensor:
     _put_uncentred(out, vectors)
     _put_pairs(out, measured)
     put_effective_rank(out, measured.moments)
+    _put_feature_norm(out, measured)
     return means_gram
 
 
@@ -96,6 +97,16 @@ def _put_ratios(out: CollapseMetrics, measured: MeasuredClasses) -> None:
         out.put_ratio(
             "nc1_ratio_debiased", within / (counts.sum() - classes), between - bias, 0, reason
         )
+
+
+def _put_feature_norm(out: CollapseMetrics, measured: MeasuredClasses) -> None:
+    """feature_norm_rms = sqrt(mean_i ||h_i||^2) of the samples of measured classes.
+
+    By the decomposition of a square about a mean: a class has n_c (s2_c + ||mu_c||^2).
+    """
+    counts, spreads = measured.counts, measured.spreads
+    squares = (counts * (spreads + measured.means.sizes.square())).sum()
+    out.put("feature_norm_rms", (squares / counts.sum()).sqrt())
 
 
 def _put_pinv(

@@ -14,9 +14,11 @@ BINS = 15
 
 
 class Scores:
-    """Cross-entropy and accuracy: sums over samples.
+    """Cross-entropy, accuracy and entropy of predictions: sums over samples.
 
-    The predicted class is that of the largest logit, the lowest index among equals.
+    The predicted class is that of the largest logit, the lowest index among equals. Entropy: the
+    mean over samples of H(p) = -sum_c p_c log p_c in nats, in [0, log V] (Pereyra et al. 2017,
+    section 3).
 
     Example:
         >>> scores = Scores()
@@ -29,7 +31,7 @@ class Scores:
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self.samples = 0
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._loss, self._entropy = torch.zeros(2, dtype=torch.float64, device=device).unbind()
         self._hits = torch.zeros((), dtype=torch.int64, device=device)
 
     @torch.no_grad()
@@ -41,6 +43,7 @@ class Scores:
         """Add the samples of another, wherever it collected them."""
         self.samples += other.samples
         self._loss += other._loss.to(self._loss.device)
+        self._entropy += other._entropy.to(self._entropy.device)
         self._hits += other._hits.to(self._hits.device)
 
     def _add(self, z_NxV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +51,8 @@ class Scores:
 
         Each is (N,).
         """
-        log_p_y_N = torch.log_softmax(z_NxV, dim=1).gather(1, targets_N[:, None]).squeeze(1)
+        log_p_NxV = torch.log_softmax(z_NxV, dim=1)
+        log_p_y_N = log_p_NxV.gather(1, targets_N[:, None]).squeeze(1)
         z_y_N = z_NxV.gather(1, targets_N[:, None]).squeeze(1)
         top_N = z_NxV.amax(dim=1)
         # argmax reads slowly on a CPU, so it is asked only of rows whose target has the largest
@@ -61,6 +65,10 @@ class Scores:
             hit_N = z_NxV.argmax(dim=1) == targets_N
         self.samples += len(targets_N)
         self._loss -= log_p_y_N.double().sum()
+        # 0 log 0 = 0, also where a logarithm lies beyond the range of float32
+        least = torch.finfo(log_p_NxV.dtype).min
+        terms_NxV = log_p_NxV.exp().mul_(log_p_NxV.clamp_min_(least))
+        self._entropy -= terms_NxV.sum(dim=1).double().sum()
         self._hits += hit_N.sum()
         return z_y_N, hit_N, top_N - z_y_N + log_p_y_N
 
@@ -77,6 +85,14 @@ class Scores:
         """
         return self._mean(self._hits)
 
+    @property
+    def entropy(self) -> float:
+        """Mean entropy of predictions in nats.
+
+        Raises ValueError before the first sample.
+        """
+        return self._mean(self._entropy)
+
     def _mean(self, total: Tensor) -> float:
         if not self.samples:
             raise ValueError("no samples were scored")
@@ -84,7 +100,7 @@ class Scores:
 
 
 class HeldOutScores(Scores):
-    """Beside loss and accuracy: hits among the five largest logits, and calibration.
+    """Beside those of `Scores`: hits among the five largest logits, and calibration.
 
     A target is among the five largest if fewer than five logits are larger. Expected calibration
     error: over 15 equal bins (lower, upper] of the largest probability, the sum of (share of

@@ -20,6 +20,7 @@ ZHAO = "Zhao et al. 2026 (arXiv 2602.16642)"
 AMMAR = "Ben Ammar et al. 2024 (NECO)"
 TIRER_BRUNA = "Tirer & Bruna 2022 (MSE without bias)"
 GUO = "Guo et al. 2017"
+PEREYRA = "Pereyra et al. 2017"
 FANG = "Fang et al. 2021"
 OURS = "this project"
 DANG = "Dang et al. 2023 (arXiv 2301.00437)"
@@ -175,6 +176,9 @@ METRICS: dict[str, Metric] = {
     ),
     "effective_rank": Metric(
         "NC2", None, ROY, "exp of the entropy of the eigenvalues of all features' covariance"
+    ),
+    "feature_norm_rms": Metric(
+        "NC2", None, STANDARD, "root of the mean squared norm of features, not centred"
     ),
     "ray_share": Metric(
         "NC1",
@@ -341,6 +345,15 @@ METRICS: dict[str, Metric] = {
     ),
     "val_calibration_error": Metric(
         "loss", None, f"{GUO}, eq. 3", "expected calibration error over 15 bins"
+    ),
+    "prediction_entropy": Metric(
+        "loss",
+        None,
+        f"{PEREYRA}, section 3",
+        "mean entropy of the predictions of validation samples, nats",
+    ),
+    "prediction_entropy_train": Metric(
+        "loss", None, f"{PEREYRA}, section 3", "prediction_entropy of the measured training samples"
     ),
     "perplexity": Metric("loss", None, STANDARD, "exp of val_loss", True),
     "train_loss": Metric(

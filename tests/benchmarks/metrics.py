@@ -217,6 +217,7 @@ def plain_metrics(m: ClassMoments, weight: Tensor) -> dict[str, float]:
         "nc0_row_sum_norm": w.mean(0).norm(),
         "gof_cos_abs_mean": plain_cosines(mu).abs().mean(),
         "effective_rank": torch.special.entr(spectrum / spectrum.sum()).sum().exp(),
+        "feature_norm_rms": ((counts * (s2 + mu.square().sum(1))).sum() / counts.sum()).sqrt(),
         "nc3_dual_error": torch.linalg.norm(dual / dual.norm() - plain_frame(classes)),
         "coincident_pairs": (logs == torch.inf).sum(),
         "classes_measured": torch.tensor(classes),

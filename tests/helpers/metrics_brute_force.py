@@ -156,6 +156,9 @@ def metrics(features: Array, labels: Array, weight: Array, min_count: int) -> di
     eigenvalues = np.linalg.svd(features - features.mean(axis=0), compute_uv=False) ** 2
     shares = eigenvalues[eigenvalues > 0] / eigenvalues.sum()
     out["effective_rank"] = np.exp(-(shares * np.log(shares)).sum())
+    out["feature_norm_rms"] = np.sqrt(
+        np.mean([float(x @ x) for x in features.astype(np.float64)[keep[labels]]])
+    )
     out["nc2_uncentred_cos_mean"], out["nc2_uncentred_cos_std"] = 1 - lack.mean(), lack.std()
     out["nc2_etf_error"] = _etf_error(m)
     out["nc2_etf_floor"] = np.sqrt(2 - 2 * np.sqrt(rank / (classes - 1)))

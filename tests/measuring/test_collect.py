@@ -416,6 +416,8 @@ def test_scores_add_up_to_the_plain_definitions(split: Callable[[int], list[int]
     assert both.top5_accuracy == pytest.approx(top_k_accuracy_score(y, p, k=5))
     expected = _calibration_error(p.max(1), p.argmax(1) == y.numpy())
     assert both.calibration_error == pytest.approx(expected, rel=1e-5)
+    entropy = -np.mean([sum(q * np.log(q) for q in row) for row in p])
+    assert scores.entropy == both.entropy == pytest.approx(entropy, rel=1e-6)
     assert both.perplexity == pytest.approx(np.exp(-np.log(p[np.arange(500), y]).mean()), rel=1e-6)
 
 
@@ -429,6 +431,18 @@ def test_equal_logits_predict_the_lowest_index() -> None:
         _ = Scores().loss
 
 
+def test_entropy_at_its_ends() -> None:
+    """0 of certain predictions, also of logits that float32 holds no difference of; log V."""
+    certain, uniform, parts = Scores(), Scores(), Scores()
+    certain.update(torch.tensor([[3e38, -3e38, 0.0], [300.0, 0.0, -9.0]]), torch.tensor([0, 1]))
+    uniform.update(torch.full((2, 7), 5.0), torch.tensor([3, 6]))
+    assert certain.entropy == 0
+    assert uniform.entropy == pytest.approx(np.log(7), rel=1e-6)
+    for part in (certain, uniform):
+        parts.merge(part)
+    assert parts.entropy == pytest.approx(np.log(7) / 2, rel=1e-6)
+
+
 def test_logits_that_overflow_leave_no_score_behind() -> None:
     """An argmax among infinities is no decision."""
     model = Model(0)
@@ -440,6 +454,8 @@ def test_logits_that_overflow_leave_no_score_behind() -> None:
         "val_accuracy",
         "val_top5_accuracy",
         "val_calibration_error",
+        "prediction_entropy",
+        "prediction_entropy_train",
         "train_accuracy",
     ):
         assert measurement.values[column] is None

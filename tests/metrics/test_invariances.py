@@ -14,6 +14,7 @@ from torch import Tensor
 from study.metrics import ClassMoments, CollapseMetrics, NearestCentre, collapse_metrics
 
 INVARIANT = {
+    "": ("feature_norm_rms",),
     "T": (
         "nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log", "nc2_log_norm_mean", "nc2_log_equinorm",
         "nc3_dot_mean", "nc3_dot_std",
@@ -72,18 +73,23 @@ def test_a_rotation_changes_nothing(column: str) -> None:
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_translation_changes_only_the_uncentred_columns(column: str) -> None:
     moved, still = measured(FEATURES + SHIFT)[column], measured()[column]
-    assert (moved == pytest.approx(still, rel=1e-9)) == (column not in INVARIANT["S"])
+    assert (moved == pytest.approx(still, rel=1e-9)) == (
+        column not in INVARIANT["S"] + INVARIANT[""]
+    )
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_scaling_changes_only_the_scaled_columns(column: str) -> None:
     scaled, still = measured(FEATURES * FACTOR)[column], measured()[column]
-    assert (scaled == pytest.approx(still, rel=1e-9)) == (column not in INVARIANT["T"])
+    assert (scaled == pytest.approx(still, rel=1e-9)) == (
+        column not in INVARIANT["T"] + INVARIANT[""]
+    )
 
 
 def test_how_the_scaled_columns_scale() -> None:
     scaled, still = measured(FEATURES * FACTOR), measured()
     assert scaled["nc1_cdnv"] == pytest.approx(still["nc1_cdnv"] / FACTOR**2, rel=1e-9)
+    assert scaled["feature_norm_rms"] == pytest.approx(FACTOR * still["feature_norm_rms"], rel=1e-9)
     assert scaled["nc3_dot_mean"] == pytest.approx(still["nc3_dot_mean"] * FACTOR, rel=1e-9)
 
 
