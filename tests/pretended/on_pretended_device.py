@@ -44,7 +44,8 @@ from study.metrics import decisions as decisions_module
 from study.metrics.agreement import Engine
 from study.models import SimpleCNN
 from study.models.base import FeatureModel
-from study.precision import parse_precision, quantization_record, quantize
+from study.models.foreign import HubModel
+from study.precision import at_precision, parse_precision, quantization_record, quantize
 from study.scheduling import work
 from study.settings.optimizers import OptimizerName
 from study.settings.penalty import PenaltyConfig
@@ -292,6 +293,36 @@ def test_a_study_and_a_search(
     monkeypatch.setattr(work, "choose_device", lambda setting: device)
     assert losses(tmp_path / "pretended") == pytest.approx(expected, rel=1e-2)
     assert len(expected) > 8
+
+
+@pytest.mark.parametrize(
+    "there", [("layers.2", "layers.3", "norm"), ("embed_tokens", "layers.0"), ("lm_head",)]
+)
+@torch.no_grad()
+def test_layers_on_two_devices(device: torch.device, there: tuple[str, ...]) -> None:
+    """As `study.measure --device-map auto` lays them, of which all are in memory here."""
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64}
+    theirs = LlamaForCausalLM(LlamaConfig(num_hidden_layers=4, num_attention_heads=2, **sizes))
+    plain, tokens = HubModel(deepcopy(theirs)), torch.arange(20)[None]
+    blocks = [f"layers.{number}" for number in range(4)]
+    for name in ("embed_tokens", "rotary_emb", *blocks, "norm", "lm_head"):
+        place = device if name in there else CPU
+        module = theirs.get_submodule(name if name == "lm_head" else f"model.{name}").to(place)
+        hook = AlignDevicesHook(execution_device=place)
+        hook.init_hook = lambda module: module  # the weights are there already
+        add_hook_to_module(module, hook)
+    add_hook_to_module(theirs, AlignDevicesHook(io_same_device=True))
+    model = HubModel(theirs)
+    assert model.head.weight.device.type == (device if "lm_head" in there else CPU).type
+    inputs = tokens.to(model.head.weight.device)
+    for precision in ("fp32", "int4", "fp32"):
+        with at_precision(model, parse_precision(precision)):
+            logits = model(inputs).cpu()
+        assert torch.allclose(logits, quantize(plain, precision)(tokens), atol=1e-6)
 
 
 def test_importing_torch_and_the_study_begins_no_context() -> None:
