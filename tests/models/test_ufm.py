@@ -5,7 +5,8 @@ Gradient descent reaches what is proven about its minima.
 Closed forms: a simplex frame with cosines -1/(C-1) for cross-entropy (Zhu et al. 2021, theorem
 3.1), label smoothing and focal loss (Zhou et al. 2022, theorem 1) and squared error with bias
 (Zhou et al. 2022b, theorem 3.1); an orthogonal frame for squared error without bias (Tirer &
-Bruna 2022, theorem 3.1), whose minimum is also known for imbalanced classes.
+Bruna 2022, theorem 3.1), whose minimum is also known for imbalanced classes; a simplex frame under
+norm constraints in place of decay (Yaras et al. 2022, theorem 1).
 """
 
 from __future__ import annotations
@@ -102,6 +103,24 @@ def test_squared_error_reaches_the_known_minimum(tmp_path: Any) -> None:
     products = table @ model.head.weight.T
     own = products[torch.arange(C * N_PER_CLASS), torch.arange(C).repeat_interleave(N_PER_CLASS)]
     np.testing.assert_allclose(own.detach(), shrunk / N_PER_CLASS**0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_the_norm_constraint_reaches_the_frame_without_decay(
+    tmp_path: Any, temperature: float
+) -> None:
+    """Features and rows of unit length (Yaras et al. 2022, theorem 1).
+
+    The least loss is log(1 + (C - 1) exp(-C / ((C - 1) temperature))), that of a simplex frame.
+    """
+    head = {"head": "cosine", "temperature": temperature}
+    _, reached = descend(tmp_path, BALANCED, head, "cross_entropy", decay=0.0)
+    values = reached.values
+    least = np.log1p((C - 1) * np.exp(-C / ((C - 1) * temperature)))
+    assert values["train_loss"] == pytest.approx(least, rel=1e-4)
+    assert values["nc1_ratio"] < 1e-4 and values["nc0_row_sum"] < 1e-6
+    assert values["nc2_etf_error"] < 1e-2 and values["nc3_dual_error"] < 1e-2
+    assert values["nc3_cosine_mean"] == pytest.approx(1, abs=1e-4)
 
 
 COUPLED: dict[str, dict[str, Any]] = {
