@@ -52,6 +52,10 @@ divides their number in layers too small for that. A block of zeros stays zero i
   biases, vectors and position embeddings stay. A layer is a position embedding if it has
   `positional = True` or a name such as `wpe`, `position` or `pos_embedding`. Any other matrix that
   belongs to no layer is an error that names it.
+* `measure.compute: bf16` (by `torch.autocast`) or `tf32` (on GPUs that have it) sets what the model
+  computes in where a precision rounds weights alone, `fp32` among them: products, not sums over
+  samples, decisions, calibration or fine-tuning. Casts, caches, `-dynamic` and `-static` formats
+  say it themselves. All precisions of a point are compared with `fp32` in the same arithmetic.
 * The experts of a mixture that lie in one tensor are stacked linear layers: each is rounded alone.
   Every weight format leaves as they are, and the row names in `unrounded_layers`: routers and gates
   of shared experts, `A_log` of state-space models, the gates of an RG-LRU, and filters along the
