@@ -442,7 +442,7 @@ def test_penalties_move_their_metric_both_ways_at_the_same_loss(tmp_path: Path) 
     """On digits, by means over three seeds: docs/penalties.md has more of them and intervals."""
     directions = {
         "nc1": (0.22, -0.11), "nc2": (0.2, -0.12), "nc3": (0.08, -0.05),
-        "uniformity": (0.045, -0.015),
+        "uniformity": (0.05, -0.015),
     }  # fmt: skip
     own_column = {
         "nc1": "nc1_ratio", "nc2": "nc2_equinorm", "nc3": "duality_gap",
