@@ -25,7 +25,9 @@ class PartialRounding(Rounding):
     (`layers`, LWPN; that the weight which reaches the share is trained whole is our choice).
     `options.every` steps they are chosen again.
 
-    Other rows stay as they are, bit for bit: no gradient, momentum or weight decay reaches them.
+    Other rows stay as they are, bit for bit: no gradient, momentum or weight decay moves them. The
+    momentum of an optimizer with coupled decay takes up their decay, though, and moves a row by it
+    once that row is chosen.
     """
 
     def __init__(self, model: nn.Module, precision: Precision, options: EfqatOptions) -> None:
