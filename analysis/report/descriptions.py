@@ -27,10 +27,14 @@ FACTORS = ("nc1_ratio", "nc1_cdnv_galanti", "nc1_cdnv")  # the first tells how f
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A part of the summary: a word or two, and what the tables say of it."""
+    """A part of the summary: a word or two, and what the tables say of it.
+
+    `section` is the name of the section whose tables it tells.
+    """
 
     title: str
     text: str
+    section: str = ""
 
 
 def search(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:

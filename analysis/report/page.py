@@ -25,7 +25,8 @@ from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Builder, Context, Section, seeds_used
 from analysis.report.names import SECTIONS
 from analysis.report.paths import ReportPaths
-from analysis.report.summary import LEAD, summarise
+from analysis.report.sentences.headline import LEAD
+from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 
 OF_A_SEARCH = (

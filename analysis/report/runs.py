@@ -29,7 +29,7 @@ from analysis.report.exhibits import Exhibit, Section, seeds_used
 from analysis.report.page import Page, Report, build_report, metrics_of, software
 from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
-from analysis.report.summary import are
+from analysis.report.sentences.words import are
 from analysis.report.tables import KEY, TableExhibit, signed
 from analysis.statistics.decide import ASSOCIATED, NOT_FOUND
 from analysis.statistics.levels import ALPHA
