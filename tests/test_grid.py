@@ -14,7 +14,7 @@ from study.data import Estimate
 from study.grid import Cell, cost, expand, plan, trainings
 from study.models.transformer_config import GPTNeoModel
 from study.settings.base import Settings
-from study.settings.schema import column_names, plain
+from study.settings.schema import column_names, flat, plain
 
 BASE = """
 name: base
@@ -115,6 +115,22 @@ def test_a_field_added_later_changes_no_key_while_neutral() -> None:
 
     assert plain(Before()) == plain(After())
     assert plain(After(dropout=0.5)) == {"width": 3, "dropout": 0.5}
+
+
+def test_a_group_that_is_null_has_no_settings_and_changes_no_key() -> None:
+    class Probe(Settings):
+        draws: int = 10
+
+    class Before(Settings):
+        width: int = 3
+
+    class After(Settings):
+        width: int = 3
+        probe: Probe | None = Field(default=None, json_schema_extra={"neutral": None})
+
+    assert plain(Before()) == plain(After())
+    assert flat(Before()) == flat(After())
+    assert flat(After(probe=Probe())) == {"width": 3, "probe.draws": 10}
 
 
 def test_rules_change_settings_of_some_cells() -> None:

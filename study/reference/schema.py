@@ -119,6 +119,7 @@ def _field(model: type[BaseModel], name: str) -> Schema:
     if groups:
         names = [kind for kind in _kinds(annotation) if _is_short(annotation, kind)]
         choices = [{"enum": names}, *groups] if names else groups
+        choices += [{"type": "null"}] if type(None) in typing.get_args(annotation) else []
         value: Schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
     else:
         value = leaf(annotation)

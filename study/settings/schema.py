@@ -116,7 +116,7 @@ def _atoms(annotation: Any) -> Iterator[type]:
 def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
     """Dotted path -> value of every setting of an instance.
 
-    Lists become compact JSON text.
+    Lists become compact JSON text. A group that is null has no settings.
     """
     values: dict[str, Scalar] = {}
     for name, _ in _fields(type(settings)):
@@ -124,6 +124,8 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
         path = f"{prefix}{name}"
         if isinstance(value, BaseModel):
             values |= flat(value, f"{path}.")
+        elif value is None and models_in(_hints(type(settings))[name]):
+            continue
         elif value is None or isinstance(value, str | int | float | bool):
             values[path] = value
         else:
