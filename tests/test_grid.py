@@ -117,20 +117,19 @@ def test_a_field_added_later_changes_no_key_while_neutral() -> None:
     assert plain(After(dropout=0.5)) == {"width": 3, "dropout": 0.5}
 
 
+class Part(Settings):
+    draws: int = 10
+
+
+class Whole(Settings):
+    width: int = 3
+    part: Part | None = Field(default=None, json_schema_extra={"neutral": None})
+
+
 def test_a_group_that_is_null_has_no_settings_and_changes_no_key() -> None:
-    class Probe(Settings):
-        draws: int = 10
-
-    class Before(Settings):
-        width: int = 3
-
-    class After(Settings):
-        width: int = 3
-        probe: Probe | None = Field(default=None, json_schema_extra={"neutral": None})
-
-    assert plain(Before()) == plain(After())
-    assert flat(Before()) == flat(After())
-    assert flat(After(probe=Probe())) == {"width": 3, "probe.draws": 10}
+    assert plain(Whole()) == flat(Whole()) == {"width": 3}
+    assert plain(Whole(part=Part())) == {"width": 3, "part": {"draws": 10}}
+    assert flat(Whole(part=Part())) == {"width": 3, "part.draws": 10}
 
 
 def test_rules_change_settings_of_some_cells() -> None:
