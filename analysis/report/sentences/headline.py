@@ -68,7 +68,7 @@ def headline(frames: Mapping[str, pl.DataFrame]) -> Headline | None:
 def of_headline(
     head: Headline, frames: Mapping[str, pl.DataFrame], roles: Roles
 ) -> Iterator[Paragraph]:
-    """What was asked, what holds and what does not, each from verdicts of the headline."""
+    """What was asked, what holds and what does not, by verdicts of a headline."""
     response = roles.response
     primary, others = of_family(head.lines, PRIMARY), of_family(head.lines, EXPLORATORY)
     n = max(line.n for line in head.lines)
