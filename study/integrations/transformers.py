@@ -61,7 +61,7 @@ class CollapseCallback(TrainerCallback):
         head: str | nn.Linear | None = None,
         prefix: str = "collapse/",
     ) -> None:
-        from study.metrics import METRICS
+        from study.columns import METRICS
         from study.settings.faults import nearest
 
         if every is not None and every < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from study.columns import METRICS
 from study.config import AnalysisConfig
 from study.settings.faults import Fault, nearest
 
@@ -14,8 +15,6 @@ def declared_faults(analysis: AnalysisConfig) -> Iterator[Fault]:
     """Names that are no column of a row; levels and primary ones must be metrics."""
     if not (analysis.primary or analysis.margin or analysis.level):
         return
-    from study.metrics.table import METRICS  # with torch, so not before it is needed
-
     collapse = [name for name, metric in METRICS.items() if metric.family.startswith(FAMILIES)]
     for number, name in enumerate(analysis.primary or ()):
         if name not in collapse:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from study.columns import METRICS
 from study.measuring.standalone import Measured
 from study.store.atomic import write_atomically
 from study.store.sealed import seal
@@ -20,8 +21,6 @@ def metrics_table(measured: Measured) -> Table:
 
     It shows the head's input alone, not the inner layers.
     """
-    from study.metrics.table import METRICS
-
     rows = _of_head_input(measured)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("column")
@@ -43,8 +42,6 @@ def undefined_columns(measured: Measured) -> dict[str, str]:
 
 def write_rows(measured: Measured, path: Path) -> int:
     """Write the rows as a sealed parquet file; their number."""
-    from study.metrics.table import METRICS
-
     metadata = {name: asdict(metric) for name, metric in METRICS.items()}
     write_atomically(path, seal(measured.rows, {}, metadata))
     return len(measured.rows)

@@ -27,6 +27,7 @@ Example: classes collapsed to the corners of a tetrahedron, with a head that poi
     {'nc1_ratio': 0.0, 'nc2_etf_error': 0.0, 'nc3_cosine_mean': 1.0}
 """
 
+from study.columns import METRICS, Metric
 from study.metrics.agreement import Agreement, NearestCentre, linear_decisions
 from study.metrics.classes import ClassTable, per_class
 from study.metrics.collapse import collapse_metrics
@@ -39,7 +40,6 @@ from study.metrics.ood import ood_orthogonality
 from study.metrics.rays import ray_share
 from study.metrics.reference import reference_drift
 from study.metrics.result import CollapseMetrics
-from study.metrics.table import METRICS, Metric
 
 __all__ = [
     "METRICS",

@@ -25,7 +25,7 @@ def collapse_metrics(m: ClassMoments, weight: Tensor, *, min_count: int = 10) ->
     Computed from the moments of V classes x d and the head's weight (V, d).
 
     Classes with at least `min_count` samples are measured; nc0 columns take every row of the head.
-    Formulas and sources: `study.metrics.table.METRICS` and the functions of geometry.py,
+    Formulas and sources: `study.columns.METRICS` and the functions of geometry.py,
     duality.py, pairs.py and spectra.py. Time is that of half the pair matrix as a float64 product
     (C^2 d flops) and a little; memory O(tile^2 + C d).
 

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from study.columns import METRICS
 from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
 from study.grid import Cell, Training
@@ -365,8 +366,6 @@ class _Attempt:
 
     def store_rows(self, device: torch.device) -> None:
         """Write the rows of every cell that could be measured."""
-        from study.metrics.table import METRICS
-
         volatile = {
             "device": device_name(device),
             "host": socket.gethostname(),

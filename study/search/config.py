@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from study.columns import METRICS
 from study.config import MOST_POINTS, CellConfig, StudyConfig, full_path, put, study_from
 from study.data import DATA_KINDS
 from study.grid import Cell, Training, expand, trainings
@@ -239,8 +240,6 @@ def _read_constraints(lines: Any, faults: list[Fault]) -> Iterator[Constraint]:
 
 
 def _column_faults(section: dict[str, Any], constraints: tuple[Constraint, ...]) -> Iterator[Fault]:
-    from study.metrics.table import METRICS  # with torch, so not before it is needed
-
     objective = section.get("objective")
     named = (
         [(f"search.objective.{name}", str(name)) for name in objective]

@@ -27,9 +27,9 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from study.columns import METRICS
 from study.config import COLUMN_KINDS, load_study
 from study.grid import Cell, expand
-from study.metrics.table import METRICS
 from study.store import Store
 from study.store.folding import write_parts
 

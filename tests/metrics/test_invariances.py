@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from study.columns import METRICS
 from study.metrics import ClassMoments, CollapseMetrics, NearestCentre, collapse_metrics
 
 INVARIANT = {
@@ -61,6 +62,14 @@ def measured(features: Tensor = FEATURES, weight: Tensor = WEIGHT) -> CollapseMe
 
 def test_the_table_names_every_column() -> None:
     assert sorted(COLUMNS) == sorted(measured())
+
+
+def test_the_page_of_metrics_says_the_same() -> None:
+    claims = {letters: tuple(f"R{letters}" for _ in names) for letters, names in INVARIANT.items()}
+    assert claims == {
+        letters: tuple(METRICS[name].invariances for name in names)
+        for letters, names in INVARIANT.items()
+    }
 
 
 @pytest.mark.parametrize("column", COLUMNS)

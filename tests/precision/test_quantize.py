@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from study.metrics.table import METRICS
+from study.columns import METRICS
 from study.models import NanoGPTModel, SimpleCNN, build_model
 from study.models.foreign import HubModel
 from study.precision import (

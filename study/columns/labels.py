@@ -1,0 +1,35 @@
+"""How tables, figures and sentences call a column."""
+
+from __future__ import annotations
+
+from study.columns.metric import Quantity
+from study.columns.settings import SETTINGS
+from study.columns.table import METRICS
+
+
+def quantity(column: str) -> Quantity:
+    """What is known of a column; other people's are called as they are.
+
+    >>> quantity("lr").symbol, quantity("my_loss").name
+    ('\\\\eta', 'my_loss')
+    """
+    return METRICS.get(column) or SETTINGS.get(column) or Quantity(name=column)
+
+
+def noun(column: str) -> str:
+    """The display name of a column without its unit, for sentences and cells.
+
+    >>> noun("val_loss"), noun("nc1_ratio"), noun("my_loss")
+    ('validation loss', 'within / between variance', 'my_loss')
+    """
+    return quantity(column).name
+
+
+def label(column: str) -> str:
+    """The display name with its unit, for axes and headings.
+
+    >>> label("val_loss"), label("lr"), label("my_loss")
+    ('validation loss (nats)', 'learning rate', 'my_loss')
+    """
+    known = quantity(column)
+    return f"{known.name} ({known.unit})" if known.unit else known.name

@@ -1,0 +1,29 @@
+"""Every column that is measured, in the order of all tables and figures."""
+
+from __future__ import annotations
+
+from study.columns.decisions import DECISIONS
+from study.columns.duality import DUALITY
+from study.columns.features import FEATURES
+from study.columns.geometry import FRAMES, UNIFORMITY
+from study.columns.metric import Metric
+from study.columns.other_data import MINORITY, OTHER_DATA
+from study.columns.outcomes import MEASURED, OUTCOMES
+from study.columns.precision import DRIFT, STORAGE
+from study.columns.variability import ROW_SUMS, VARIABILITY
+
+METRICS: dict[str, Metric] = {
+    **ROW_SUMS,
+    **VARIABILITY,
+    **FRAMES,
+    **FEATURES,
+    **UNIFORMITY,
+    **DUALITY,
+    **DECISIONS,
+    **DRIFT,
+    **STORAGE,
+    **OTHER_DATA,
+    **MINORITY,
+    **OUTCOMES,
+    **MEASURED,
+}
