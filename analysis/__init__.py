@@ -1,7 +1,8 @@
 """From anybody's rows to how collapse and an outcome are related.
 
-In a notebook: `report = analysis.report("runs/quickstart")`, then `report.summary`,
-`report.frames["association"]`, `report.figures["association"]`, `report.write(Path("out"))`.
+In a notebook: `report = analysis.report("runs/quickstart")`, then `report.sentences`,
+`report.summary`, `report.frames["association"]`, `report.figures["association"]`,
+`report.write(Path("out"))`; `print(report)` shows it in words.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
 
     See `report.page.Report`.
 
-    It has the summary, every frame and every figure. Several sources make a `RunsReport`: each
-    question run by run and pooled, and each run's own report. What names columns holds for those
-    that are files. The arguments are those of `python -m analysis`. Raises
+    It has three sentences, the summary, every frame and every figure. Several sources make a
+    `RunsReport`: each question run by run and pooled, and each run's own report. What names columns
+    holds for those that are files. The arguments are those of `python -m analysis`. Raises
     analysis.reading.table.AnalysisError for a wrong request or table.
     """
     from analysis.reading.load import load

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(*(f"{part.title}: {part.text}" for part in document.summary), f"report: {page}", sep="\n")
+    print(document, f"report: {page}", sep="\n")
     return 0
 
 

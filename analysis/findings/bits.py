@@ -29,13 +29,14 @@ def at_all_precisions(table: Table) -> pl.DataFrame:
     tuned = pl.any_horizontal(
         precision == CONTROL, *(precision.str.starts_with(prefix) for prefix in TUNED)
     )
-    curve = [name for name in names if _is_of_bits_alone(name, names)]
+    curve = [name for name in names if of_bits_alone(name, names)]
     rows = pl.concat([final_rows(table, name) for name in names])
     return rows.drop_nulls(BITS).with_columns(
         tuned.alias("tuned"), (precision.is_in(curve) & ~tuned).alias("curve")
     )
 
 
-def _is_of_bits_alone(name: str, names: Sequence[str]) -> bool:
+def of_bits_alone(name: str, names: Sequence[str]) -> bool:
+    """Whether a precision rounds to nearest what `names` has of the model at most."""
     whole, scope = format_and_scope(name)
     return method_and_format(name)[0] == NEAREST and not (scope and whole in names)

@@ -22,10 +22,13 @@ from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import AnalysisError, Choices, Metric, Table, nearest
 from analysis.report.columns import METRICS
 from analysis.report.descriptions import Paragraph
-from analysis.report.exhibits import Builder, Context, Section, seeds_used
+from analysis.report.exhibits import Builder, Context, Exhibit, Section, seeds_used
+from analysis.report.glance import glance
 from analysis.report.names import SECTIONS
 from analysis.report.paths import ReportPaths
-from analysis.report.sentences.headline import LEAD
+from analysis.report.pictures import FigureExhibit
+from analysis.report.sentences.answers import answers
+from analysis.report.sentences.contents import contents
 from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 
@@ -39,8 +42,10 @@ VALUES_SHOWN = 12
 
 @dataclass(frozen=True)
 class Page:
-    """A page: a summary, facts, and sections in order.
+    """A page: three sentences, what stands beside them, facts, and sections in order.
 
+    `sentences` are the answers by which it begins, `glance` figures and a table beside them,
+    `summary` has all paragraphs of the sections, `contents` the answer of each section in one line.
     `frames` and `figures` are those of the page, by name.
     """
 
@@ -50,23 +55,39 @@ class Page:
     facts: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
     summary: tuple[Paragraph, ...]
+    sentences: tuple[Paragraph, ...]
+    contents: Mapping[str, str]
+    glance: tuple[Exhibit, ...]
 
     @property
-    def lead(self) -> int:
-        """How many paragraphs of the summary are its first sentences, set larger."""
-        return sum(part.title in LEAD for part in self.summary)
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """Every table and figure, those of the first screen before those of the sections."""
+        return (*self.glance, *(part for section in self.sections for part in section.exhibits))
 
     @property
     def frames(self) -> dict[str, pl.DataFrame]:
         """Every table of the report in full."""
-        return {table.name: table.frame for section in self.sections for table in section.tables}
+        return {part.name: part.frame for part in self.exhibits if isinstance(part, TableExhibit)}
 
     @property
     def figures(self) -> dict[str, Figure]:
         """Every figure of the report."""
-        return {
-            figure.name: figure.figure for section in self.sections for figure in section.figures
-        }
+        return {part.name: part.figure for part in self.exhibits if isinstance(part, FigureExhibit)}
+
+    def __str__(self) -> str:
+        """The report in words: its three sentences, then what its sections say."""
+        texts = {part.text for part in self.sentences}
+        later = (part for part in self.summary if part.text not in texts)
+        return "\n".join(f"{part.title}: {part.text}" for part in (*self.sentences, *later))
+
+    def answer(self, section: Section) -> str:
+        """What a section answers in one line; what it is about where no line is known."""
+        about = section.text[0].partition(". ")[0] if section.text else ""
+        return self.contents.get(section.name, about)
+
+    def paragraphs(self, section: str) -> tuple[Paragraph, ...]:
+        """What the summary says of the tables of a section."""
+        return tuple(part for part in self.summary if part.section == section)
 
     def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
         """Write report.html, tables/ and figures/ in `folder`; returns the page's path.
@@ -77,11 +98,11 @@ class Page:
         try:
             for place in (paths.tables, paths.figures):
                 place.mkdir(parents=True, exist_ok=True)
-            for section in self.sections:
-                for table in section.tables:
-                    table.write(paths.tables)
-                for figure in section.figures:
-                    figure.write(paths.figures, formats)
+            for part in self.exhibits:
+                if isinstance(part, TableExhibit):
+                    part.write(paths.tables)
+                else:
+                    part.write(paths.figures, formats)
             self.metrics.write(paths.tables)
             paths.page.write_text(self.html(), encoding="utf-8")
         except OSError as error:
@@ -102,9 +123,9 @@ class Page:
         return environment.get_template("report.html").render(report=self)
 
     def _repr_html_(self) -> str:
-        """The summary, where a notebook shows a report."""
+        """The three sentences, where a notebook shows a report."""
         items = "".join(
-            f"<p><b>{escape(part.title)}.</b> {escape(part.text)}</p>" for part in self.summary
+            f"<p><b>{escape(part.title)}.</b> {escape(part.text)}</p>" for part in self.sentences
         )
         return f"<h3>{escape(self.title)}</h3>{items}"
 
@@ -162,6 +183,9 @@ def build_report(
         facts=tuple(_facts(table, choices)),
         provenance=tuple(_provenance(table)),
         summary=summarise(frames, table.roles),
+        sentences=answers(frames, table.roles),
+        contents=contents(frames, table.roles.response),
+        glance=glance(context, frames),
     )
 
 

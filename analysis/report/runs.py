@@ -98,13 +98,17 @@ def build_runs_report(
         (f"Run {name}", f"{report.table.source}; its own report is {beside.run(name).page}")
         for name, report in reports.items()
     ]
+    paragraphs = tuple(summary(pooled, response, names))
     return RunsReport(
         title=f"Neural collapse and {response} in {len(names)} runs: {', '.join(names)}",
         sections=(_section(lines, pooled, names, choices),),
         metrics=metrics_of(metrics),
         facts=tuple(facts),
         provenance=(("Computed with", software()),),
-        summary=tuple(summary(pooled, response, names)),
+        summary=paragraphs,
+        sentences=paragraphs,
+        glance=(),
+        contents={"runs": f"{len(names)} runs, {len(metrics)} metrics"},
         reports=reports,
     )
 

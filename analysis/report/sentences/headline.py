@@ -28,8 +28,6 @@ from analysis.report.sentences.words import (
 from analysis.report.tables import share
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 
-LEAD = ("Asked", "Holds", "Does not hold")  # titles of the first three paragraphs
-
 
 @dataclass(frozen=True)
 class Headline:
@@ -80,12 +78,12 @@ def of_headline(
         families = f"{metrics(primary, 'primary')} {'decides' if len(primary) == 1 else 'decide'}"
         families += f"; {metrics(others, 'exploratory')} beside" if others else ""
     yield Paragraph(
-        LEAD[0],
+        "Asked",
         f"Does {response} go with neural collapse among {n} trainings, once what the settings do "
         f"is taken out ({head.control})? {families}.",
     )
-    yield Paragraph(LEAD[1], _holds(head, primary, others, frames, response))
-    yield Paragraph(LEAD[2], _does_not_hold(head, primary or others, roles))
+    yield Paragraph("Holds", _holds(head, primary, others, frames, response))
+    yield Paragraph("Does not hold", _does_not_hold(head, primary or others, roles))
 
 
 def _holds(

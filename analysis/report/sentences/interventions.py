@@ -101,8 +101,8 @@ def _verdicts(lines: Sequence[Contrast]) -> str:
     parts = [
         f"{verb} {_listed(list(map(show, chosen)), NAMED)}{end}"
         for verb, chosen, show, end in (
-            ("lowered", [line for line in changed if (line.estimate or 0.0) < 0], _size, ""),
-            ("raised", [line for line in changed if (line.estimate or 0.0) > 0], _size, ""),
+            ("lowered", [line for line in changed if (line.estimate or 0.0) < 0], size, ""),
+            ("raised", [line for line in changed if (line.estimate or 0.0) > 0], size, ""),
             ("left", alike, _within, " unchanged"),
         )
         if chosen
@@ -131,7 +131,7 @@ def _names(lines: Sequence[Contrast]) -> list[str]:
     return [_name(line) for line in lines]
 
 
-def _size(line: Contrast) -> str:
+def size(line: Contrast) -> str:
     """How much a change is, with its interval; of logarithms as a ratio."""
     adjusted = f", p maxT {p_value(line.p_maxt)}" if line.p_maxt is not None else ""
     ends = _interval(line)

@@ -1,0 +1,137 @@
+"""Whether collapse goes with generalization under control, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
+from analysis.reading.table import Roles, expected_sign
+from analysis.report.descriptions import Paragraph
+from analysis.report.sentences.headline import Headline
+from analysis.report.sentences.words import (
+    BRIEFLY,
+    Line,
+    described,
+    listing,
+    metrics,
+    numbers,
+    of_family,
+    reason,
+    with_verdict,
+)
+from analysis.report.tables import share
+from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
+
+TOPIC = "Collapse and generalization"
+NO_CONTROL, NOT_TESTED = "described alone", "not tested"
+
+
+def generalization(head: Headline, roles: Roles) -> Paragraph:
+    """The answer of the headline, whose verdict is in the title."""
+    response, where = roles.response, head.control
+    if bad := with_verdict(head.lines, INADEQUATE):
+        text = f"Whether collapse goes with {response} cannot be said {where}: {reason(bad)}."
+        return Paragraph(f"{TOPIC}: {INADEQUATE}", text, head.section)
+    kind = PRIMARY if of_family(head.lines, PRIMARY) else EXPLORATORY
+    judged = of_family(head.lines, kind)
+    if not judged:
+        text = f"No metric can be tested {where}: {reason(head.lines)}."
+        return Paragraph(f"{TOPIC}: {NOT_TESTED}", text, head.section)
+    word = next(each for each in ORDER if with_verdict(judged, each))
+    text = f"{ANSWERS[word](judged, head, roles)}{_rest(judged, head, word)}."
+    return Paragraph(f"{TOPIC}: {word}", text, head.section)
+
+
+def uncontrolled(n: int, response: str) -> Paragraph:
+    """The answer where no table has a control."""
+    text = (
+        f"No table of this report has a control (replicates, or an axis that varies), so nothing "
+        f"is claimed of collapse and {response} over {n} training{'' if n == 1 else 's'}."
+    )
+    return Paragraph(f"{TOPIC}: {NO_CONTROL}", text, "association")
+
+
+def _associated(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:
+    clear = with_verdict(judged, ASSOCIATED)
+    text = (
+        f"{len(clear)} of {metrics(judged, judged[0].family)} {_go(clear)} with {roles.response} "
+        f"{head.control}: "
+    )
+    return text + by_direction(clear, roles, roles.response, partial(described, named=BRIEFLY))
+
+
+def by_direction(
+    clear: Sequence[Line], roles: Roles, what: str, show: Callable[[Sequence[Line]], str]
+) -> str:
+    """Associated lines by whether more collapse goes with a better or a worse `what`."""
+    better = roles.responses.get(roles.response)
+    other = {"lower": "higher", "higher": "lower"}
+    parts: dict[str, list[Line]] = {}
+    for line in clear:
+        expected = expected_sign(roles.metrics[line.metric], better)
+        if better is None or expected is None:
+            phrase = "with no direction of more collapse"
+        else:
+            agrees = ((line.estimate or 0.0) > 0) == (expected > 0)
+            phrase = f"more collapse with a {better if agrees else other[better]} {what}"
+            phrase += "" if agrees else ", which is worse,"
+        parts.setdefault(phrase, []).append(line)
+    return "; ".join(f"{phrase} for {show(lines)}" for phrase, lines in parts.items())
+
+
+def _undecided(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:
+    return (
+        f"Whether collapse goes with {roles.response} {head.control} is open: of "
+        f"{metrics(judged, judged[0].family)} none is shown to"
+    )
+
+
+def _not_found(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:
+    farthest = with_verdict(judged, NOT_FOUND)[0]
+    return (
+        f"None of {metrics(judged, judged[0].family)} is found to go with {roles.response} "
+        f"{head.control}; farthest from zero is {farthest.metric} ({numbers(farthest)})"
+    )
+
+
+def _silent(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:
+    return (
+        f"Whether collapse goes with {roles.response} cannot be tested {head.control}: "
+        f"{reason(judged)}"
+    )
+
+
+ORDER = (ASSOCIATED, UNDECIDED, NOT_FOUND, CANNOT_REJECT)
+ANSWERS = {
+    ASSOCIATED: _associated,
+    UNDECIDED: _undecided,
+    NOT_FOUND: _not_found,
+    CANNOT_REJECT: _silent,
+}
+
+
+def _rest(judged: Sequence[Tested], head: Headline, word: str) -> str:
+    """What is said of the other metrics, and what would have been found."""
+    parts = [
+        f"{phrase} {listing([line.metric for line in lines])}"
+        for each, phrase in (
+            (UNDECIDED, "undecided after a million permutations:"),
+            (CANNOT_REJECT, "too few rows for"),
+        )
+        if (lines := with_verdict(judged, each)) and word != CANNOT_REJECT
+    ]
+    if missed := with_verdict(judged, NOT_FOUND):
+        if word != NOT_FOUND:
+            names = listing([line.metric for line in missed])
+            parts.append(f"no association was found for {len(missed)} ({names})")
+        if head.detectable is not None:
+            parts.append(
+                f"an r nearer to zero than {share(head.detectable)} is missed more often than one "
+                "time in five, so absence is not shown"
+            )
+    return "".join(f"; {part}" for part in parts)
+
+
+def _go(lines: Sequence[Tested]) -> str:
+    return "goes" if len(lines) == 1 else "go"
