@@ -38,7 +38,8 @@ class Stories:
     def batch(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets, int64 (B, T-1) each."""
         tokens = torch.from_numpy(self.rows.tokens[rows].astype(np.int64))
-        inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        # Of a single row both parts are contiguous views, so one of them has to be a copy.
+        inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].clone()
         if self.determined_only:
             targets[torch.from_numpy(~self.rows.recalled[rows, 1:])] = IGNORE
         return inputs, targets

@@ -52,7 +52,8 @@ class Chunks:
         if self.begin is not None:
             first = torch.full((len(chunks), 1), int(self.class_of[self.begin]))
             chunks = torch.cat([first, chunks], dim=1)
-        inputs, targets = chunks[:, :-1].contiguous(), chunks[:, 1:].contiguous()
+        # Of a single row both parts are contiguous views, so one of them has to be a copy.
+        inputs, targets = chunks[:, :-1].contiguous(), chunks[:, 1:].clone()
         targets[:, : self.ignore_first] = IGNORE
         return inputs, targets
 
