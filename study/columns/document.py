@@ -21,6 +21,7 @@ TITLES = {
     "NC5": "NC5: other data are orthogonal to class means",
     "layers": "Layers",
     "minority": "Minority classes",
+    "groups": "Groups of samples",
     "drift": "Drift under a precision",
     "precision": "Storage at a precision",
     "loss": "Losses",
@@ -48,6 +49,8 @@ YAML and csv files. (This page is written by `python -m study.columns > docs/met
 | $M$, $W$ | matrices of rows $m_c$ and of head rows $w_c$ of measured classes |
 | $\bar{w}$, $b_v$ | mean of head rows; biases |
 | $p_i(v)$, $z_i$ | predicted probability of class $v$ for sample $i$; logits |
+| $A_g$, $n_g$ | accuracy on validation samples of group $g$; how many they are |
+| $\mu_{c,g}$ | mean feature of the samples of class $c$ in group $g$ |
 | $x'$ | of validation samples, where $x$ is of training samples |
 | $x^{\mathrm{ref}}$ | at the reference precision |
 

@@ -38,6 +38,7 @@ SETTINGS: dict[str, Quantity] = {
     "zipf_exponent": Quantity(name="Zipf exponent"),
     "label_noise": Quantity(name="label noise"),
     "ood": Quantity(name="other data"),
+    "group": Quantity(name="groups of samples"),
     "p": Quantity(name="modulus", symbol="p"),
     # of training
     "epochs": Quantity(name="training epochs"),

@@ -6,6 +6,7 @@ from study.columns.decisions import DECISIONS
 from study.columns.duality import DUALITY
 from study.columns.features import FEATURES
 from study.columns.geometry import FRAMES, UNIFORMITY
+from study.columns.groups import GROUPS
 from study.columns.metric import Metric
 from study.columns.other_data import MINORITY, OTHER_DATA
 from study.columns.outcomes import MEASURED, OUTCOMES
@@ -24,6 +25,7 @@ METRICS: dict[str, Metric] = {
     **STORAGE,
     **OTHER_DATA,
     **MINORITY,
+    **GROUPS,
     **OUTCOMES,
     **MEASURED,
 }

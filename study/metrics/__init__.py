@@ -32,6 +32,7 @@ from study.metrics.agreement import Agreement, NearestCentre, linear_decisions
 from study.metrics.classes import ClassTable, per_class
 from study.metrics.collapse import collapse_metrics
 from study.metrics.covariance import Gaussian, geodesic_deviation
+from study.metrics.groups import GroupSums, group_gaps
 from study.metrics.held_out import held_out_collapse
 from study.metrics.imbalance import imbalance_geometry
 from study.metrics.minority import minority_collapse
@@ -48,11 +49,13 @@ __all__ = [
     "ClassTable",
     "CollapseMetrics",
     "Gaussian",
+    "GroupSums",
     "Metric",
     "MomentsError",
     "NearestCentre",
     "collapse_metrics",
     "geodesic_deviation",
+    "group_gaps",
     "held_out_collapse",
     "imbalance_geometry",
     "linear_decisions",
