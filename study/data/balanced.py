@@ -11,7 +11,8 @@ import torch
 from study.data.balancing import choose_ends, duplicate_facts, window_quotas
 from study.data.base import IGNORE, DataError, Dataset, Ints, class_facts
 from study.data.config import BalancedData
-from study.data.text import classes_of_tokens, corpus_facts
+from study.data.groups import token_groups
+from study.data.text import classes_of_tokens, corpus_facts, with_groups
 from study.data.token_files import Stored, tokenize
 
 
@@ -87,15 +88,18 @@ def load_balanced(config: BalancedData, base: Path, cache: Path) -> Dataset:
             f"data.val_fraction: the validation split has none of the {len(targets)} classes"
         )
     counts = np.bincount(class_of[files.train[train.ends]], minlength=len(class_names))
-    val_counts = np.bincount(class_of[files.val[val.ends]], minlength=len(class_names))[
-        class_of[targets]
-    ]
+    all_val_counts = np.bincount(class_of[files.val[val.ends]], minlength=len(class_names))
+    val_counts = all_val_counts[class_of[targets]]
+    by_split = {"train": counts, "val": all_val_counts}
+    groups = (
+        None if config.group is None else token_groups(config.group, base, class_names, by_split)
+    )
     return Dataset(
         train=train,
         val=val,
         classes=len(class_names),
         input_shape=(config.context - 1,),
-        fingerprint=files.fingerprint,
+        fingerprint=with_groups(files.fingerprint, groups),
         class_counts=counts,
         class_names=class_names,
         facts={
@@ -106,4 +110,5 @@ def load_balanced(config: BalancedData, base: Path, cache: Path) -> Dataset:
             "val_samples_per_class_max": int(val_counts.max()),
             **duplicate_facts(train.windows(np.arange(len(train)))),
         },
+        groups=groups,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,36 @@ class Split(Protocol):
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Which group each sample is of: by its class, or by its row.
+
+    names     (G,) of the groups
+    of_class  (V,) the number of the group of each class, -1 for none; None: rows have groups
+    of_rows   the same by split, of each row
+    """
+
+    names: tuple[str, ...]
+    of_class: Ints | None = None
+    of_rows: Mapping[str, Ints] | None = None
+
+    def of(self, split: Literal["train", "val"], rows_N: Ints, labels_N: Ints) -> Ints:
+        """(N,) numbers of the groups of samples, from their rows and their classes."""
+        if self.of_rows is not None:
+            numbers, places = self.of_rows[split], rows_N
+        else:
+            assert self.of_class is not None
+            numbers, places = self.of_class, labels_N
+        chosen: Ints = numbers[places]
+        return chosen
+
+    @property
+    def content(self) -> tuple[bytes, ...]:
+        """What a fingerprint of the data takes from them."""
+        arrays = [self.of_class] if self.of_rows is None else list(self.of_rows.values())
+        return ("\0".join(self.names).encode(), *(a.tobytes() for a in arrays if a is not None))
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Splits of one corpus or image set with what is known about them."""
 
@@ -84,6 +114,8 @@ class Dataset:
     """Counts and statistics of the data, to print and to store beside a run."""
     ood: Split | None = None
     """Other data of the same shape, whose labels mean nothing, or None."""
+    groups: Groups | None = None
+    """Groups of the samples of both splits, or None."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 
 Gives = Literal["tokens", "images", "samples"]
+Grouping = Annotated[str | None, Field(json_schema_extra={"neutral": None})]
 
 
 class DataSettings(Settings):
@@ -101,6 +102,11 @@ class DataSettings(Settings):
         """Whether images of no class stand beside the data."""
         return False
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether samples belong to groups that are compared: `group` is set."""
+        return getattr(self, "group", None) is not None
+
 
 def _known_tokenizer(tokenizer: str) -> str:
     if tokenizer.startswith("hub:"):
@@ -153,6 +159,11 @@ class Corpus(DataSettings):
     """Share of the text, at its end, that is kept for validation.
 
     It is used where the corpus has no split validation, valid or test.
+    """
+    group: Grouping = None
+    """A YAML file of token lists, `name: [token, ...]`, each a group that is compared.
+
+    A sample is of the group whose list has its class. Accuracy and self-duality are compared.
     """
     seed: NonNegativeInt = 0
     """Seed of everything random about the data.
@@ -331,6 +342,8 @@ class StoriesData(DataSettings):
     """Training tokens to write (cut down to whole rows)."""
     val_tokens: PositiveInt = 50_000
     """Validation tokens to write (cut down to whole rows)."""
+    group: Grouping = None
+    """A YAML file of lists of words, `name: [word, ...]`, each a group that is compared."""
     seed: NonNegativeInt = 0
     """Seed of the text, and of the subset of it that is measured."""
 
@@ -392,6 +405,8 @@ class ImagesData(DataSettings, Imbalance):
     A source as above, or `photos` (patches of two photographs of scikit-learn); resized and scaled
     to fit.
     """
+    group: Grouping = None
+    """Column of a table whose values are groups of images that are compared."""
     seed: NonNegativeInt = 0
     """Seed of the split, of the images left out and of the noise."""
 

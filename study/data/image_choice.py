@@ -45,13 +45,15 @@ def choose_images(config: ImagesData, base: Path, cache: Path) -> ChosenImages:
         else _split(source.train, config.val_fraction, config.seed)
     )
     rows = _chosen_rows(config, train.labels, source.names)
-    labels = train.labels[rows]
+    chosen = train.take(rows)
     noisy = _with_noise(
-        labels, config.label_noise, len(source.names), np.random.default_rng([config.seed, 2])
+        chosen.labels,
+        config.label_noise,
+        len(source.names),
+        np.random.default_rng([config.seed, 2]),
     )
-    return ChosenImages(
-        source, Labelled(train.images[rows], noisy), val, int((noisy != labels).sum())
-    )
+    wrong = int((noisy != chosen.labels).sum())
+    return ChosenImages(source, dataclasses.replace(chosen, labels=noisy), val, wrong)
 
 
 def _split(images: Labelled, val_fraction: float, seed: int) -> tuple[Labelled, Labelled]:
@@ -61,10 +63,7 @@ def _split(images: Labelled, val_fraction: float, seed: int) -> tuple[Labelled, 
         raise DataError(
             f"data.val_fraction: {val_fraction} of {len(order)} images leaves one side empty"
         )
-    train, val = np.sort(order[:cut]), np.sort(order[cut:])
-    return Labelled(images.images[train], images.labels[train]), Labelled(
-        images.images[val], images.labels[val]
-    )
+    return images.take(np.sort(order[:cut])), images.take(np.sort(order[cut:]))
 
 
 def _chosen_rows(config: ImagesData, labels: Ints, names: list[str]) -> Ints:

@@ -12,7 +12,7 @@ import io
 import math
 import pickle
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,16 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images (N, channels, height, width) and their classes (N,)."""
+    """Images (N, channels, height, width), their classes (N,), groups (N,) if any."""
 
     images: Pixels
     labels: Ints
+    groups: Ints | None = None
+
+    def take(self, rows: Ints) -> Labelled:
+        """Some of the images."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Labelled(self.images[rows], self.labels[rows], groups)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class ImageSet:
     train: Labelled
     val: Labelled | None
     names: list[str]
+    group_names: list[str] = field(default_factory=list)
 
 
 def read_idx_folder(folder: Path) -> ImageSet | None:

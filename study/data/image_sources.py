@@ -15,6 +15,7 @@ from study.data.archives import ENDINGS, is_archive, unpacked
 from study.data.base import DataError, Ints
 from study.data.cache import Entry, cached, digest, file_digest
 from study.data.config import HUB_IMAGES, ImagesData
+from study.data.groups import numbered
 from study.data.image_files import (
     ImageSet,
     Labelled,
@@ -29,6 +30,8 @@ from study.settings.faults import some_of
 from study.settings.yaml_files import is_file, is_folder
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+Columns = tuple[str | None, str | None]
+"""The column of classes, None for the customary one, and that of groups, None for none."""
 _FORMAT = 1  # rises when the same images would be stored otherwise
 
 _INSTEAD = (
@@ -45,19 +48,29 @@ def open_images(config: ImagesData, base: Path, cache: Path) -> ImageSet:
     Raises:
         DataError: the source is missing, cannot be read, or lacks the column or split asked for.
     """
+    images = _opened(config, base, cache)
+    if config.group is not None and images.train.groups is None:
+        raise DataError(
+            f"data.group: {config.source} has no columns beside its labels: give a folder of "
+            "parquet files, or of pictures with a metadata.csv, that has one of groups"
+        )
+    return images
+
+
+def _opened(config: ImagesData, base: Path, cache: Path) -> ImageSet:
     if config.source == "digits":
         return _digits()
-    path = image_path(config, base)
+    path, columns = image_path(config, base), (config.label_column, config.group)
     if path is None:
         name = HUB_IMAGES.get(config.source, config.source)
         splits = load_splits(name, streaming=False, instead=_INSTEAD)
-        return _from_tables(splits, name, _content_of(splits), config.label_column, cache)
+        return _from_tables(splits, name, _content_of(splits), columns, cache)
     if is_folder(path):
-        images = _in_folder(path, config.label_column, cache)
+        images = _in_folder(path, columns, cache)
     elif path.suffix == ".npz":
         images = read_npz(path)
     else:
-        images = _in_archive(path, config.label_column, cache)
+        images = _in_archive(path, columns, cache)
     for split in (images.train, images.val):
         if split is not None:
             _check_split(split, path)
@@ -74,12 +87,12 @@ def _check_split(split: Labelled, path: Path) -> None:
         )
 
 
-def _in_folder(folder: Path, label_column: str | None, cache: Path) -> ImageSet:
+def _in_folder(folder: Path, columns: Columns, cache: Path) -> ImageSet:
     for place in (folder, *sorted(path for path in folder.rglob("*") if path.is_dir())):
         images = (
             read_idx_folder(place)
-            or read_python_batches(place, label_column)
-            or read_binary_batches(place, label_column)
+            or read_python_batches(place, columns[0])
+            or read_binary_batches(place, columns[0])
         )
         if images is not None:
             return images
@@ -92,26 +105,34 @@ def _in_folder(folder: Path, label_column: str | None, cache: Path) -> ImageSet:
             "files or pictures in a folder for each class"
         )
     splits = load_splits(str(folder), streaming=True, instead=_INSTEAD)
-    return _from_tables(splits, str(folder), folder_digest(folder), label_column, cache)
+    return _from_tables(splits, str(folder), folder_digest(folder), columns, cache)
 
 
-def _in_archive(path: Path, label_column: str | None, cache: Path) -> ImageSet:
+def _in_archive(path: Path, columns: Columns, cache: Path) -> ImageSet:
     """Images of an archive, kept as arrays."""
 
     def build(folder: Path) -> dict[str, Any]:
         with unpacked(path) as content:
             try:
-                images = _in_folder(content, label_column, content / ".cache")
+                images = _in_folder(content, columns, content / ".cache")
             except DataError as fault:  # of a folder that the user does not know
                 raise DataError(str(fault).replace(str(content), str(path))) from fault
         for name, split in (("train", images.train), ("val", images.val)):
             if split is not None:
                 np.save(folder / f"{name}_images.npy", split.images)
                 np.save(folder / f"{name}_labels.npy", split.labels)
-        return {"names": images.names}
+                if split.groups is not None:
+                    np.save(folder / f"{name}_groups.npy", split.groups)
+        return {"names": images.names, "group_names": images.group_names}
 
-    key = digest("archive", str(_FORMAT), file_digest(path), repr(label_column))[:32]
-    return _of_entry(cached(cache, key, build))
+    label, group = columns
+    request = ("archive", str(_FORMAT), file_digest(path), repr(label), *_named(group))
+    return _of_entry(cached(cache, digest(*request)[:32], build))
+
+
+def _named(group: str | None) -> tuple[str, ...]:
+    """What a key of the cache takes from the column of groups."""
+    return () if group is None else (f"group {group}",)
 
 
 def image_path(config: ImagesData, base: Path) -> Path | None:
@@ -160,21 +181,35 @@ def _content_of(splits: dict[str, Any]) -> str:
 
 
 def _from_tables(
-    splits: dict[str, Any], name: str, content: str, label_column: str | None, cache: Path
+    splits: dict[str, Any], name: str, content: str, columns: Columns, cache: Path
 ) -> ImageSet:
     train, val = train_and_val(splits, name)
     features = train.features or {}
     image = _column(features, ("img", "image"), None, name)
-    label = _column(features, ("label", "labels", "fine_label"), label_column, name)
-    key = digest("images", str(_FORMAT), content, image, label)[:32]
+    label = _column(features, ("label", "labels", "fine_label"), columns[0], name)
+    group = columns[1]
+    if group is not None and group not in features:
+        known = some_of(features, group)
+        raise DataError(f"data.group: {name} has no column {group}; its columns: {known}")
+    key = digest("images", str(_FORMAT), content, image, label, *_named(group))[:32]
 
     def build(folder: Path) -> dict[str, Any]:
-        for split, table in (("train", train), ("val", val)):
-            if table is not None:
-                images, labels = _decoded(table, image, label, name)
-                np.save(folder / f"{split}_images.npy", images)
-                np.save(folder / f"{split}_labels.npy", labels)
-        return {"names": getattr(features[label], "names", None)}
+        tables = {"train": train} if val is None else {"train": train, "val": val}
+        for split, table in tables.items():
+            images, labels = _decoded(table, image, label, name)
+            np.save(folder / f"{split}_images.npy", images)
+            np.save(folder / f"{split}_labels.npy", labels)
+        notes = {"names": getattr(features[label], "names", None)}
+        if group is None:
+            return notes
+        values = {
+            split: [row[group] for row in _rows(table.select_columns([group]), name)]
+            for split, table in tables.items()
+        }
+        numbers, names = numbered(values, getattr(features[group], "names", None), group)
+        for split, own in numbers.items():
+            np.save(folder / f"{split}_groups.npy", own)
+        return {**notes, "group_names": names}
 
     return _of_entry(cached(cache, key, build))
 
@@ -184,6 +219,9 @@ def _of_entry(entry: Entry) -> ImageSet:
         Labelled(
             np.load(entry.folder / f"{split}_images.npy"),
             np.load(entry.folder / f"{split}_labels.npy"),
+            np.load(entry.folder / f"{split}_groups.npy")
+            if f"{split}_groups.npy" in entry.digests
+            else None,
         )
         for split in ("train", "val")
         if f"{split}_images.npy" in entry.digests
@@ -193,6 +231,7 @@ def _of_entry(entry: Entry) -> ImageSet:
         parts[0],
         parts[1] if len(parts) > 1 else None,
         entry.notes["names"] or [str(number) for number in range(classes)],
+        entry.notes.get("group_names", []),
     )
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.data.base import Dataset, Ints, class_facts
+from study.data.base import Dataset, Groups, Ints, class_facts
 from study.data.cache import digest
 from study.data.config import ImagesData
-from study.data.image_choice import choose_images
+from study.data.groups import row_groups
+from study.data.image_choice import ChosenImages, choose_images
 from study.data.image_files import Labelled
 from study.data.ood import load_ood
 
@@ -53,6 +54,7 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
     train, val = (Images(part, mean, deviation) for part in (choice.train, choice.val))
     counts = np.bincount(choice.train.labels, minlength=len(choice.source.names))
     ood = None if config.ood is None else load_ood(config, base, cache, choice.train.images)
+    groups = _groups(config, choice)
     original = [part for part in (choice.source.train, choice.source.val, ood) if part is not None]
     return Dataset(
         train=train,
@@ -60,7 +62,8 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
         classes=len(counts),
         input_shape=choice.train.images.shape[1:],
         fingerprint=digest(
-            *(array.tobytes() for part in original for array in (part.images, part.labels))
+            *(array.tobytes() for part in original for array in (part.images, part.labels)),
+            *(() if groups is None else groups.content),
         ),
         class_counts=counts,
         class_names=choice.source.names,
@@ -71,7 +74,15 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
             **class_facts(counts),
         },
         ood=None if ood is None else Images(ood, mean, deviation),
+        groups=groups,
     )
+
+
+def _groups(config: ImagesData, choice: ChosenImages) -> Groups | None:
+    train, val = choice.train.groups, choice.val.groups
+    if config.group is None or train is None or val is None:
+        return None
+    return row_groups({"train": train, "val": val}, choice.source.group_names, config.group)
 
 
 def _channel_moments(images: Labelled) -> tuple[torch.Tensor, torch.Tensor]:

@@ -32,7 +32,9 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
         images = _patches(height, width)
     else:
         source = open_images(
-            config.model_copy(update={"source": config.ood, "label_column": None}), base, cache
+            config.model_copy(update={"source": config.ood, "label_column": None, "group": None}),
+            base,
+            cache,
         )
         images = (source.val or source.train).images
     values = torch.from_numpy(images).float()

@@ -12,6 +12,7 @@ from study.data.base import IGNORE, DataError, Dataset, Ints, class_facts
 from study.data.cache import digest
 from study.data.config import StoriesData
 from study.data.grammar import Grammar, Rows
+from study.data.groups import token_groups
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,22 @@ def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
             )
         splits.append(split)
     train, val = splits
-    counts = train.class_counts(len(grammar.vocabulary))
+    names = grammar.vocabulary
+    counts = train.class_counts(len(names))
+    by_split = {"train": counts, "val": val.class_counts(len(names))}
+    groups = None if config.group is None else token_groups(config.group, base, names, by_split)
     return Dataset(
         train=train,
         val=val,
-        classes=len(grammar.vocabulary),
+        classes=len(names),
         input_shape=(config.context - 1,),
         fingerprint=digest(
-            " ".join(grammar.vocabulary), *(split.rows.tokens.tobytes() for split in splits)
+            " ".join(names),
+            *(split.rows.tokens.tobytes() for split in splits),
+            *(() if groups is None else groups.content),
         ),
         class_counts=counts,
-        class_names=grammar.vocabulary,
+        class_names=names,
         facts={
             "train_chunks": len(train),
             "val_chunks": len(val),
@@ -111,4 +117,5 @@ def load_stories(config: StoriesData, base: Path, cache: Path) -> Dataset:
             "train_ideal_loss": train.ideal_loss(),
             "val_ideal_loss": val.ideal_loss(),
         },
+        groups=groups,
     )

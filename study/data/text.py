@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.data.base import IGNORE, DataError, Dataset, Fact, Ints, class_facts
+from study.data.base import IGNORE, DataError, Dataset, Fact, Groups, Ints, class_facts
+from study.data.cache import digest
 from study.data.config import Corpus, TextData
 from study.data.corpus import END_OF_TEXT
+from study.data.groups import token_groups
 from study.data.token_files import Stored, TokenFiles, chunk_count, tokenize
 from study.data.tokenizing import load_subwords
 
@@ -91,12 +93,16 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
             (files.val, config.val_tokens, "val"),
         )
     )
+    by_split = {"train": train.class_counts, "val": val.class_counts}
+    groups = (
+        None if config.group is None else token_groups(config.group, base, class_names, by_split)
+    )
     return Dataset(
         train=train,
         val=val,
         classes=len(class_names),
         input_shape=(config.context - 1,),
-        fingerprint=files.fingerprint,
+        fingerprint=with_groups(files.fingerprint, groups),
         class_counts=train.class_counts,
         class_names=class_names,
         facts={
@@ -107,7 +113,13 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
             "val_tokens_used": val.tokens.size,
             **class_facts(train.class_counts),
         },
+        groups=groups,
     )
+
+
+def with_groups(fingerprint: str, groups: Groups | None) -> str:
+    """The fingerprint of a text, of whose tokens there are groups."""
+    return fingerprint if groups is None else digest(fingerprint, *groups.content)
 
 
 def _begin(config: TextData, base: Path, files: TokenFiles) -> int | None:

@@ -52,7 +52,9 @@ def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
 
     Nothing is fetched from the hub.
     """
-    if (known := estimate(config, base=folder, cache=cache)) is not None:
+    known = estimate(config, base=folder, cache=cache)
+    # Groups are found in the samples themselves.
+    if known is not None and (config.hub_source is not None or not config.is_grouped):
         return known
     if config.hub_source is not None:
         raise UnfetchedError(

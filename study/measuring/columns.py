@@ -16,8 +16,10 @@ from study.metrics import (
     ClassMoments,
     CollapseMetrics,
     Gaussian,
+    GroupSums,
     collapse_metrics,
     geodesic_deviation,
+    group_gaps,
     held_out_collapse,
     imbalance_geometry,
     minority_collapse,
@@ -120,6 +122,11 @@ def head_columns(
         error = validation.logits_error.value
         result.put("logits_error", error, "the logits are zero or not finite")
     put_noise(result, validation.noise.get(HEAD_INPUT))
+    if training.groups:
+        groups = {
+            name: GroupSums(own, validation.groups[name]) for name, own in training.groups.items()
+        }
+        result.add(group_gaps(moments, groups, weight, min_count=min_count))
     _put_scores(result, training, validation)
     return result
 

@@ -22,6 +22,7 @@ from study.config import Compute, MeasureConfig
 from study.data.base import Dataset, Ints, Split
 from study.measuring.arithmetic import arithmetic, check_compute
 from study.measuring.calibration import calibration
+from study.measuring.groups import members
 from study.measuring.samples import (
     Batch,
     Beat,
@@ -54,10 +55,14 @@ MEMORY_OF_FEATURES = 2**28
 
 @dataclass
 class TrainingSums:
-    """Class moments by layer; scores where the head's input is among them."""
+    """Class moments by layer; scores where the head's input is among them.
+
+    So are `groups`, the moments at the head's input by group of samples.
+    """
 
     moments: dict[str, ClassMoments]
     scores: Scores
+    groups: dict[str, ClassMoments] = field(default_factory=dict)
 
     def merge(self, other: TrainingSums) -> None:
         """Add the sums of other samples."""
@@ -67,6 +72,8 @@ class TrainingSums:
             else:
                 self.moments[name] = moments
         self.scores.merge(other.scores)
+        for name, moments in self.groups.items():
+            moments.merge(other.groups[name])
 
 
 @dataclass
@@ -79,6 +86,7 @@ class ValidationSums:
                   (`refmeans`), and with those of inner layers, by their names
     logits_error  of the logits against the reference's
     noise         of the features against the reference's by layer, on the first samples
+    groups        scores by group of samples, where the data have groups
     """
 
     scores: HeldOutScores
@@ -87,6 +95,7 @@ class ValidationSums:
     agreements: dict[str, Agreement] = field(default_factory=dict)
     logits_error: RelativeError = field(default_factory=RelativeError)
     noise: dict[str, RelativeError] = field(default_factory=dict)
+    groups: dict[str, Scores] = field(default_factory=dict)
 
     def merge(self, other: ValidationSums) -> None:
         """Add the sums of other samples."""
@@ -101,6 +110,8 @@ class ValidationSums:
         self.logits_error.merge(other.logits_error)
         for name, noise in other.noise.items():
             self.noise.setdefault(name, RelativeError()).merge(noise)
+        for name, scores in self.groups.items():
+            scores.merge(other.groups[name])
 
     def agree(self, name: str, agreement: Agreement) -> None:
         """Add the decisions on a batch."""
@@ -238,8 +249,14 @@ class Passes:
         samples = min(measure.agreement_samples, measure.train_tokens or train.samples)
         again = torch.from_numpy(measured_rows(train, samples, self.seed))
         rows = measured_rows(train, measure.train_tokens, self.seed)
+        groups = self.data.groups if HEAD_INPUT in layers else None
         if HEAD_INPUT in layers:
             self.kept = []
+        if groups is not None:
+            dim = self.model.head.in_features
+            sums.groups = {
+                name: ClassMoments(self.classes, dim, self.device) for name in groups.names
+            }
         for features, batch in self._features(train, rows, layers, "training moments"):
             finite = bool(torch.stack([h.sum().isfinite() for h in features.values()]).all())
             for name, h in features.items():
@@ -254,6 +271,9 @@ class Passes:
                     sums.scores.update(self._logits(h[part]), batch.targets[part])
                 chosen = torch.isin(batch.rows, again).nonzero().squeeze(1).to(self.device)
                 self.kept.append((h[chosen], batch.targets[chosen]))
+            for name, places in members(groups, "train", batch):
+                h = features[HEAD_INPUT][places.to(self.device)]
+                sums.groups[name].update(h, batch.labels[places], finite=finite)
         return sums
 
     def kept_samples(self) -> tuple[Tensor, Tensor]:
@@ -298,6 +318,9 @@ class Passes:
         if base is not None and self.reference is not None:
             self.reference.features.file.seek(0)
         head = LinearHead(*self.model.head_rows, self.device) if HEAD_INPUT in centres else None
+        groups = None if head is None else self.data.groups
+        if groups is not None:
+            sums.groups = {name: Scores(self.device) for name in groups.names}
         rows = np.arange(len(self.data.val))
         for features, batch in self._features(self.data.val, rows, list(centres), "validation"):
             number = sums.samples + self._elsewhere[batch.read]
@@ -328,6 +351,9 @@ class Passes:
                         asked["refmeans"] = (base, h)
                     logits = self._logits(h)
                     sums.scores.update(logits, targets)
+                    for name, places in members(groups, "val", batch, part):
+                        chosen = places.to(self.device)
+                        sums.groups[name].update(logits[chosen], targets[chosen])
                     if reference is not None and self.reference is not None:
                         sums.logits_error.update(logits, self.reference.logits(reference[part]))
                     products = logits if self._are_products(logits) else None

@@ -269,6 +269,9 @@ def _absent_faults(
         if name.startswith("nc5_") and not data.has_other_images and "ood" not in searched:
             fix = "Give data.ood, or look for another column"
             yield Fault(place, f"{name} needs other images, and data.ood names none", fix)
+        elif name.startswith("group_") and not data.is_grouped and "group" not in searched:
+            fix = "Give data.group, or look for another column"
+            yield Fault(place, f"{name} needs groups of samples, and data.group names none", fix)
         elif name.startswith("minority_") and even:
             fix = "Set data.imbalance_ratio above 1, or look for another column"
             yield Fault(place, f"{name} needs small classes, and all are equally large", fix)

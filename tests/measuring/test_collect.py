@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.config import MeasureConfig
-from study.data.base import IGNORE, Dataset, Ints, Split
+from study.data.base import IGNORE, Dataset, Groups, Ints, Split
 from study.measuring.collect import Alone, Meter, collect, parts_of_layers
 from study.measuring.passes import Passes
 from study.measuring.samples import batches, measured_rows
@@ -486,8 +486,9 @@ def test_two_shares_of_the_batches_add_up_to_one(
 ) -> None:
     """Also where the samples whose features are compared end amid the second batch of a share."""
     monkeypatch.setattr("study.measuring.samples.BATCH_SAMPLES", at_once)
-    data, measure = dataset(), MeasureConfig(layers=layers, agreement_samples=compared)
-    model = Model(0)
+    rows = {"train": np.arange(40) % 3 - 1, "val": np.arange(9) % 2}
+    data = replace(dataset(), groups=Groups(("a", "b"), of_rows=rows))
+    measure, model = MeasureConfig(layers=layers, agreement_samples=compared), Model(0)
 
     def passes(share: tuple[int, int]) -> Passes:
         return Passes(model, data, measure, seed=0, device=CPU, share=share)

@@ -186,6 +186,11 @@ def schedule(**families: Any) -> dict[str, Any]:
             "entropy_floor is known of stories alone. Use data.kind stories",
         ),
         (
+            hunt(objective={"group_accuracy_gap": "minimize"}),
+            "search.objective.group_accuracy_gap",
+            "needs groups of samples",
+        ),
+        (
             hunt(objective={"nc5_ood_orthogonality": "minimize"}),
             "search.objective.nc5_ood_orthogonality",
             "needs other images",
