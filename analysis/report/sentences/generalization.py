@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
 from analysis.reading.table import Roles, expected_sign
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences.headline import Headline
 from analysis.report.sentences.words import (
-    BRIEFLY,
     Line,
-    described,
+    led,
     listing,
     metrics,
     numbers,
@@ -58,7 +56,7 @@ def _associated(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:
         f"{len(clear)} of {metrics(judged, judged[0].family)} {_go(clear)} with {roles.response} "
         f"{head.control}: "
     )
-    return text + by_direction(clear, roles, roles.response, partial(described, named=BRIEFLY))
+    return text + by_direction(clear, roles, roles.response, led)
 
 
 def by_direction(
@@ -121,15 +119,13 @@ def _rest(judged: Sequence[Tested], head: Headline, word: str) -> str:
         )
         if (lines := with_verdict(judged, each)) and word != CANNOT_REJECT
     ]
-    if missed := with_verdict(judged, NOT_FOUND):
-        if word != NOT_FOUND:
-            names = listing([line.metric for line in missed])
-            parts.append(f"no association was found for {len(missed)} ({names})")
-        if head.detectable is not None:
-            parts.append(
-                f"an r nearer to zero than {share(head.detectable)} is missed more often than one "
-                "time in five, so absence is not shown"
-            )
+    if (missed := with_verdict(judged, NOT_FOUND)) and word != NOT_FOUND:
+        parts.append(f"for {len(missed)} no association was found")
+    elif missed and head.detectable is not None:
+        parts.append(
+            f"an r nearer to zero than {share(head.detectable)} is missed more often than one time "
+            "in five, so absence is not shown"
+        )
     return "".join(f"; {part}" for part in parts)
 
 

@@ -49,15 +49,14 @@ def _of_response(words: dict[str, list[Change]], n: int, response: str) -> str:
         )
         text = (
             f"{len(changed)} {count} {'changes' if len(changed) == 1 else 'change'} {response}, "
-            f"{largest.precision} most, by {signed_number(largest.estimate)} (n {largest.n}"
-            f"{bounds})"
+            f"{largest.precision} most ({signed_number(largest.estimate)}, n {largest.n}{bounds})"
         )
     else:
         text = f"None {count} is found to change {response}"
     for word, phrase in (
-        (NO_MORE_THAN, "by no more than the margin"),
+        (NO_MORE_THAN, "within the margin"),
         (UNDECIDED, "undecided"),
-        (CANNOT_REJECT, "too few trainings"),
+        (CANNOT_REJECT, "with too few trainings"),
     ):
         if words[word]:
             text += f", {len(words[word])} {phrase}"
@@ -105,8 +104,7 @@ def _of_damage(before: Sequence[Damage], roles: Roles) -> str:
         return f"whether {claim} predicts that change cannot be tested: {reason(silent)}"
     clear = with_verdict(judged, ASSOCIATED)
     pairs = f"{len(judged)} pairs of metric and precision"
-    text = f"{claim} is {'' if clear else 'not '}found to go with that change in "
-    text += f"{len(clear)} of {pairs}" if clear else f"any of {pairs}"
+    text = f"{claim} goes with that change in {len(clear) or 'none'} of {pairs}"
     if clear:
         text += f", {by_direction(clear, roles, 'change', _first)}"
     for lines, phrase in (

@@ -17,15 +17,7 @@ from analysis.findings.progress import (
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences.progress import with_verdict_before
-from analysis.report.sentences.words import (
-    are,
-    described,
-    listing,
-    metrics,
-    of_family,
-    reason,
-    with_verdict,
-)
+from analysis.report.sentences.words import listing, metrics, of_family, reason, with_verdict
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND
 
 TOPIC = "Given training progress"
@@ -38,6 +30,14 @@ WORDS = {
     UNSEEN: "no longer found",
 }
 """Readings, the strongest first, as a title has them."""
+PHRASES = {
+    REMAINS: ("remains", "remain"),
+    TURNS: ("turns its sign", "turn their sign"),
+    VANISHES: ("vanishes and says how far training got", "vanish and say how far training got"),
+    UNSEEN: ("is no longer found", "are no longer found"),
+    "": ("is open", "are open"),
+}
+"""What becomes of an association, in the singular and in the plural."""
 
 
 def survival(lines: Sequence[GivenProgress], response: str) -> Paragraph:
@@ -55,37 +55,22 @@ def _answer(own: Sequence[GivenProgress], response: str) -> tuple[str, str]:
         return NOT_TESTED, f"No metric can be tested given train_loss: {reason(own)}"
     if len(silent := with_verdict(judged, CANNOT_REJECT)) == len(judged):
         return CANNOT_REJECT, f"What is left given train_loss cannot be tested: {reason(silent)}"
-    control, held = judged[0].control, with_verdict_before(judged, ASSOCIATED)
-    parts = [
-        part
-        for reading, phrase in (
-            (REMAINS, "it remains for"),
-            (TURNS, "its sign turns for"),
-            (APPEARS, "it appears for"),
-            (VANISHES, "it vanishes, and so says how far training got, for"),
-            (UNSEEN, "it is no longer found, which does not show it gone, for"),
-        )
-        if (part := _part(judged, reading, phrase))
-    ]
-    if unread := [line.metric for line in held if not line.reading]:
-        parts.append(f"it is open for {listing(unread)}")
-    count = f"{len(held) or 'None'} of {metrics(judged, judged[0].family)}"
-    before = f"{count} {are(held) if held else 'is'} associated with {response} {control}"
+    held = with_verdict_before(judged, ASSOCIATED)
     readings = {line.reading for line in judged}
     word = next((WORDS[each] for each in WORDS if each in readings), OPEN if held else NOT_FOUND)
-    if not parts:
-        return word, f"{before}, and none appears given train_loss"
-    return word, f"{before}; given train_loss as well {', '.join(parts)}"
-
-
-def _part(judged: Sequence[GivenProgress], reading: str, phrase: str) -> str:
-    """Metrics of a reading, with numbers where they are associated given train_loss."""
-    lines = [line for line in judged if line.reading == reading]
-    if not lines:
-        return ""
-    if reading in (VANISHES, UNSEEN):
-        return f"{phrase} {listing([line.metric for line in lines])}"
-    return f"{phrase} {described(with_verdict(lines, ASSOCIATED), 1)}"
+    new = [line.metric for line in judged if line.reading == APPEARS]
+    appears = f"{len(new)} {_said(len(new), 'appears', 'appear')} ({listing(new)})" if new else ""
+    if not held:
+        start = f"No metric of {len(judged)} is associated with {response} {judged[0].control}"
+        return word, f"{start}; given train_loss {appears or 'none appears'}"
+    parts = [
+        f"{len(lines)} {_said(len(lines), *PHRASES[reading])} ({listing(lines)})"
+        for reading in PHRASES
+        if (lines := [line.metric for line in held if line.reading == reading])
+    ]
+    text = f"Given train_loss as well, of {metrics(held, judged[0].family)} associated with "
+    text += f"{response} {judged[0].control} {', '.join(parts)}"
+    return word, f"{text}; of the others {appears}" if appears else text
 
 
 def _of_gap(gap: Sequence[GivenProgress]) -> str:
@@ -94,6 +79,10 @@ def _of_gap(gap: Sequence[GivenProgress]) -> str:
         return f"; of {GAP} nothing can be claimed: {reason(bad)}"
     if not judged or len(with_verdict(judged, CANNOT_REJECT)) == len(judged):
         return ""
-    clear = [line.metric for line in with_verdict(judged, ASSOCIATED)]
-    names = f" ({listing(clear)})" if clear else ""
-    return f"; with {GAP}, {len(clear) or 'none'} of {len(judged)}{names}"
+    clear = with_verdict(judged, ASSOCIATED)
+    return f"; {len(clear) or 'none'} of {len(judged)} {_said(len(clear), 'goes', 'go')} with {GAP}"
+
+
+def _said(count: int, once: str, several: str) -> str:
+    """The verb in its number."""
+    return once if count == 1 else several

@@ -57,6 +57,12 @@ def numbers(line: Tested) -> str:
     return f"r {signed(line.estimate)}{bounds}, n {line.n}"
 
 
+def led(lines: Sequence[Tested]) -> str:
+    """The first of the lines with its numbers, the others by name."""
+    first, *others = [line.metric for line in lines]
+    return ", ".join([f"{first} ({numbers(lines[0])})", *([listing(others)] if others else [])])
+
+
 def described(lines: Sequence[Tested], named: int = NAMED) -> str:
     """The first of the lines, each with its numbers and adjusted p."""
     parts = [f"{line.metric} ({numbers(line)}, {adjusted(line)})" for line in lines[:named]]

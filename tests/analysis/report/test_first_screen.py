@@ -136,24 +136,21 @@ def test_the_three_sentences_are_these() -> None:
     assert first == (
         "Collapse and generalization: associated. 2 of 3 primary metrics go with val_loss within 4 "
         "design cells: more collapse with a lower val_loss for nc1_ratio (r +0.500, 95% interval "
-        "+0.300 to +0.650, n 24, p maxT 0.0200); more collapse with a higher val_loss, which is "
-        "worse, for nc3_cosine_mean (r +0.400, 95% interval +0.200 to +0.550, n 24, p maxT "
-        "0.0200); no association was found for 1 (nc4_agreement); an r nearer to zero than 0.610 "
-        "is missed more often than one time in five, so absence is not shown."
+        "+0.300 to +0.650, n 24); more collapse with a higher val_loss, which is worse, for "
+        "nc3_cosine_mean (r +0.400, 95% interval +0.200 to +0.550, n 24); for 1 no association was "
+        "found."
     )
     assert second == (
-        "Given training progress: remains. 2 of 3 primary metrics are associated with val_loss "
-        "within design cells; given train_loss as well it remains for nc1_ratio (r +0.310, 95% "
-        "interval +0.110 to +0.460, n 24, p maxT 0.0200), it vanishes, and so says how far "
-        "training got, for nc3_cosine_mean; with generalization_gap, 1 of 2 (nc1_ratio)."
+        "Given training progress: remains. Given train_loss as well, of 2 primary metrics "
+        "associated with val_loss within design cells 1 remains (nc1_ratio), 1 vanishes and says "
+        "how far training got (nc3_cosine_mean); 1 of 2 goes with generalization_gap."
     )
     assert third == (
-        "Quantization: changed. 1 of 2 precisions changes val_loss, int2 most, by +0.3100 (n 24, "
-        "95% interval +0.3000 to +0.3300), 1 by no more than the margin; at int2 2 of 3 primary "
-        "metrics change, 1 away from collapse and 1 towards it; collapse before rounding is found "
-        "to go with that change in 1 of 4 pairs of metric and precision, more collapse with a "
-        "higher change, which is worse, for nc1_ratio at int8 (r −0.500, 95% interval −0.700 to "
-        "−0.350, n 24)."
+        "Quantization: changed. 1 of 2 precisions changes val_loss, int2 most (+0.3100, n 24, 95% "
+        "interval +0.3000 to +0.3300), 1 within the margin; at int2 2 of 3 primary metrics change, "
+        "1 away from collapse and 1 towards it; collapse before rounding goes with that change in "
+        "1 of 4 pairs of metric and precision, more collapse with a higher change, which is worse, "
+        "for nc1_ratio at int8 (r −0.500, 95% interval −0.700 to −0.350, n 24)."
     )
 
 
@@ -171,8 +168,8 @@ WORDS: dict[str, tuple[int, Callable[[], Iterator[list[str]]]]] = {
     "reading": (
         1,
         lambda: (
-            said(given=each)
-            for each in others(GIVEN[:3], "reading", (REMAINS, TURNS, VANISHES, UNSEEN, APPEARS))
+            said(given=[*each, *GIVEN[2:]])
+            for each in others(GIVEN[:2], "reading", (REMAINS, TURNS, VANISHES, UNSEEN, ""))
         ),
     ),
     "gap": (
@@ -209,12 +206,28 @@ def test_a_sentence_follows_every_verdict(table: str) -> None:
         ]
 
 
+def test_what_appears_is_told_apart_from_what_is_left() -> None:
+    new = replace(GIVEN[2], verdict=ASSOCIATED, reading=APPEARS)
+    text = said(given=[*GIVEN[:2], new])[1]
+    assert text.endswith(
+        "how far training got (nc3_cosine_mean); of the others 1 appears (nc4_agreement)."
+    )
+    before = [replace(line, verdict_before=NOT_FOUND, reading="") for line in GIVEN[:2]]
+    assert said(given=[*before, new])[1] == (
+        "Given training progress: appears. No metric of 3 is associated with val_loss within "
+        "design cells; given train_loss 1 appears (nc4_agreement)."
+    )
+    assert said(given=[*before, GIVEN[2]])[1] == (
+        "Given training progress: not found. No metric of 3 is associated with val_loss within "
+        "design cells; given train_loss none appears."
+    )
+
+
 def test_a_sentence_follows_every_number_that_it_has() -> None:
-    """Each estimate, end, n and p of the lines that are told in numbers."""
+    """Each estimate, end and n of the lines that are told in numbers."""
     before = said()
     for argument, lines, at, place, columns in (
-        ("within", WITHIN, 0, 0, ("n", "estimate", "low", "high", "p_maxt")),
-        ("given", GIVEN, 0, 1, ("n", "estimate", "low", "high", "p_maxt")),
+        ("within", WITHIN, 0, 0, ("n", "estimate", "low", "high")),
         ("changes", CHANGES, 1, 2, ("n", "estimate", "low", "high")),
         ("damage", DAMAGE, 0, 2, ("n", "estimate", "low", "high")),
     ):
