@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from analysis.report.exhibits import Exhibit, Section, seeds_used
 from analysis.report.page import Page, Report, build_report, metrics_of, software
 from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
+from analysis.report.sentences.answers import SENTENCES
 from analysis.report.sentences.words import are
 from analysis.report.tables import KEY, TableExhibit, signed
 from analysis.statistics.decide import ASSOCIATED, NOT_FOUND
@@ -98,7 +99,7 @@ def build_runs_report(
         (f"Run {name}", f"{report.table.source}; its own report is {beside.run(name).page}")
         for name, report in reports.items()
     ]
-    paragraphs = tuple(summary(pooled, response, names))
+    paragraphs = tuple(replace(part, section="runs") for part in summary(pooled, response, names))
     return RunsReport(
         title=f"Neural collapse and {response} in {len(names)} runs: {', '.join(names)}",
         sections=(_section(lines, pooled, names, choices),),
@@ -106,7 +107,7 @@ def build_runs_report(
         facts=tuple(facts),
         provenance=(("Computed with", software()),),
         summary=paragraphs,
-        sentences=paragraphs,
+        sentences=paragraphs[:SENTENCES],
         glance=(),
         contents={"runs": f"{len(names)} runs, {len(metrics)} metrics"},
         reports=reports,

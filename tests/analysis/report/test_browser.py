@@ -1,123 +1,18 @@
-"""The page in a real browser sorts and unfolds tables.
+"""The page in a real browser sorts and unfolds tables, and opens what a link leads to.
 
 It has no error on its console and asks the network for nothing.
-
-The browser is driven over a pipe (Chrome DevTools protocol), so that nothing but Debian's chromium
-is needed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from browser import CHROMIUM, Browser
 from report_study import write_study
 
 import analysis
-
-CHROMIUM = shutil.which("chromium")
-SWITCHES = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--remote-debugging-pipe",
-]
-PATIENCE = 90.0  # seconds, on a machine that is busy with other things
-
-
-class Browser:
-    """One page, driven over two files of the browser.
-
-    Commands go out on file 3, answers and events come back from file 4, each ended by a null.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        assert CHROMIUM is not None
-        to_read, self._to_write = os.pipe()
-        self._to_read, to_write = os.pipe()
-        command = 'exec "$0" "$@" 3<&$READ 4>&$WRITE'
-        with (folder / "browser.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    "bash",
-                    "-c",
-                    command,
-                    CHROMIUM,
-                    *SWITCHES,
-                    f"--user-data-dir={folder / 'profile'}",
-                ],
-                env={**os.environ, "READ": str(to_read), "WRITE": str(to_write)},
-                pass_fds=(to_read, to_write),
-                stdout=log,
-                stderr=log,
-            )
-        for number in (to_read, to_write):
-            os.close(number)
-        self.events: list[dict[str, Any]] = []
-        self._rest, self._number, self._session = b"", 0, ""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
-            "sessionId"
-        ]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """The result of a command."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._to_write, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
-            self.events.append(answer)
-
-    def wait(self, method: str) -> None:
-        """Until an event was seen."""
-        while not any(event.get("method") == method for event in self.events):
-            self.events.append(self._next())
-
-    def value(self, expression: str) -> Any:
-        """What an expression of JavaScript is, by value."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def close(self) -> None:
-        """End the browser."""
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        os.close(self._to_write)
-        os.close(self._to_read)
-
-    def _next(self) -> dict[str, Any]:
-        end = time.monotonic() + PATIENCE
-        while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._to_read], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"the browser said nothing for {PATIENCE} seconds"
-            more = os.read(self._to_read, 1 << 16)
-            assert more, "the browser ended"
-            self._rest += more
-        message, _, self._rest = self._rest.partition(b"\0")
-        parsed: dict[str, Any] = json.loads(message)
-        return parsed
 
 
 @pytest.fixture
@@ -133,8 +28,19 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         write_study(tmp_path / "rows.parquet", 1.5), permutations=50, bootstrap=50
     )
     page = report.write(tmp_path)
-    browser.call("Page.navigate", url=page.as_uri())
-    browser.wait("Page.loadEventFired")
+    browser.open(page)
+
+    # all sections are folded, and a link opens the one it leads to, with what folds its target
+    visible = "document.querySelector('#{0}').checkVisibility()"
+    assert browser.value("document.querySelectorAll('header p').length") == 3
+    assert browser.value(visible.format("table-properties")) is True
+    assert browser.value(visible.format("table-within")) is False
+    browser.value("document.querySelector(\"nav a[href='#within']\").click()")
+    browser.until(visible.format("table-within"))
+    assert browser.value(visible.format("table-association")) is False
+    browser.value("location.hash = 'table-changes'")
+    browser.until(visible.format("table-changes"))
+    browser.value("document.querySelectorAll('details').forEach(part => part.open = false)")
 
     column = (
         "[...document.querySelectorAll('#table-association tbody tr')].map(row => "
@@ -168,22 +74,17 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         is True
     )
     for width in (390, 1280):
-        browser.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=800,
-            deviceScaleFactor=1,
-            mobile=True,
-        )
+        browser.resize(width, mobile=True)
         assert browser.value("document.documentElement.scrollWidth") <= width
-    # A4 less its margins: nothing is cut off on paper
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=718,
-        height=1000,
-        deviceScaleFactor=1,
-        mobile=False,
+    # on a phone each value of the table of properties stands beside its heading, all in one line
+    browser.resize(390, mobile=True)
+    lefts = browser.value(
+        "[...document.querySelectorAll('.cards td')].map(cell => cell.getBoundingClientRect().left)"
     )
+    assert len(lefts) >= 4 * 5
+    assert len(set(lefts)) == 1
+    # A4 less its margins: nothing is cut off on paper
+    browser.resize(718, 1000)
     browser.call("Emulation.setEmulatedMedia", media="print")
     beyond = (
         "[...document.querySelectorAll('table, svg')].filter(part => "
@@ -204,14 +105,8 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         shades.append(browser.value(colour))
     assert shades == ["rgb(255, 255, 255)", "rgb(20, 24, 31)"]
 
+    assert browser.complaints() == []
     seen = [(event["method"], event["params"]) for event in browser.events if "method" in event]
-    assert not [params for method, params in seen if method == "Runtime.exceptionThrown"]
-    assert not [
-        params
-        for method, params in seen
-        if method == "Log.entryAdded" and params["entry"]["level"] == "error"
-    ]
-    assert not [params for method, params in seen if method == "Runtime.consoleAPICalled"]
     requests = [
         params["request"]["url"] for method, params in seen if method == "Network.requestWillBeSent"
     ]
