@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -57,6 +58,9 @@ class Contrast(Tested):
     in_seed_sd: float | None = None
 
 
+ContrastT = TypeVar("ContrastT", bound=Contrast)
+
+
 def asked(table: Table) -> list[str]:
     """Columns whose response to an intervention is asked for: outcomes, then metrics."""
     roles = table.roles
@@ -104,23 +108,10 @@ def contrasts(blocks: Blocks, roles: Roles, choices: Choices) -> list[Contrast]:
                 seed_sd=spreads[response],
                 note=joined(_averaged(blocks), _lacking(known)),
             )
-            margin = _margin(response, spreads[response], roles)
-            lines.append(_line(line, d[known], margin))
+            margin = margin_of(response, spreads[response], roles)
+            lines.append(of_signed_ranks(line, d[known], margin, NO_PAIRS))
             differences.append(pl.DataFrame({"block": np.flatnonzero(known), "d": d[known]}))
-    for family in (PRIMARY, OUTCOME):
-        places = [at for at, line in enumerate(lines) if line.family == family]
-        over = "levels and metrics" if family == PRIMARY else "levels and outcomes"
-        outcomes = adjustments(
-            [lines[at] for at in places],
-            [differences[at] for at in places],
-            "block",
-            choices,
-            over=over,
-        )
-        for at, outcome in zip(places, outcomes, strict=True):
-            if outcome is not None:
-                lines[at] = replace(lines[at], **vars(outcome))
-    return _with_q(lines)
+    return adjusted(lines, differences, choices)
 
 
 def _averaged(blocks: Blocks) -> str:
@@ -137,20 +128,43 @@ def _lacking(known: NDArray[np.bool_]) -> str:
     return f"{absent} of {len(known)} blocks lack a value at one of the two levels"
 
 
-def _margin(response: Response, seed_sd: float | None, roles: Roles) -> float | None:
+def margin_of(response: Response, seed_sd: float | None, roles: Roles) -> float | None:
     """The difference that counts as none; that of the damage is that of the response."""
     column = roles.response if response.metric == DAMAGE else response.metric
     return roles.margin.get(column, PART_OF_SPREAD * (seed_sd or 0.0)) or None
 
 
-def _line(line: Contrast, d: Floats, margin: float | None) -> Contrast:
-    """The line with what its own signed-rank test says."""
-    if not len(d):
-        return replace(
-            line,
-            verdict=CANNOT_REJECT,
-            note=joined(line.note, NO_PAIRS),
+def adjusted(
+    lines: Sequence[ContrastT], differences: Sequence[pl.DataFrame], choices: Choices
+) -> list[ContrastT]:
+    """The lines with what adjusting for each other leaves of them.
+
+    `differences` (block, d) are those of each; of one block all signs are flipped together.
+    """
+    lines = list(lines)
+    for family in (PRIMARY, OUTCOME):
+        places = [at for at, line in enumerate(lines) if line.family == family]
+        over = "levels and metrics" if family == PRIMARY else "levels and outcomes"
+        outcomes = adjustments(
+            [lines[at] for at in places],
+            [differences[at] for at in places],
+            "block",
+            choices,
+            over=over,
         )
+        for at, outcome in zip(places, outcomes, strict=True):
+            if outcome is not None:
+                lines[at] = replace(lines[at], **vars(outcome))
+    return _with_q(lines)
+
+
+def of_signed_ranks(line: ContrastT, d: Floats, margin: float | None, absent: str) -> ContrastT:
+    """The line with what its own signed-rank test says.
+
+    `absent`: why there is no difference, where there is none.
+    """
+    if not len(d):
+        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, absent))
     test = signed_rank(d)
     verdict, note = verdict_of(test, margin)
     ratio = (
@@ -175,7 +189,7 @@ def _line(line: Contrast, d: Floats, margin: float | None) -> Contrast:
     )
 
 
-def _with_q(lines: Sequence[Contrast]) -> list[Contrast]:
+def _with_q(lines: Sequence[ContrastT]) -> list[ContrastT]:
     """The lines with q of exploratory metrics, and with the verdict that it leaves."""
     done = list(lines)
     places = [

@@ -1,4 +1,4 @@
-"""Which axes are interventions, by the names of a study, and their levels."""
+"""Which axes are interventions or matched, by the names of a study, with levels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.reading.table import AnalysisError, Intervention, Roles
+from analysis.reading.mapping import MatchedAxis
+from analysis.reading.table import AnalysisError, Intervention, Matched, Roles
 
 NEUTRAL = ("none", "off", "false")  # levels of text that stand for doing nothing
 
@@ -22,13 +23,39 @@ def interventions(
     """
     chosen: dict[str, Intervention] = {}
     for name in names:
-        axis = _axis(name, roles)
+        axis = _axis(name, roles, "intervention", "Name others with --intervention.")
         if axis in chosen:
             raise AnalysisError(
                 f"intervention: {name!r} is the axis {axis!r}, which is named twice: keep it once"
             )
         chosen[axis] = _with_levels(name, axis, frame[axis])
     return tuple(chosen.values())
+
+
+def matched_axis(
+    frame: pl.DataFrame, roles: Roles, declared: MatchedAxis | None, planned: Sequence[str]
+) -> Matched | None:
+    """The axis whose levels are compared at equal loss.
+
+    None where none is declared, and where the rows have one level of it so far, or none at the
+    baseline. Raises AnalysisError for a name that is neither an axis of the table nor `planned`.
+    """
+    if declared is None:
+        return None
+    where = "Name others under `matched`."
+    columns = {
+        name: _axis(name, roles, "matched", where)
+        for name in (declared.axis, *declared.free)
+        if _column(name, roles.axes) is not None or _column(name, planned) is None
+    }
+    if declared.axis not in columns:
+        return None
+    axis = columns.pop(declared.axis)
+    levels = frame[axis].unique(maintain_order=True).to_list()
+    if declared.baseline not in levels or len(levels) < 2:
+        return None
+    others = tuple(level for level in levels if level != declared.baseline)
+    return Matched(declared.axis, axis, declared.baseline, others, tuple(columns.values()))
 
 
 def unmeasured(names: Sequence[str], roles: Roles, planned: Sequence[str]) -> list[str]:
@@ -47,14 +74,14 @@ def _column(name: str, axes: Sequence[str]) -> str | None:
     return next((end for end in ends if end in axes), None)
 
 
-def _axis(name: str, roles: Roles) -> str:
+def _axis(name: str, roles: Roles, what: str, where: str) -> str:
     axis = _column(name, roles.axes)
     if axis is not None:
         return axis
     known = ", ".join(roles.axes) or "none"
     raise AnalysisError(
-        f"intervention: {name!r} is no axis of the table, in which trainings differ. "
-        f"Axes: {known}. Name others with --intervention."
+        f"{what}: {name!r} is no axis of the table, in which trainings differ. "
+        f"Axes: {known}. {where}"
     )
 
 

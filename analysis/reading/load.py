@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import polars as pl
 import yaml
 
-from analysis.reading.interventions import interventions, unmeasured
+from analysis.reading.interventions import interventions, matched_axis, unmeasured
 from analysis.reading.mapping import (
     ColumnMap,
     Declared,
@@ -123,7 +123,11 @@ def load(
         what = f"interventions of which one level is measured so far ({', '.join(waiting)})"
         left_out[what] = len(waiting)
     named = [name for name in declared.intervention if name not in waiting]
-    roles = replace(roles, interventions=interventions(frame, roles, named))
+    roles = replace(
+        roles,
+        interventions=interventions(frame, roles, named),
+        matched=matched_axis(frame, roles, declared.matched, asked),
+    )
     if path.is_dir() and (copies := RunPaths(path).copied_cells()):
         left_out["files among the cells that have no cell's name"] = len(copies)
     missing = _missing(frame, roles, planned, known)
@@ -173,6 +177,7 @@ def written_map(
     mapping = _replaced(mapping, primary, margin, intervention)
     tidy, roles = apply_map(frame, mapping, response, str(path))
     interventions(tidy, roles, mapping.intervention)
+    matched_axis(tidy, roles, mapping.matched, ())
     _with_declared(roles, mapping)
     mapping = mapping.model_copy(update={"response": roles.response})
     content = mapping.model_dump(exclude_defaults=True)

@@ -63,11 +63,20 @@ class KnownMissing(_Part):
     reason: str
 
 
+class MatchedAxis(_Part):
+    """An axis whose levels are compared with a baseline at equal training loss."""
+
+    axis: str
+    baseline: bool | float | str
+    free: list[str] = Field(default_factory=list)
+
+
 class Declared(_Part):
     """What a study declares of its analysis before it runs.
 
     The metrics that it is to decide about, the change of a column that counts as none, the level of
-    a metric whose epoch is asked for, and the axes whose effect is.
+    a metric whose epoch is asked for, the axes whose effect is, and the axis whose levels are
+    compared at equal training loss.
     """
 
     primary: list[str] | None = None
@@ -76,6 +85,7 @@ class Declared(_Part):
     )
     level: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     intervention: list[str] = Field(default_factory=list)
+    matched: MatchedAxis | None = None
 
     @field_validator("intervention", mode="before")
     @classmethod

@@ -137,6 +137,21 @@ class Intervention:
 
 
 @dataclass(frozen=True)
+class Matched:
+    """An axis whose levels are compared at equal training loss, with a baseline.
+
+    Trainings of one seed are compared that agree in all axes but those that are `free`. `name` is
+    what the study calls the axis.
+    """
+
+    name: str
+    axis: str
+    baseline: float | str | bool
+    levels: tuple[float | str | bool, ...]
+    free: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Roles:
     """Columns by what they are for.
 
@@ -145,7 +160,8 @@ class Roles:
     the model; `responses` outcome columns and the direction that is better; `margin` the change of
     a column that counts as none; `level` the value of a metric whose epoch is asked for; `primary`
     the metrics that the study is to decide about, of which those stay that the table has;
-    `interventions` the axes whose effect is asked for.
+    `interventions` the axes whose effect is asked for, `matched` the one whose levels are compared
+    at equal training loss.
     """
 
     response: str
@@ -161,6 +177,7 @@ class Roles:
     level: Mapping[str, float] = field(default_factory=dict)
     primary: tuple[str, ...] = PRIMARY
     interventions: tuple[Intervention, ...] = ()
+    matched: Matched | None = None
 
     def __post_init__(self) -> None:
         """Leave out primary metrics that the table lacks."""

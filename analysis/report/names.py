@@ -5,6 +5,7 @@ from __future__ import annotations
 SECTIONS = {
     "tuning": "sections_tuning:tuning",
     "interventions": "sections_interventions:interventions_section",
+    "matched": "sections_matched:matched",
     "association": "sections_association:association",
     "within": "sections_association:within",
     "design": "sections_association:design",

@@ -30,6 +30,7 @@ from analysis.report.sentences.damage import damage
 from analysis.report.sentences.forecast import forecast
 from analysis.report.sentences.headline import headline, of_headline
 from analysis.report.sentences.interventions import interventions
+from analysis.report.sentences.matched import matched
 from analysis.report.sentences.progress import given_progress, progress_lines
 
 Topic = tuple[str, Iterable[Paragraph]]  # the section that paragraphs belong to, and these
@@ -53,6 +54,8 @@ def _first(frames: Mapping[str, pl.DataFrame], roles: Roles) -> Iterator[Topic]:
         yield head.section, of_headline(head, frames, roles)
     if "interventions" in frames:
         yield "interventions", interventions(frames)
+    if "matched" in frames:
+        yield "matched", matched(frames["matched"])
     if "association" in frames:
         over_all = lines_of(Association, frames["association"])
         yield "association", association.over_all(over_all, response)

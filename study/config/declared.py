@@ -30,6 +30,20 @@ class Tuned(Settings):
     """Seeds on which the settings were chosen, which say too much of them."""
 
 
+class Matched(Settings):
+    """Levels of an axis that are compared at equal `train_loss`.
+
+    Trainings of one seed are compared that agree in all other axes but those that are `free`.
+    """
+
+    axis: str
+    """The axis of the grid whose levels are compared."""
+    baseline: bool | float | str
+    """The level that the others are compared with."""
+    free: list[str] = []
+    """Axes that may differ, such as the learning rate and the decay of each optimizer."""
+
+
 class AnalysisConfig(Settings):
     """What a study declares of its analysis before it runs.
 
@@ -38,7 +52,8 @@ class AnalysisConfig(Settings):
     `primary` are the metrics that it is to decide about (those of the report where it is None), all
     others are exploratory; `margin` the change of a column that counts as none; `level` the value
     of a metric whose epoch the report asks for; `intervention` the axes whose effect is asked for,
-    trainings being paired that agree in all others and the seed.
+    trainings being paired that agree in all others and the seed; `matched` an axis whose levels are
+    compared at equal `train_loss`, as those of optimizers, which share no setting.
     """
 
     primary: list[str] | None = None
@@ -49,6 +64,7 @@ class AnalysisConfig(Settings):
     """Value of a metric whose epoch the report asks for, by metric."""
     intervention: list[str] = []
     """Axes whose effect is asked for."""
+    matched: Matched | None = None
 
     @field_validator("primary")
     @classmethod

@@ -56,12 +56,44 @@ def grid_faults(
     return list(faults)
 
 
-def intervention_faults(study: StudyConfig) -> Iterator[Fault]:
-    """Interventions that are no axis of the grid with two levels, or are named twice."""
+def matched_faults(study: StudyConfig) -> Iterator[Fault]:
+    """What is wrong with the axis whose levels are compared at equal loss."""
+    matched = study.analysis.matched
+    if matched is None:
+        return
+    place, levels = "analysis.matched", _levels(study)
+    known = ", ".join(levels) or "none"
+    for name, where in (
+        (matched.axis, "axis"),
+        *((name, f"free[{number}]") for number, name in enumerate(matched.free)),
+    ):
+        if full_path(name) not in levels:
+            fix = f"Axes of the grid: {known}"
+            yield Fault(f"{place}.{where}", f"{name!r} is no axis of the grid", fix)
+    values = levels.get(full_path(matched.axis), [])
+    if full_path(matched.axis) in map(full_path, matched.free):
+        fix = "Take it out: its levels are what is compared"
+        yield Fault(f"{place}.free", f"holds the axis itself, {matched.axis}", fix)
+    if values and matched.baseline not in values:
+        message = f"{matched.baseline!r} is no level of {matched.axis}"
+        yield Fault(f"{place}.baseline", message, f"Levels: {', '.join(map(str, values))}")
+    elif values and all(value == matched.baseline for value in values):
+        fix = "List a second level of it in the grid"
+        yield Fault(f"{place}.axis", f"{matched.axis} has one level", fix)
+
+
+def _levels(study: StudyConfig) -> dict[str, list[Any]]:
+    """The values of each axis over all parts of the grid, by its path."""
     levels: dict[str, list[Any]] = {}
     for axes in study.grid:
         for axis, values in axes.items():
             levels.setdefault(full_path(axis), []).extend(values)
+    return levels
+
+
+def intervention_faults(study: StudyConfig) -> Iterator[Fault]:
+    """Interventions that are no axis of the grid with two levels, or are named twice."""
+    levels = _levels(study)
     apart = ("seed", "train.init_seed", "train.shuffle_seed", "data.seed")
     axes_of_grid = [
         axis

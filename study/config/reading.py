@@ -10,7 +10,7 @@ from study.config.declared import AnalysisConfig, Tuned
 from study.config.execution import KEEP, Resources
 from study.config.grid_file import SECTIONS, read_grid, read_rules, structure_faults
 from study.config.paths import full_path
-from study.config.points import grid_faults, intervention_faults
+from study.config.points import grid_faults, intervention_faults, matched_faults
 from study.config.study import StudyConfig
 from study.settings.faults import StudyError
 from study.settings.yaml_files import Inherited, read_extended
@@ -60,6 +60,7 @@ def study_from(
     )
     inherited = isinstance(content.get("rules"), Inherited)
     faults += intervention_faults(study)
+    faults += matched_faults(study)
     faults += grid_faults(study, searched, unsound=unsound, inherited=inherited)
     if faults:
         raise StudyError(faults, source=source)
