@@ -110,6 +110,7 @@ ROOMS: dict[str, set[str]] = {
         "analysis.findings",
         "analysis.reading",
         "analysis.statistics",
+        "study.columns",
         "study.store",
     },
     "analysis.figures": {"analysis.findings", "analysis.reading", "analysis.statistics"},

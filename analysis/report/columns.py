@@ -24,6 +24,7 @@ from analysis.findings.tuning import Comparison
 from analysis.findings.within import InCell, Within
 from analysis.report.tables import (
     Column,
+    called,
     class_named,
     estimate,
     named,
@@ -38,8 +39,10 @@ from analysis.report.tables import (
     signed_number,
     text,
     whole,
+    worded,
     yes_no,
 )
+from study.columns import noun
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +63,7 @@ def columns_of(line: type[DataclassInstance], *columns: Column) -> tuple[Column,
 NAMES = (Column("metric", "metric", of_row=named, hint="| what is given: the line is a partial r"),)
 SIZES = (Column("rows", "n", whole), Column("trainings", "trainings", whole))
 TRAININGS = (Column("trainings", "trainings", whole, hint="one row each"),)
-NOTE = (Column("note", "note"),)
+NOTE = (Column("note", "note", worded),)
 
 ADJUSTED = (
     Column("p", "p", p_value, hint="two-sided permutation, (b+1)/(n+1)"),
@@ -76,18 +79,18 @@ def tested(heading: str, hint: str, *, rows: str = "trainings, one row each") ->
     The estimate stands under its own heading.
     """
     return (
-        Column("metric", "metric"),
+        Column("metric", "metric", called),
         Column("family", "family"),
         Column("n", "n", whole, hint=rows),
         Column(heading, "estimate", signed, hint=hint),
-        Column("95% CI", "low", signed, "high"),
+        Column("95% interval", "low", signed, "high"),
         *ADJUSTED,
     )
 
 
 DESCRIBED = (
     Column("R²", "r2", share),
-    Column("95% CI of R²", "r2_low", share, "r2_high"),
+    Column("95% interval of R²", "r2_low", share, "r2_high"),
     Column("Spearman ρ", "spearman", signed),
 )
 DIRECTION = (
@@ -130,7 +133,7 @@ WITHIN = columns_of(
     Within,
     *tested("pooled r", "of values centred in their design cell"),
     Column("mean r of cells", "meta", signed, hint="random effects"),
-    Column("95% CI of that", "meta_low", signed, "meta_high"),
+    Column("95% interval of that", "meta_low", signed, "meta_high"),
     Column("Q", "heterogeneity", number, hint="Cochran: whether r differs between cells"),
     Column("p of Q", "heterogeneity_p", p_value),
     Column("I²", "i2", share),
@@ -138,18 +141,18 @@ WITHIN = columns_of(
 )
 WITHIN_CELLS = columns_of(
     InCell,
-    Column("metric", "metric"),
-    Column("design cell", "cell"),
+    Column("metric", "metric", called),
+    Column("design cell", "cell", worded),
     Column("n", "n", whole),
     Column("r", "r", signed),
-    Column("95% CI (Fisher)", "low", signed, "high"),
+    Column("95% interval (Fisher)", "low", signed, "high"),
 )
 GIVEN_DESIGN = columns_of(
     GivenDesign, *tested("partial r", "given the chosen model of the design"), *NOTE
 )
 DESIGN = columns_of(
     Candidate,
-    Column("model", "model"),
+    Column("model", "model", worded),
     Column("chosen", "chosen", yes_no),
     Column("parameters", "rank", whole),
     Column("degrees of freedom", "dof", whole, hint="that it leaves"),
@@ -158,12 +161,12 @@ DESIGN = columns_of(
     Column("F, lack of fit", "lack_f", number, hint="against the means of the design cells"),
     Column("p, lack of fit", "lack_p", p_value),
     Column("holds", "adequate", yes_no),
-    Column("terms", "terms"),
+    Column("terms", "terms", worded),
     *NOTE,
 )
 PLACEBOS = columns_of(
     PlaceboLine,
-    Column("function of the axes", "placebo"),
+    Column("function of the axes", "placebo", worded),
     Column("n", "n", whole),
     Column("partial r", "r", signed),
     Column("p", "p", p_value),
@@ -171,8 +174,8 @@ PLACEBOS = columns_of(
 )
 GIVEN_TRAIN_LOSS = columns_of(
     GivenProgress,
-    Column("response", "response"),
-    Column("given", "given"),
+    Column("response", "response", called),
+    Column("given", "given", worded),
     *tested("partial r", "under the control, given train_loss where it says so"),
     Column("r before", "before", signed, hint="under the same control, without train_loss"),
     Column("verdict before", "verdict_before"),
@@ -197,13 +200,15 @@ LEAD = columns_of(
 )
 FORECAST = columns_of(
     Forecast,
-    Column("metric", "metric"),
+    Column("metric", "metric", called),
     Column("family", "family"),
     Column("n", "n", whole, hint="trainings, one row each"),
     Column("Q² without", "q2_without", share, hint="model of the design alone"),
     Column("Q² with", "q2_with", share),
     Column("difference", "estimate", signed),
-    Column("95% CI", "low", signed, "high", hint="by the squared errors of each architecture"),
+    Column(
+        "95% interval", "low", signed, "high", hint="by the squared errors of each architecture"
+    ),
     Column("p", "p", p_value, hint="one-sided, the metric exchanged inside design cells"),
     Column("p maxT", "p_maxt", p_value, hint="step-down over the primary metrics"),
     Column("q", "q", p_value, hint="Benjamini-Hochberg over the exploratory metrics"),
@@ -212,14 +217,14 @@ FORECAST = columns_of(
 )
 EFFECTS = columns_of(
     Effect,
-    Column("column", "metric"),
-    Column("axis", "axis"),
+    Column("column", "metric", called),
+    Column("axis", "axis", called),
     Column("scale", "scale"),
     Column("trainings", "n", whole),
     Column(
         "effect (SD)", "effect", signed, hint="from the least to the greatest value of the axis"
     ),
-    Column("95% CI", "low", signed, "high", hint="HC3"),
+    Column("95% interval", "low", signed, "high", hint="HC3"),
     Column("partial R²", "partial_r2", share, hint="given the other axes"),
     Column("p", "p", p_value, hint="Freedman-Lane"),
     Column("p maxT", "p_maxt", p_value, hint="step-down over the columns"),
@@ -229,11 +234,11 @@ CHANGES = columns_of(
     Change,
     Column("precision", "precision"),
     Column("against", "baseline"),
-    Column("column", "column"),
+    Column("column", "column", called),
     Column("trainings with", "level"),
     Column("trainings", "n", whole),
     Column("change", "estimate", signed_number, hint="Hodges-Lehmann pseudo-median"),
-    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed_number, "high", hint="inverts the signed-rank test"),
     Column("p", "p", p_value, hint="signed ranks, two-sided"),
     Column("p maxT", "p_maxt", p_value, hint="over the precisions, by joint sign flips"),
     Column("verdict", "verdict"),
@@ -256,7 +261,7 @@ DAMAGE = columns_of(
         p_value,
         hint="Benjamini-Hochberg of p maxT; decides on primary metrics",
     ),
-    Column("given", "given"),
+    Column("given", "given", worded),
     *NOTE,
 )
 OVERVIEW = columns_of(
@@ -273,7 +278,7 @@ OVERVIEW = columns_of(
     Column("baseline", "before", number, hint="median of the response at the baseline"),
     Column("here", "after", number, hint="median of the response at this precision"),
     Column("change", "change", signed_number, hint="Hodges-Lehmann pseudo-median"),
-    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed_number, "high", hint="inverts the signed-rank test"),
     Column("p", "p", p_value, hint="signed ranks, two-sided"),
     Column("p maxT", "p_maxt", p_value, hint="over the precisions, by joint sign flips"),
     Column("verdict", "verdict"),
@@ -282,7 +287,7 @@ OVERVIEW = columns_of(
 )
 COURSE = columns_of(
     Course,
-    Column("metric", "metric"),
+    Column("metric", "metric", called),
     Column("trainings", "n", whole),
     Column("first checkpoint", "first", number, hint="median over trainings"),
     Column("last checkpoint", "last", number, hint="median over trainings"),
@@ -313,7 +318,8 @@ CLASSES = (
     Column("accuracy", "accuracy", share),
 )
 METRICS = (
-    Column("metric", "metric"),
+    Column("metric", "metric", called),
+    Column("identifier", "metric"),
     Column("family", "family"),
     Column("more collapse is", "direction"),
     Column("heavy tails", "heavy_tailed", yes_no, hint="also tested as logarithm"),
@@ -325,7 +331,7 @@ METRICS = (
 def data_columns(frame: pl.DataFrame) -> tuple[Column, ...]:
     """Columns of the table of data sets: the name and whatever facts there are."""
     return tuple(
-        Column(name.replace("_", " "), name, text if kind == pl.String else number_or_whole)
+        Column(noun(name).replace("_", " "), name, text if kind == pl.String else number_or_whole)
         for name, kind in frame.schema.items()
     )
 
@@ -334,11 +340,11 @@ def overfitting(axes: tuple[str, ...], seed: str | None) -> tuple[Column, ...]:
     """Columns of the table of trainings, with the axes that tell them apart."""
     return (
         Column("training", "training", short),
-        *(Column(name, name) for name in (*axes, *([seed] if seed else []))),
+        *(Column(noun(name), name, hint=name) for name in (*axes, *([seed] if seed else []))),
         Column("best epoch", "best_epoch", number_or_whole),
-        Column("best val_loss", "best_loss", number),
+        Column("best validation loss", "best_loss", number),
         Column("last epoch", "last_epoch", number_or_whole),
-        Column("last val_loss", "last_loss", number),
+        Column("last validation loss", "last_loss", number),
         Column("excess", "excess", number),
         Column("flagged", "flagged", yes_no, hint="an earlier checkpoint was better"),
     )
@@ -348,9 +354,9 @@ def floor_columns(axes: tuple[str, ...], seed: str | None) -> tuple[Column, ...]
     """Columns of the table of trainings against the least possible loss."""
     return (
         Column("training", "training", short),
-        *(Column(name, name) for name in (*axes, *([seed] if seed else []))),
+        *(Column(noun(name), name, hint=name) for name in (*axes, *([seed] if seed else []))),
         Column("entropy floor", "entropy_floor", number, hint="least expected loss of any model"),
-        Column("val_loss", "val_loss", number),
+        Column("validation loss", "val_loss", number),
         Column("above", "val_loss_above_floor", signed_number),
         Column("above / floor", "share", share),
     )
@@ -362,7 +368,7 @@ def layers(metrics: tuple[str, ...]) -> tuple[Column, ...]:
         Column("place", "place", whole),
         Column("layer", "layer"),
         Column("trainings", "trainings", whole),
-        *(Column(name, name, number) for name in metrics),
+        *(Column(noun(name), name, number, hint=name) for name in metrics),
     )
 
 
@@ -370,7 +376,7 @@ CONFIRMATION = columns_of(
     Comparison,
     Column("trial", "trial", whole),
     Column("still the best", "stands", yes_no),
-    Column("metric", "metric"),
+    Column("metric", "metric", called),
     Column("scale", "scale"),
     Column("pairs", "n", whole, hint="seeds that are sound in both arms"),
     Column("seeds tuned", "tuned_n", whole),
@@ -398,8 +404,8 @@ CONFIRMATION = columns_of(
     *NOTE,
 )
 IMPORTANCE = (
-    Column("objective", "objective"),
-    Column("parameter", "parameter"),
+    Column("objective", "objective", called),
+    Column("parameter", "parameter", called),
     Column("importance", "importance", share),
     Column("trials", "n", whole, hint="that had the parameter"),
 )
@@ -410,9 +416,9 @@ def trial_columns(objectives: tuple[str, ...]) -> tuple[Column, ...]:
     return (
         Column("trial", "trial", whole),
         Column("state", "state"),
-        *(Column(name, name, number) for name in objectives),
+        *(Column(noun(name), name, number, hint=name) for name in objectives),
         Column("constraints hold", "holds", yes_no),
-        Column("settings", "settings"),
+        Column("settings", "settings", worded),
         *NOTE,
     )
 
@@ -436,12 +442,12 @@ POOLED_RUNS = columns_of(
 RUNS = columns_of(
     RunLine,
     Column("question", "question"),
-    Column("metric", "metric"),
+    Column("metric", "metric", called),
     Column("run", "run"),
     Column("family", "family"),
     Column("n", "n", whole),
     Column("estimate", "estimate", signed, hint="r, or the gain in Q² of a forecast"),
-    Column("95% CI", "low", signed, "high"),
+    Column("95% interval", "low", signed, "high"),
     Column("p", "p", p_value),
     Column("verdict", "verdict"),
 )

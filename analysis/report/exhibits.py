@@ -16,6 +16,7 @@ from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Choices, Table, headline
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
+from study.columns import in_words
 
 Exhibit = TableExhibit | FigureExhibit
 
@@ -28,6 +29,11 @@ class Section:
     title: str
     text: tuple[str, ...]
     exhibits: tuple[Exhibit, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Name columns as people do."""
+        object.__setattr__(self, "title", in_words(self.title))
+        object.__setattr__(self, "text", tuple(map(in_words, self.text)))
 
     @property
     def tables(self) -> tuple[TableExhibit, ...]:

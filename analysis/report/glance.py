@@ -13,12 +13,14 @@ from analysis.findings.changes import CHANGED, NO_MORE_THAN, TOTAL
 from analysis.findings.properties import Property, properties
 from analysis.findings.verdicts import INADEQUATE
 from analysis.report.columns import columns_of
+from analysis.report.digits import DASH
 from analysis.report.exhibits import Context, Exhibit, rows_used
 from analysis.report.pictures import FigureExhibit
 from analysis.report.sentences.headline import Headline, headline
 from analysis.report.sentences.words import of_family
-from analysis.report.tables import DASH, Column, TableExhibit, number, signed, signed_number
+from analysis.report.tables import Column, TableExhibit, called, number, signed, signed_number
 from analysis.statistics.decide import ASSOCIATED
+from study.columns import noun
 
 Frames = Mapping[str, pl.DataFrame]
 
@@ -41,7 +43,7 @@ def _effects(context: Context, head: Headline | None) -> Iterator[FigureExhibit]
         return
     shown = pl.DataFrame(
         {
-            "label": [line.metric for line in drawn],
+            "label": [noun(line.metric) for line in drawn],
             "estimate": [line.estimate for line in drawn],
             "low": [line.low for line in drawn],
             "high": [line.high for line in drawn],
@@ -53,7 +55,7 @@ def _effects(context: Context, head: Headline | None) -> Iterator[FigureExhibit]
     caption += "associated."
     if any(line.verdict == INADEQUATE for line in drawn):
         caption += " The control does not hold, so that none is a finding."
-    xlabel = f"correlation with {context.response}\n{head.control}"
+    xlabel = f"correlation with {noun(context.response)}\n{head.control}"
     title = f"Metrics and {context.response}"
     draw = partial(rows_with_intervals, shown, xlabel=xlabel, whole=True)
     yield FigureExhibit("summary_metrics", title, caption, draw)
@@ -81,7 +83,7 @@ def _costs(context: Context, frames: Frames) -> Iterator[FigureExhibit]:
         "One difference per training at its last checkpoint, pseudo-medians; bars are 95% "
         "intervals, a filled dot is a change."
     )
-    xlabel = f"change of {context.response}"
+    xlabel = f"change of {noun(context.response)}"
     draw = partial(rows_with_intervals, shown, xlabel=xlabel)
     yield FigureExhibit("summary_precisions", "What each precision costs", caption, draw)
 
@@ -112,11 +114,11 @@ def _columns(frame: pl.DataFrame) -> tuple[Column, ...]:
     return columns_of(
         Property,
         Column("property", "property"),
-        Column("metric", "metric"),
+        Column("metric", "metric", called),
         Column("at the end", "value", number, hint="median over trainings, last checkpoint"),
         Column("over training", "towards", of_row=_moved),
         Column("r", "estimate", signed, hint="under the control by which the report is judged"),
-        Column("95% CI", "low", signed, "high"),
+        Column("95% interval", "low", signed, "high"),
         Column("association", "verdict"),
         *at,
     )

@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import STYLE, raster_dense
+from study.columns import in_words
 
 INCH = 72.0  # points, the unit of an svg
 
@@ -28,6 +29,11 @@ class FigureExhibit:
     caption: str
     draw: Callable[[], Figure]
     folded: bool = False
+
+    def __post_init__(self) -> None:
+        """Name columns as people do."""
+        for name in ("title", "caption"):
+            object.__setattr__(self, name, in_words(getattr(self, name)))
 
     @cached_property
     def figure(self) -> Figure:

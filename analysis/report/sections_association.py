@@ -37,7 +37,7 @@ from analysis.report.columns import (
 )
 from analysis.report.exhibits import Context, Exhibit, Section, rows_used
 from analysis.report.pictures import FigureExhibit
-from analysis.report.tables import Column, TableExhibit, p_value, signed
+from analysis.report.tables import Column, TableExhibit, p_value, signed, worded
 from analysis.statistics.decide import ASSOCIATED
 from analysis.statistics.design import LEAST_DOF
 
@@ -297,7 +297,9 @@ def fixed(context: Context) -> Section | None:
         title = f"The response against each metric at {point}"
         exhibits.append(FigureExhibit(f"fixed{suffix}", title, caption, figure, folded=place > 0))
     point, part = groups[0]
-    columns = FIXED if len(groups) == 1 else (Column("configuration", "configuration"), *FIXED)
+    columns = (
+        FIXED if len(groups) == 1 else (Column("configuration", "configuration", worded), *FIXED)
+    )
     where = f"at {point}" if len(groups) == 1 else f"in each of {len(groups)} configurations"
     exhibits.insert(
         0,

@@ -30,6 +30,7 @@ from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import (
     Column,
     TableExhibit,
+    called,
     number,
     p_value,
     signed,
@@ -37,9 +38,14 @@ from analysis.report.tables import (
     whole,
 )
 
-INTERVENTION = Column("intervention", "intervention")
+INTERVENTION = Column("intervention", "intervention", called)
 METRIC = (
-    Column("metric", "metric", hint="damage: change of the response from the reference precision"),
+    Column(
+        "metric",
+        "metric",
+        called,
+        hint="damage: change of the response from the reference precision",
+    ),
     Column("at", "precision", hint="precision; nothing at the reference"),
 )
 FAMILY = Column("family", "family")
@@ -52,9 +58,9 @@ CONTRASTS = columns_of(
     *METRIC,
     PAIR,
     Column("difference", "estimate", signed_number, hint="Hodges-Lehmann pseudo-median"),
-    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed_number, "high", hint="inverts the signed-rank test"),
     Column("times", "ratio", number, hint="ratio to the baseline"),
-    Column("95% CI of it", "ratio_low", number, "ratio_high"),
+    Column("95% interval of it", "ratio_low", number, "ratio_high"),
     Column("p maxT", "p_maxt", p_value, hint="over levels and the family, by joint sign flips"),
     Column("q", "q", p_value, hint="Benjamini-Hochberg over the exploratory metrics"),
     Column("verdict", "verdict"),
@@ -73,7 +79,7 @@ TRENDS = columns_of(
     Column("n", "n", whole, hint="trainings"),
     Column("levels", "levels", whole),
     Column("r", "estimate", signed, hint="with the rank of the level, inside blocks"),
-    Column("95% CI", "low", signed, "high"),
+    Column("95% interval", "low", signed, "high"),
     Column("slope", "slope", signed_number, hint="change a level"),
     *ADJUSTED,
     FAMILY,
@@ -87,17 +93,17 @@ LEVELS = columns_of(
     Column("level", "level"),
     Column("blocks", "n", whole),
     Column("mean", "mean", number, hint="geometric on the scale log10"),
-    Column("95% CI", "low", number, "high", hint="of what differs between levels"),
+    Column("95% interval", "low", number, "high", hint="of what differs between levels"),
 )
 INSTRUMENTS = columns_of(
     Instrumented,
     INTERVENTION,
     Column("levels", "levels"),
-    Column("response", "response"),
+    Column("response", "response", called),
     METRIC[1],
     METRIC[0],
     Column("effect", "estimate", signed_number, hint="of a unit of the metric; two-stage"),
-    Column("95% CI", "low", signed_number, "high", hint="Anderson-Rubin, inside blocks"),
+    Column("95% interval", "low", signed_number, "high", hint="Anderson-Rubin, inside blocks"),
     Column("F", "f", number, hint="robust, of the first stage; weak below 10"),
     Column("p maxT", "p_maxt", p_value, hint="step-down over the responses"),
     Column("verdict", "verdict"),

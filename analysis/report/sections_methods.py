@@ -22,12 +22,14 @@ from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import (
     Column,
     TableExhibit,
+    called,
     number,
     p_value,
     share,
     signed,
     signed_number,
     whole,
+    worded,
 )
 
 LEAST_FOR_INTERVAL = 6
@@ -48,7 +50,7 @@ METHODS = columns_of(
     Column("lost here", "change", signed_number, hint="median change of the response"),
     Column("recovered", "recovered", share, hint="of the sum that rounding to nearest loses"),
     Column("method - nearest", "difference", signed_number, hint="Hodges-Lehmann pseudo-median"),
-    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed_number, "high", hint="inverts the signed-rank test"),
     Column("p", "p", p_value, hint="signed ranks, two-sided"),
     *ERRORS,
 )
@@ -59,18 +61,18 @@ SCOPES = columns_of(
     Column("rounded part", "scope"),
     Column("trainings", "n", whole),
     Column("change", "change", signed_number, hint="Hodges-Lehmann pseudo-median"),
-    Column("95% CI", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed_number, "high", hint="inverts the signed-rank test"),
     Column("share of all", "share", share, hint="of the change where all is rounded"),
     *ERRORS,
 )
 SOURCES = columns_of(
     SourceLine,
     MODEL,
-    Column("error", "error"),
-    Column("given", "given"),
+    Column("error", "error", called),
+    Column("given", "given", worded),
     Column("trainings", "n", whole),
     Column("Spearman's r", "rho", signed, hint="over precisions; median over trainings"),
-    Column("95% CI", "low", signed, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed, "high", hint="inverts the signed-rank test"),
 )
 
 

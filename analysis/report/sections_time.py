@@ -12,29 +12,38 @@ from analysis.findings.epochs_at import epochs_at as epochs_of
 from analysis.report.columns import columns_of
 from analysis.report.exhibits import Context, Exhibit, Section, at_precision, counted
 from analysis.report.pictures import FigureExhibit
-from analysis.report.tables import Column, TableExhibit, number, short, signed_number, whole
+from analysis.report.tables import (
+    Column,
+    TableExhibit,
+    called,
+    number,
+    short,
+    signed_number,
+    whole,
+    worded,
+)
 
 EPOCHS_AT = columns_of(
     EpochAt,
-    Column("column", "metric"),
+    Column("column", "metric", called),
     Column("event", "event"),
     Column("trainings", "trainings", whole),
     Column("reached it", "reached", whole, hint="trainings; all others are in no mean"),
     Column("design cells", "cells", whole, hint="with a training that reached it"),
     Column("epoch", "epoch", number, hint="mean over design cells"),
-    Column("95% CI", "low", number, "high"),
+    Column("95% interval", "low", number, "high"),
     Column("gap to fitting", "gap", signed_number, hint="epochs after zero training error"),
-    Column("95% CI of the gap", "gap_low", signed_number, "gap_high"),
+    Column("95% interval of the gap", "gap_low", signed_number, "gap_high"),
     Column("reached both", "gaps", whole, hint="trainings"),
-    Column("note", "note"),
+    Column("note", "note", worded),
 )
 OF_TRAININGS = columns_of(
     TrainingEpoch,
     Column("training", "training", short),
-    Column("column", "metric"),
+    Column("column", "metric", called),
     Column("event", "event"),
     Column("epoch", "epoch", number),
-    Column("note", "note"),
+    Column("note", "note", worded),
 )
 
 

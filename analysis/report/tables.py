@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +14,14 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup, escape
 
-DASH = "–"
+from analysis.report.digits import DASH, significant, writer
+from analysis.report.latex import escape_latex
+from study.columns import in_words, noun
+
 NOTES = ("note", "description", "terms")  # columns of sentences, which may break
 LONG = 16  # characters beyond which names in the first column may break on a phone
 LONG_NOTE, OFTEN, MARKED = 40, 4, 8  # letters and rows from which a note is told once, and how many
+LEAST_P = 1e-4  # the least p that is written as a number
 FORMULA = r"^[=+\-@\t\r]"  # beginnings of what spreadsheets compute
 TAG = re.compile("<(?=[A-Za-z/!?])")  # where HTML would begin
 KEY = re.compile("[0-9a-f]{32}")
@@ -26,12 +29,7 @@ KEY = re.compile("[0-9a-f]{32}")
 
 def number(value: float | None) -> str:
     """Four significant digits."""
-    if value is None:
-        return DASH
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        digits = 3 - (math.floor(math.log10(abs(value))) if value else 0)
-        return f"{value:.{max(digits, 0)}f}".replace("-", "−")
-    return f"{value:.2e}".replace("-", "−")
+    return DASH if value is None else significant(value)
 
 
 def number_or_whole(value: float | None) -> str:
@@ -57,14 +55,10 @@ def share(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Four decimals, five below .001, a power of ten below .00001; never 0."""
+    """Four decimals, and a bound for what is below them; never 0."""
     if value is None:
         return DASH
-    if value < 1e-16:
-        return "<1e−16"
-    if value < 1e-5:
-        return f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
-    return f"{value:.4f}" if value >= 1e-3 else f"{value:.5f}"
+    return f"{value:.4f}" if value >= LEAST_P else f"< {LEAST_P:.4f}"
 
 
 def estimate(value: float | None) -> str:
@@ -82,11 +76,21 @@ def yes_no(value: bool | None) -> str:
     return DASH if value is None else ("yes" if value else "no")
 
 
+def called(value: str | None) -> str:
+    """The display name of a column; nothing for null."""
+    return noun(value) if value else ""
+
+
+def worded(value: str | None) -> str:
+    """Text in which columns have their display names."""
+    return in_words(value) if value else ""
+
+
 def named(row: Mapping[str, Any]) -> str:
     """A metric with its scale and what is given, in one cell."""
     scale = ", log10" if row.get("scale") == "log10" else ""
-    given = f" | {row['given']}" if row["given"] else ""
-    return f"{row['metric']}{scale}{given}"
+    given = f" | {in_words(row['given'])}" if row["given"] else ""
+    return f"{noun(row['metric'])}{scale}{given}"
 
 
 def sign(value: int | None) -> str:
@@ -115,6 +119,8 @@ def short(value: Any) -> str:
 
 
 Show = Callable[[Any], str]
+NUMBERS: tuple[Show, ...] = (number, signed_number, number_or_whole)
+"""What writes numbers of any size: in a column, all by one rule."""
 
 
 @dataclass(frozen=True)
@@ -131,20 +137,33 @@ class Column:
     hint: str = ""
     of_row: Callable[[Mapping[str, Any]], str] | None = None
 
-    def cell(self, row: Mapping[str, Any]) -> str:
-        """The printed value of a row."""
+    def cells(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The printed values of all rows, numbers by one rule of digits."""
         if self.of_row is not None:
-            return self.of_row(row)
-        low = row[self.source]
+            return [self.of_row(row) for row in rows]
+        ends = [self.source, *([self.until] if self.until else [])]
+        show = self.show
+        if show in NUMBERS:
+            values = [row[end] for row in rows for end in ends]
+            show = writer(values, sign=show is signed_number, whole=show is number_or_whole)
         if self.until is None:
-            return self.show(low)
-        high = row[self.until]
-        return DASH if low is None or high is None else f"{self.show(low)} to {self.show(high)}"
+            return [show(row[self.source]) for row in rows]
+        return [
+            DASH
+            if row[self.source] is None or row[self.until] is None
+            else f"{show(row[self.source])} to {show(row[self.until])}"
+            for row in rows
+        ]
+
+    def identifier(self, row: Mapping[str, Any]) -> str:
+        """The name in rows and csv of the column that a cell calls by its display name."""
+        value = row[self.source] if self.show is called or self.of_row is named else None
+        return value if value and value != noun(value) else ""
 
     @property
     def numeric(self) -> bool:
         """Whether it is set flush right and sorted by value."""
-        return self.show not in (text, short, quoted)
+        return self.show not in (text, short, quoted, called, worded)
 
 
 UNADJUSTED = (
@@ -173,7 +192,9 @@ class TableExhibit:
     folded: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a printed column that the frame lacks."""
+        """Name columns as people do, and refuse a printed column that the frame lacks."""
+        for name in ("title", "caption"):
+            object.__setattr__(self, name, in_words(getattr(self, name)))
         for column in self.columns:
             if unknown := {column.source, column.until or column.source} - {*self.frame.columns}:
                 raise ValueError(f"table {self.name!r} has no column {sorted(unknown)}")
@@ -200,7 +221,7 @@ class TableExhibit:
         if self._judges_intervals:
             parts.append(UNADJUSTED)
         for note, (mark, count) in self.common.items():
-            text = f"In {count} of {len(self.frame)} lines: {note}."
+            text = f"In {count} of {len(self.frame)} lines: {in_words(note)}."
             parts.append(f"{mark} {text}" if mark else text)
         return " ".join(parts)
 
@@ -226,22 +247,27 @@ class TableExhibit:
             if any(row[column.source] not in (None, "") for row in self.rows)
         )
 
+    @cached_property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The cells of each row, in the order of `printed()`."""
+        return list(zip(*(column.cells(self.rows) for column in self.printed()), strict=True))
+
     def html_rows(self) -> list[dict[str, Any]]:
         """Rows for the template: their cells as HTML, `muted`, `more`."""
         columns = self.printed()
-        long = max((len(columns[0].cell(row)) for row in self.rows), default=0) > LONG
+        long = max((len(cells[0]) for cells in self.texts), default=0) > LONG
         return [
             {
                 "muted": self.muted(row),
                 "more": self.more(row),
                 "cells": Markup(
                     "".join(
-                        _html_cell(column, row, named=long and column is columns[0])
-                        for column in columns
+                        _html_cell(column, row, cell, named=long and place == 0)
+                        for place, (column, cell) in enumerate(zip(columns, cells, strict=True))
                     )
                 ),
             }
-            for row in self.rows
+            for row, cells in zip(self.rows, self.texts, strict=True)
         ]
 
     def markdown(self) -> str:
@@ -250,8 +276,8 @@ class TableExhibit:
         head = "| " + " | ".join(column.heading for column in columns) + " |"
         rule = "| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |"
         body = [
-            "| " + " | ".join(column.cell(row).replace("|", "\\|") for column in columns) + " |"
-            for row in self.rows
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            for cells in self.texts
         ]
         text = "\n".join([f"**{self.title}.** {self.full_caption}", "", head, rule, *body, ""])
         return TAG.sub("&lt;", text)
@@ -270,10 +296,7 @@ class TableExhibit:
             r"\toprule",
             " & ".join(escape_latex(column.heading) for column in columns) + r" \\",
             r"\midrule",
-            *(
-                " & ".join(escape_latex(column.cell(row)) for column in columns) + r" \\"
-                for row in self.rows
-            ),
+            *(" & ".join(map(escape_latex, cells)) + r" \\" for cells in self.texts),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
@@ -303,50 +326,24 @@ def inert(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _html_cell(column: Column, row: dict[str, Any], *, named: bool) -> str:
-    """A cell of HTML, a number with the value to sort by.
+def _html_cell(column: Column, row: dict[str, Any], cell: str, *, named: bool) -> str:
+    """A cell of HTML.
+
+    A number has the value to sort by, a display name its identifier.
 
     `named`: its name may break on a phone.
     """
-    text = str(escape(column.cell(row))).replace("_", "_<wbr>")
+    text = str(escape(cell)).replace("_", "_<wbr>")
     if column.numeric:
         return f'<td class="num" data-sort="{escape(_sortable(row[column.source]))}">{text}</td>'
     kind = "note" if column.source in NOTES else "name" if named else ""
-    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
+    marks = f' class="{kind}"' if kind else ""
+    if identifier := column.identifier(row):
+        marks += f' title="{escape(identifier)}"'
+    return f"<td{marks}>{text}</td>"
 
 
 def _sortable(value: Any) -> str:
     if value is None:
         return ""
     return html.escape(repr(float(value)) if isinstance(value, int | float) else str(value))
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "−": r"$-$",
-    "–": r"--",
-    "≤": r"$\le$",
-    "²": r"$^2$",
-    "ρ": r"$\rho$",
-    "τ": r"$\tau$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "→": r"$\to$",
-    "Δ": r"$\Delta$",
-}
-
-
-def escape_latex(plain: str) -> str:
-    """Plain text as LaTeX."""
-    return "".join(LATEX.get(letter, letter) for letter in plain)

@@ -3,8 +3,8 @@
 There is no torch here, so that stores and reports read it at once.
 """
 
-from study.columns.labels import label, noun, quantity
+from study.columns.labels import in_words, label, noun, quantity
 from study.columns.metric import Direction, Metric, Quantity
 from study.columns.table import METRICS
 
-__all__ = ["METRICS", "Direction", "Metric", "Quantity", "label", "noun", "quantity"]
+__all__ = ["METRICS", "Direction", "Metric", "Quantity", "in_words", "label", "noun", "quantity"]

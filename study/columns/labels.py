@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from study.columns.metric import Quantity
 from study.columns.settings import SETTINGS
 from study.columns.table import METRICS
+
+IDENTIFIER = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 
 
 def quantity(column: str) -> Quantity:
@@ -33,3 +37,12 @@ def label(column: str) -> str:
     """
     known = quantity(column)
     return f"{known.name} ({known.unit})" if known.unit else known.name
+
+
+def in_words(text: str) -> str:
+    """Text with display names in place of identifiers that have an underscore.
+
+    >>> in_words("given train_loss and my_own at lr 0.1")
+    'given training loss and my_own at lr 0.1'
+    """
+    return IDENTIFIER.sub(lambda match: noun(match[0]), text)

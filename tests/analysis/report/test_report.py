@@ -168,7 +168,9 @@ def test_captions_say_once_that_intervals_are_not_adjusted_and_verdicts_are() ->
     for section in build_report(study(), CHOICES).sections:
         for table in section.tables:
             printed = {column.heading for column in table.columns}
-            expected = {"95% CI", "verdict"} <= printed and table.frame["low"].is_not_null().any()
+            expected = {"95% interval", "verdict"} <= printed and table.frame[
+                "low"
+            ].is_not_null().any()
             assert table.full_caption.count("not adjusted for the family") == expected, table.name
             judged |= {table.name} if expected else set()
     assert {"association", "within", "changes", "damage"} <= judged
@@ -428,15 +430,15 @@ def test_numbers_in_print() -> None:
     assert [number(v) for v in (1234.5, 0.012345, -1e-7, 0.0, None)] == [
         "1234",
         "0.01235",
-        "−1.00e−07",
-        "0.000",
+        "−1.000e−07",
+        "0",
         "–",
     ]
     assert [p_value(v) for v in (0.5, 0.00099, 2e-6, 1e-300, None)] == [
         "0.5000",
-        "0.00099",
-        "2e−6",
-        "<1e−16",
+        "0.0010",
+        "< 0.0001",
+        "< 0.0001",
         "–",
     ]
     assert signed(-0.25) == "−0.250"

@@ -258,7 +258,7 @@ def test_the_changes_by_precision(made: Made) -> None:
 def signed(value: float) -> str:
     """Four significant digits and a sign."""
     if abs(value) < 1e-3:
-        return "0.000" if value == 0 else f"{value:+.2e}"
+        return "0" if value == 0 else f"{value:+.3e}"
     return f"{value:+.{3 - int(np.floor(np.log10(abs(value))))}f}"
 
 
