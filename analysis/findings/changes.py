@@ -6,7 +6,7 @@ Shapes: n trainings, K comparisons of a precision with its baseline.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -97,12 +97,22 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
     Outcomes and the primary metrics have further lines for each level of `moving_axis`.
     """
     roles = table.roles
-    pairs = comparisons(table)
-    pairings = {pair: paired(table, *pair) for pair in pairs}
-    detailed = dict.fromkeys([roles.response, *roles.responses, *roles.primary])
+    detailed = [roles.response, *roles.responses, *roles.primary]
     own_means = [name for name in table.frame.columns if name.endswith(REFMEANS)]
     columns = dict.fromkeys([roles.response, *roles.responses, *_ordered(table), *own_means])
-    axis = moving_axis(pairings, roles)
+    return frame_of(Change, changes_of(table, list(columns), choices, detailed=detailed))
+
+
+def changes_of(
+    table: Table, columns: Sequence[str], choices: Choices, *, detailed: Collection[str] = ()
+) -> list[Change]:
+    """The lines of some columns, by precision.
+
+    Those that are `detailed` have further lines for each level of `moving_axis`.
+    """
+    pairs = comparisons(table)
+    pairings = {pair: paired(table, *pair) for pair in pairs}
+    axis = moving_axis(pairings, table.roles) if detailed else None
     before = {baseline: final_rows(table, baseline) for baseline in {pair[1] for pair in pairs}}
     by_column = {
         column: _of_column(
@@ -110,14 +120,13 @@ def changes(table: Table, choices: Choices) -> pl.DataFrame:
         )
         for column in columns
     }
-    lines = [
+    return [
         line
         for pair in pairs
         for column in columns
         for line in by_column[column]
         if (line.precision, line.baseline) == pair
     ]
-    return frame_of(Change, lines)
 
 
 def moving_axis(

@@ -217,7 +217,7 @@ def _undecided_about(row: Mapping[str, Any]) -> bool:
 def drawn(blocks: Blocks, table: Table) -> list[Response]:
     """Responses of the figure: outcomes, damage at the fewest bits, primary metrics."""
     roles = table.roles
-    lowest = _fewest_bits([each for each in blocks.values if each.metric == DAMAGE], table)
+    lowest = fewest_bits([each for each in blocks.values if each.metric == DAMAGE], table)
     shown = [
         each
         for each in blocks.values
@@ -230,7 +230,7 @@ def _primary(blocks: Blocks, roles: Roles) -> list[Response]:
     return [each for each in blocks.values if family_of(each, roles) == PRIMARY]
 
 
-def _fewest_bits(damages: list[Response], table: Table) -> Response | None:
+def fewest_bits(damages: list[Response], table: Table) -> Response | None:
     """The damage at the fewest bits a weight, without fine-tuning where that can be."""
     plain = [each for each in damages if not fine_tuned(str(each.precision))] or damages
     if not plain or not has_bits(table):

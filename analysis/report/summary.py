@@ -28,6 +28,7 @@ from analysis.report.descriptions import Paragraph
 from analysis.report.sentences import association, checkpoints, precision
 from analysis.report.sentences.damage import damage
 from analysis.report.sentences.forecast import forecast
+from analysis.report.sentences.groups import groups
 from analysis.report.sentences.headline import headline, of_headline
 from analysis.report.sentences.interventions import interventions
 from analysis.report.sentences.matched import matched
@@ -78,6 +79,8 @@ def _later(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Topic]
         yield "precision", [precision.changes(lines_of(Change, frames["changes"]), response)]
     if "methods" in frames:
         yield "methods", descriptions.methods(lines_of(MethodLine, frames["methods"]), response)
+    if "groups" in frames:
+        yield "groups", groups(frames)
     if "damage" in frames:
         yield "precision", [damage(lines_of(Damage, frames["damage"]), response)]
     if "forecast" in frames:

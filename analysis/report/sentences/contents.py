@@ -25,6 +25,7 @@ from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
 from analysis.findings.within import Within
 from analysis.reading.table import ABOVE_FLOOR
 from analysis.report.exhibits import counted
+from analysis.report.sentences.groups import answer
 from analysis.report.sentences.survival import WORDS
 from analysis.report.sentences.words import listing, metrics, of_family, with_verdict
 from analysis.report.tables import number, share, signed_number
@@ -239,6 +240,7 @@ LINES: dict[str, tuple[str, Callable[[Frames, str], str]]] = {
     "layers": ("layers", _layers),
     "precision": ("changes", _precision),
     "methods": ("methods", _methods),
+    "groups": ("groups", lambda frames, response: answer(frames)),
     "data": ("data", _data),
     "classes": ("classes", _classes),
 }
