@@ -20,6 +20,7 @@ TITLES = {
     "NC4": "NC4: the head decides as the nearest class mean",
     "NC5": "NC5: other data are orthogonal to class means",
     "layers": "Layers",
+    "probe": "Probes of other classes on frozen features",
     "minority": "Minority classes",
     "groups": "Groups of samples",
     "drift": "Drift under a precision",

@@ -11,6 +11,7 @@ from study.columns.metric import Metric
 from study.columns.other_data import MINORITY, OTHER_DATA
 from study.columns.outcomes import MEASURED, OUTCOMES
 from study.columns.precision import DRIFT, STORAGE
+from study.columns.probes import PROBES
 from study.columns.variability import ROW_SUMS, VARIABILITY
 
 METRICS: dict[str, Metric] = {
@@ -24,6 +25,7 @@ METRICS: dict[str, Metric] = {
     **DRIFT,
     **STORAGE,
     **OTHER_DATA,
+    **PROBES,
     **MINORITY,
     **GROUPS,
     **OUTCOMES,

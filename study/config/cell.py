@@ -73,6 +73,13 @@ class CellConfig(Settings):
             )
         return model
 
+    @field_validator("measure")
+    @classmethod
+    def _probes_other_classes(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
+        if measure.probe is not None and (data := info.data.get("data")) is not None:
+            data.check_probe(measure.probe)
+        return measure
+
     @field_validator("precision")
     @classmethod
     def _leaves_the_arithmetic(cls, name: str, info: ValidationInfo) -> str:
@@ -127,6 +134,8 @@ class PointSettings(CellConfig):
     keep: Literal["all", "last", "none"] = "all"
 
 
-COLUMNS = column_names(CellConfig, apart=("precision_options", "train.decay", "train.penalty"))
+COLUMNS = column_names(
+    CellConfig, apart=("precision_options", "train.decay", "train.penalty", "measure.probe")
+)
 
 COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}

@@ -14,6 +14,7 @@ from study.settings.base import (
     PositiveInt,
     Settings,
 )
+from study.settings.probe import ProbeConfig
 
 Compute = Literal["fp32", "tf32", "bf16"]
 
@@ -39,11 +40,21 @@ class MeasureConfig(Settings):
     """Whether the untrained model is measured."""
     compute: Compute = Field(default="fp32", json_schema_extra={"neutral": "fp32"})
     """The arithmetic of the passes that measure precisions of weights alone."""
+    probe: ProbeConfig | None = Field(default=None, json_schema_extra={"neutral": None})
 
     @model_validator(mode="after")
     def _agrees_on_epoch_0(self) -> Self:
         if self.initial == "never" and isinstance(self.at, list) and 0 in self.at:
             raise ValueError("measure.at lists epoch 0, measure.initial is never: change one")
+        return self
+
+    @model_validator(mode="after")
+    def _probes_measured_layers(self) -> Self:
+        if self.probe is not None and self.probe.layers == "all" and self.layers != "all":
+            raise ValueError(
+                "measure.probe.layers is all, but only the last layer is measured: set "
+                "measure.layers to all, or measure.probe.layers to last"
+            )
         return self
 
 

@@ -6,7 +6,7 @@ Two splits, a number of classes, and facts about them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -88,6 +88,17 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class ProbeData:
+    """Splits of other classes than those trained on, for probes to learn and test on."""
+
+    train: Split
+    val: Split
+    classes: int
+    fingerprint: str
+    """Hash of their content, whatever it was read from."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Splits of one corpus or image set with what is known about them."""
 
@@ -116,6 +127,8 @@ class Dataset:
     """Other data of the same shape, whose labels mean nothing, or None."""
     groups: Groups | None = None
     """Groups of the samples of both splits, or None."""
+    probes: Mapping[str, ProbeData] = field(default_factory=dict)
+    """Data of probes of the same shape, by the name that `measure.probe.data` has for them."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from os.path import normpath
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -23,6 +24,7 @@ from study.settings.base import (
     PositiveInt,
     Settings,
 )
+from study.settings.probe import HELD_OUT, ProbeConfig
 
 SMALLEST_BPE = 257  # 256 bytes and the end of text
 HUB_IMAGES = {
@@ -36,6 +38,15 @@ LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 Gives = Literal["tokens", "images", "samples"]
 Grouping = Annotated[str | None, Field(json_schema_extra={"neutral": None})]
+
+
+def _same_source(a: str, b: str) -> bool:
+    """Whether two names of sources mean the same images, of any revision."""
+    names = (HUB_IMAGES.get(name, name) for name in (a, b))
+    here, there = (
+        name.partition("@")[0] if name.startswith("hub:") else normpath(name) for name in names
+    )
+    return here == there
 
 
 class DataSettings(Settings):
@@ -91,6 +102,16 @@ class DataSettings(Settings):
         would be other tokens.
         """
         return False
+
+    def check_probe(self, probe: ProbeConfig) -> None:
+        """Raise ValueError for a probe of other classes that the data cannot give.
+
+        Kinds whose classes can be held out, or come from another source, do otherwise.
+        """
+        raise ValueError(
+            f"measure.probe needs classes beside those that are trained on, which data.kind "
+            f"{self.kind} has not: leave it out, or take images"
+        )
 
     @property
     def has_even_classes(self) -> bool:
@@ -399,6 +420,13 @@ class ImagesData(DataSettings, Imbalance):
     """
     label_noise: Annotated[Float, Field(ge=0, lt=1)] = 0.0
     """Share of the training images that are given a wrong class, any other being equally likely."""
+    held_out_classes: Annotated[list[NonNegativeInt], Field(min_length=1)] | None = Field(
+        default=None, json_schema_extra={"neutral": None}
+    )
+    """Classes, numbered from 0, that are out of training and validation; the others are renumbered.
+
+    `measure.probe` measures what features know of them.
+    """
     ood: str | None = Field(default=None, json_schema_extra={"neutral": None})
     """Other images, whose features are compared with the class means.
 
@@ -409,6 +437,13 @@ class ImagesData(DataSettings, Imbalance):
     """Column of a table whose values are groups of images that are compared."""
     seed: NonNegativeInt = 0
     """Seed of the split, of the images left out and of the noise."""
+
+    @field_validator("held_out_classes")
+    @classmethod
+    def _each_once(cls, classes: list[int] | None) -> list[int] | None:
+        if classes is not None and len(set(classes)) < len(classes):
+            raise ValueError("names a class twice: keep it once")
+        return None if classes is None else sorted(classes)
 
     @field_validator("ood")
     @classmethod
@@ -437,6 +472,26 @@ class ImagesData(DataSettings, Imbalance):
 
     def check(self, *, base: Path) -> None:
         resolve_name("study.data.image_sources:image_path")(self, base)
+
+    def check_probe(self, probe: ProbeConfig) -> None:
+        if probe.data == HELD_OUT:
+            if self.held_out_classes is None:
+                raise ValueError(
+                    "measure.probe.data is held_out, but no class is: list some in "
+                    "data.held_out_classes, or name another source of images"
+                )
+            return
+        try:
+            self._known_images(probe.data)
+        except ValueError as error:
+            text = f"measure.probe.data is neither held_out nor a source: {error}"
+            raise ValueError(text) from None
+        if _same_source(probe.data, self.source):
+            raise ValueError(
+                f"measure.probe.data is {probe.data}, on which the model is trained, so that it "
+                "would say nothing of transfer: hold classes out by data.held_out_classes and "
+                "probe held_out, or name another source of images"
+            )
 
     @property
     def hub_source(self) -> str | None:

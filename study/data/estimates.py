@@ -78,7 +78,7 @@ def of_images(config: ImagesData, base: Path, cache: Path) -> Estimate | None:
     images = choose_images(config, base, cache)
     rows = len(images.train.labels)
     return Estimate(
-        rows, rows, len(images.val.labels), len(images.source.names), images.train.images.shape[1:]
+        rows, rows, len(images.val.labels), len(images.names), images.train.images.shape[1:]
     )
 
 

@@ -52,7 +52,7 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
     choice = choose_images(config, base, cache)
     mean, deviation = _channel_moments(choice.train)
     train, val = (Images(part, mean, deviation) for part in (choice.train, choice.val))
-    counts = np.bincount(choice.train.labels, minlength=len(choice.source.names))
+    counts = np.bincount(choice.train.labels, minlength=len(choice.names))
     ood = None if config.ood is None else load_ood(config, base, cache, choice.train.images)
     groups = _groups(config, choice)
     original = [part for part in (choice.source.train, choice.source.val, ood) if part is not None]
@@ -66,7 +66,7 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
             *(() if groups is None else groups.content),
         ),
         class_counts=counts,
-        class_names=choice.source.names,
+        class_names=choice.names,
         facts={
             "train_images": len(train),
             "val_images": len(val),

@@ -27,7 +27,7 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
         DataError: the source cannot be read, or has channels that cannot be converted.
     """
     assert config.ood is not None
-    channels, height, width = like.shape[1:]
+    _, height, width = like.shape[1:]
     if config.ood == "photos":
         images = _patches(height, width)
     else:
@@ -37,19 +37,30 @@ def load_ood(config: ImagesData, base: Path, cache: Path, like: Pixels) -> Label
             cache,
         )
         images = (source.val or source.train).images
+    labels: Ints = np.zeros(len(images), dtype=np.int64)
+    return Labelled(matched(images, like, "data.ood"), labels)
+
+
+def matched(images: Pixels, like: Pixels, setting: str) -> Pixels:
+    """Images with the channels, height, width and range of values of `like`.
+
+    Both are (N, channels, height, width). They are resized (bilinear with antialiasing); colours
+    become their mean, grey becomes three equal channels. Raises DataError, about the setting that
+    asks for the images, for channels that cannot be converted.
+    """
+    channels, height, width = like.shape[1:]
     values = torch.from_numpy(images).float()
     if values.shape[1] != channels:
         if channels != 1 and values.shape[1] != 1:
             raise DataError(
-                f"data.ood: images of {values.shape[1]} channels cannot stand beside those of "
+                f"{setting}: images of {values.shape[1]} channels cannot stand beside those of "
                 f"{channels}"
             )
         values = values.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     if values.shape[2:] != (height, width):
         values = F.interpolate(values, (height, width), mode="bilinear", antialias=True)
     values = values * (float(like.max()) / float(images.max()))
-    labels: Ints = np.zeros(len(values), dtype=np.int64)
-    return Labelled(values.round().clamp(0, 255).to(torch.uint8).numpy(), labels)
+    return values.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _patches(height: int, width: int) -> Pixels:

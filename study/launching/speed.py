@@ -180,12 +180,12 @@ def _tokens_per_second(training: Training, cache: Path) -> float:
 
 def _measured_per_second(training: Training, cache: Path) -> float:
     """Samples measured a second, of the untrained model at some precisions."""
-    from study.data import load_data
     from study.measuring.checkpoint import measure_checkpoint
+    from study.measuring.data import data_of
     from study.training.train import train
 
     first = training.first
-    data = load_data(first.config.data, base=first.folder, cache=cache)
+    data = data_of(training, cache)
     cells = [_fewer_samples(cell) for cell in training.cells if not _tuned(cell)][:PRECISIONS]
     cells = cells or [_fewer_samples(first)]
     with threads(first.resources.cpus):

@@ -82,7 +82,7 @@ class Meter:
     """
 
     def __init__(self, crew: Crew, data: Dataset, measure: MeasureConfig) -> None:
-        self.crew, self.min_count = crew, measure.min_count
+        self.crew, self.min_count, self.probe = crew, measure.min_count, measure.probe
         self.sizes: Sizes = crew.one("sizes")
         classes = self.sizes.classes
         self.class_counts = np.pad(data.class_counts, (0, classes - data.classes))
@@ -115,12 +115,21 @@ class Meter:
                 if name != HEAD_INPUT:
                     put_layer_accuracy(layers[name], name, validation, centre.reason)
                     put_noise(layers[name], validation.noise.get(name))
+            self._probe(part, layers | ({HEAD_INPUT: head} if HEAD_INPUT in part else {}))
         head.layers = layers
         if layers and head.moments is not None:
             put_geodesic(layers, gaussians | {HEAD_INPUT: self._gaussian(head.moments)})
         if reference:
             self.base = head.moments
         return head
+
+    def _probe(self, part: Sequence[str], measured: Mapping[str, Measurement]) -> None:
+        """Add the columns of probes to the layers of a part that are probed."""
+        if self.probe is None:
+            return
+        names = [name for name in part if self.probe.layers == "all" or name == HEAD_INPUT]
+        for name, columns in self.crew.one("probe", names).items() if names else ():
+            measured[name].add(columns)
 
     def _gaussian(self, moments: ClassMoments) -> Gaussian | str:
         """Of the features of a layer, or why there is none."""

@@ -31,8 +31,9 @@ from study.measuring.samples import (
     measured_rows,
     samples_elsewhere,
 )
-from study.metrics import Agreement, ClassMoments, NearestCentre
+from study.metrics import Agreement, ClassMoments, CollapseMetrics, NearestCentre
 from study.metrics.agreement import LinearHead, agreements
+from study.metrics.probes import ProbeFeatures, probe_metrics
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
 from study.models.heads import rows_of
@@ -402,18 +403,60 @@ class Passes:
             moments.update(h, torch.zeros(len(h), dtype=torch.int64))
         return moments
 
+    @torch.no_grad()
+    def probe(self, layers: Sequence[str]) -> dict[str, CollapseMetrics]:
+        """Columns of probes by layer, of all samples of their data."""
+        probe = self.measure.probe
+        assert probe is not None
+        data = self.data.probes[probe.data]
+        train, val = (
+            self._all_features(split, layers, doing)
+            for split, doing in ((data.train, "probe"), (data.val, "validation of the probe"))
+        )
+        return {
+            name: probe_metrics(
+                ProbeFeatures(train[0][name], train[1], val[0][name], val[1], data.classes),
+                shots=probe.shots,
+                draws=probe.draws,
+                seed=self.seed,
+                pca=probe.pca,
+            )
+            for name in layers
+        }
+
+    def _all_features(
+        self, split: Split, layers: Sequence[str], doing: str
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Features (N, d) by layer of all samples of all shares, and classes (N,)."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in layers}
+        labels = []
+        for features, batch in self._features(
+            split, np.arange(len(split)), layers, doing, share=(0, 1)
+        ):
+            labels.append(batch.labels)
+            for name, h in features.items():
+                parts[name].append(h.cpu())
+        return {name: torch.cat(h) for name, h in parts.items()}, torch.cat(labels)
+
     def _features(
-        self, split: Split, rows: Ints, layers: Sequence[str], doing: str
+        self,
+        split: Split,
+        rows: Ints,
+        layers: Sequence[str],
+        doing: str,
+        share: tuple[int, int] | None = None,
     ) -> Iterator[tuple[dict[str, Tensor], Batch]]:
         """Features (N, d) of samples by layer, batch by batch.
 
-        The head's input is `HEAD_INPUT`; without it, the model ends at the last of the layers.
+        The head's input is `HEAD_INPUT`; without it, the model ends at the last of the layers. Of
+        another share than its own where one is given.
         """
         inner = [name for name in layers if name != HEAD_INPUT]
         modules = {name: self.model.layers[name] for name in inner} if inner else {}
         last = inner[-1] if HEAD_INPUT not in layers else None
         dtype = self.model.head.weight.dtype
-        for batch in batches(split, rows, self.device, doing, self.beat, self.share):
+        share = share or self.share
+        for batch in batches(split, rows, self.device, doing, self.beat, share):
             outputs: dict[str, Tensor] = {}
             with ExitStack() as stack:
                 stack.enter_context(arithmetic(self.measure.compute, self.device))

@@ -41,6 +41,7 @@ def subject_digest(
         weights_digest(model),
         repr(sorted(own.items(), key=lambda item: item[0])),
         data.fingerprint,
+        *(probe.fingerprint for _, probe in sorted(data.probes.items())),
         canonical(plain(config)),
         canonical(measured),
         canonical(arithmetic),

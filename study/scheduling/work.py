@@ -223,15 +223,13 @@ class _Attempt:
 
     def run(self) -> Ended:
         """Measure all checkpoints, then store the rows of all cells."""
-        from study.data import load_data
+        from study.measuring.data import data_of
 
         started = now()
         self.report("loading data", silent=True)
         with threads(self.first.resources.cpus):
             device = choose_device(self.first.resources.device)
-            data = load_data(
-                self.first.config.data, base=self.first.folder, cache=self.store.paths.cache
-            )
+            data = data_of(self.training, self.store.paths.cache)
             self.check_content(data)
             self.measure(self.checkpoints(data, device), data, device)
             if self.unmeasured():
