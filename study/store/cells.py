@@ -215,13 +215,21 @@ class Store:
         wanted = None if keys is None else set(keys)
         frames = while_files_move(lambda: self._frames(wanted, columns))
         if not frames:
-            raise StoreError(
-                f"{self.paths.root}: there are no measured cells yet; "
-                "run `python -m study.launch` first"
-            )
+            raise StoreError(f"{self.paths.root}: there are no measured cells yet; {self._next()}")
         frame = joined(frames)
         order = [column for column in ORDER if column in frame.columns]
         return frame.sort(order, nulls_last=True)
+
+    def _next(self) -> str:
+        """What to do about a run without rows: of one that failed, why it did."""
+        records = list(self.failures())
+        if not records:
+            return "run `python -m study.launch` first"
+        causes = ", ".join(sorted({str(record["cause"]) for record in records}))
+        return (
+            f"{len(records)} failed ({causes}; the first: {records[0]['message']}); `python -m "
+            f"study.status {self.paths.root}` says more"
+        )
 
     def _frames(
         self, keys: Collection[str] | None, columns: Collection[str] | None

@@ -173,6 +173,14 @@ def test_reading_an_empty_run_says_so(tmp_path: Path) -> None:
         store(tmp_path).read()
 
 
+def test_reading_a_run_whose_cells_failed_says_why(tmp_path: Path) -> None:
+    run = store(tmp_path)
+    run.fail(KEY, {"cause": "diverged", "message": "the loss of step 2 is nan"})
+    reason = r"no measured cells yet; 1 failed \(diverged; the first: the loss of step 2 is nan\)"
+    with pytest.raises(StoreError, match=reason):
+        run.read()
+
+
 def test_a_success_clears_the_failure(tmp_path: Path) -> None:
     run = store(tmp_path)
     run.fail(KEY, {"cause": "bug", "message": "oops"})
