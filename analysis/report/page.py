@@ -31,6 +31,7 @@ from analysis.report.sentences.answers import answers
 from analysis.report.sentences.contents import contents
 from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
+from analysis.report.wording import named
 
 OF_A_SEARCH = (
     "tuning",
@@ -120,12 +121,13 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        environment.filters["named"] = named
         return environment.get_template("report.html").render(report=self)
 
     def _repr_html_(self) -> str:
         """The three sentences, where a notebook shows a report."""
         items = "".join(
-            f"<p><b>{escape(part.title)}.</b> {escape(part.text)}</p>" for part in self.sentences
+            f"<p><b>{escape(part.title)}.</b> {named(part.text)}</p>" for part in self.sentences
         )
         return f"<h3>{escape(self.title)}</h3>{items}"
 

@@ -161,13 +161,13 @@ def _epochs_at(frames: Frames, response: str) -> str:
     if not fitted:
         return ""
     line = fitted[0]
-    text = f"{line.reached} of {counted(line.trainings)} reach {FITTED}"
+    text = f"{line.reached} of {line.trainings} trainings reach {FITTED}"
     return text if line.epoch is None else f"{text}, at epoch {number(line.epoch)} on average"
 
 
 def _overfitting(frames: Frames, response: str) -> str:
-    frame = frames["overfitting"]
-    return f"{frame['flagged'].sum()} of {counted(len(frame))} were better at an earlier checkpoint"
+    flags = frames["overfitting"]["flagged"]
+    return f"{flags.sum()} of {len(flags)} trainings were better at an earlier checkpoint"
 
 
 def _layers(frames: Frames, response: str) -> str:

@@ -29,7 +29,7 @@ def generalization(head: Headline, roles: Roles) -> Paragraph:
     """The answer of the headline, whose verdict is in the title."""
     response, where = roles.response, head.control
     if bad := with_verdict(head.lines, INADEQUATE):
-        text = f"Whether collapse goes with {response} cannot be said {where}: {reason(bad)}."
+        text = f"Whether collapse goes with {response} cannot be said: {reason(bad)}."
         return Paragraph(f"{TOPIC}: {INADEQUATE}", text, head.section)
     kind = PRIMARY if of_family(head.lines, PRIMARY) else EXPLORATORY
     judged = of_family(head.lines, kind)

@@ -85,7 +85,7 @@ def _of_metrics(chosen: Change, totals: Sequence[Change], roles: Roles) -> str:
     text += f" change{'s' if len(changed) < 2 else ''}"
     ways = [
         f"{count} {way}"
-        for count, way in ((away, "away from collapse"), (towards, "towards it"))
+        for count, way in ((away, "away from collapse"), (towards, "towards collapse"))
         if count
     ]
     return f"{text}, {' and '.join(ways)}" if ways else text

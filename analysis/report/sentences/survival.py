@@ -44,7 +44,8 @@ def survival(lines: Sequence[GivenProgress], response: str) -> Paragraph:
     """The answer of the table given train_loss, whose reading is in the title."""
     word, text = _answer([line for line in lines if line.given == TRAIN_LOSS], response)
     gap = [line for line in lines if line.response == GAP]
-    return Paragraph(f"{TOPIC}: {word}", f"{text}{_of_gap(gap)}.", "progress")
+    text += "" if word == INADEQUATE else _of_gap(gap)
+    return Paragraph(f"{TOPIC}: {word}", f"{text}.", "progress")
 
 
 def _answer(own: Sequence[GivenProgress], response: str) -> tuple[str, str]:

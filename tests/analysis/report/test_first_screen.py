@@ -38,6 +38,7 @@ from analysis.reading.table import Metric, Roles
 from analysis.report.page import Report
 from analysis.report.sentences.answers import answers
 from analysis.report.sentences.contents import LINES
+from analysis.report.wording import named
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 
 OPTIONS: dict[str, Any] = {"permutations": 200, "bootstrap": 100, "seed": 5}
@@ -148,9 +149,9 @@ def test_the_three_sentences_are_these() -> None:
     assert third == (
         "Quantization: changed. 1 of 2 precisions changes val_loss, int2 most (+0.3100, n 24, 95% "
         "interval +0.3000 to +0.3300), 1 within the margin; at int2 2 of 3 primary metrics change, "
-        "1 away from collapse and 1 towards it; collapse before rounding goes with that change in "
-        "1 of 4 pairs of metric and precision, more collapse with a higher change, which is worse, "
-        "for nc1_ratio at int8 (r −0.500, 95% interval −0.700 to −0.350, n 24)."
+        "1 away from collapse and 1 towards collapse; collapse before rounding goes with that "
+        "change in 1 of 4 pairs of metric and precision, more collapse with a higher change, which "
+        "is worse, for nc1_ratio at int8 (r −0.500, 95% interval −0.700 to −0.350, n 24)."
     )
 
 
@@ -244,7 +245,7 @@ def test_a_sentence_follows_every_number_that_it_has() -> None:
         (NOT_FOUND, "None of 3 primary metrics is found to go"),
         (UNDECIDED, "is open: of 3 primary metrics none is shown to"),
         (CANNOT_REJECT, "cannot be tested within 4 design cells: why"),
-        (INADEQUATE, "cannot be said within 4 design cells: why"),
+        (INADEQUATE, "cannot be said: why"),
     ],
 )
 def test_each_verdict_has_a_sentence_of_its_own(verdict: str, word: str) -> None:
@@ -448,11 +449,11 @@ def test_the_page_has_a_line_for_each_section_and_folds_it(tmp_path: Path) -> No
     for section in made.sections:
         assert LINES[section.name][0] in made.frames
         assert made.answer(section) == made.contents[section.name]
-        assert made.contents[section.name] in contents
+        assert str(named(made.contents[section.name])) in contents
         block = page.partition(f'<section id="{section.name}">')[2].partition("</section>")[0]
         assert block.lstrip().startswith("<details>\n<summary>")
         for part in made.paragraphs(section.name):
-            assert f"<b>{part.title}.</b>" in block
+            assert f"<b>{named(part.title)}.</b> {named(part.text)}</p>" in block
     assert {part.section for part in made.summary} == {"association", "within", "progress"}
     assert "none of 7 primary metrics associated" in made.contents["within"]
     assert str(made).splitlines()[0].startswith(made.sentences[0].title)
