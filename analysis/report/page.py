@@ -77,9 +77,12 @@ class Page:
 
     def __str__(self) -> str:
         """The report in words: its three sentences, then what its sections say."""
-        texts = {part.text for part in self.sentences}
-        later = (part for part in self.summary if part.text not in texts)
-        return "\n".join(f"{part.title}: {part.text}" for part in (*self.sentences, *later))
+        parts = (*self.sentences, *(part for part in self.summary if not self._begins_with(part)))
+        return "\n".join(f"{part.title}: {part.text}" for part in parts)
+
+    def _begins_with(self, paragraph: Paragraph) -> bool:
+        """Whether a paragraph of the summary is one of the sentences."""
+        return any(paragraph.text == sentence.text for sentence in self.sentences)
 
     def answer(self, section: Section) -> str:
         """What a section answers in one line; what it is about where no line is known."""
@@ -87,8 +90,9 @@ class Page:
         return self.contents.get(section.name, about)
 
     def paragraphs(self, section: str) -> tuple[Paragraph, ...]:
-        """What the summary says of the tables of a section."""
-        return tuple(part for part in self.summary if part.section == section)
+        """What the summary says of the tables of a section, and the page not at its head."""
+        own = (part for part in self.summary if part.section == section)
+        return tuple(part for part in own if not self._begins_with(part))
 
     def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
         """Write report.html, tables/ and figures/ in `folder`; returns the page's path.

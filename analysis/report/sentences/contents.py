@@ -17,6 +17,7 @@ from analysis.findings.epochs_at import FITTED, EpochAt
 from analysis.findings.forecast import TOGETHER, Forecast
 from analysis.findings.frames import lines_of
 from analysis.findings.interventions import OUTCOME, Contrast
+from analysis.findings.matched import MatchedContrast
 from analysis.findings.methods import MethodLine
 from analysis.findings.power import Power
 from analysis.findings.progress import TRAIN_LOSS, GivenProgress
@@ -83,6 +84,16 @@ def _interventions(frames: Frames, response: str) -> str:
     ]
     changed = sum(line.verdict == CHANGED for line in lines)
     return f"{changed} of {len(lines)} effects on primary metrics and outcomes are shown"
+
+
+def _matched(frames: Frames, response: str) -> str:
+    lines = [
+        line
+        for line in lines_of(MatchedContrast, frames["matched"])
+        if line.family in (PRIMARY, OUTCOME)
+    ]
+    changed = sum(line.verdict == CHANGED for line in lines)
+    return f"{changed} of {len(lines)} differences at equal training loss are shown"
 
 
 def _association(frames: Frames, response: str) -> str:
@@ -222,6 +233,7 @@ def _classes(frames: Frames, response: str) -> str:
 LINES: dict[str, tuple[str, Callable[[Frames, str], str]]] = {
     "tuning": ("trials", _tuning),
     "interventions": ("interventions", _interventions),
+    "matched": ("matched", _matched),
     "association": ("association", _association),
     "within": ("within", lambda frames, response: verdict(lines_of(Within, frames["within"]))),
     "design": ("given_design", _design),
