@@ -113,7 +113,12 @@ ROOMS: dict[str, set[str]] = {
         "study.columns",
         "study.store",
     },
-    "analysis.figures": {"analysis.findings", "analysis.reading", "analysis.statistics"},
+    "analysis.figures": {
+        "analysis.findings",
+        "analysis.reading",
+        "analysis.statistics",
+        "study.columns",
+    },
     "analysis.findings": {"analysis.reading", "analysis.statistics", "study.store"},
     "analysis.statistics": set(),
     "analysis.reading": {"study.search", "study.store"},

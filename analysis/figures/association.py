@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import KEY_HEIGHT, Colours
-from analysis.figures.drawing import STYLE, dots, label, panels, share_y
-from analysis.figures.ticks import log_axis, plain_ticks, spans_decades
+from analysis.figures.drawing import dots, panels, share_y
+from analysis.figures.looks import Looks
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis, log_axis, spans_decades
 from analysis.reading.table import Roles
+from study.columns import label
 
 
 def scatter(
@@ -20,35 +21,41 @@ def scatter(
     lines: pl.DataFrame,
     metrics: Sequence[str],
     *,
-    colour: str | None,
+    axes: Sequence[str],
 ) -> Figure:
     """The response against each metric, one panel each.
 
     A panel is titled with R^2 and r of `lines`.
 
-    Colours are an axis of the grid, normally a size. A metric whose line has no r is left out;
-    one with heavy tails has a logarithmic axis.
+    Colours are the first of `axes` that varies, markers the next. A metric whose line has no r is
+    left out; one with heavy tails has a logarithmic axis.
     """
     known = {line["metric"]: line for line in lines.to_dicts() if line["estimate"] is not None}
     shown = [name for name in metrics if name in known]
-    with mpl.rc_context(STYLE):
-        colours = Colours(rows, colour)
-        figure, axes = panels(
-            len(shown), label(roles.response), above=KEY_HEIGHT if colours else 0.1
+    titles = [
+        f"R² {line['r2']:.3f}, r {line['estimate']:+.2f}, n {line['n']}".replace("-", "−")
+        for line in (known[name] for name in shown)
+    ]
+    with styled():
+        looks = Looks(rows, axes)
+        key = looks.key(lines=False)
+        figure, drawn = panels(
+            len(shown),
+            label(roles.response),
+            titles=titles,
+            xlabels=[label(name) for name in shown],
+            key=key,
         )
-        for axis, name in zip(axes, shown, strict=True):
+        for panel, name in zip(drawn, shown, strict=True):
             complete = rows.drop_nulls([name, roles.response])
-            values = complete[colours.axis].to_list() if colours.axis else [None] * len(complete)
-            dots(axis, complete.select(name, roles.response).to_numpy(), colours.of(values))
-            line, numbers = known[name], complete[name].to_numpy()
+            points, each = complete.select(name, roles.response).to_numpy(), looks.each(complete)
+            dots(panel, points, [at.colour for at in each], marker=[at.marker for at in each])
+            numbers = complete[name].to_numpy()
             heavy = roles.metrics[name].heavy_tailed and numbers.min() > 0
             if heavy and spans_decades(numbers, 5):
-                log_axis(axis, "x", numbers)
+                log_axis(panel, "x", numbers)
             else:
-                plain_ticks(axis)
-            title = f"R² {line['r2']:.3f}, r {line['estimate']:+.2f}, n {line['n']}"
-            axis.set_title(title.replace("-", "−"))
-            axis.set_xlabel(label(name))
-        share_y(axes)
-        colours.key(figure)
+                linear_axis(panel, "x")
+            linear_axis(panel, "y")
+        share_y(drawn)
     return figure

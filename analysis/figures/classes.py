@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.figures.colours import OKABE_ITO
-from analysis.figures.drawing import RASTER_ABOVE, STYLE, Lines, finish, panels
-from analysis.figures.ticks import log_axis, spans_decades
+from analysis.figures.drawing import RASTER_ABOVE, Lines, panels, scale_y
+from analysis.figures.key import Entry, Group
+from analysis.figures.sheets import PAGE, sheet, styled
+from analysis.figures.ticks import linear_axis, log_axis, spans_decades
 from analysis.reading.table import DataSet
+from study.columns import label
 
 NAMED = len(OKABE_ITO)  # data sets that get a line of the legend
 DOTTED = 100  # classes up to which each is a dot
@@ -30,8 +31,20 @@ def frequencies(data: Sequence[DataSet]) -> Figure:
         (each.name, each.classes["samples"].to_numpy()) for each in data if each.classes is not None
     ]
     named = 1 < len(shown) <= NAMED
-    with mpl.rc_context(STYLE):
-        figure, (axis,) = panels(1, wide=3.5, high=2.4, titled=0.1, beside=4.0 if named else 0.0)
+    entries = [
+        Entry(name, colour, dash="-")
+        for (name, _), colour in zip(shown if named else [], OKABE_ITO, strict=False)
+    ]
+    with styled():
+        key = [Group("", entries)]
+        figure, (axis,) = panels(
+            1,
+            "samples of the class",
+            xlabels="rank of the class",
+            key=key,
+            wide=3.5 if sheet() == PAGE else None,
+            across=1,
+        )
         for place, (_, samples) in enumerate(shown):
             line, counts = Lines(), np.sort(samples[samples > 0])[::-1]
             line.add(
@@ -46,19 +59,18 @@ def frequencies(data: Sequence[DataSet]) -> Figure:
             log_axis(axis, "y", every)
         else:  # balanced, or nearly so
             axis.set_ylim(0, 1.1 * every.max())
-        axis.set_xlabel("rank of the class")
-        axis.set_ylabel("samples of the class")
-        if named:
-            handles = [Line2D([], [], color=colour) for colour in OKABE_ITO[: len(shown)]]
-            names = [name for name, _ in shown]
-            axis.legend(handles, names, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+            linear_axis(axis, "y")
     return figure
 
 
 def by_frequency(classes: pl.DataFrame, columns: Sequence[str]) -> Figure:
     """Columns of a table of classes against the samples of the class, a point each."""
-    with mpl.rc_context(STYLE):
-        figure, axes = panels(len(columns), titled=0.27, gap=0.6)
+    with styled():
+        figure, axes = panels(
+            len(columns),
+            titles=[label(name) for name in columns],
+            xlabels="samples of the class",
+        )
         for axis, name in zip(axes, columns, strict=True):
             known = classes.drop_nulls(name)
             axis.plot(
@@ -74,6 +86,7 @@ def by_frequency(classes: pl.DataFrame, columns: Sequence[str]) -> Figure:
             )
             if spans_decades(known["count"].to_numpy(), 2):
                 log_axis(axis, "x", known["count"].to_numpy())
-            axis.set_xlabel("samples of the class")
-            finish(axis, known[name], name)
+            else:
+                linear_axis(axis, "x")
+            scale_y(axis, known[name])
     return figure

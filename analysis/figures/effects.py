@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.figures.colours import OKABE_ITO
-from analysis.figures.drawing import STYLE, columns_of_rows
+from analysis.figures.drawing import columns_of_rows
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis
 from analysis.statistics.levels import ALPHA
+from study.columns import label
 
 SUBTITLE = (
     "change from the least to the greatest value of the axis (standard deviations of the metric)"
@@ -25,9 +27,12 @@ def effect_figure(shown: pl.DataFrame) -> Figure:
     names = shown["metric"].unique(maintain_order=True).to_list()
     axes = shown["axis"].unique(maintain_order=True).to_list()
     reach = 1.08 * max(float(shown[name].abs().max() or 0.0) for name in ("effect", "low", "high"))  # type: ignore[arg-type]
-    with mpl.rc_context(STYLE):
+    with styled():
         figure, panels = columns_of_rows(
-            names, len(axes), wide=min(5.2, 6.9 / len(axes)), above=0.3, below=0.65
+            [label(name) for name in names],
+            [_of_axis(axis) for axis in axes],
+            wide=5.2 if len(axes) == 1 else 2.3,
+            xlabel=SUBTITLE,
         )
         for panel, axis in zip(panels, axes, strict=True):
             for line in shown.filter(pl.col("axis") == axis).to_dicts():
@@ -49,6 +54,11 @@ def effect_figure(shown: pl.DataFrame) -> Figure:
                 )
             panel.axvline(0, color="#333333", linewidth=0.8)
             panel.set_xlim(-reach, reach)
-            panel.set_title(axis)
-        figure.text(0.5, 0.1 / figure.get_size_inches()[1], SUBTITLE, ha="center")
+            linear_axis(panel, "x")
     return figure
+
+
+def _of_axis(name: str) -> str:
+    """What an axis is called, which may stand as its logarithm, `log width`."""
+    log, _, axis = name.rpartition(" ")
+    return f"{log} {label(axis)}".strip()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.figures.colours import OKABE_ITO
-from analysis.figures.drawing import STYLE, dots, rows_of
-from analysis.figures.ticks import log_axis, spans_decades
-
-BELOW = 0.75  # inches under the rows: ticks, label and legend
+from analysis.figures.drawing import dots, rows_of
+from analysis.figures.key import Entry, Group
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis, log_axis, spans_decades
+from study.columns import label
 
 
 def time_scales(lines: pl.DataFrame, trainings: pl.DataFrame, fitted: str) -> Figure:
@@ -23,14 +22,20 @@ def time_scales(lines: pl.DataFrame, trainings: pl.DataFrame, fitted: str) -> Fi
         fitted: the event whose mean stands as a line through all rows.
     """
     names = [
-        fitted if line["event"] == fitted else f"{line['metric']}, {line['event']}"
+        fitted if line["event"] == fitted else f"{label(line['metric'])}, {line['event']}"
         for line in lines.to_dicts()
     ]
     points = trainings.join(
         lines.select("metric", "event").with_row_index("row"), on=["metric", "event"], how="inner"
     ).drop_nulls("epoch")
-    with mpl.rc_context(STYLE):
-        figure, axis = rows_of(names, wide=5.2, below=BELOW)
+    entries = [
+        Entry("a training", OKABE_ITO[5], "o", hollow=True, size=3.7),
+        Entry("mean and 95% interval", OKABE_ITO[0], "D", "-", size=4.5),
+        Entry(fitted, OKABE_ITO[1], dash="--"),
+    ][: 2 + bool((lines["event"] == fitted).any())]
+    with styled():
+        key = [Group("", entries)]
+        figure, axis = rows_of(names, wide=5.2, xlabel=label("epoch"), key=key)
         epochs = points["epoch"].to_numpy()
         logged = spans_decades(epochs)
         least = epochs.min() / 1.3 if logged else 0.0
@@ -47,19 +52,6 @@ def time_scales(lines: pl.DataFrame, trainings: pl.DataFrame, fitted: str) -> Fi
         if logged:
             log_axis(axis, "x", epochs)
             axis.set_xlim(least, epochs.max() * 1.3)
-        axis.set_xlabel("epoch (completed)")
-        handles = [
-            Line2D([], [], linestyle="", marker="o", markerfacecolor="none", color=OKABE_ITO[5]),
-            Line2D([], [], marker="D", markersize=4.5, color=OKABE_ITO[0]),
-            Line2D([], [], linestyle="--", linewidth=0.8, color=OKABE_ITO[1]),
-        ][: 2 + bool((lines["event"] == fitted).any())]
-        figure.legend(
-            handles,
-            ["a training", "mean and 95% interval", fitted][: len(handles)],
-            loc="lower right",
-            ncols=3,
-            frameon=False,
-            fontsize=8,
-            borderaxespad=0.1,
-        )
+        else:
+            linear_axis(axis, "x")
     return figure

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.figures.colours import OKABE_ITO
-from analysis.figures.drawing import RASTER_ABOVE, STYLE, label, panels
+from analysis.figures.drawing import RASTER_ABOVE, panels
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis
+from study.columns import label
 
 SPREAD = 0.3  # of the place of a precision over which its trainings lie side by side
-LONGEST_TICKS = 24  # letters of all precisions that stand side by side
 
 
 def gaps_by_precision(values: Sequence[tuple[str, pl.DataFrame]], columns: Sequence[str]) -> Figure:
@@ -22,8 +23,10 @@ def gaps_by_precision(values: Sequence[tuple[str, pl.DataFrame]], columns: Seque
     `values` are rows, one a training, with the `columns`, by precision in the order of the axis.
     """
     names = [name for name, _ in values]
-    with mpl.rc_context(STYLE):
-        figure, axes = panels(len(columns), titled=0.3, gap=0.62)
+    with styled():
+        figure, axes = panels(
+            len(columns), titles=[label(column) for column in columns], levels=names
+        )
         for axis, column in zip(axes, columns, strict=True):
             for place, (_, rows) in enumerate(values):
                 known = rows[column].drop_nulls().to_numpy()
@@ -43,14 +46,6 @@ def gaps_by_precision(values: Sequence[tuple[str, pl.DataFrame]], columns: Seque
                 )
                 mean = float(known.mean())
                 axis.plot([place - 0.35, place + 0.35], [mean, mean], color="#333333")
-            crowded = sum(map(len, names)) > LONGEST_TICKS
-            axis.set_xticks(
-                range(len(names)),
-                names,
-                rotation=30 if crowded else 0,
-                ha="right" if crowded else "center",
-            )
             axis.set_xlim(-0.6, len(names) - 0.4)
-            axis.locator_params(axis="y", nbins=5)
-            axis.set_title(label(column), loc="left", pad=3)
+            linear_axis(axis, "y")
     return figure

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.figures.colours import OKABE_ITO
-from analysis.figures.drawing import STYLE, columns_of_rows
+from analysis.figures.drawing import columns_of_rows
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis
 from analysis.findings.changes import CHANGED
+from study.columns import in_words, label
 
 LOG10 = "log10"
 
@@ -22,18 +24,21 @@ def matched_figure(lines: pl.DataFrame) -> Figure:
     lines = lines.with_columns(label=pl.col("level") + " (" + pl.col("group") + ")")
     labels = lines["label"].unique(maintain_order=True).to_list()
     metrics = lines["metric"].unique(maintain_order=True).to_list()
-    with mpl.rc_context(STYLE):
+    units = [
+        "log10 of the ratio"
+        if lines.filter(pl.col("metric") == metric)["scale"][0] == LOG10
+        else "difference"
+        for metric in metrics
+    ]
+    with styled():
         figure, panels = columns_of_rows(
-            labels,
-            len(metrics),
-            wide=min(3.0, 6.9 / len(metrics)),
-            above=0.45,
-            below=0.65,
+            [in_words(name) for name in labels],
+            [f"{label(metric)}, {unit}" for metric, unit in zip(metrics, units, strict=True)],
+            wide=5.2 if len(metrics) == 1 else 2.3,
             high=0.24,
         )
         for panel, metric in zip(panels, metrics, strict=True):
-            own = lines.filter(pl.col("metric") == metric)
-            for line in own.to_dicts():
+            for line in lines.filter(pl.col("metric") == metric).to_dicts():
                 row, filled = labels.index(line["label"]), line["verdict"] == CHANGED
                 if line["low"] is not None and line["high"] is not None:
                     panel.plot(
@@ -48,8 +53,5 @@ def matched_figure(lines: pl.DataFrame) -> Figure:
                     markerfacecolor=OKABE_ITO[0] if filled else "none",
                 )
             panel.axvline(0, color="#333333", linewidth=0.8)
-            panel.locator_params(axis="x", nbins=3)
-            unit = "log10 of the ratio" if own["scale"][0] == LOG10 else "difference"
-            panel.set_xlabel(unit)
-            panel.set_title(metric)
+            linear_axis(panel, "x")
     return figure

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.figures.colours import MARKERS, OKABE_ITO
-from analysis.figures.drawing import STYLE, columns_of_rows, label, rows_of
-from analysis.figures.precision import both_signs
+from analysis.figures.drawing import columns_of_rows, rows_of
+from analysis.figures.key import Entry, Group
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis, signed_axis
+from study.columns import label
 
 WIDE = 3.4
 """Inches of a panel across."""
@@ -23,40 +25,34 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
     models = lines["model"].unique(maintain_order=True).to_list()
     names = lines["method"].unique(maintain_order=True).to_list()
     formats = lines["format"].unique(maintain_order=True).to_list()
-    with mpl.rc_context(STYLE):
+    looks = [
+        (OKABE_ITO[(at + at // len(OKABE_ITO)) % len(OKABE_ITO)], MARKERS[at % len(MARKERS)])
+        for at in range(len(names))
+    ]
+    entries = [Entry(name, *look) for name, look in zip(names, looks, strict=True)]
+    with styled():
+        key = [Group("", entries)]
         figure, axes = columns_of_rows(
             formats,
-            len(models),
+            models,
             wide=WIDE,
-            above=0.4 + 0.2 * -(-len(names) // 6),
-            below=0.8,
+            xlabel=f"change of {label(response)}; linear near zero, logarithmic beyond",
+            key=key,
             high=0.5,
         )
         for axis, model in zip(axes, models, strict=True):
             part = lines.filter(pl.col("model") == model)
-            for place, name in enumerate(names):
+            for place, (name, (colour, marker)) in enumerate(zip(names, looks, strict=True)):
                 own = part.filter(pl.col("method") == name)
                 offset = 0.7 * ((place + 0.5) / len(names) - 0.5)
-                colour = OKABE_ITO[(place + place // len(OKABE_ITO)) % len(OKABE_ITO)]
                 heights = [formats.index(each) + offset for each in own["format"]]
                 axis.hlines(heights, own["least"], own["largest"], color=colour, linewidth=0.8)
-                axis.scatter(
-                    own["change"],
-                    heights,
-                    s=24,
-                    marker=MARKERS[place % len(MARKERS)],
-                    color=colour,
-                    label=name,
-                )
+                axis.scatter(own["change"], heights, s=24, marker=marker, color=colour)
             axis.axvline(0, color="#333333", linewidth=0.8)
             reached = [*part["least"].drop_nulls(), *part["largest"].drop_nulls()]
             largest = max(map(abs, reached), default=0.0)
-            axis.set_title(model, loc="left")
-            axis.set_xlabel(f"change of {label(response)}")
             if largest > 0:
-                both_signs(axis, reached, largest / 100, WIDE)
-        handles, texts = axes[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="upper left", ncol=6, frameon=False)
+                signed_axis(axis, "x", reached, largest / 100)
     return figure
 
 
@@ -70,8 +66,10 @@ def damage_by_layer(lines: pl.DataFrame, response: str) -> Figure:
         " ".join(part for part in (row["model"], f"{row['format']}/{row['scope']}") if part)
         for row in lines.to_dicts()
     ]
-    with mpl.rc_context(STYLE):
-        figure, axis = rows_of(names, wide=4.2, below=0.6)
+    marks = [Entry("the whole model", OKABE_ITO[0], "o"), Entry("a part", OKABE_ITO[1], "o")]
+    with styled():
+        key = [Group("", marks)]
+        figure, axis = rows_of(names, wide=4.2, xlabel=f"change of {label(response)}", key=key)
         for height, row in enumerate(lines.to_dicts()):
             colour = OKABE_ITO[0] if row["scope"] == "all" else OKABE_ITO[1]
             axis.plot([row["least"], row["largest"]], [height] * 2, color=colour, linewidth=0.8)
@@ -79,5 +77,5 @@ def damage_by_layer(lines: pl.DataFrame, response: str) -> Figure:
                 axis.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=2.0)
             axis.plot(row["change"], height, marker="o", color=colour, markersize=5)
         axis.axvline(0, color="#333333", linewidth=0.8)
-        axis.set_xlabel(f"change of {label(response)}")
+        linear_axis(axis, "x")
     return figure

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO, SIZES, Colours
+from analysis.figures.colours import MARKERS, OKABE_ITO, SIZES, norm_of
 from analysis.figures.drawing import (
-    LETTER,
     RASTER_ABOVE,
-    STYLE,
     Lines,
     columns_of_rows,
-    finish,
-    label,
     panels,
+    scale_y,
     share_y,
 )
-from analysis.figures.ticks import log_axis, log_ticks, plain, plain_ticks, spans_decades
+from analysis.figures.key import Bar, Entry, Group
+from analysis.figures.looks import Looks
+from analysis.figures.sheets import PAGE, sheet, styled
+from analysis.figures.ticks import beyond, level_axis, linear_axis, signed_axis
 from analysis.reading.groups import medians
 from analysis.reading.table import BITS, Roles
+from study.columns import in_words, label
 
-PANEL = 2.3
-"""Inches of a panel across, with the gap beside it."""
 ROWS = 5.2
 """Inches of a panel of rows across."""
+WHOLE = OKABE_ITO[6]
+"""The colour of all trainings, beside those of a level."""
+BITS_LABEL = "bits per weight"
+TWOS = (1, 2, 4, 8, 16, 32)
+"""Ticks of an axis of bits."""
+HEAVY = 20.0  # times the size of nine in ten changes that the largest may have on a linear axis
 
 
 def by_precision(lines: pl.DataFrame, response: str) -> Figure:
@@ -50,14 +50,23 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
     levels = shown["level"].unique(maintain_order=True).to_list()
     heights = dict(zip(levels, np.linspace(-0.3, 0.3, len(levels) + 1)[1:] - 0.15, strict=True))
     heights = heights if len(levels) > 1 else dict.fromkeys(levels, 0.0)
-    colours = {level: OKABE_ITO[place] for place, level in enumerate(levels)}
-    with mpl.rc_context(STYLE):
+    colours = _of_levels(levels)
+    margins = shown["margin"].drop_nulls().unique().to_list()
+    sizes = np.abs(shown["estimate"].to_numpy())
+    decades = bool(sizes.size) and sizes.min() > 0 and sizes.max() > 30 * sizes.min()
+    linear = margins[0] if len(margins) == 1 else float(sizes.min()) if decades else 0.0
+    xlabel = f"change of {label(response)}: pseudo-median, 95% interval"
+    entries = [
+        Entry(in_words(level) or "all trainings", colours[level], "o", "-") for level in levels
+    ]
+    with styled():
+        key = [Group("", entries)] if len(levels) > 1 else []
         figure, (axis,) = columns_of_rows(
             [f"{precision} − {baseline}" for precision, baseline in pairs],
-            1,
+            [""],
             wide=ROWS,
-            above=KEY_HEIGHT if len(levels) > 1 else 0.15,
-            below=0.75,
+            xlabel=f"{xlabel}; {beyond(linear)}" if decades else xlabel,
+            key=key,
             high=0.3 if len(levels) == 1 else 0.14 * (len(levels) + 1),
         )
         for line in shown.to_dicts():
@@ -74,80 +83,54 @@ def by_precision(lines: pl.DataFrame, response: str) -> Figure:
                 markersize=5 if line["level"] == "" else 4,
             )
         axis.axvline(0, color="#333333", linewidth=0.8)
-        margins = shown["margin"].drop_nulls().unique().to_list()
         if len(margins) == 1:
             axis.axvspan(-margins[0], margins[0], color="#000000", alpha=0.08, linewidth=0)
-        axis.set_xlabel(f"change of {label(response)}: pseudo-median, 95% interval")
-        sizes = np.abs(shown["estimate"].to_numpy())
-        if sizes.size and sizes.min() > 0 and sizes.max() > 30 * sizes.min():
+        if decades:
             values = [v for name in ("estimate", "low", "high") for v in shown[name].drop_nulls()]
-            linear = margins[0] if len(margins) == 1 else float(sizes.min())
-            both_signs(axis, values, linear, ROWS)
-        if len(levels) > 1:
-            handles = [
-                Line2D([], [], color=colours[level], marker="o", label=level or "all trainings")
-                for level in levels
-            ]
-            figure.legend(handles=handles, loc="upper left", ncol=6, frameon=False)
+            signed_axis(axis, "x", values, linear)
+        else:
+            linear_axis(axis, "x")
     return figure
 
 
-def both_signs(axis: Axes, values: list[float], linear: float, inches: float) -> None:
-    """A logarithmic axis for values of both signs, linear within `linear` of zero.
-
-    It is `inches` across.
-    """
-    least, most = min(0.0, *values), max(0.0, *values)
-    axis.set_xscale("symlog", linthresh=linear)
-    axis.set_xlim(
-        1.5 * least if least < -linear else -linear, 1.5 * most if most > linear else linear
-    )
-    ticks = next(
-        ticks
-        for room in (4, 3, 2, 1)
-        if _have_room(axis, inches, ticks := _signed_ticks(values, linear, room)) or room == 1
-    )
-    axis.set_xticks(ticks, labels=[plain(tick) for tick in ticks])
-    axis.minorticks_off()
-    axis.set_xlabel(f"{axis.get_xlabel()}\nlogarithmic beyond ±{plain(float(f'{linear:.0e}'))}")
-
-
-def _signed_ticks(values: list[float], linear: float, most: int) -> list[float]:
-    """Zero, and about `most` round numbers on both sides of it."""
-    ticks = [0.0]
-    decades = {
-        sign: math.log10(max(1.0, *(sign * value / linear for value in values))) for sign in (-1, 1)
-    }
-    for sign, length in decades.items():
-        if length > 0.5:  # else its labels would touch the zero
-            room = max(1, round(most * length / sum(decades.values())))
-            ticks += [sign * tick for tick in log_ticks(3 * linear, linear * 10**length, room)]
-    return sorted(ticks)
-
-
-def _have_room(axis: Axes, inches: float, ticks: list[float]) -> bool:
-    """Whether the labels of ascending ticks lie apart on an axis whose limits are set."""
-    shares = (axis.transScale + axis.transLimits).transform([(tick, 0) for tick in ticks])[:, 0]
-    widths = [LETTER * (len(plain(tick)) + 1) for tick in ticks]
-    pairs = zip(pairwise(inches * shares), pairwise(widths), strict=True)
-    return all(right - left >= (one + other) / 2 for (left, right), (one, other) in pairs)
+def _of_levels(levels: Sequence[str]) -> dict[str, Any]:
+    """The colour of each level, `AXIS VALUE`; that of a number as in all figures."""
+    named = [level for level in levels if level]
+    values = [level.rpartition(" ")[2] for level in named]
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        numbers = []
+    hues: list[Any]
+    if len(numbers) > 1:
+        norm = norm_of(min(numbers), max(numbers), 3)
+        hues = [SIZES(float(norm(number))) for number in numbers]
+    else:
+        hues = [OKABE_ITO[place % len(OKABE_ITO)] for place in range(len(named))]
+    return {"": WHOLE if named else OKABE_ITO[0], **dict(zip(named, hues, strict=True))}
 
 
 def against_bits(
-    rows: pl.DataFrame, roles: Roles, columns: Sequence[str], *, colour: str | None
+    rows: pl.DataFrame, roles: Roles, columns: Sequence[str], *, axes: Sequence[str]
 ) -> Figure:
     """Columns against bits per weight: a line per configuration, medians over seeds.
 
     `rows` are those of `at_all_precisions`; precisions whose weights were fine-tuned stand apart
     as hollow diamonds, other methods and parts of the model as points without a line. Colours are
-    an axis of the grid.
+    the first of `axes` that varies, dashes the next.
     """
     curve, tuned = rows.filter("curve"), rows.filter("tuned")
     others = rows.filter(~pl.col("curve") & ~pl.col("tuned"))
-    with mpl.rc_context(STYLE):
-        colours = Colours(rows, colour)
-        figure, axes = panels(
-            len(columns), above=KEY_HEIGHT if colours else 0.1, titled=0.27, gap=0.6
+    marks = [Entry("fine-tuned at the precision", marker="D", hollow=True)] * bool(len(tuned))
+    marks += [Entry("other methods, or a part", marker="o", size=2.5)] * bool(len(others))
+    with styled():
+        looks = Looks(rows, axes)
+        key = [*looks.key(markers=False), Group("", marks)]
+        figure, drawn = panels(
+            len(columns),
+            titles=[label(name) for name in columns],
+            xlabels=BITS_LABEL,
+            key=key,
         )
         diamonds = {"width": 0, "size": 22, "marker": "D", "hollow": True}
         points = {"width": 0, "size": 5}
@@ -157,17 +140,16 @@ def against_bits(
             (tuned, diamonds),
         )
         for part, style in styles:
-            drawn = [Lines() for _ in columns]
+            parts = [Lines() for _ in columns]
             for settings, line in _by_precision(part, roles, columns):
-                hue = colours.of([settings.get(colours.axis or "")])[0]
-                for lines, name in zip(drawn, columns, strict=True):
-                    lines.add(line[BITS], line[name], hue)
-            for axis, lines in zip(axes, drawn, strict=True):
-                lines.draw(axis, **style)
-        for axis, name in zip(axes, columns, strict=True):
-            finish(axis, rows[name], name)
-            _bits(axis)
-        colours.key(figure)
+                look = looks.of(settings)
+                for lines, name in zip(parts, columns, strict=True):
+                    lines.add(line[BITS], line[name], look.colour, dash=look.dash)
+            for panel, lines in zip(drawn, parts, strict=True):
+                lines.draw(panel, **style)
+        for panel, name in zip(drawn, columns, strict=True):
+            scale_y(panel, rows[name])
+            _bits(panel, rows)
     return figure
 
 
@@ -186,76 +168,133 @@ def _by_precision(
         yield dict(zip(axes, values, strict=True)), pl.concat(parts).sort(BITS, precision)
 
 
-def loss_against_bits(
-    rows: pl.DataFrame, before: pl.DataFrame, roles: Roles, metrics: Sequence[str]
+def change_against_bits(
+    rows: pl.DataFrame, before: pl.DataFrame, roles: Roles, metric: str
 ) -> Figure:
-    """The response against bits per weight, a line per training, coloured by a metric.
+    """Change of the response against bits per weight, a line per training.
 
-    One panel for each metric, whose values at the reference precision are in `before`; `rows`
-    are those of `at_all_precisions`, of which the curve is drawn.
+    A line is coloured by the `metric` at the reference precision, whose rows, one a training, are
+    `before`; the change is that from there. `rows` are those of `at_all_precisions`, of which the
+    curve is drawn.
     """
     response, unit = roles.response, roles.unit
-    rows = rows.filter("curve").sort(unit, BITS, str(roles.precision))
-    trainings = {key[0]: part for key, part in rows.partition_by(unit, as_dict=True).items()}
-    with mpl.rc_context(STYLE):
-        figure, axes = panels(len(metrics), label(response))
-        for axis, name in zip(axes, metrics, strict=True):
-            known = before.drop_nulls(name)
-            low, high = float(known[name].to_numpy().min()), float(known[name].to_numpy().max())
-            norm = (LogNorm if spans_decades([low, high], 10) else Normalize)(low, high)
-            colours = dict(zip(known[unit], SIZES(norm(known[name].to_numpy())), strict=True))
-            lines = Lines()
-            for training, line in trainings.items():
-                if training in colours:
-                    lines.add(line[BITS], line[response], colours[training])
-            lines.draw(axis, width=1.0, size=0)
-            if spans_decades(rows[response].to_numpy()):
-                log_axis(axis, "y", rows[response].to_numpy())
-            hues = " to ".join(
-                f"{plain(float(f'{value:.3g}'))} ({hue})"
-                for value, hue in ((low, "violet"), (high, "green"))
-            )
-            axis.set_title(f"colour: {name}\n{hues}", loc="left")
-            _bits(axis)
-        share_y(axes)
+    known = before.drop_nulls([metric, response])
+    curve = rows.filter("curve").sort(unit, BITS, str(roles.precision))
+    changed = curve.join(
+        known.select(unit, pl.col(response).alias("before"), pl.col(metric).alias("collapse")),
+        on=unit,
+        how="inner",
+    ).with_columns(change=pl.col(response) - pl.col("before"))
+    low, high = float(known[metric].to_numpy().min()), float(known[metric].to_numpy().max())
+    norm = norm_of(low, high, 10)
+    changes = changed["change"].drop_nulls().to_numpy()
+    linear = _heavy(changes)
+    with styled():
+        key = [Bar(f"{label(metric)} before", norm, SIZES)]
+        figure, (axis,) = panels(
+            1,
+            _labelled(response, linear),
+            xlabels=BITS_LABEL,
+            key=key,
+            wide=5.2 if sheet() == PAGE else None,
+            high=3.0 if sheet() == PAGE else None,
+            across=1,
+        )
+        lines = Lines()
+        for part in changed.partition_by(unit, maintain_order=True):
+            colour = SIZES(float(norm(part["collapse"][0])))
+            lines.add(part[BITS], part["change"], colour)
+        lines.draw(axis, width=0.8, size=3)
+        axis.axhline(0, color="#333333", linewidth=0.8)
+        if linear:
+            signed_axis(axis, "y", list(changes), linear)
+        else:
+            linear_axis(axis, "y")
+        _bits(axis, changed)
     return figure
 
 
-def _bits(axis: Axes) -> None:
-    axis.set_xscale("log", base=2)
-    axis.set_xticks([2, 4, 8, 16, 32], labels=["2", "4", "8", "16", "32"])
-    axis.minorticks_off()
-    axis.set_xlabel(label(BITS))
+def _labelled(name: str, linear: float) -> str:
+    """The label of an axis of changes, which may be linear near zero alone."""
+    text = f"change of {label(name)}"
+    return f"{text}, {beyond(linear)}" if linear else text
+
+
+def _bits(axis: Axes, rows: pl.DataFrame) -> None:
+    """Ticks at powers of two, from the fewest bits to the most."""
+    low, high = (
+        float(str(rows[BITS].cast(pl.Float64).drop_nulls().min())),
+        float(str(rows[BITS].cast(pl.Float64).drop_nulls().max())),
+    )
+    inside = [float(bits) for bits in TWOS if low / 1.2 <= bits <= 1.2 * high] or [low, high]
+    level_axis(axis, inside, log=True)
+    axis.set_xlim(low / 1.2, 1.2 * high)
 
 
 def change_scatter(
     changes: list[tuple[str, pl.DataFrame]], metrics: Sequence[str], response: str
 ) -> Figure:
-    """Change of the response against change of each metric, a colour per precision."""
-    with mpl.rc_context(STYLE):
-        longest = max((len(precision) for precision, _ in changes), default=0)
-        inches = PANEL * min(4, len(metrics))
-        wide = max(1, min(6, int(inches / (LETTER * longest + 0.7))))
-        above = 0.1 + 0.205 * -(-len(changes) // wide)
-        figure, axes = panels(len(metrics), f"change of {response}", above=above, titled=0.05)
-        for axis, name in zip(axes, metrics, strict=True):
-            for number, (precision, rows) in enumerate(changes):
+    """Change of the response against change of each metric.
+
+    A colour and a marker per precision. An axis is linear near zero and logarithmic beyond where
+    few changes are far larger than all others.
+    """
+    looks = [
+        (OKABE_ITO[(at + at // len(OKABE_ITO)) % len(OKABE_ITO)], MARKERS[at % len(MARKERS)])
+        for at in range(len(changes))
+    ]
+    entries = [
+        Entry(precision, colour, marker)
+        for (precision, _), (colour, marker) in zip(changes, looks, strict=True)
+    ]
+    linear = [_heavy(_changes(changes, name)) for name in metrics]
+    steep = _heavy(_changes(changes, response))
+    with styled():
+        key = [Group("", entries)]
+        figure, axes = panels(
+            len(metrics),
+            _labelled(response, steep),
+            xlabels=[_labelled(name, heavy) for name, heavy in zip(metrics, linear, strict=True)],
+            key=key,
+        )
+        for axis, name, heavy in zip(axes, metrics, linear, strict=True):
+            for (_, rows), (colour, marker) in zip(changes, looks, strict=True):
                 axis.scatter(
-                    rows[f"{name}_q"] - rows[name],
-                    rows[f"{response}_q"] - rows[response],
+                    _change(rows, name),
+                    _change(rows, response),
                     s=16,
-                    marker=MARKERS[number % len(MARKERS)],
-                    color=OKABE_ITO[(number + number // len(OKABE_ITO)) % len(OKABE_ITO)],
+                    marker=marker,
+                    color=colour,
                     alpha=0.85,
                     linewidths=0,
-                    label=precision,
                     rasterized=len(rows) > RASTER_ABOVE,
                 )
             axis.axhline(0, color="#999999", linewidth=0.6)
             axis.axvline(0, color="#999999", linewidth=0.6)
-            axis.set_xlabel(f"change of {name}")
-            plain_ticks(axis)
+            _scale(axis, "x", changes, name, heavy)
+            _scale(axis, "y", changes, response, steep)
         share_y(axes)
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="upper left", ncol=wide, frameon=False)
     return figure
+
+
+def _change(rows: pl.DataFrame, name: str) -> pl.Series:
+    return rows[f"{name}_q"] - rows[name]
+
+
+def _changes(changes: list[tuple[str, pl.DataFrame]], name: str) -> np.ndarray[Any, Any]:
+    parts = [_change(rows, name).drop_nulls().to_numpy() for _, rows in changes]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _heavy(changes: np.ndarray[Any, Any]) -> float:
+    """Up to where an axis of changes is linear; 0 where it is so all along."""
+    sizes = np.abs(changes)
+    most = float(np.quantile(sizes, 0.9)) if sizes.size else 0.0
+    return most if most > 0 and sizes.max() > HEAVY * most else 0.0
+
+
+def _scale(axis: Axes, which: Any, changes: Any, name: str, linear: float) -> None:
+    if linear:
+        signed_axis(axis, which, list(_changes(changes, name)), linear)
+    else:
+        linear_axis(axis, which)

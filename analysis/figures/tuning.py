@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from analysis.figures.colours import KEY_HEIGHT, MARKERS, OKABE_ITO
-from analysis.figures.drawing import STYLE, label, rows_of
-from analysis.figures.ticks import log_axis, spans_decades
+from analysis.figures.colours import MARKERS, OKABE_ITO
+from analysis.figures.drawing import name_points, panels, rows_of
+from analysis.figures.key import Entry, Group
+from analysis.figures.sheets import ONE_COLUMN, Picture, sheet, styled
+from analysis.figures.ticks import Side, linear_axis, log_axis, spans_decades
 from analysis.findings.tuning import Arm
 from analysis.reading.search_record import Objective, SearchRecord
+from analysis.statistics.linear import Floats
+from study.columns import label
 
 GREY = "#666666"
 WITHOUT_VALUE = ("failed", "pruned")  # states of trials that have none
@@ -27,29 +29,17 @@ def history(search: SearchRecord) -> Figure:
     A point is filled where the constraints hold.
     """
     families = [name for name in dict.fromkeys(search.trials["family"].to_list()) if name]
-    with mpl.rc_context(STYLE):
-        figure, axes = _wide(len(search.objectives), above=KEY_HEIGHT)
+    entries = [_entry(number, name) for number, name in enumerate(families)]
+    if search.constraints:
+        entries.append(Entry("breaks a constraint", GREY, "o", hollow=True))
+    if search.trials["state"].is_in(WITHOUT_VALUE).any():
+        entries.append(Entry("failed or pruned", GREY, "|"))
+    entries.append(Entry("best so far", GREY, dash="-"))
+    with styled():
+        key = [Group("", entries)]
+        figure, axes = _wide([label(each.column) for each in search.objectives], "trial", key)
         for axis, objective in zip(axes, search.objectives, strict=True):
             _history(axis, search.trials, objective, families)
-        handles = [_point(number, name) for number, name in enumerate(families)]
-        if search.constraints:
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    marker="o",
-                    linestyle="",
-                    mfc="none",
-                    color=GREY,
-                    label="breaks a constraint",
-                )
-            )
-        if search.trials["state"].is_in(WITHOUT_VALUE).any():
-            handles.append(
-                Line2D([], [], marker="|", linestyle="", color=GREY, label="failed or pruned")
-            )
-        handles.append(Line2D([], [], color=GREY, linewidth=1.2, label="best so far"))
-        figure.legend(handles=handles, loc="upper left", ncol=min(5, len(handles)), frameon=False)
     return figure
 
 
@@ -72,8 +62,7 @@ def _history(axis: Axes, trials: pl.DataFrame, objective: Objective, families: l
     if len(sound):
         best = sound[column].cum_min() if objective.lower else sound[column].cum_max()
         axis.step(sound["trial"], best, where="post", color=GREY, linewidth=1.2, zorder=0)
-    if spans_decades(values := complete[column].to_numpy(), 5):
-        log_axis(axis, "y", values)
+    _scale(axis, "y", complete[column].to_numpy(), 5)
     without_value = trials.filter(pl.col("state").is_in(WITHOUT_VALUE))["trial"].to_list()
     axis.plot(
         without_value,
@@ -82,34 +71,31 @@ def _history(axis: Axes, trials: pl.DataFrame, objective: Objective, families: l
         color=GREY,
         transform=axis.get_xaxis_transform(),
     )
-    axis.locator_params(axis="x", integer=True)
-    axis.set_xlabel("trial")
-    axis.set_title(label(column), loc="left", pad=3)
+    linear_axis(axis, "x", integer=True)
 
 
-def _point(number: int, name: str) -> Line2D:
-    colour = OKABE_ITO[number % len(OKABE_ITO)]
-    return Line2D([], [], marker=_marker(number), linestyle="", color=colour, label=name)
+def _entry(number: int, name: str) -> Entry:
+    return Entry(name, OKABE_ITO[number % len(OKABE_ITO)], _marker(number))
+
+
+def _scale(axis: Axes, which: Side, values: Floats, factor: float = 30.0) -> None:
+    """Logarithmic where the values span more than a factor."""
+    if spans_decades(values, factor):
+        log_axis(axis, which, values)
+    else:
+        linear_axis(axis, which)
 
 
 def _marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
-def _wide(count: int, *, above: float = 0.1) -> tuple[Figure, list[Axes]]:
+def _wide(
+    titles: Sequence[str], xlabels: str | Sequence[str], key: Sequence[Group]
+) -> tuple[Picture, list[Axes]]:
     """Panels beside each other, fewer and larger than those of metrics."""
-    across = min(count, 2)
-    down = -(-count // across)
-    wide, high, left, gap = (7.5 if across == 1 else 4.1), 2.6, 0.85, 0.95
-    width = left + across * wide + (across - 1) * gap + 0.2
-    height = above + down * (high + 0.95)
-    figure = Figure(figsize=(width, height))
-    axes = []
-    for place in range(count):
-        row, column = divmod(place, across)
-        x, y = left + column * (wide + gap), height - above - 0.35 - high - row * (high + 0.95)
-        axes.append(figure.add_axes((x / width, y / height, wide / width, high / height)))
-    return figure, axes
+    across = 1 if sheet() == ONE_COLUMN else min(len(titles), 2)
+    return panels(len(titles), titles=titles, xlabels=xlabels, key=key, across=across)
 
 
 def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
@@ -120,12 +106,17 @@ def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
     known = [frame.drop_nulls("importance") for frame in frames.values()]
     counts = {row["parameter"]: row["n"] for frame in known for row in frame.iter_rows(named=True)}
     names = list(counts)
-    with mpl.rc_context(STYLE):
+    entries = [Entry(label(name), OKABE_ITO[at], "s") for at, name in enumerate(frames)]
+    with styled():
+        key = [Group("", entries)] if len(frames) > 1 else []
         figure, axis = rows_of(
-            [f"{short(name)} ({counts[name]})" for name in names], wide=5.2, below=0.85
+            [f"{short(name)} ({counts[name]})" for name in names],
+            wide=5.2,
+            xlabel="importance (shares of 1)",
+            key=key,
         )
         thick = 0.7 / len(frames)
-        for number, (objective, frame) in enumerate(frames.items()):
+        for number, frame in enumerate(frames.values()):
             values = dict(
                 zip(frame["parameter"].to_list(), frame["importance"].to_list(), strict=True)
             )
@@ -135,11 +126,8 @@ def importance_bars(frames: Mapping[str, pl.DataFrame]) -> Figure:
                 [values.get(name, 0.0) for name in names],
                 thick,
                 color=OKABE_ITO[number],
-                label=objective,
             )
-        axis.set_xlabel("importance (shares of 1)")
-        if len(frames) > 1:
-            figure.legend(loc="lower center", ncol=4, frameon=False)
+        linear_axis(axis, "x")
     return figure
 
 
@@ -156,8 +144,15 @@ def front(search: SearchRecord) -> Figure:
     """
     first, *others = search.objectives
     complete = search.trials.filter(pl.col("state") == "complete")
-    with mpl.rc_context(STYLE):
-        figure, axes = _wide(len(others), above=KEY_HEIGHT)
+    entries = [
+        Entry("on the front, with the number of its trial", OKABE_ITO[1], "o", "-"),
+        Entry("other trials", GREY, "o", hollow=True),
+    ]
+    if search.constraints:
+        entries.append(Entry("breaks a constraint", GREY, "x"))
+    with styled():
+        key = [Group("", entries)]
+        figure, axes = _wide([label(each.column) for each in others], label(first.column), key)
         for axis, other in zip(axes, others, strict=True):
             best = complete.filter(pl.col("trial").is_in(list(search.best))).sort(first.column)
             rest = complete.filter(~pl.col("trial").is_in(list(search.best)))
@@ -178,32 +173,10 @@ def front(search: SearchRecord) -> Figure:
                 linewidth=1.0,
                 markersize=6,
             )
-            for row in best.iter_rows(named=True):
-                at = (row[first.column], row[other.column])
-                axis.annotate(
-                    str(row["trial"]), at, xytext=(4, 4), textcoords="offset points", fontsize=8
-                )
-            if spans_decades(values := complete[first.column].to_numpy()):
-                log_axis(axis, "x", values)
-            if spans_decades(values := complete[other.column].to_numpy()):
-                log_axis(axis, "y", values)
-            axis.set_xlabel(label(first.column))
-            axis.set_title(label(other.column), loc="left", pad=3)
-        handles = [
-            Line2D(
-                [],
-                [],
-                marker="o",
-                color=OKABE_ITO[1],
-                label="on the front, with the number of its trial",
-            ),
-            Line2D([], [], marker="o", linestyle="", mfc="none", color=GREY, label="other trials"),
-        ]
-        if search.constraints:
-            handles.append(
-                Line2D([], [], marker="x", linestyle="", color=GREY, label="breaks a constraint")
-            )
-        figure.legend(handles=handles, loc="upper left", ncol=3, frameon=False)
+            _scale(axis, "x", complete[first.column].to_numpy())
+            _scale(axis, "y", complete[other.column].to_numpy())
+            points = best.select(first.column, other.column).rows()
+            name_points(axis, points, [str(trial) for trial in best["trial"]])
     return figure
 
 
@@ -211,8 +184,13 @@ def schedules(
     rates: Mapping[str, pl.DataFrame], collapse: Mapping[str, pl.DataFrame], columns: Sequence[str]
 ) -> Figure:
     """Learning rate by step, and columns by checkpoint, of a few trainings by name."""
-    with mpl.rc_context(STYLE):
-        figure, axes = _wide(1 + len(columns), above=KEY_HEIGHT)
+    entries = [
+        Entry(name, OKABE_ITO[number], _marker(number), "-") for number, name in enumerate(collapse)
+    ]
+    with styled():
+        key = [Group("", entries)]
+        titles = ["learning rate", *(label(column) for column in columns)]
+        figure, axes = _wide(titles, label("epoch"), key)
         for number, name in enumerate(collapse):
             colour = OKABE_ITO[number]
             if name in rates:
@@ -227,20 +205,12 @@ def schedules(
                     markersize=4,
                     linewidth=1.2,
                 )
-        axes[0].set_title("learning rate", loc="left", pad=3)
+        linear_axis(axes[0], "y")
         for axis, column in zip(axes[1:], columns, strict=True):
             values = [rows[column].drop_nulls().to_numpy() for rows in collapse.values()]
-            if spans_decades(every := np.concatenate(values)):
-                log_axis(axis, "y", every)
-            axis.set_title(label(column), loc="left", pad=3)
+            _scale(axis, "y", np.concatenate(values))
         for axis in axes:
-            axis.locator_params(axis="x", nbins=6, integer=True)
-            axis.set_xlabel(label("epoch"))
-        handles = [
-            Line2D([], [], color=OKABE_ITO[number], marker=_marker(number), label=name)
-            for number, name in enumerate(collapse)
-        ]
-        figure.legend(handles=handles, loc="upper left", ncol=3, frameon=False)
+            linear_axis(axis, "x", integer=True)
     return figure
 
 
@@ -254,8 +224,8 @@ def arms(
     places = sorted(tuned.values.keys() | default.values.keys())
     spread = dict(zip(places, np.linspace(-0.18, 0.18, len(places)), strict=True))
     pairs = [place for place in places if place in tuned.values and place in default.values]
-    with mpl.rc_context(STYLE):
-        figure, axis = rows_of(list(names), wide=5.6, below=0.6)
+    with styled():
+        figure, axis = rows_of(list(names), wide=5.6, xlabel=label(column))
         for place in pairs:
             axis.plot(
                 [tuned.values[place], default.values[place]],
@@ -272,7 +242,6 @@ def arms(
                 values = np.array([side.values[place] for place in pairs])
                 mean = np.exp(np.log(values).mean()) if geometric else values.mean()
                 axis.plot([mean, mean], [row - 0.32, row + 0.32], color=colour, linewidth=2)
-        if spans_decades(every := [*tuned.values.values(), *default.values.values()], 5):
-            log_axis(axis, "x", every)
-        axis.set_xlabel(label(column))
+        every = np.array([*tuned.values.values(), *default.values.values()])
+        _scale(axis, "x", every, 5)
     return figure

@@ -9,36 +9,38 @@ import polars as pl
 
 from analysis.reading.table import Table
 
-FACET = "weight_decay"
+MOST_PANELS = 4  # levels of an axis that has panels of its own
 
 
 def swept(table: Table, rows: pl.DataFrame) -> list[str]:
-    """Axes of numbers that vary, without the one that tells the panels apart."""
+    """Axes of numbers that vary."""
     return [
-        axis
-        for axis in table.roles.axes
-        if rows[axis].dtype.is_numeric()
-        and rows[axis].n_unique() > 1
-        and axis != facet_of(table, rows)
-    ]
-
-
-def facet_of(table: Table, rows: pl.DataFrame) -> str | None:
-    """weight_decay, each value with panels of its own, beside another axis of numbers.
-
-    None where it does not vary, or no other axis does.
-    """
-    numbers = [
         axis
         for axis in table.roles.axes
         if rows[axis].dtype.is_numeric() and rows[axis].n_unique() > 1
     ]
-    return FACET if FACET in numbers and len(numbers) > 1 else None
+
+
+def facet_of(table: Table, rows: pl.DataFrame, along: str) -> str | None:
+    """The axis whose levels have panels of their own, beside that of the lines.
+
+    Two others are told by colour and style; of three and more the one with the fewest levels has
+    panels, the last of the table where several have as few. None where it has too many levels.
+    """
+    counts = {
+        axis: rows[axis].n_unique()
+        for axis in reversed(table.roles.axes)
+        if axis != along and rows[axis].n_unique() > 1
+    }
+    if len(counts) < 3:
+        return None
+    facet = min(counts, key=lambda axis: counts[axis])
+    return facet if counts[facet] <= MOST_PANELS else None
 
 
 def levels_of(rows: pl.DataFrame, facet: str | None) -> list[Any]:
     """Levels of `facet` in order, each with panels of its own; [None] without one."""
-    return rows[facet].unique().sort().to_list() if facet else [None]
+    return rows[facet].unique().sort(nulls_last=True).to_list() if facet else [None]
 
 
 def missing_points(table: Table, facet: str | None, levels: Sequence[Any]) -> dict[Any, int]:

@@ -10,16 +10,14 @@ import polars as pl
 from analysis.reading.table import Table
 
 
-def colour_of(table: Table) -> str | None:
-    """The axis that points are coloured by.
+def told_apart(table: Table) -> tuple[str, ...]:
+    """The axes that vary, in the order in which figures tell them apart.
 
-    The first of the architecture that varies, else the first that varies.
+    Those of the architecture come first.
     """
     varying = [axis for axis in table.roles.axes if table.frame[axis].n_unique() > 1]
-    return next(
-        (axis for axis in table.roles.architecture if axis in varying),
-        varying[0] if varying else None,
-    )
+    first = [axis for axis in table.roles.architecture if axis in varying]
+    return tuple(dict.fromkeys([*first, *varying]))
 
 
 def medians(

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from analysis.figures.drawing import STYLE, raster_dense
+from analysis.figures.drawing import raster_dense
+from analysis.figures.lettering import INCH
+from analysis.figures.sheets import PAPER, PRINTED, drawn_for, styled
 from study.columns import in_words
 
-INCH = 72.0  # points, the unit of an svg
+Style = Literal["page", "paper"]
+STYLES: tuple[Style, ...] = get_args(Style)
 
 
 @dataclass(frozen=True)
@@ -37,43 +41,66 @@ class FigureExhibit:
 
     @cached_property
     def figure(self) -> Figure:
-        """The drawing."""
+        """The figure as the page shows it."""
+        return self._drawn()
+
+    def _drawn(self) -> Figure:
         figure = self.draw()
         raster_dense(figure)
         return figure
 
     @property
     def points(self) -> int:
-        """Width in points."""
+        """How wide it was drawn, in points."""
         return round(float(self.figure.get_size_inches()[0]) * INCH)
 
     @cached_property
     def svg(self) -> str:
-        """The svg element alone, for inlining and for the file."""
-        buffer = io.StringIO()
-        with mpl.rc_context(STYLE):
-            self.figure.savefig(
-                buffer,
-                format="svg",
-                dpi=200,
-                facecolor="none",
-                metadata={"Date": None, "Creator": None},
-            )
-        content = buffer.getvalue()
-        return content[content.index("<svg") :]
+        """The svg element alone, for inlining; its letters stay text of the page."""
+        with mpl.rc_context({"svg.fonttype": "none"}):
+            return _svg(self.figure)
 
-    def write(self, folder: Path, formats: tuple[str, ...]) -> None:
-        """NAME.svg, NAME.png, NAME.pdf in `folder`, as asked for."""
+    def write(self, folder: Path, formats: tuple[str, ...], style: Style = "page") -> None:
+        """NAME.svg, NAME.png, NAME.pdf in `folder`, as asked for.
+
+        For the paper: in its folders one-column and two-columns, each drawn for that width.
+        """
+        if style == "page":
+            self._save(self.figure, folder, formats)
+            return
+        for chosen in PAPER:
+            (folder / chosen.name).mkdir(exist_ok=True)
+            with drawn_for(chosen):
+                self._save(self._drawn(), folder / chosen.name, formats)
+
+    def _save(self, figure: Figure, folder: Path, formats: tuple[str, ...]) -> None:
+        """Files on a white ground, with their letters inside."""
         for kind in formats:
             path = folder / f"{self.name}.{kind}"
             if kind == "svg":
-                opened = self.svg.index(">") + 1
+                content = _svg(figure)
+                opened = content.index(">") + 1
                 white = '<rect width="100%" height="100%" fill="#ffffff"/>'
-                content = self.svg[:opened] + white + self.svg[opened:]
+                content = content[:opened] + white + content[opened:]
                 path.write_text(
                     '<?xml version="1.0" encoding="utf-8"?>\n' + content, encoding="utf-8"
                 )
             else:
                 metadata = {"CreationDate": None} if kind == "pdf" else {}
-                with mpl.rc_context(STYLE):
-                    self.figure.savefig(path, dpi=200, facecolor="white", metadata=metadata)
+                with styled():
+                    figure.savefig(path, dpi=PRINTED, facecolor="white", metadata=metadata)
+
+
+def _svg(figure: Figure) -> str:
+    """The svg element of a figure, without a ground."""
+    buffer = io.StringIO()
+    with styled():
+        figure.savefig(
+            buffer,
+            format="svg",
+            dpi=PRINTED,
+            facecolor="none",
+            metadata={"Date": None, "Creator": None},
+        )
+    content = buffer.getvalue()
+    return content[content.index("<svg") :]

@@ -22,7 +22,7 @@ from analysis.findings.progress import given_train_loss
 from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
 from analysis.findings.within import by_cell
 from analysis.findings.within import within as associations_within
-from analysis.reading.groups import colour_of
+from analysis.reading.groups import told_apart
 from analysis.reading.table import ABOVE_FLOOR, CDNV_NORM, core
 from analysis.report.columns import (
     ASSOCIATION,
@@ -93,7 +93,7 @@ def _scatter(
         return []
     rows, roles = context.rows, context.table.roles
     caption = f"{rows_used(context.table, rows)}.{norm_remark(shown)}"
-    figure = partial(figures.scatter, rows, roles, lines, metrics, colour=colour_of(context.table))
+    figure = partial(figures.scatter, rows, roles, lines, metrics, axes=told_apart(context.table))
     return [FigureExhibit(name, title, caption, figure, folded)]
 
 
@@ -292,7 +292,7 @@ def fixed(context: Context) -> Section | None:
     for place, (point, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
         lines = frame.filter(pl.col("configuration") == point)
         suffix = "" if place == 0 else f"_{place + 1}"
-        figure = partial(figures.scatter, part, table.roles, lines, context.headline, colour=None)
+        figure = partial(figures.scatter, part, table.roles, lines, context.headline, axes=())
         caption = f"{rows_used(table, part)}.{norm_remark(lines)}"
         title = f"The response against each metric at {point}"
         exhibits.append(FigureExhibit(f"fixed{suffix}", title, caption, figure, folded=place > 0))
@@ -325,9 +325,6 @@ def axes(context: Context) -> Section | None:
     if not axis_covariates(rows, table.roles)[0]:
         return None
     names = swept(table, rows)
-    facet = facet_of(table, rows)
-    missing = missing_points(table, facet, levels_of(rows, facet))
-    apart = f", {facet} apart" if facet else ""
     outcomes = tuple(
         dict.fromkeys([table.roles.response, *(name for name in OUTCOMES if name in rows.columns)])
     )
@@ -357,17 +354,7 @@ def axes(context: Context) -> Section | None:
             folded=True,
         )
     )
-    exhibits += [
-        FigureExhibit(
-            f"axis_{name}",
-            f"The metrics against {name}{apart}",
-            f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in "
-            f"{name} and seed alone.",
-            partial(against_axis, rows, table.roles, name, columns, facet=facet, missing=missing),
-            folded=True,
-        )
-        for name in names
-    ]
+    exhibits += [_trends(context, name, columns) for name in names]
     return Section(
         "axes",
         "What the axes of the grid do",
@@ -377,4 +364,20 @@ def axes(context: Context) -> Section | None:
             "these trainings; interactions are not in it, the curves show them.",
         ),
         tuple(exhibits),
+    )
+
+
+def _trends(context: Context, name: str, columns: Sequence[str]) -> FigureExhibit:
+    """Columns against one axis: Figures 6 to 19 of Wu & Papyan 2024."""
+    table, rows = context.table, context.rows
+    facet = facet_of(table, rows, name)
+    missing = missing_points(table, facet, levels_of(rows, facet))
+    apart = f", {facet} apart" if facet else ""
+    return FigureExhibit(
+        f"axis_{name}",
+        f"The metrics against {name}{apart}",
+        f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in "
+        f"{name} and seed alone.",
+        partial(against_axis, rows, table.roles, name, columns, facet=facet, missing=missing),
+        folded=True,
     )

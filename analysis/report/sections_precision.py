@@ -11,8 +11,8 @@ from analysis.figures.forest import forest
 from analysis.figures.precision import (
     against_bits,
     by_precision,
+    change_against_bits,
     change_scatter,
-    loss_against_bits,
 )
 from analysis.findings.bits import at_all_precisions, has_bits
 from analysis.findings.changes import TOTAL, changes
@@ -20,7 +20,7 @@ from analysis.findings.damage import BASELINE, damage
 from analysis.findings.overview import overview
 from analysis.findings.pairs import comparisons, paired, uncompared
 from analysis.findings.verdicts import PRIMARY
-from analysis.reading.groups import colour_of
+from analysis.reading.groups import told_apart
 from analysis.reading.table import core
 from analysis.report.columns import CHANGES, DAMAGE, OVERVIEW
 from analysis.report.exhibits import Context, Exhibit, Section
@@ -103,29 +103,28 @@ def _against_bits(context: Context, few: Sequence[str]) -> list[Exhibit]:
     table, response = context.table, context.response
     measured = at_all_precisions(table)
     curves = f"Last checkpoint of {len(context.rows)} trainings."
-    return [
+    exhibits: list[Exhibit] = [
         FigureExhibit(
             "bits",
             "The response and the metrics against bits per weight",
             f"{curves} A line per configuration, the median over its seeds, through formats that "
             "round to nearest; hollow diamonds are fine-tuned precisions, points without a line "
             "other methods, or parts of the model.",
-            partial(against_bits, measured, table.roles, (response, *few), colour=colour_of(table)),
-        ),
-        FigureExhibit(
-            "loss_bits",
-            f"{response} against bits per weight, by collapse at the reference",
-            f"{curves} A line per training through formats that round to nearest, coloured by its "
-            "metric at the reference precision.",
-            partial(
-                loss_against_bits,
-                measured,
-                context.rows,
-                table.roles,
-                [name for name in few if _varies(context, name)],
-            ),
+            partial(against_bits, measured, table.roles, (response, *few), axes=told_apart(table)),
         ),
     ]
+    metric = next((name for name in (*table.roles.primary, *few) if _varies(context, name)), None)
+    if metric is not None:
+        exhibits.append(
+            FigureExhibit(
+                "loss_bits",
+                f"Change of {response} against bits per weight, by collapse before",
+                f"{curves} A line per training through formats that round to nearest: the change "
+                f"from the reference precision, coloured by {metric} there.",
+                partial(change_against_bits, measured, context.rows, table.roles, metric),
+            )
+        )
+    return exhibits
 
 
 def _damage(context: Context, used: str) -> list[Exhibit]:

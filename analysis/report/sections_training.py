@@ -22,7 +22,7 @@ from analysis.findings.curves import (
 )
 from analysis.findings.layers import layer_rows, layer_table
 from analysis.findings.overfitting import can_tell, overfitted
-from analysis.reading.groups import colour_of
+from analysis.reading.groups import told_apart
 from analysis.reading.selection import at_reference
 from analysis.reading.table import ABOVE_FLOOR
 from analysis.report.columns import CHECKPOINTS, COURSE, LEAD, layers, overfitting
@@ -79,7 +79,7 @@ def training(context: Context) -> Section | None:
             checkpoints,
             table.roles,
             columns,
-            colour=colour_of(table),
+            axes=told_apart(table),
             floor=floor[0] if len(floor) == 1 else None,
         )
 
@@ -230,7 +230,7 @@ def layer(context: Context) -> Section | None:
                 "layers",
                 "Depth profile",
                 f"{used} A line per configuration.",
-                partial(depth_profile, rows, table.roles, columns, colour=colour_of(table)),
+                partial(depth_profile, rows, table.roles, columns, axes=told_apart(table)),
             ),
             TableExhibit(
                 "layers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,18 @@ from analysis.figures.curves import collapse_curves
 from analysis.figures.drawing import RASTER_ABOVE
 from analysis.figures.forest import forest
 from analysis.figures.layers import depth_profile
-from analysis.figures.precision import against_bits, change_scatter, loss_against_bits
+from analysis.figures.precision import against_bits, change_against_bits, change_scatter
 from analysis.figures.sweeps import against_axis
 from analysis.figures.ticks import apart, log_ticks, plain
 from analysis.findings.association import associations
 from analysis.findings.bits import at_all_precisions
 from analysis.findings.layers import layer_rows, layer_table
 from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
-from analysis.reading.groups import colour_of
+from analysis.reading.groups import told_apart
 from analysis.reading.selection import at_reference, final_rows
 from analysis.reading.table import Choices, Metric, Missing, Roles, Table
 from analysis.report.pictures import FigureExhibit
+from study.columns import in_words
 
 METRICS = {
     "nc1_ratio": Metric("nc1_ratio", "NC1", "lower"),
@@ -149,37 +151,84 @@ def panel(figure: Any, title: str) -> Axes:
     return axis
 
 
-def along_width(table: Table, rows: pl.DataFrame, columns: tuple[str, ...]) -> Figure:
-    facet = facet_of(table, rows)
+def along_width(
+    table: Table, rows: pl.DataFrame, columns: tuple[str, ...], facet: str | None
+) -> Figure:
     missing = missing_points(table, facet, levels_of(rows, facet))
     return against_axis(rows, ROLES, "width", columns, facet=facet, missing=missing)
 
 
-def test_metrics_against_an_axis_for_each_weight_decay(table: Table) -> None:
-    rows = table.frame.filter(
-        (pl.col("precision") == "fp32") & (pl.col("epoch") == pl.col("epochs"))
-    )
-    assert swept(table, rows) == ["width", "epochs"]
-    figure = along_width(table, rows, ("val_loss", "nc1_ratio"))
-    for name, unit in (("val_loss", "val_loss (nats per sample)"), ("nc1_ratio", "nc1_ratio")):
-        for decay in (0.0, 0.1):
-            axis = panel(figure, f"{unit}\nweight_decay {decay:g}")
-            part = [row for row in last(table) if row["weight_decay"] == decay]
-            assert lines(axis) == medians(part, ("epochs",), "width", name)
-            assert axis.get_xlabel() == "width"
-            assert axis.get_xscale() == "log"
-            assert [text.get_text() for text in axis.get_xticklabels()] == ["32", "128"]
+def looks_of(axis: Axes) -> dict[tuple[tuple[float, float], ...], tuple[str, str]]:
+    """Colour and dash of each line of a panel, by its points."""
+    return {
+        tuple((float(x), float(y)) for x, y in segment): (to_hex(colour), str(dash))
+        for part in axis.collections
+        if isinstance(part, LineCollection)
+        for segment, colour, dash in zip(
+            part.get_segments(), np.asarray(part.get_colors()), part.get_linestyle(), strict=True
+        )
+    }
+
+
+def test_a_colour_tells_one_axis_and_a_dash_the_next(table: Table) -> None:
+    rows = final_rows(table)
+    assert swept(table, rows) == ["width", "epochs", "weight_decay"]
+    assert facet_of(table, rows, "width") is None
+    figure = along_width(table, rows, ("val_loss", "nc1_ratio"), None)
+    for name, title in (
+        ("val_loss", "validation loss (nats)"),
+        ("nc1_ratio", "within / between variance"),
+    ):
+        axis = panel(figure, title)
+        assert lines(axis) == medians(last(table), ("epochs", "weight_decay"), "width", name)
+        drawn = looks_of(axis)
+        of_point = {
+            (epochs, decay): drawn[tuple(line[0])]
+            for epochs in (2, 4)
+            for decay in (0.0, 0.1)
+            for line in [
+                medians(
+                    [
+                        row
+                        for row in last(table)
+                        if (row["epochs"], row["weight_decay"]) == (epochs, decay)
+                    ],
+                    (),
+                    "width",
+                    name,
+                )
+            ]
+        }
+        assert len({colour for colour, _ in of_point.values()}) == 2
+        assert of_point[2, 0.0][0] == of_point[2, 0.1][0] != of_point[4, 0.0][0]
+        assert of_point[2, 0.0][1] == of_point[4, 0.0][1] != of_point[2, 0.1][1]
+        assert axis.get_xlabel() == "width"
+        assert axis.get_xscale() == "log"
+        assert [text.get_text() for text in axis.get_xticklabels()] == ["32", "128"]
+    key = [text.get_text() for text in figure.texts]
+    assert key == ["training epochs", "2", "4", "weight decay", "0", "0.1"]
+
+
+def test_of_three_axes_the_one_with_the_fewest_levels_has_panels(table: Table) -> None:
+    rows = final_rows(table).with_columns(depth=pl.col("seed") + 1)
+    roles = replace(ROLES, axes=("width", "depth", "epochs", "weight_decay"))
+    wider = Table(rows, roles, "made")
+    assert facet_of(wider, rows, "width") == "weight_decay"
+    assert facet_of(wider, rows, "weight_decay") == "epochs"
+    figure = along_width(table, rows, ("val_loss",), "weight_decay")
+    for decay in (0.0, 0.1):
+        axis = panel(figure, f"validation loss (nats)\nweight decay {decay:g}")
+        part = [row for row in last(table) if row["weight_decay"] == decay]
+        assert lines(axis) == medians(part, ("epochs",), "width", "val_loss")
 
 
 def test_a_panel_of_an_incomplete_grid_says_so(table: Table) -> None:
     absent = pl.DataFrame({"width": [128, 32], "epochs": [4, 4], "weight_decay": [0.1, 0.1]})
-    rows = table.frame.filter(
-        (pl.col("precision") == "fp32") & (pl.col("epoch") == pl.col("epochs"))
-    )
     lacking = Table(table.frame, ROLES, "made", missing=(Missing(absent),))
-    figure = along_width(lacking, rows, ("nc1_ratio",))
+    figure = along_width(lacking, final_rows(table), ("nc1_ratio",), "weight_decay")
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
-    assert titles == ["nc1_ratio\nweight_decay 0", "nc1_ratio\nweight_decay 0.1\n2 points missing"]
+    name = "within / between variance"
+    assert titles == [f"{name}\nweight decay 0", f"{name}\nweight decay 0.1\n2 points missing"]
 
 
 def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
@@ -187,13 +236,13 @@ def test_curves_join_medians_and_mark_zero_error(table: Table) -> None:
         at_reference(table),
         ROLES,
         ("val_loss", "nc3_dual_error"),
-        colour=colour_of(table),
+        axes=told_apart(table),
         floor=None,
     )
     rows = [row for row in table.frame.to_dicts() if row["precision"] == "fp32"]
     for name, title in (
-        ("val_loss", "val_loss (nats per sample)"),
-        ("nc3_dual_error", "nc3_dual_error"),
+        ("val_loss", "validation loss (nats)"),
+        ("nc3_dual_error", "distance of logits to ETF"),
     ):
         axis = panel(figure, title)
         assert lines(axis) == medians(rows, ("width", "epochs", "weight_decay"), "epoch", name)
@@ -214,10 +263,10 @@ def test_layers_stand_in_the_order_of_their_numbers_and_the_head_last(table: Tab
     inner = [row for row in table.layers.to_dicts() if row["epoch"] == row["epochs"]]
     for layer, median in zip(LAYERS, medians_of_layers["nc1_ratio"], strict=False):
         assert median == np.median([row["nc1_ratio"] for row in inner if row["layer"] == layer])
-    figure = depth_profile(rows, ROLES, ("nc1_ratio",), colour=colour_of(table))
+    figure = depth_profile(rows, ROLES, ("nc1_ratio",), axes=told_apart(table))
     every = [{**row, "place": LAYERS.index(row["layer"]) + 1} for row in inner]
     every += [{**row, "place": 4} for row in last(table)]
-    axis = panel(figure, "nc1_ratio")
+    axis = panel(figure, "within / between variance")
     assert lines(axis) == medians(every, ("width", "epochs", "weight_decay"), "place", "nc1_ratio")
     assert axis.get_xlabel() == "layer (last: input of the head)"
 
@@ -241,8 +290,8 @@ def by_precision(
 
 
 def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None:
-    figure = against_bits(at_all_precisions(table), ROLES, ("val_loss",), colour=colour_of(table))
-    axis = panel(figure, "val_loss (nats per sample)")
+    figure = against_bits(at_all_precisions(table), ROLES, ("val_loss",), axes=told_apart(table))
+    axis = panel(figure, "validation loss (nats)")
     tuned = [row for name in ("ft-fp32", "qat-int4") for row in last(table, name)]
     settings = ("width", "epochs", "weight_decay")
     assert lines(axis) == by_precision(table, PLAIN, settings, "val_loss")
@@ -254,25 +303,25 @@ def test_bits_leave_fine_tuned_precisions_out_of_the_lines(table: Table) -> None
     assert axis.get_xlabel() == "bits per weight"
 
 
-def test_loss_against_bits_has_a_line_per_training_by_its_collapse(table: Table) -> None:
-    figure = loss_against_bits(at_all_precisions(table), final_rows(table), ROLES, ["nc1_ratio"])
-    (axis,) = figure.axes
-    assert lines(axis) == by_precision(table, PLAIN, ("training",), "val_loss")
-    (part,) = [part for part in axis.collections if isinstance(part, LineCollection)]
-    shade = {
-        tuple(segment[0]): to_hex(colour)
-        for segment, colour in zip(part.get_segments(), np.asarray(part.get_colors()), strict=True)
-    }
-    low = min(last(table), key=lambda row: row["nc1_ratio"])
-    high = max(last(table), key=lambda row: row["nc1_ratio"])
-    first = {
-        row["training"]: (row["bits_per_weight"], row["val_loss"]) for row in last(table, "int4")
-    }
-    brightness = {
-        name: sum(int(shade[first[row["training"]]][at : at + 2], 16) for at in (1, 3, 5))
-        for name, row in (("low", low), ("high", high))
-    }
-    assert brightness["low"] < brightness["high"]  # dark is the least value
+def test_change_against_bits_has_a_line_per_training_by_its_collapse(table: Table) -> None:
+    figure = change_against_bits(at_all_precisions(table), final_rows(table), ROLES, "nc1_ratio")
+    axis = figure.axes[0]
+    before = {row["training"]: row for row in last(table)}
+    expected: dict[str, list[tuple[float, float]]] = {}
+    for bits, precision in sorted((BITS[name], name) for name in PLAIN):
+        for row in last(table, precision):
+            change = row["val_loss"] - before[row["training"]]["val_loss"]
+            expected.setdefault(row["training"], []).append((bits, change))
+    drawn = looks_of(axis)
+    assert {tuple(line) for line in expected.values()} == set(drawn)
+    low = min(before.values(), key=lambda row: row["nc1_ratio"])
+    high = max(before.values(), key=lambda row: row["nc1_ratio"])
+    shades = [drawn[tuple(expected[row["training"]])][0] for row in (low, high)]
+    dark, light = (sum(int(shade[at : at + 2], 16) for at in (1, 3, 5)) for shade in shades)
+    assert dark < light  # dark is the least value
+    (bar,) = [each for each in figure.axes if each.get_label() == "key"]
+    assert [text.get_text() for text in figure.texts] == ["within / between variance before"]
+    assert np.allclose(bar.get_xlim(), (low["nc1_ratio"], high["nc1_ratio"]))
 
 
 def many(count: int) -> pl.DataFrame:
@@ -291,7 +340,7 @@ def scatter_of(rows: pl.DataFrame) -> Any:
         "val_loss", {"val_loss": "lower"}, {"nc1_ratio": METRICS["nc1_ratio"]}, (), (), "training"
     )
     table = associations(rows, roles, Choices(permutations=10, bootstrap=10))
-    return scatter(rows, roles, table, ["nc1_ratio"], colour=None)
+    return scatter(rows, roles, table, ["nc1_ratio"], axes=())
 
 
 def test_a_metric_with_heavy_tails_is_drawn_on_a_logarithmic_axis() -> None:
@@ -304,10 +353,10 @@ def test_a_metric_with_heavy_tails_is_drawn_on_a_logarithmic_axis() -> None:
     metrics = {"nc1_cdnv": Metric("nc1_cdnv", "NC1", "lower", heavy_tailed=True)}
     roles = Roles("val_loss", {"val_loss": "lower"}, metrics, (), (), "training")
     table = associations(rows, roles, Choices(permutations=10, bootstrap=10))
-    (axis,) = scatter(rows, roles, table, ["nc1_cdnv"], colour=None).axes
+    (axis,) = scatter(rows, roles, table, ["nc1_cdnv"], axes=()).axes
     assert axis.get_xscale() == "log"
     r = np.corrcoef(values, loss)[0, 1]
-    assert axis.get_title().replace("−", "-") == f"R² {r**2:.3f}, r {r:+.2f}, n 40"
+    assert axis.get_title(loc="left").replace("−", "-") == f"R² {r**2:.3f}, r {r:+.2f}, n 40"
 
 
 def changes_of(rows: pl.DataFrame) -> Any:
@@ -326,7 +375,7 @@ def test_more_than_two_thousand_points_become_a_picture(
     svg = FigureExhibit("f", "t", "c", lambda: draw(many(RASTER_ABOVE + more))).svg
     assert svg.count("<image") == more
     assert (svg.count("<use") > RASTER_ABOVE) == (not more)
-    assert "val_loss" in svg  # labels stay text
+    assert "validation loss" in svg  # labels stay text
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -385,5 +434,5 @@ def test_the_longest_name_of_a_row_has_its_room() -> None:
         figure = forest(lines, xlabel="r")
         FigureCanvasAgg(figure).draw()
         (label,) = figure.axes[0].get_yticklabels()
-        assert label.get_text().replace("\n", " ") == name
+        assert label.get_text().replace("\n", " ") == in_words(name)
         assert label.get_window_extent().x0 >= 0

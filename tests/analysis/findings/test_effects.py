@@ -145,7 +145,7 @@ def test_the_figure_fills_what_is_sure(lines: pl.DataFrame) -> None:
     for axis in figure.axes:
         for dot in (line for line in axis.lines if line.get_marker() == "o"):
             name = names[int(np.asarray(dot.get_ydata())[0])]
-            drawn[axis.get_title(), name] = (
+            drawn[axis.get_title(loc="left"), name] = (
                 np.asarray(dot.get_xdata())[0],
                 to_hex(dot.get_markerfacecolor(), keep_alpha=True) != "#00000000",
             )

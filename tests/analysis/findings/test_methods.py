@@ -12,9 +12,11 @@ import scipy.stats
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from null_studies import null_study
+from overlaps import overlaps
 
 from analysis.figures.methods import damage_by_layer, methods_by_format
-from analysis.figures.precision import both_signs, change_scatter
+from analysis.figures.precision import change_scatter
+from analysis.figures.ticks import signed_axis
 from analysis.findings.bits import at_all_precisions
 from analysis.findings.frames import lines_of
 from analysis.findings.methods import MethodLine, methods, metrics_after, scopes, sources
@@ -166,7 +168,7 @@ def test_labels_of_an_axis_of_both_signs_lie_apart(values: list[float]) -> None:
     figure = Figure(figsize=(3.4, 2))
     axis = figure.add_axes((0.1, 0.2, 0.8, 0.7))
     axis.set_xlabel("change")
-    both_signs(axis, values, max(map(abs, values)) / 100, inches=0.8 * 3.4)
+    signed_axis(axis, "x", values, max(map(abs, values)) / 100)
     figure.draw_without_rendering()
     boxes = [tick.get_window_extent() for tick in axis.get_xticklabels()]
     assert len(boxes) > 1
@@ -174,14 +176,14 @@ def test_labels_of_an_axis_of_both_signs_lie_apart(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_legend_of_many_precisions_stays_in_its_figure(count: int) -> None:
+def test_a_key_of_many_precisions_stays_in_its_figure(count: int) -> None:
     frame = pl.DataFrame({"m": [0.0], "m_q": [1.0], "val_loss": [0.0], "val_loss_q": [1.0]})
     changes = [(f"smooth-int{number}-dynamic", frame) for number in range(40)]
     figure = change_scatter(changes, ["m"] * count, "val_loss")
-    figure.draw_without_rendering()
-    (legend,) = figure.legends
-    assert legend.get_window_extent().x1 < figure.bbox.x1
-    assert legend.get_window_extent().y0 > figure.axes[0].get_window_extent().y1
+    assert overlaps(figure) == []
+    key = [text.get_window_extent() for text in figure.texts]
+    assert len(key) == 25  # 24 precisions, and how many more there are
+    assert min(box.y0 for box in key) > figure.axes[0].get_window_extent().y1
 
 
 def test_a_table_without_methods_has_no_lines() -> None:

@@ -122,11 +122,10 @@ def test_frequencies_are_drawn_by_rank(report: Report) -> None:
 
 def test_of_many_data_sets_none_is_named() -> None:
     classes = pl.DataFrame({"class": [0, 1], "name": ["a", "b"], "samples": [5, 0]})
-    (axis,) = frequencies([DataSet(str(number), {}, {}, classes) for number in range(9)]).axes
-    assert axis.get_legend() is None
-    (axis,) = frequencies([DataSet(str(number), {}, {}, classes) for number in range(8)]).axes
-    legend = axis.get_legend()
-    assert legend is not None and len(legend.get_texts()) == 8
+    figure = frequencies([DataSet(str(number), {}, {}, classes) for number in range(9)])
+    assert not figure.texts
+    figure = frequencies([DataSet(str(number), {}, {}, classes) for number in range(8)])
+    assert [text.get_text() for text in figure.texts] == [str(number) for number in range(8)]
 
 
 def test_rows_carry_the_floor_and_the_report_the_distance(report: Report) -> None:
@@ -167,7 +166,8 @@ def test_the_distance_can_be_the_response(run: Path) -> None:
 def test_one_floor_is_a_line_in_the_curves(run: Path, report: Report, tmp_path: Path) -> None:
     def dashes(page: Report) -> dict[str, list[float]]:
         panels = {
-            axis.get_title(loc="left").split(" ")[0]: axis for axis in page.figures["curves"].axes
+            axis.get_title(loc="left").removesuffix(" (nats)"): axis
+            for axis in page.figures["curves"].axes
         }
         heights = {
             name: [
@@ -186,7 +186,7 @@ def test_one_floor_is_a_line_in_the_curves(run: Path, report: Report, tmp_path: 
         tmp_path / "one.parquet", permutations=50, bootstrap=50, only=("training",)
     )
     floor = one["entropy_floor"][0]
-    assert dashes(single) == {"val_loss": [floor], "train_loss": [floor]}
+    assert dashes(single) == {"validation loss": [floor], "training loss": [floor]}
     assert f"{floor:.4g} nats" in next(part.caption for part in single.sections[0].figures)
 
 

@@ -15,6 +15,7 @@ from analysis.reading.interventions import interventions
 from analysis.reading.table import AnalysisError, Choices
 from analysis.report.page import Report, build_report
 from analysis.report.sections_interventions import EXCLUSION
+from study.columns import label
 
 CHOICES = Choices(permutations=999, bootstrap=100)
 CAUSAL = Truth(first=-0.8, effect=0.5, damage=0.1)
@@ -179,7 +180,7 @@ def test_the_figure_has_a_panel_a_response(levels: tuple[float | str, ...]) -> N
     document = report(replace(CAUSAL, levels=levels))
     figure = document.figures["dose_response_penalty_nc1"]
     titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert titles[3:] == ["damage at int4", CAUSE, OTHER]
+    assert titles[3:] == ["damage at int4", label(CAUSE), label(OTHER)]
     panel = figure.axes[0]
     assert [tick.get_text() for tick in panel.get_xticklabels()] == [
         f"{level:g}" if isinstance(level, float) else level for level in levels
