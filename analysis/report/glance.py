@@ -11,7 +11,7 @@ import polars as pl
 from analysis.figures.glance import rows_with_intervals
 from analysis.findings.changes import CHANGED, NO_MORE_THAN, TOTAL
 from analysis.findings.properties import Property, properties
-from analysis.findings.verdicts import INADEQUATE
+from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY
 from analysis.report.columns import columns_of
 from analysis.report.digits import DASH
 from analysis.report.exhibits import Context, Exhibit, rows_used
@@ -37,7 +37,7 @@ def _effects(context: Context, head: Headline | None) -> Iterator[FigureExhibit]
     """The primary metrics with their estimates under the control of the report."""
     if head is None:
         return
-    lines = of_family(head.lines, "primary") or of_family(head.lines, "exploratory")
+    lines = of_family(head.lines, PRIMARY) or of_family(head.lines, EXPLORATORY)
     drawn = [line for line in lines if line.estimate is not None]
     if not drawn:
         return
