@@ -121,7 +121,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "analysis.findings": {"analysis.reading", "analysis.statistics", "study.store"},
     "analysis.statistics": set(),
-    "analysis.reading": {"study.search", "study.store"},
+    "analysis.reading": {"study.columns", "study.search", "study.store"},
 }
 """Room -> rooms that it imports: exactly these arrows exist."""
 

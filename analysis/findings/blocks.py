@@ -20,7 +20,7 @@ from analysis.statistics.decomposition import pooled_deviation
 from analysis.statistics.linear import Codes, Floats
 
 OTHER_SEEDS = (*PARTS_OF_SEED, "data_seed")
-DAMAGE = "damage"  # the change of the response from the reference precision
+DAMAGE = "damage"  # what the response loses, or rises by, from the reference precision
 
 
 @dataclass(frozen=True)
@@ -111,18 +111,20 @@ class Long:
 def blocks_of(table: Table, intervention: Intervention, columns: Iterable[str]) -> Blocks:
     """The blocks of an intervention over last checkpoints: outcomes, damage, metrics.
 
-    The damage is the change of the response at each precision from its baseline. Heavy-tailed
+    The damage is the change of the response at each precision from its baseline, of a response
+    that is better when higher what it falls by. Heavy-tailed
     metrics whose values are all positive are taken as logarithms, unless a margin is declared for
     them, which has their own unit.
     """
     rows, roles = final_rows(table), table.roles
     names = list(columns)
+    sign = -1.0 if roles.responses.get(roles.response) == "higher" else 1.0
     responses = {
         Response(name): pl.col(name).cast(pl.Float64) for name in names if name not in roles.metrics
     }
     for precision, baseline in comparisons(table):
         name = f"{DAMAGE} {precision}"
-        damage = pl.col(f"{roles.response}_q") - pl.col(roles.response)
+        damage = sign * (pl.col(f"{roles.response}_q") - pl.col(roles.response))
         changes = paired(table, precision, baseline).select(roles.unit, damage.alias(name))
         rows = rows.join(changes, on=roles.unit, how="left")
         responses[Response(DAMAGE, precision)] = pl.col(name)

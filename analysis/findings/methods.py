@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -32,9 +33,9 @@ class MethodLine:
 
     `bits` a weight; `nearest` and `change`: medians of the response at rounding to nearest and
     here, less the reference's; `least` and `largest` of these changes here. `recovered` is 1 - sum
-    of changes / sum at nearest, null where rounding loses nothing in sum. `difference` of the
-    method and nearest: pseudo-median, with interval and p of the signed-rank test. `weight_error`,
-    `signal_to_noise` are medians.
+    of changes / sum at nearest, null where rounding makes the response no worse in sum.
+    `difference` of the method and nearest: pseudo-median, with interval and p of the signed-rank
+    test. `weight_error`, `signal_to_noise` are medians.
     """
 
     model: str
@@ -129,7 +130,7 @@ def _method_line(
         change=float(np.median(here - start)),
         least=float(np.min(here - start)),
         largest=float(np.max(here - start)),
-        recovered=1 - float(np.sum(here - start)) / lost if lost > 0 else None,
+        recovered=1 - float(np.sum(here - start)) / lost if _worse(table, lost) > 0 else None,
         difference=None if method == NEAREST else rank.estimate,
         low=None if method == NEAREST else rank.low,
         high=None if method == NEAREST else rank.high,
@@ -203,7 +204,7 @@ def sources(table: Table) -> pl.DataFrame:
             part = training.filter(~at_reference).drop_nulls([response, *errors])
             if len(part) < LEAST_PRECISIONS or start.null_count() or len(start) != 1:
                 continue
-            damage = rankdata(part[response].to_numpy() - start.item())
+            damage = rankdata(_worse(table, part[response].to_numpy() - start.item()))
             ranks = {e: rankdata(sign * part[e].to_numpy()) for e, sign in errors.items()}
             for error, other in (tuple(errors), tuple(errors)[::-1]):
                 plain = _correlation(damage, ranks[error])
@@ -278,6 +279,14 @@ def _by_model(table: Table) -> Iterator[tuple[str, _Rows]]:
     for kind in kinds:
         chosen = {name: frame.filter(pl.col(KIND) == kind) for name, frame in frames.items()}
         yield kind, _Rows(table, chosen)
+
+
+WorseT = TypeVar("WorseT", float, Floats)
+
+
+def _worse(table: Table, change: WorseT) -> WorseT:
+    """A change of the response for the worse; of one without a better direction its rise."""
+    return -change if table.roles.responses.get(table.roles.response) == "higher" else change
 
 
 def _median(rows: pl.DataFrame, column: str) -> float | None:

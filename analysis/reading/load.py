@@ -27,6 +27,7 @@ from analysis.reading.naming import (
     RESPONSES,
     UNIT,
     ColumnNames,
+    better_of,
     is_architecture,
     map_of,
 )
@@ -304,8 +305,9 @@ def _own_roles(
         )
     chosen = response or "val_loss"
     responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}
-    if chosen == ABOVE_FLOOR:
-        responses = {ABOVE_FLOOR: "lower", **responses}
+    better = "lower" if chosen == ABOVE_FLOOR else better_of(chosen)
+    if better is not None:
+        responses = {chosen: better} | responses
     if chosen not in frame.columns:
         raise AnalysisError(f"{source}: has no column {chosen!r}.{nearest(chosen, frame.columns)}")
     described = {name: entry for name, entry in metadata.items() if name in frame.columns} or {

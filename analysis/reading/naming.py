@@ -9,6 +9,7 @@ import polars as pl
 
 from analysis.reading.mapping import ColumnMap, MetricMap, quoted
 from analysis.reading.table import ROW, AnalysisError, Direction, nearest
+from study.columns import METRICS
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -19,6 +20,13 @@ RESPONSES: dict[str, Direction] = {
     "train_accuracy": "higher",
 }
 FAMILIES = ("NC", "GNC", "UNC")
+
+
+def better_of(column: str) -> Direction | None:
+    """The direction of a better outcome, of a column of the project; None for all others."""
+    return METRICS[column].better if column in METRICS else None
+
+
 KNOWN_AXES = (
     "width",
     "depth",
@@ -112,6 +120,8 @@ def map_of(frame: pl.DataFrame, names: ColumnNames, response: str | None, source
         for name, better in RESPONSES.items()
         if name in columns and name not in metrics
     }
+    if (better := better_of(chosen)) is not None:
+        responses.setdefault(chosen, better)
     taken = {*unit, *metrics, chosen, *responses, order, seed, precision}
     free = [name for name in columns if name not in taken]
     axes = names.axes

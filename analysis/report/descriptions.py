@@ -137,7 +137,7 @@ def methods(lines: list[MethodLine], response: str) -> Iterator[Paragraph]:
         ]
         if not known:
             continue
-        worst = max(known, key=lambda line: line.nearest or 0.0)
+        worst = max(known, key=lambda line: abs(line.nearest or 0.0))
         same = [line for line in known if line.format == worst.format]
         same.sort(key=lambda line: -(line.recovered or 0.0))
         shares = ", ".join(f"{line.method} {share(line.recovered)}" for line in same)

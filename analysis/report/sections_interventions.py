@@ -44,7 +44,7 @@ METRIC = (
         "metric",
         "metric",
         called,
-        hint="damage: change of the response from the reference precision",
+        hint="damage: change of the response from the reference precision, for the worse",
     ),
     Column("at", "precision", hint="precision; nothing at the reference"),
 )

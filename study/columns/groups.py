@@ -11,6 +11,7 @@ GROUPS = {
         None,
         f"{STANDARD}; its groups as in {SAGAWA}, section 2",
         "largest less smallest accuracy on validation samples of a group (data.group)",
+        better="lower",
         name="accuracy gap of groups",
         symbol=r"\Delta A_g",
         formula=r"\max_g A_g - \min_g A_g",
@@ -33,6 +34,7 @@ GROUPS = {
         None,
         f"{SAGAWA}, section 2",
         "smallest accuracy on validation samples of a group",
+        better="higher",
         name="worst-group accuracy",
         symbol=r"\min_g A_g",
         formula=r"\min_g A_g",
@@ -44,6 +46,7 @@ GROUPS = {
         None,
         f"{OURS}, after {XU}",
         "largest less smallest mean cosine of centred head row and centred class mean of a group",
+        better="lower",
         name="self-duality gap of groups",
         symbol=r"\Delta \cos_g",
         formula=r"\max_g c_g - \min_g c_g, \; "

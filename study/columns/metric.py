@@ -37,6 +37,7 @@ class Metric(Quantity):
     Attributes:
         family: the property of collapse (NC0 to NC5, GNC2, UNC3), or the kind of quantity.
         direction: of its value that means more collapse; None where neither does.
+        better: the direction of a better outcome; None where it is no outcome.
         citation: author, year, and what a reader looks up, such as an arXiv number and an equation.
         description: what it is, in one line.
         heavy_tailed: a few classes or pairs can dominate the value, so its rank or logarithm should
@@ -52,6 +53,7 @@ class Metric(Quantity):
     citation: str
     description: str
     heavy_tailed: bool = False
+    better: Direction | None = field(default=None, kw_only=True)
     formula: str = field(default="", kw_only=True)
     range: str = field(kw_only=True)
     invariances: str = field(default="", kw_only=True)

@@ -12,6 +12,7 @@ DRIFT = {
         OURS,
         "relative error of the logits against the reference precision's",
         True,
+        better="lower",
         name="relative error of logits",
         symbol=r"\Vert z - z^{\mathrm{ref}}\Vert / \Vert z^{\mathrm{ref}}\Vert",
         formula=r"\sqrt{\sum_i \Vert z_i - z^{\mathrm{ref}}_i\Vert^2 / "
@@ -26,6 +27,7 @@ DRIFT = {
         "10 log10 of sum ||h||^2 / sum ||h' - h||^2, in dB: features h' of a layer against h of "
         "the reference precision, on the first agreement_samples validation samples",
         True,
+        better="higher",
         name="signal to noise of features",
         symbol=r"\mathrm{SNR}",
         unit="dB",
@@ -40,6 +42,7 @@ DRIFT = {
         OURS,
         "mean squared shift of class means over the reference's tr Sigma_B",
         True,
+        better="lower",
         name="drift of class means",
         symbol=r"\overline{\Vert\mu - \mu^{\mathrm{ref}}\Vert^2} / "
         r"\mathrm{tr}\,\Sigma^{\mathrm{ref}}_B",
@@ -65,6 +68,7 @@ STORAGE = {
         None,
         OURS,
         "bytes of parameters and buffers as stored, with scales",
+        better="lower",
         name="size of model",
         symbol="B",
         unit="bytes",
@@ -85,6 +89,7 @@ STORAGE = {
         OURS,
         "relative error of the rounded weights against the checkpoint's, fine-tuning included",
         True,
+        better="lower",
         name="relative error of weights",
         symbol=r"\Vert\theta - \theta^{\mathrm{ref}}\Vert / \Vert\theta^{\mathrm{ref}}\Vert",
         formula=r"\Vert\theta - \theta^{\mathrm{ref}}\Vert / \Vert\theta^{\mathrm{ref}}\Vert",

@@ -62,18 +62,20 @@ def _associated(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:
 def by_direction(
     clear: Sequence[Line], roles: Roles, what: str, show: Callable[[Sequence[Line]], str]
 ) -> str:
-    """Associated lines by whether more collapse goes with a better or a worse `what`."""
+    """Associated lines by whether more collapse goes with a lower or a higher `what`.
+
+    It is told which is worse, where one of the two is.
+    """
     better = roles.responses.get(roles.response)
-    other = {"lower": "higher", "higher": "lower"}
     parts: dict[str, list[Line]] = {}
     for line in clear:
-        expected = expected_sign(roles.metrics[line.metric], better)
-        if better is None or expected is None:
+        up = expected_sign(roles.metrics[line.metric], "higher")
+        if up is None:
             phrase = "with no direction of more collapse"
         else:
-            agrees = ((line.estimate or 0.0) > 0) == (expected > 0)
-            phrase = f"more collapse with a {better if agrees else other[better]} {what}"
-            phrase += "" if agrees else ", which is worse,"
+            goes = "higher" if ((line.estimate or 0.0) > 0) == (up > 0) else "lower"
+            phrase = f"more collapse with a {goes} {what}"
+            phrase += "" if better in (None, goes) else ", which is worse,"
         parts.setdefault(phrase, []).append(line)
     return "; ".join(f"{phrase} for {show(lines)}" for phrase, lines in parts.items())
 

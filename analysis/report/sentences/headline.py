@@ -153,7 +153,9 @@ def _does_not_hold(head: Headline, judged: Sequence[Tested], roles: Roles) -> st
             f" A partial r nearer to zero than {share(head.detectable)} is missed more often than "
             "one time in five, so what was not found is not shown to be absent."
         )
+    better = roles.responses.get(roles.response)
+    effect = "a better" if better is not None else "a change of"
     return (
-        f"{text} No association shows that collapse causes a better {roles.response}, or the "
+        f"{text} No association shows that collapse causes {effect} {roles.response}, or the "
         "reverse."
     ).strip()

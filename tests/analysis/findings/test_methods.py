@@ -59,6 +59,24 @@ def test_methods_are_paired_with_rounding_to_nearest() -> None:
     assert lines["difference"][0] is None
 
 
+def test_what_an_accuracy_loses_is_what_a_loss_gains() -> None:
+    table = study()
+    accuracy = table.frame.with_columns(val_accuracy=9 - pl.col("val_loss"))
+    roles = replace(table.roles, response="val_accuracy", responses={"val_accuracy": "higher"})
+    other = replace(table, frame=accuracy, roles=roles)
+    lines, turned = methods(table), methods(other)
+    assert turned["recovered"].to_list() == pytest.approx(lines["recovered"].to_list())
+    assert turned["change"].to_list() == pytest.approx((-lines["change"]).to_list())
+    assert sources(other)["rho"].to_list() == pytest.approx(sources(table)["rho"].to_list())
+    (plain,), (said,) = (
+        descriptions.methods(lines_of(MethodLine, each), name)
+        for each, name in ((lines, "val_loss"), (turned, "val_accuracy"))
+    )
+    assert "at int3 changes val_loss by +0.5000" in plain.text
+    assert "at int3 changes val_accuracy by −0.5000" in said.text
+    assert "rot-gptq 0.800, gptq 0.600" in said.text
+
+
 def test_methods_stand_apart_for_each_kind_of_model() -> None:
     table = study()
     half = pl.col("training").rank("dense") % 2 == 0
