@@ -19,7 +19,12 @@ from study.precision.calibration import (
     calibrated,
 )
 from study.precision.formats import obstacle, round_weight, runs_int8_kernel
-from study.precision.inputs import CacheRounding, InputRounding, input_bounds
+from study.precision.inputs import (
+    CacheRounding,
+    InputRounding,
+    input_bounds,
+    straight_through,
+)
 from study.precision.layers import CONVOLUTIONS, Weight, covered_weights, is_transposed
 from study.precision.names import Precision, PrecisionError, parse_precision
 from study.precision.rotate import Rotated, add_offset, rotated_bases
@@ -34,15 +39,20 @@ class IntegerLinear(nn.Module):
     """A linear layer that multiplies integers by integers, in torchao's kernel.
 
     `packed` is what multiplies and rounds its inputs; `weight` holds its dequantized values for
-    everything that reads weights (tied embeddings, duality metrics).
+    everything that reads weights (tied embeddings, duality metrics). The kernel has no gradient:
+    that of the dequantized weight's product with the input unrounded stands for it.
     """
 
     packed: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
         bias = dict(self.named_parameters(recurse=False)).get("bias")
-        rows = F.linear(input.flatten(0, -2), self.packed, bias)
-        return rows.view(*input.shape[:-1], -1)
+        with torch.no_grad():
+            rows = F.linear(input.detach().flatten(0, -2), self.packed, bias)
+        product = rows.view(*input.shape[:-1], -1)
+        if not (torch.is_grad_enabled() and input.requires_grad):
+            return product
+        return straight_through(F.linear(input, self.packed.dequantize()), product)
 
 
 class IntegerLinearLayer(IntegerLinear, nn.Linear):

@@ -30,7 +30,8 @@ _LEAST_SCALE = 1e-5
 class InputRounding:
     """A pre-hook of a layer that rounds its input as `precision` says.
 
-    `bounds` (1, 2) are the least and the largest input of the calibration (`-static`), else None.
+    Gradients pass straight through. `bounds` (1, 2) are the least and the largest input of the
+    calibration (`-static`), else None.
     """
 
     precision: Precision
@@ -40,10 +41,10 @@ class InputRounding:
         x, *others = arguments
         convolution = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
         # Blocks of a convolution's input lie along its channels.
-        last = x.movedim(1, -1) if convolution else x
+        last = x.detach().movedim(1, -1) if convolution else x.detach()
         rows = last.flatten(1) if convolution else last.flatten(0, -2)
         rounded = round_inputs(rows.contiguous(), self.precision, self.bounds).view(last.shape)
-        return (rounded.movedim(-1, 1) if convolution else rounded, *others)
+        return (straight_through(x, rounded.movedim(-1, 1) if convolution else rounded), *others)
 
 
 def round_inputs(rows_ri: Tensor, precision: Precision, bounds: Tensor | None = None) -> Tensor:
@@ -122,14 +123,15 @@ def input_bounds(
 class CacheRounding:
     """Rounds keys or values (..., K) as they are written to a cache of `bits` bits.
 
-    One scale and one zero point for each token and head.
+    Gradients pass straight through. One scale and one zero point for each token and head.
     """
 
     bits: int
 
     def __call__(self, states: Tensor) -> Tensor:
         cached = Precision("int", f"int{self.bits}", self.bits, symmetric=False)
-        return round_weight(states.flatten(0, -2), cached).view(states.shape)
+        rounded = round_weight(states.detach().flatten(0, -2), cached).view(states.shape)
+        return straight_through(states, rounded)
 
 
 class StraightThrough(torch.autograd.Function):
@@ -146,3 +148,11 @@ class StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
+
+
+def straight_through(x: Tensor, rounded: Tensor) -> Tensor:
+    """`rounded`, with the gradient of x where there is one."""
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return rounded
+    through: Tensor = StraightThrough.apply(x, rounded)
+    return through

@@ -61,16 +61,12 @@ class Rounding:
         with ExitStack() as stack:
             if self.precision.activation is not None:
                 for layer in {p.module for weight in self.weights for p in weight.places}:
-                    hook = layer.register_forward_pre_hook(self._round_inputs)
+                    hook = layer.register_forward_pre_hook(InputRounding(self.precision))
                     stack.callback(hook.remove)
             for weight in self.weights:
                 stack.callback(_put, weight, weight.parameter)
                 _put(weight, self.values(weight))
             return function(*arguments)
-
-    def _round_inputs(self, layer: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Any, ...]:
-        rounded, *others = InputRounding(self.precision)(layer, arguments)
-        return (StraightThrough.apply(arguments[0], rounded), *others)
 
 
 def _put(weight: Weight, values: Tensor) -> None:
