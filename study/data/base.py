@@ -129,6 +129,8 @@ class Dataset:
     """Groups of the samples of both splits, or None."""
     probes: Mapping[str, ProbeData] = field(default_factory=dict)
     """Data of probes of the same shape, by the name that `measure.probe.data` has for them."""
+    input_range: tuple[Tensor, Tensor] | None = None
+    """Least and largest values (channels, 1, 1) of inputs that are images; else None."""
 
 
 @dataclass(frozen=True)

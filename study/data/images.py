@@ -55,6 +55,8 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
     counts = np.bincount(choice.train.labels, minlength=len(choice.names))
     ood = None if config.ood is None else load_ood(config, base, cache, choice.train.images)
     groups = _groups(config, choice)
+    pixels = choice.train.images
+    input_range = tuple((int(end) - mean) / deviation for end in (pixels.min(), pixels.max()))
     original = [part for part in (choice.source.train, choice.source.val, ood) if part is not None]
     return Dataset(
         train=train,
@@ -75,6 +77,7 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
         },
         ood=None if ood is None else Images(ood, mean, deviation),
         groups=groups,
+        input_range=(input_range[0], input_range[1]),
     )
 
 

@@ -42,8 +42,10 @@ def image_dataset(
     classes: int, each: int, shape: tuple[int, ...] = (3, 32, 32), ood: int = 0
 ) -> Dataset:
     """Training and validation images, and `ood` images of pure noise."""
+    train = random_rows(classes, each, shape, seed=1)
+    ends = [end(train.images, dim=(0, 2, 3), keepdim=True)[0] for end in (torch.amin, torch.amax)]
     return Dataset(
-        train=random_rows(classes, each, shape, seed=1),
+        train=train,
         val=random_rows(classes, 1, shape, seed=2),
         classes=classes,
         input_shape=shape,
@@ -52,4 +54,5 @@ def image_dataset(
         class_names=[str(number) for number in range(classes)],
         facts={},
         ood=random_rows(1, ood, shape, seed=3) if ood else None,
+        input_range=(ends[0], ends[1]),
     )

@@ -1,0 +1,102 @@
+"""Settings of attacks on inputs; no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from study.settings.base import (
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+
+Norm = Literal["linf", "l2"]
+OVERSHOOT = 2.5
+"""Steps of an attack together, in radii, where no size is given (Madry et al. 2018, appendix)."""
+
+
+class _Ball(Settings):
+    norm: Annotated[Norm, Field(json_schema_extra={"neutral": "linf"})] = "linf"
+    """Norm of a perturbation: of an image, or of each embedded token by itself."""
+    steps: Annotated[PositiveInt, Field(json_schema_extra={"neutral": 10})] = 10
+    """Of pgd and trades: steps of gradient ascent."""
+    step_size: Annotated[PositiveFloat | None, Field(json_schema_extra={"neutral": None})] = None
+    """Of those: length of a step, in units of `eps`' own; null = 2.5 eps / steps."""
+
+    def length(self, eps: float) -> float:
+        """Length of a step of gradient ascent within a ball of radius eps."""
+        return OVERSHOOT * eps / self.steps if self.step_size is None else self.step_size
+
+
+class AttackConfig(_Ball):
+    """Perturbs measured samples so that the loss rises, and adds a row for them.
+
+    Images are perturbed in units of the range of their pixels, which they do not leave. Tokens are
+    not: their embeddings are, in units of the root mean square of the embedding's entries (linf)
+    or of its rows (l2).
+    """
+
+    kind: Literal["fgsm", "pgd"] | None = Field(default=None, json_schema_extra={"neutral": None})
+    """One step of the gradient's sign or direction, or projected ascent; null = no attack."""
+    eps: PositiveFloat | None = Field(default=None, json_schema_extra={"neutral": None})
+    """Radius of the ball about a sample."""
+    on: Literal["inputs", "embeddings"] | None = Field(
+        default=None, json_schema_extra={"neutral": None}
+    )
+    """What is perturbed; null = inputs of images, embeddings of tokens."""
+
+    @model_validator(mode="after")
+    def _has_kind_and_radius(self) -> Self:
+        if self.kind is not None and self.eps is None:
+            raise ValueError(f"attack.kind {self.kind} needs a radius: set attack.eps")
+        if self.eps is not None and "kind" not in self.model_fields_set:
+            raise ValueError("attack.eps needs an attack: set attack.kind to fgsm or pgd")
+        return self
+
+    @property
+    def name(self) -> str | None:
+        """What rows call the attack, such as `pgd-linf-0.1`; None for none."""
+        return None if self.kind is None else f"{self.kind}-{self.norm}-{self.eps:g}"
+
+    @property
+    def ascents(self) -> int:
+        """Gradients that the attack takes of a sample."""
+        return 0 if self.kind is None else 1 if self.kind == "fgsm" else self.steps
+
+    @property
+    def passes(self) -> int:
+        """Passes that an attacked sample takes, a gradient counting as one.
+
+        Beside the ascents they give its losses and features before and after them.
+        """
+        return 0 if self.kind is None else 2 * self.ascents + 4
+
+
+def attack_fault(attack: AttackConfig, gives: str) -> str | None:
+    """Why data cannot be attacked so, or None.
+
+    They give `tokens`, `images` or `samples`.
+    """
+    if attack.kind is None or attack.eps is None:
+        return None
+    if attack.on == "inputs" and gives == "tokens":
+        return (
+            "attack.on inputs would attack token ids, which are no numbers that change by a "
+            "little: take embeddings, or leave it out"
+        )
+    if attack.on == "embeddings" and gives == "images":
+        return "attack.on embeddings is for tokens, and images have none: leave it out"
+    return _ball_fault("attack", attack.norm, attack.eps, gives)
+
+
+def _ball_fault(name: str, norm: Norm, eps: float, gives: str) -> str | None:
+    if gives == "samples":
+        return f"{name} perturbs inputs, and data.kind free has samples without any: leave it out"
+    if gives == "images" and norm == "linf" and eps > 1:
+        return (
+            f"{name}.eps is in units of the range of a pixel, and {eps:g} is more than all of it: "
+            "write 8 of 255 as 0.0314"
+        )
+    return None
