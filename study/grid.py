@@ -243,7 +243,8 @@ def plan(
 def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     """Cost of a training in tokens, FLOPs and bytes.
 
-    FLOPs are 6 N per token trained or fine-tuned and 2 N per token measured.
+    FLOPs are 6 N per token trained or fine-tuned, 2 N per token measured, and 2 N for each pass of
+    an attack.
 
     Tokens are all that the model reads, those whose successor is no sample included; for images,
     the images. N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside
@@ -299,7 +300,10 @@ def measurements(training: Training) -> int:
 
 
 def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
-    """Samples that a cell's checkpoints are measured on."""
+    """Passes of samples that measure a cell's checkpoints."""
     measure = cell.config.measure
     sample = min(measure.train_tokens or size.train_samples, size.train_samples)
-    return (sample + val_samples) * len(measured_epochs(measure, cell.config.train.epochs))
+    attacked = 0 if measure.attack is None else measure.attack.passes
+    attacked *= min(sample, measure.agreement_samples) + val_samples
+    epochs = len(measured_epochs(measure, cell.config.train.epochs))
+    return (sample + val_samples + attacked) * epochs

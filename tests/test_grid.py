@@ -260,6 +260,22 @@ def test_cost_counts_the_fine_tuning_of_every_measured_checkpoint() -> None:
     assert tuned.tokens == plain.tokens
 
 
+def test_cost_counts_the_passes_of_attacks() -> None:
+    def flops(measure: dict[str, Any]) -> float:
+        """FLOPs over parameters of three epochs, with two measured checkpoints."""
+        changes = {"train": {"epochs": 3}, "measure": {"at": "last", **measure}}
+        given = cells(grid={"epochs": [3], "width": [32], "depth": [1]}, **changes)
+        of = cost(trainings(given)[0], SIZE)
+        assert of.flops is not None and of.parameters is not None
+        return of.flops / of.parameters
+
+    # An attack takes a pass and a gradient a step, and four passes around them, of the validation
+    # samples and of so many of training.
+    attack = {"attack": {"kind": "pgd", "eps": 0.1, "steps": 7}, "agreement_samples": 500}
+    read = 1_270 / 1_000  # tokens that a model reads for a sample
+    assert flops(attack) - flops({}) == pytest.approx(2 * 2 * read * (500 + 100) * (2 * 7 + 4))
+
+
 GOLDEN = {
     "fp32": ("82800d365316f9538c0d2f95785fcded", "caecfcd4577010c15e9a7a0a605da02c"),
     "int4-g32": ("3bab7b240deca5df752df42743ee8435", "caecfcd4577010c15e9a7a0a605da02c"),

@@ -34,6 +34,7 @@ from analysis.reading.naming import (
 from analysis.reading.numbers import Mark, as_numbers, first, is_number, matches
 from analysis.reading.search_record import SearchRecord
 from analysis.reading.sources import read_data, read_file, read_run, with_places
+from analysis.reading.subjects import with_robust, without_layers
 from analysis.reading.table import (
     ABOVE_FLOOR,
     FLOOR,
@@ -97,12 +98,12 @@ def load(
         trainings = dict(frame.select("cell", "training").rows())
         axes = _varied(planned)
         texts = frozenset(name for name in axes if planned[name].null_count())
-        frame = _with_none(with_places(_above_floor(frame)), texts)
+        frame = with_robust(_with_none(with_places(_above_floor(frame)), texts))
         roles = _own_roles(frame, metrics, response, str(path), axes=axes)
         declared = read_declared(RunPaths(path).study)
     elif columns is None and not names:
         frame, metrics = read_file(path, decimal)
-        frame = _above_floor(frame)
+        frame = with_robust(_above_floor(frame))
         roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
     else:
         frame, declared = _read_mapped(path, columns, names, response, decimal)
@@ -113,11 +114,7 @@ def load(
     roles = replace(roles, metrics=others)
     declared = _replaced(declared, primary, margin, intervention)
     roles = _with_declared(roles, declared)
-    layers = None
-    if "layer" in frame.columns:
-        single = frame.filter(pl.col("layer").is_not_null())
-        layers = None if single.is_empty() else single.drop(ROW)
-        frame = frame.filter(pl.col("layer").is_null())
+    frame, layers = without_layers(frame)
     frame, left_out = _checked(frame, roles, str(path), texts)
     asked = [] if planned is None else [name for name in _varied(planned) if name not in NO_AXES]
     if waiting := unmeasured(declared.intervention, roles, asked):

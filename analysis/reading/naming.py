@@ -18,6 +18,8 @@ RESPONSES: dict[str, Direction] = {
     "generalization_gap": "lower",
     "val_accuracy": "higher",
     "train_accuracy": "higher",
+    "robust_accuracy": "higher",
+    "robust_loss": "lower",
 }
 FAMILIES = ("NC", "GNC", "UNC")
 
@@ -142,7 +144,7 @@ def map_of(frame: pl.DataFrame, names: ColumnNames, response: str | None, source
     joined = " || '/' || ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in unit)
     return ColumnMap(
         columns={UNIT: joined} if len(unit) > 1 else {},
-        where="layer IS NULL" if "layer" in free else None,
+        where=_of_models(free),
         axes=list(axes),
         architecture=architecture,
         unit=UNIT if len(unit) > 1 else unit[0],
@@ -153,6 +155,13 @@ def map_of(frame: pl.DataFrame, names: ColumnNames, response: str | None, source
         responses=responses,
         metrics={name: MetricMap(family=_family(name)) for name in metrics},
     )
+
+
+def _of_models(columns: Sequence[str]) -> str | None:
+    """The condition of rows about no layer and no attack, in our own tables."""
+    if "layer" not in columns:
+        return None
+    return "layer IS NULL AND attack IS NULL" if "attack" in columns else "layer IS NULL"
 
 
 def _is_setting(frame: pl.DataFrame, name: str, unit: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.columns.attacks import ROBUST
 from study.columns.metric import Quantity
 
 SETTINGS: dict[str, Quantity] = {
@@ -79,6 +80,11 @@ SETTINGS: dict[str, Quantity] = {
     "probe_shots": Quantity(name="shots of the probe"),
     "probe_draws": Quantity(name="draws of the probe"),
     "probe_pca": Quantity(name="directions of the probe"),
+    "attack_kind": Quantity(name="kind of attack"),
+    "attack_eps": Quantity(name="eps of the attack", symbol=r"\epsilon_{\mathrm{attack}}"),
+    "attack_norm": Quantity(name="norm of the attack"),
+    "attack_steps": Quantity(name="steps of the attack"),
+    "attack_step_size": Quantity(name="step size of the attack"),
     "qat_epochs": Quantity(name="epochs of fine-tuning"),
     "qat_lr": Quantity(name="learning rate of fine-tuning"),
     "calibration_samples": Quantity(name="calibration samples"),
@@ -92,9 +98,11 @@ SETTINGS: dict[str, Quantity] = {
     "step": Quantity(name="step"),
     "tokens": Quantity(name="tokens seen"),
     "layer": Quantity(name="layer"),
+    "attack": Quantity(name="attack"),
     "training": Quantity(name="training"),
     # of an analysis
     "val_loss_above_floor": Quantity(
         name="validation loss above floor", symbol=r"L_{\mathrm{val}} - H(Y|X)", unit="nats"
     ),
+    **ROBUST,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from study.columns.attacks import ATTACKS
 from study.columns.decisions import DECISIONS
 from study.columns.duality import DUALITY
 from study.columns.features import FEATURES
@@ -28,6 +29,7 @@ METRICS: dict[str, Metric] = {
     **PROBES,
     **MINORITY,
     **GROUPS,
+    **ATTACKS,
     **OUTCOMES,
     **MEASURED,
 }

@@ -19,6 +19,7 @@ from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
 from study.precision import parse_precision
 from study.precision.options import PrecisionOptions
+from study.settings.attack import attack_fault
 from study.settings.base import (
     NonNegativeInt,
     Settings,
@@ -111,6 +112,14 @@ class CellConfig(Settings):
                 )
         return train
 
+    @field_validator("measure")
+    @classmethod
+    def _attacks_what_can_be(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
+        data = info.data.get("data")
+        if data is not None and (fault := attack_fault(measure.attack, data.gives)):
+            raise ValueError(fault)
+        return measure
+
     @model_validator(mode="before")
     @classmethod
     def _seeds_follow(cls, value: Any) -> Any:
@@ -135,7 +144,14 @@ class PointSettings(CellConfig):
 
 
 COLUMNS = column_names(
-    CellConfig, apart=("precision_options", "train.decay", "train.penalty", "measure.probe")
+    CellConfig,
+    apart=(
+        "precision_options",
+        "train.decay",
+        "train.penalty",
+        "measure.attack",
+        "measure.probe",
+    ),
 )
 
 COLUMN_KINDS = {COLUMNS[path]: kind for path, kind in column_kinds(CellConfig).items()}

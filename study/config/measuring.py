@@ -9,6 +9,7 @@ from pydantic import (
     model_validator,
 )
 
+from study.settings.attack import AttackConfig
 from study.settings.base import (
     NonNegativeInt,
     PositiveInt,
@@ -41,6 +42,7 @@ class MeasureConfig(Settings):
     compute: Compute = Field(default="fp32", json_schema_extra={"neutral": "fp32"})
     """The arithmetic of the passes that measure precisions of weights alone."""
     probe: ProbeConfig | None = Field(default=None, json_schema_extra={"neutral": None})
+    attack: AttackConfig | None = Field(default=None, json_schema_extra={"neutral": None})
 
     @model_validator(mode="after")
     def _agrees_on_epoch_0(self) -> Self:

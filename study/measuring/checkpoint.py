@@ -7,7 +7,6 @@ Knows neither Ray nor where things lie on disk.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,6 @@ from study.data.base import Dataset
 from study.grid import Cell, Training
 from study.measuring.calibration import calibration
 from study.measuring.collect import Alone, Meter
-from study.measuring.columns import Measurement
 from study.measuring.passes import Passes
 from study.measuring.samples import Beat
 from study.measuring.subject import WHEN, key_of, subject_digest
@@ -194,7 +192,7 @@ def _measured(
         else:
             columns: Columns = {
                 "record": record,
-                "layers": list(_layers(measurement)),
+                "layers": list(measurement.rows()),
                 "seconds": time.monotonic() - started,
             }
             yield cell, columns
@@ -231,16 +229,8 @@ def rounded(
         yield record
 
 
-def _layers(measurement: Measurement) -> Iterator[Row]:
-    """The columns of the head's input, then those of each inner layer."""
-    for layer, measured in measurement.by_layer():
-        values, reasons = dict(measured.values), dict(measured.reasons)
-        undefined = json.dumps(reasons, sort_keys=True) if reasons else None
-        yield {"layer": layer, **values, "undefined": undefined}
-
-
 def _rows(cell: Cell, common: Row, columns: Columns, started: float) -> Iterator[Row]:
-    """The rows of a cell at a checkpoint, one for each layer."""
+    """The rows of a cell at a checkpoint: of each layer, then of each attack."""
     identity = {
         "schema_version": SCHEMA_VERSION,
         "study": cell.study,

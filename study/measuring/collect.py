@@ -20,8 +20,10 @@ from torch import Tensor
 
 from study.config import MeasureConfig
 from study.data.base import Dataset
+from study.measuring.attacked import AttackedSums
 from study.measuring.columns import (
     Measurement,
+    attacked_columns,
     head_columns,
     layer_columns,
     put_geodesic,
@@ -40,7 +42,7 @@ LAYER_BYTES = 2**28
 COVARIANCE_BYTES = 2**28
 """Covariances of inner layers that are kept for the path of features through them."""
 
-SumsT = TypeVar("SumsT", TrainingSums, ValidationSums, ClassMoments)
+SumsT = TypeVar("SumsT", TrainingSums, ValidationSums, ClassMoments, AttackedSums)
 
 
 class Crew(Protocol):
@@ -83,6 +85,7 @@ class Meter:
 
     def __init__(self, crew: Crew, data: Dataset, measure: MeasureConfig) -> None:
         self.crew, self.min_count, self.probe = crew, measure.min_count, measure.probe
+        self.attack = None if measure.attack is None else measure.attack.name
         self.sizes: Sizes = crew.one("sizes")
         classes = self.sizes.classes
         self.class_counts = np.pad(data.class_counts, (0, classes - data.classes))
@@ -151,6 +154,8 @@ class Meter:
         base = None if reference else self.base
         others = None if base is None else NearestCentre(base, self.min_count)
         passes = self.crew.all("validation", {**centres, HEAD_INPUT: own}, others, keep=reference)
+        attacked = self.crew.all("attacked", own, others) if self.attack else []
+        no_centres = own.reason
         del own, others
         other_data = self.crew.all("other_data")
         validation = _merged(passes)
@@ -166,6 +171,14 @@ class Meter:
             base=base,
             other_data=None if other_data[0] is None else _merged(other_data),
         )
+        if self.attack is not None:
+            head.attacks[self.attack] = attacked_columns(
+                head,
+                training.moments[HEAD_INPUT],
+                _merged(attacked),
+                min_count=self.min_count,
+                no_centres=no_centres,
+            )
         return head, validation
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from study.data.base import Ints
+from study.measuring.attacked import KEPT, OWN, AttackedSums
 from study.measuring.passes import TrainingSums, ValidationSums
 from study.metrics import (
     Agreement,
@@ -22,20 +25,28 @@ from study.metrics import (
     group_gaps,
     held_out_collapse,
     imbalance_geometry,
+    leap_columns,
     minority_collapse,
     ood_orthogonality,
     ray_share,
     reference_drift,
 )
+from study.metrics.measured import MeasuredClasses
+from study.metrics.scores import HeldOutScores, Scores
 from study.precision import RelativeError
 from study.store import HEAD_INPUT
+
+CLEAN = "measured on clean samples alone"
+"""Why a row of attacked samples lacks a column."""
+OF_CENTRES = ("classes_measured", "samples_measured", "min_count", "coincident_pairs")
+"""Columns of the class means that attacked samples are measured by."""
 
 
 @dataclass
 class Measurement:
     """Columns of one model, and the reasons of those that are undefined.
 
-    `layers` holds the same for inner layers.
+    `layers` holds the same for inner layers, `attacks` for attacked samples by name of the attack.
 
     `moments` and `decisions` (on validation samples) are what they follow from, for values by
     class; inner layers have none.
@@ -46,28 +57,59 @@ class Measurement:
     moments: ClassMoments | None = None
     decisions: Agreement | None = None
     layers: dict[str, Measurement] = field(default_factory=dict)
+    attacks: dict[str, Measurement] = field(default_factory=dict)
 
     def by_layer(self) -> Iterator[tuple[str | None, Measurement]]:
         """The head's input, as rows name it, then the inner layers."""
         yield None, self
         yield from self.layers.items()
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each layer, then one for each attack."""
+        for layer, measurement in self.by_layer():
+            yield measurement._row(layer=layer)
+        for name, measurement in self.attacks.items():
+            yield measurement._row(layer=None, attack=name)
+
+    def _row(self, **subject: str | None) -> dict[str, Any]:
+        undefined = json.dumps(self.reasons, sort_keys=True) if self.reasons else None
+        return {**subject, **self.values, "undefined": undefined}
+
     def put(self, column: str, value: float | None, reason: str) -> None:
         """Record a value; one that is None or not finite is undefined, for a reason."""
         if value is not None and math.isfinite(value):
             self.values[column] = value
+            self.reasons.pop(column, None)
         else:
             self.values[column], self.reasons[column] = None, reason
 
     def add(self, metrics: CollapseMetrics) -> None:
         """Take over columns with their reasons."""
         self.values |= metrics
-        self.reasons |= metrics.reasons
+        self.reasons = {
+            column: reason for column, reason in self.reasons.items() if column not in metrics
+        } | metrics.reasons
 
     def put_agreement(self, agreement: Agreement, columns: dict[str, str]) -> None:
         """Record shares of decisions: column -> attribute of the agreement."""
         for column, attribute in columns.items():
             self.put(column, getattr(agreement, attribute), agreement.undefined or "")
+
+    def put_decisions(self, train: Agreement, val: Agreement) -> None:
+        """Record decisions by the model's own class means."""
+        names = {"nc4_agreement_train": "nc4_agreement", "ncc_accuracy_train": "ncc_accuracy"}
+        self.put_agreement(train, names)
+        names = {
+            "nc4_agreement": "nc4_agreement",
+            "ncc_accuracy": "ncc_accuracy",
+            "nc4_unmeasured_share": "unmeasured_share",
+        }
+        self.put_agreement(val, names)
+
+    def put_kept_decisions(self, val: Agreement) -> None:
+        """Record decisions by the class means of the reference."""
+        names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
+        self.put_agreement(val, names)
 
 
 def head_columns(
@@ -99,14 +141,7 @@ def head_columns(
     metrics = collapse_metrics(moments, weight, min_count=min_count)
     own = validation.agreements["val"]
     result = Measurement(dict(metrics), dict(metrics.reasons), moments, own)
-    names = {"nc4_agreement_train": "nc4_agreement", "ncc_accuracy_train": "ncc_accuracy"}
-    result.put_agreement(agreement, names)
-    names = {
-        "nc4_agreement": "nc4_agreement",
-        "ncc_accuracy": "ncc_accuracy",
-        "nc4_unmeasured_share": "unmeasured_share",
-    }
-    result.put_agreement(own, names)
+    result.put_decisions(agreement, own)
     counts = torch.from_numpy(class_counts)
     result.add(minority_collapse(moments, weight, counts, min_count=min_count))
     result.add(imbalance_geometry(moments, weight, counts, min_count=min_count))
@@ -117,8 +152,7 @@ def head_columns(
         result.add(ood_orthogonality(moments, other_data, min_count=min_count))
     if base is not None:
         result.add(reference_drift(moments, base, weight, min_count=min_count))
-        names = {"nc4_agreement_refmeans": "nc4_agreement", "ncc_accuracy_refmeans": "ncc_accuracy"}
-        result.put_agreement(validation.agreements["refmeans"], names)
+        result.put_kept_decisions(validation.agreements["refmeans"])
         error = validation.logits_error.value
         result.put("logits_error", error, "the logits are zero or not finite")
     put_noise(result, validation.noise.get(HEAD_INPUT))
@@ -127,12 +161,12 @@ def head_columns(
             name: GroupSums(own, validation.groups[name]) for name, own in training.groups.items()
         }
         result.add(group_gaps(moments, groups, weight, min_count=min_count))
-    _put_scores(result, training, validation)
+    put_scores(result, training.scores, validation.scores)
     return result
 
 
-def _put_scores(result: Measurement, training: TrainingSums, validation: ValidationSums) -> None:
-    train, val = training.scores, validation.scores
+def put_scores(result: Measurement, train: Scores, val: HeldOutScores) -> None:
+    """Record losses, accuracies and entropies."""
     scores = {
         "train_loss": train.loss,
         "train_accuracy": train.accuracy,
@@ -148,6 +182,39 @@ def _put_scores(result: Measurement, training: TrainingSums, validation: Validat
     for name, value in scores.items():
         sound = math.isfinite(train.loss if "train" in name else val.loss)
         result.put(name, value if sound else None, "the logits of a measured sample are not finite")
+
+
+def attacked_columns(
+    clean: Measurement,
+    moments: ClassMoments,
+    sums: AttackedSums,
+    *,
+    min_count: int,
+    no_centres: str | None,
+) -> Measurement:
+    """Columns of the row of attacked samples.
+
+    Those of `clean` that it lacks are undefined.
+
+    Args:
+        clean: columns of the same model on clean samples.
+        moments: of clean training samples.
+        sums: over attacked samples.
+        min_count: least samples of a measured class.
+        no_centres: why there are no class centres, or None.
+    """
+    result = Measurement(dict.fromkeys(clean.values), dict.fromkeys(clean.values, CLEAN))
+    for column in OF_CENTRES:
+        result.put(column, clean.values[column], clean.reasons.get(column, ""))
+    put_scores(result, sums.train.scores, sums.val.scores)
+    result.put_decisions(sums.train.agreements[OWN], sums.val.agreements[OWN])
+    if KEPT in sums.val.agreements:
+        result.put_kept_decisions(sums.val.agreements[KEPT])
+    assert sums.val.moments is not None
+    result.add(held_out_collapse(moments, sums.val.moments, min_count=min_count))
+    trace = MeasuredClasses.of(moments, min_count).between_trace
+    result.add(leap_columns(sums.val.leaps, trace, no_centres=no_centres))
+    return result
 
 
 def layer_columns(moments: ClassMoments, *, class_counts: Ints, min_count: int) -> Measurement:

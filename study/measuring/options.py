@@ -38,6 +38,10 @@ def parser() -> argparse.ArgumentParser:
         help="arithmetic of the passes, for precisions of weights alone (default fp32)",
     )
     add(
+        "--attack",
+        help="also measure samples under attack: KIND-NORM-EPS, such as pgd-linf-0.1, fgsm-l2-0.5",
+    )
+    add(
         "--device-map",
         choices=("auto",),
         help="lay the layers on GPUs, host and disk, where a checkpoint of transformers is larger "

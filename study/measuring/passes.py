@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from study.config import Compute, MeasureConfig
 from study.data.base import Dataset, Ints, Split
 from study.measuring.arithmetic import arithmetic, check_compute
+from study.measuring.attacked import AttackedSums, attacked_sums
 from study.measuring.calibration import calibration
 from study.measuring.groups import members
 from study.measuring.samples import (
@@ -269,7 +270,7 @@ class Passes:
             if HEAD_INPUT in features:
                 h = features[HEAD_INPUT]
                 for part in blocks(len(h), self.classes, self.device):
-                    sums.scores.update(self._logits(h[part]), batch.targets[part])
+                    sums.scores.update(self.logits(h[part]), batch.targets[part])
                 chosen = torch.isin(batch.rows, again).nonzero().squeeze(1).to(self.device)
                 self.kept.append((h[chosen], batch.targets[chosen]))
             for name, places in members(groups, "train", batch):
@@ -350,7 +351,7 @@ class Passes:
                     asked["val"] = (own, h)
                     if base is not None:
                         asked["refmeans"] = (base, h)
-                    logits = self._logits(h)
+                    logits = self.logits(h)
                     sums.scores.update(logits, targets)
                     for name, places in members(groups, "val", batch, part):
                         chosen = places.to(self.device)
@@ -379,7 +380,7 @@ class Passes:
             noise = sums.noise.setdefault(name, RelativeError())
             noise.update(h, first.read(len(h), self.device))
 
-    def _logits(self, features: Tensor) -> Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """Logits of features, in the arithmetic of the passes."""
         with arithmetic(self.measure.compute, self.device):
             return self.model.logits(features)
@@ -437,6 +438,10 @@ class Passes:
             for name, h in features.items():
                 parts[name].append(h.cpu())
         return {name: torch.cat(h) for name, h in parts.items()}, torch.cat(labels)
+
+    def attacked(self, centres: NearestCentre, base: NearestCentre | None) -> AttackedSums:
+        """Sums over samples under the attack of `measure`; see `attacked_sums`."""
+        return attacked_sums(self, centres, base)
 
     def _features(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from study.precision import (
     PrecisionError,
     parse_precision,
 )
+from study.settings.attack import attack_fault
 from study.settings.faults import Fault, StudyError
 from study.settings.schema import flat
 from study.settings.validation import validation_faults
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from study.measuring.collect import Crew
-    from study.measuring.columns import Measurement
     from study.measuring.passes import Passes
     from study.models.spread import Spread
 
@@ -109,17 +110,22 @@ def measure_model(
     from study.measuring.arithmetic import check_compute
     from study.measuring.collect import Alone, Meter
 
+    if fault := attack_fault(measure.attack, request.config.gives):
+        raise StudyError([Fault("--attack", fault)], source="command line")
     check_compute(measure.compute, choose_device(device))
     data = load_data(request.config, base=request.base, cache=request.cache)
     if crew is None:
         passes = passes_of(name, request, data, measure, device=device, spread=spread, beat=beat)
         crew = Alone(passes)
     meter = Meter(crew, data, measure)
+    asked = {} if measure.attack is None else flat(measure.attack)
+    attack = {f"attack_{path}": value for path, value in asked.items()}
     common = {
         "schema_version": SCHEMA_VERSION,
         "model": name,
         **{f"data_{path}": value for path, value in flat(request.config).items()},
         "compute": measure.compute,
+        **attack,
         "n_params": meter.sizes.parameters,
         "entropy_floor": data.facts.get("entropy_floor"),
         "device": device_name(choose_device(device)),
@@ -137,7 +143,7 @@ def measure_model(
                 tables[precision.name] = class_frame(measurement, weight, data, measure.min_count)
         each = common | record | {"precision": precision.name}
         each["seconds"] = time.monotonic() - started
-        rows[precision.name] = list(_rows(each, measurement))
+        rows[precision.name] = [each | row for row in measurement.rows()]
     names = [precision.name for precision in precisions]
     return Measured(
         [row for name in names for row in rows[name]],
@@ -180,12 +186,6 @@ def passes_of(
     return Passes(model, data, measure, seed=seed, device=where, share=share, beat=beat)
 
 
-def _rows(common: dict[str, Any], measurement: Measurement) -> Iterator[dict[str, Any]]:
-    for layer, values in measurement.by_layer():
-        undefined = json.dumps(values.reasons, sort_keys=True) if values.reasons else None
-        yield common | {"layer": layer, **values.values, "undefined": undefined}
-
-
 def read_precisions(names: str, compute: Compute = "fp32") -> list[Precision]:
     """Precisions listed with commas, each once, to be measured in an arithmetic.
 
@@ -208,9 +208,21 @@ def read_precisions(names: str, compute: Compute = "fp32") -> list[Precision]:
 def measure_settings(options: argparse.Namespace) -> MeasureConfig:
     """Settings of a measurement from those that were given. Raises StudyError."""
     values = {name: getattr(options, name) for name in MEASURE}
+    if options.attack is not None:
+        values["attack"] = attack_named(options.attack)
     if faults := list(validation_faults(MeasureConfig, values)):
         raise StudyError(faults, source="command line")
     return MeasureConfig.model_validate(values)
+
+
+def attack_named(name: str) -> dict[str, Any]:
+    """Settings of the attack that rows call KIND-NORM-EPS. Raises StudyError."""
+    match = re.fullmatch(r"(fgsm|pgd)-(linf|l2)-(.+)", name)
+    if match is None:
+        fix = "Write KIND-NORM-EPS: fgsm or pgd, linf or l2 and a radius, such as pgd-linf-0.1"
+        raise StudyError([Fault("--attack", f"is {name!r}", fix)], source="command line")
+    kind, norm, eps = match.groups()
+    return {"kind": kind, "norm": norm, "eps": eps}
 
 
 def spread_of(options: argparse.Namespace) -> Spread | None:
@@ -227,6 +239,9 @@ def spread_of(options: argparse.Namespace) -> Spread | None:
     elif options.device != "auto":
         fix = "Leave --device out; --max-memory cpu=... keeps it off GPUs"
         faults.append(Fault("--device", f"is {options.device}, but layers lie on several", fix))
+    if device_map is not None and options.attack is not None:
+        fix = "Take a device that holds the model"
+        faults.append(Fault("--attack", "does not go with --device-map", fix))
     if device_map is not None and options.workers > 1:
         fix = "Take one of the two: workers share samples, each with a model of its own"
         faults.append(Fault("--workers", "does not go with --device-map", fix))

@@ -6,26 +6,28 @@ import json
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from study.columns import METRICS
 from study.measuring.standalone import Measured
+from study.store import is_main
 from study.store.atomic import write_atomically
 from study.store.sealed import seal
 
 
 def metrics_table(measured: Measured) -> Table:
-    """A line per column that has a value, a column per precision.
+    """A line per column that has a value, a column per precision, and attack.
 
     It shows the head's input alone, not the inner layers.
     """
-    rows = _of_head_input(measured)
+    rows = [row for row in measured.rows if row["layer"] is None]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("column")
     for row in rows:
-        table.add_column(row["precision"], justify="right")
+        attack = row.get("attack")
+        name = row["precision"] if attack is None else f"{row['precision']} {attack}"
+        table.add_column(name, justify="right")
     for column in METRICS:
         if any(isinstance(row.get(column), int | float) for row in rows):
             table.add_row(column, *(_number(row.get(column)) for row in rows))
@@ -33,9 +35,9 @@ def metrics_table(measured: Measured) -> Table:
 
 
 def undefined_columns(measured: Measured) -> dict[str, str]:
-    """Columns of the head's input without a value, and why."""
+    """Columns of the head's input, of clean samples, without a value, and why."""
     reasons: dict[str, str] = {}
-    for row in _of_head_input(measured):
+    for row in filter(is_main, measured.rows):
         reasons |= json.loads(row["undefined"] or "{}")
     return reasons
 
@@ -59,10 +61,6 @@ def write_classes(measured: Measured, path: Path) -> int:
     pl.concat(frames).write_parquet(buffer)
     write_atomically(path, buffer.getvalue())
     return sum(map(len, frames))
-
-
-def _of_head_input(measured: Measured) -> list[dict[str, Any]]:
-    return [row for row in measured.rows if row["layer"] is None]
 
 
 def _number(value: float | None) -> str:

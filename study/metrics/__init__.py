@@ -35,6 +35,7 @@ from study.metrics.covariance import Gaussian, geodesic_deviation
 from study.metrics.groups import GroupSums, group_gaps
 from study.metrics.held_out import held_out_collapse
 from study.metrics.imbalance import imbalance_geometry
+from study.metrics.leaps import Leaps, leap_columns, leaps
 from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.ood import ood_orthogonality
@@ -50,6 +51,7 @@ __all__ = [
     "CollapseMetrics",
     "Gaussian",
     "GroupSums",
+    "Leaps",
     "Metric",
     "MomentsError",
     "NearestCentre",
@@ -58,6 +60,8 @@ __all__ = [
     "group_gaps",
     "held_out_collapse",
     "imbalance_geometry",
+    "leap_columns",
+    "leaps",
     "linear_decisions",
     "minority_collapse",
     "ood_orthogonality",

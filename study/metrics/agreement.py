@@ -243,7 +243,8 @@ class NearestCentre:
             # argmin ||h - mu_c|| = argmax <h - mu_G, m_c> - ||m_c||^2 / 2; centred, so that an
             # offset costs no digits
             self.centre = measured.means.centre
-            scores = AffineScores(measured.means.matrix(), measured.means.norms.square() / -2)
+            self.means = measured.means.matrix()
+            scores = AffineScores(self.means, measured.means.norms.square() / -2)
             self.decide = FaissCentres(scores) if engine == "faiss" else scores
 
     def nearest(self, features: Tensor) -> Tensor:
@@ -256,6 +257,10 @@ class NearestCentre:
         if not bool(features.isfinite().all()):
             raise MomentsError("features are infinite or NaN: no centre is nearest to them")
         return self.indices[self.decide.argmax(self.centred(features))]
+
+    def means_of(self, classes: Tensor) -> Tensor:
+        """(B, d) float64 means of measured classes (B,), minus the mean of all centres."""
+        return self.means[torch.searchsorted(self.indices, classes)]
 
     def centred(self, features: Tensor) -> Tensor:
         """(B, d) float64 features minus the mean of the centres, on their device."""

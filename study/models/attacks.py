@@ -44,7 +44,8 @@ class Ball:
         """||r||, with `dims` dimensions of size 1."""
         order = torch.inf if self.norm == "linf" else 2
         dims = tuple(range(-self.dims, 0))
-        return torch.linalg.vector_norm(r, order, dims, keepdim=True)
+        norms: Tensor = torch.linalg.vector_norm(r, order, dims, keepdim=True)
+        return norms
 
     def project(self, r: Tensor) -> Tensor:
         """The nearest point of the ball, then of the box.

@@ -22,6 +22,7 @@ from study.search.config import Search, reference_cell
 from study.search.searcher import Searcher
 from study.search.space import read_space
 from study.settings.faults import StudyError
+from study.store import is_main
 from study.store.atomic import write_atomically
 from study.store.partial import Partial
 from study.store.provenance import now
@@ -266,9 +267,7 @@ class Trials(Backlog):
         if self.search.config.pruning is None:
             return
         (column,) = self.search.columns
-        for row in sorted(
-            (row for row in rows if row.get("layer") is None), key=lambda row: row["epoch"]
-        ):
+        for row in sorted(filter(is_main, rows), key=lambda row: row["epoch"]):
             if (
                 row["epoch"] > self.reported.get(opened.trial.number, 0)
                 and row.get(column) is not None
@@ -278,5 +277,5 @@ class Trials(Backlog):
 
 
 def last_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of the head's input at the last checkpoint."""
-    return max((row for row in rows if row.get("layer") is None), key=lambda row: row["epoch"])
+    """The row of the head's input, of clean samples, at the last checkpoint."""
+    return max(filter(is_main, rows), key=lambda row: row["epoch"])

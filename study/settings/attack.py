@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from study.settings.base import (
     PositiveFloat,
@@ -35,35 +35,27 @@ class AttackConfig(_Ball):
 
     Images are perturbed in units of the range of their pixels, which they do not leave. Tokens are
     not: their embeddings are, in units of the root mean square of the embedding's entries (linf)
-    or of its rows (l2).
+    or of its rows (l2). Without this group nothing is attacked.
     """
 
-    kind: Literal["fgsm", "pgd"] | None = Field(default=None, json_schema_extra={"neutral": None})
-    """One step of the gradient's sign or direction, or projected ascent; null = no attack."""
-    eps: PositiveFloat | None = Field(default=None, json_schema_extra={"neutral": None})
+    kind: Literal["fgsm", "pgd"]
+    """One step along the gradient, or projected ascent."""
+    eps: PositiveFloat
     """Radius of the ball about a sample."""
     on: Literal["inputs", "embeddings"] | None = Field(
         default=None, json_schema_extra={"neutral": None}
     )
     """What is perturbed; null = inputs of images, embeddings of tokens."""
 
-    @model_validator(mode="after")
-    def _has_kind_and_radius(self) -> Self:
-        if self.kind is not None and self.eps is None:
-            raise ValueError(f"attack.kind {self.kind} needs a radius: set attack.eps")
-        if self.eps is not None and "kind" not in self.model_fields_set:
-            raise ValueError("attack.eps needs an attack: set attack.kind to fgsm or pgd")
-        return self
-
     @property
-    def name(self) -> str | None:
-        """What rows call the attack, such as `pgd-linf-0.1`; None for none."""
-        return None if self.kind is None else f"{self.kind}-{self.norm}-{self.eps:g}"
+    def name(self) -> str:
+        """What rows call the attack, such as `pgd-linf-0.1`."""
+        return f"{self.kind}-{self.norm}-{self.eps:g}"
 
     @property
     def ascents(self) -> int:
         """Gradients that the attack takes of a sample."""
-        return 0 if self.kind is None else 1 if self.kind == "fgsm" else self.steps
+        return 1 if self.kind == "fgsm" else self.steps
 
     @property
     def passes(self) -> int:
@@ -71,15 +63,15 @@ class AttackConfig(_Ball):
 
         Beside the ascents they give its losses and features before and after them.
         """
-        return 0 if self.kind is None else 2 * self.ascents + 4
+        return 2 * self.ascents + 4
 
 
-def attack_fault(attack: AttackConfig, gives: str) -> str | None:
+def attack_fault(attack: AttackConfig | None, gives: str) -> str | None:
     """Why data cannot be attacked so, or None.
 
     They give `tokens`, `images` or `samples`.
     """
-    if attack.kind is None or attack.eps is None:
+    if attack is None:
         return None
     if attack.on == "inputs" and gives == "tokens":
         return (

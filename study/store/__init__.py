@@ -1,6 +1,6 @@
 """What lies on disk: paths, rows, leases, provenance. Knows no other room."""
 
-from study.store.cells import SCHEMA_VERSION, VOLATILE, DataRecord, Store
+from study.store.cells import SCHEMA_VERSION, SUBJECTS, VOLATILE, DataRecord, Store, is_main
 from study.store.parts import StoreError
 from study.store.paths import RunPaths
 
@@ -10,9 +10,11 @@ HEAD_INPUT = "head input"
 __all__ = [
     "HEAD_INPUT",
     "SCHEMA_VERSION",
+    "SUBJECTS",
     "VOLATILE",
     "DataRecord",
     "RunPaths",
     "Store",
     "StoreError",
+    "is_main",
 ]

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     import polars as pl  # imported by those who read tables: its threads do not survive a fork
 
 SCHEMA_VERSION = 1
-ORDER = ("cell", "epoch", "layer")
+SUBJECTS = ("layer", "attack")
+"""What a row is about, if not the head's input of clean samples, of which both are null."""
+ORDER = ("cell", "epoch", *SUBJECTS)
 """Columns by which rows are sorted."""
 VOLATILE = ("seconds", "measured_from", "device", "host", "git_sha", "finished_at")
 
@@ -52,6 +54,11 @@ class DataRecord:
     settings: Mapping[str, Any]
     facts: Mapping[str, str | int | float | None]
     classes: pl.DataFrame | None
+
+
+def is_main(row: Row) -> bool:
+    """Whether a row is about the head's input of clean samples."""
+    return all(row.get(subject) is None for subject in SUBJECTS)
 
 
 def joined(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
@@ -205,10 +212,10 @@ class Store:
     def read(
         self, keys: Iterable[str] | None = None, columns: Collection[str] | None = None
     ) -> pl.DataFrame:
-        """Rows of all cells, or of `keys`, sorted by cell, epoch and layer.
+        """Rows of all cells, or of `keys`, sorted by cell, epoch, layer and attack.
 
-        A row is a cell at a checkpoint (and layer). `columns`: only these, where there are any, and
-        those of the order.
+        A row is a cell at a checkpoint (and layer, or attack). `columns`: only these, where there
+        are any, and those of the order.
 
         Raises StoreError where the run has no rows yet or a file is damaged.
         """

@@ -5,7 +5,7 @@ checkpoint to `study.models`.
 
 runs/NAME/study.yaml                     the resolved study
 runs/NAME/planned.parquet                keys and settings of its cells
-runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer)
+runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer, attack)
 runs/NAME/parts/TIME-RANDOM.parquet      rows of many cells, which lay in `cells/` before
 runs/NAME/rows.parquet                   all rows in one file, where `python -m study.pack` made it
 runs/NAME/failures/KEY.json              why a cell has no rows

@@ -12,7 +12,7 @@ Shapes: N samples, D width, V classes, R rows of a tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from study.models.heads import rows_of
 
@@ -109,6 +110,26 @@ def samples_of(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if not is_sample.all():
         flat, targets = flat[is_sample.nonzero().squeeze(1).to(flat.device)], targets[is_sample]
     return flat, targets
+
+
+def by_chunk(values: Callable[..., Tensor], classes: int, *samples: Tensor) -> Tensor:
+    """`values(*samples)` (N,) of each of N samples, by (N, ...) tensors of them.
+
+    The logits of one chunk of samples exist at a time; the backward pass computes them again.
+    """
+    size = _rows(CHUNK_ELEMENTS, classes)
+    if len(samples[0]) <= size:
+        return values(*samples)
+    parts = [
+        checkpoint(
+            values,
+            *(each[chunk] for each in samples),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for chunk in _slices(len(samples[0]), size)
+    ]
+    return torch.cat(parts)
 
 
 class _HeadLoss(torch.autograd.Function):

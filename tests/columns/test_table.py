@@ -33,7 +33,7 @@ PAGE = ROOT / "docs" / "metrics.md"
 QUANTITIES: dict[str, Quantity] = {**SETTINGS, **METRICS}
 COLLAPSE = re.compile("NC|GNC|UNC|NRC|ONC")  # beginnings of families that need a formula
 COMMANDS = re.compile(
-    "mathrm|frac|sum|sqrt|overline|bar|hat|log|exp|cos|arg|min|max|Vert|[lr]angle|dagger|mu|Sigma|"
+    "mathrm|neq|frac|sum|sqrt|overline|bar|hat|log|exp|cos|arg|min|max|Vert|[lr]angle|dagger|mu|Sigma|"
     "Delta|theta|eta|lambda|beta|epsilon|gamma"
 )
 """What both LaTeX without packages and mathtext know; add to it what both do."""
@@ -107,8 +107,8 @@ def test_a_bad_entry_is_told_with_its_remedy() -> None:
 
 
 def test_settings_are_columns_of_rows() -> None:
-    known = {*COLUMN_KINDS, "n_params", "epoch", "step", "tokens", "layer", "training"}
-    assert SETTINGS.keys() - known == {"val_loss_above_floor"}
+    known = {*COLUMN_KINDS, "n_params", "epoch", "step", "tokens", "layer", "attack", "training"}
+    assert SETTINGS.keys() - known == {"val_loss_above_floor", "robust_accuracy", "robust_loss"}
 
 
 def test_labels_have_units_and_other_peoples_columns_their_own_name() -> None:

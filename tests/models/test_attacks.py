@@ -34,7 +34,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def losses_of(target: Perturbable, labels: Tensor, head: Callable[[Tensor], Tensor]) -> Callable:
+def losses_of(
+    target: Perturbable, labels: Tensor, head: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
     def losses(r: Tensor) -> Tensor:
         return F.cross_entropy(head(target.features(r)), labels, reduction="none")
 

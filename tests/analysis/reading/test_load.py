@@ -305,6 +305,50 @@ def test_a_run_directory_has_roles_from_its_study_and_metadata(tmp_path: Path) -
         load(run, columns="map.yaml")
 
 
+def with_attacks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows, each of the last checkpoint followed by that of attacked samples."""
+    both = []
+    for row in rows:
+        both.append(row)
+        if row["epoch"] == 1:
+            both.append(
+                {
+                    **row,
+                    "attack": "pgd-linf-0.1",
+                    "nc1_cdnv": None,
+                    "nc2_equinorm": None,
+                    "val_loss": 10 * row["val_loss"],
+                    "val_accuracy": 0.25,
+                    "leap_share": row["nc1_cdnv"] / 100,
+                }
+            )
+    return both
+
+
+def test_rows_of_attacks_stand_beside_the_clean_ones_and_not_among_them(tmp_path: Path) -> None:
+    rows = own_rows({"width": [8, 16], "precision": ["fp32", "int8"], "seed": [0, 1]}, lr=1e-3)
+    layers = [{**row, "layer": "block1"} for row in rows if row["epoch"] == 1]
+    for row in rows + layers:
+        row["val_accuracy"] = 0.75
+    plain = load(write_run(tmp_path / "plain", rows + layers))
+    table = load(write_run(tmp_path / "attacked", [*with_attacks(rows), *layers]))
+    assert table.frame.select(plain.frame.columns).equals(plain.frame)
+    assert table.roles.axes == plain.roles.axes and table.roles.metrics == plain.roles.metrics
+    assert plain.layers is not None and table.layers is not None
+    assert table.layers.select(plain.layers.columns).equals(plain.layers)
+    assert table.layers["robust_loss"].null_count() == len(table.layers)
+    last = final_rows(table, "int8")
+    assert last["robust_loss"].to_list() == [10 * loss for loss in last["val_loss"]]
+    assert last["robust_accuracy"].to_list() == [0.25] * 4
+    assert last["leap_share"].to_list() == [cdnv / 100 for cdnv in last["nc1_cdnv"]]
+    assert set(last["attack"]) == {"pgd-linf-0.1"}
+    first = table.frame.filter(pl.col("epoch") == 0)
+    assert first["robust_loss"].null_count() == len(first)
+    assert table.roles.responses["robust_accuracy"] == "higher"
+    assert load(tmp_path / "attacked", response="robust_loss").roles.response == "robust_loss"
+    assert "robust_accuracy" not in plain.roles.responses
+
+
 def test_a_report_uses_the_rows_that_its_study_asks_for_now(tmp_path: Path) -> None:
     rows = own_rows(GRID_OF_RUN, lr=1e-3)
     others = [
