@@ -19,7 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from analysis.report.request import default_folder, obstacle, write_map
 
-    formats = tuple(part.strip() for part in options.formats.split(","))
+    default = "svg" if options.style == "page" else "svg,pdf,png"
+    formats = tuple(part.strip() for part in (options.formats or default).split(","))
     if unknown := [part for part in formats if part not in ("svg", "png", "pdf")]:
         return _refuse(f"--formats: {unknown[0]!r} is none of svg, png, pdf")
     if options.seed < 0:
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(str(error))
     _say("writing")
     try:
-        page = document.write(folder, formats=formats)
+        page = document.write(folder, formats=formats, style=options.style)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

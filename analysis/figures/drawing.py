@@ -65,13 +65,16 @@ def panels(
     across = min(columns, max(count, 1))
     gap = (0.36 if ylabel else 0.66) * size / PAGE.size
     left = (0.6 if ylabel else 0.52) * size / PAGE.size
-    if wide is None:
-        columns = across if not page else 2 if columns > 1 and count == 1 else across
-        room = sheet().width - left - RIGHT - (0.3 if ylabel else 0.0)
-        wide = (room - (columns - 1) * gap) / columns
-    high = high or min(max(0.76 * wide, 0.95), 2.4)
+    columns = across if not page else 2 if columns > 1 and count == 1 else across
+
+    def share(left: float) -> float:
+        """Inches of a panel where so many are left of the first."""
+        return (sheet().width - left - RIGHT - (columns - 1) * gap) / columns
+
+    high = high or min(max(0.76 * (wide or share(left)), 0.95), 2.4)
     ylabel = wrapped(ylabel, high + 0.25, size)
     left += height_of(ylabel, size)
+    wide = wide or share(left)
     titles = [wrapped(each, wide + min(gap - LETTERED, RIGHT) - 0.05, size) for each in titles]
     named = [xlabels] * count if isinstance(xlabels, str) else list(xlabels)
     named = [wrapped(each, wide + min(gap, 2 * RIGHT) - 0.1, size) for each in named]

@@ -1,6 +1,12 @@
-"""The sections of the report, in its order; nothing is imported for it."""
+"""The sections of the report, in its order, and its styles of figures; light."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
+
+Style = Literal["page", "paper"]
+STYLES: tuple[Style, ...] = get_args(Style)
+"""For whom figure files are drawn: as the page has them, or for columns of a paper."""
 
 SECTIONS = {
     "tuning": "sections_tuning:tuning",

@@ -24,7 +24,7 @@ from analysis.report.columns import METRICS
 from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Builder, Context, Exhibit, Section, seeds_used
 from analysis.report.glance import glance
-from analysis.report.names import SECTIONS
+from analysis.report.names import SECTIONS, Style
 from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
 from analysis.report.sentences.answers import answers
@@ -94,7 +94,9 @@ class Page:
         own = (part for part in self.summary if part.section == section)
         return tuple(part for part in own if not self._begins_with(part))
 
-    def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
+    def write(
+        self, folder: Path, *, formats: tuple[str, ...] = ("svg",), style: Style = "page"
+    ) -> Path:
         """Write report.html, tables/ and figures/ in `folder`; returns the page's path.
 
         The folder is made.
@@ -107,7 +109,7 @@ class Page:
                 if isinstance(part, TableExhibit):
                     part.write(paths.tables)
                 else:
-                    part.write(paths.figures, formats)
+                    part.write(paths.figures, formats, style)
             self.metrics.write(paths.tables)
             paths.page.write_text(self.html(), encoding="utf-8")
         except OSError as error:

@@ -12,7 +12,7 @@ class ReportPaths:
 
     report.html    the page
     tables/        every table as csv, md and tex
-    figures/       every figure
+    figures/       every figure; for a paper in one-column/ and two-columns/
     runs/NAME/     the report of a single run, where the page pools several
     """
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -15,10 +14,8 @@ from matplotlib.figure import Figure
 from analysis.figures.drawing import raster_dense
 from analysis.figures.lettering import INCH
 from analysis.figures.sheets import PAPER, PRINTED, drawn_for, styled
+from analysis.report.names import Style
 from study.columns import in_words
-
-Style = Literal["page", "paper"]
-STYLES: tuple[Style, ...] = get_args(Style)
 
 
 @dataclass(frozen=True)

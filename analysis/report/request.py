@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.report.names import SECTIONS
+from analysis.report.names import SECTIONS, STYLES
 
 MOST_DRAWS = 1_000_000  # permutations or replicates; more change no third digit of a p
 LONGEST_NAME = 80  # characters of a folder that is named by several runs
@@ -79,7 +79,16 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="of permutations and bootstrap (0)"
     )
     arguments.add_argument(
-        "--formats", default="svg", metavar="LIST", help="of figure files: svg,png,pdf (svg)"
+        "--formats",
+        metavar="LIST",
+        help="of figure files: svg,png,pdf (svg; all three with --style paper)",
+    )
+    arguments.add_argument(
+        "--style",
+        choices=STYLES,
+        default="page",
+        help="of figure files: as the page has them, or for a paper, each one and two columns "
+        "wide (3.3 and 6.9 inches) with letters of 8 points (page)",
     )
     arguments.add_argument(
         "--only", default="", metavar="LIST", help=f"sections to build: {','.join(SECTIONS)} (all)"

@@ -26,6 +26,7 @@ from analysis.reading.table import AnalysisError, Choices, Metric, Table
 from analysis.report.columns import POOLED_RUNS, RUNS
 from analysis.report.descriptions import Paragraph
 from analysis.report.exhibits import Exhibit, Section, seeds_used
+from analysis.report.names import Style
 from analysis.report.page import Page, Report, build_report, metrics_of, software
 from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
@@ -56,11 +57,13 @@ class RunsReport(Page):
 
     reports: Mapping[str, Report]
 
-    def write(self, folder: Path, *, formats: tuple[str, ...] = ("svg",)) -> Path:
+    def write(
+        self, folder: Path, *, formats: tuple[str, ...] = ("svg",), style: Style = "page"
+    ) -> Path:
         """As `Page.write`, and the report of each run in a folder of its own."""
         for name, report in self.reports.items():
-            report.write(ReportPaths(folder).run(name).folder, formats=formats)
-        return super().write(folder, formats=formats)
+            report.write(ReportPaths(folder).run(name).folder, formats=formats, style=style)
+        return super().write(folder, formats=formats, style=style)
 
 
 def build_runs_report(
