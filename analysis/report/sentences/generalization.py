@@ -21,7 +21,6 @@ from analysis.report.sentences.words import (
 from analysis.report.tables import share
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 
-TOPIC = "Collapse and generalization"
 NO_CONTROL, NOT_TESTED = "described alone", "not tested"
 
 
@@ -30,15 +29,15 @@ def generalization(head: Headline, roles: Roles) -> Paragraph:
     response, where = roles.response, head.control
     if bad := with_verdict(head.lines, INADEQUATE):
         text = f"Whether collapse goes with {response} cannot be said: {reason(bad)}."
-        return Paragraph(f"{TOPIC}: {INADEQUATE}", text, head.section)
+        return Paragraph(f"Collapse and {response}: {INADEQUATE}", text, head.section)
     kind = PRIMARY if of_family(head.lines, PRIMARY) else EXPLORATORY
     judged = of_family(head.lines, kind)
     if not judged:
         text = f"No metric can be tested {where}: {reason(head.lines)}."
-        return Paragraph(f"{TOPIC}: {NOT_TESTED}", text, head.section)
+        return Paragraph(f"Collapse and {response}: {NOT_TESTED}", text, head.section)
     word = next(each for each in ORDER if with_verdict(judged, each))
     text = f"{ANSWERS[word](judged, head, roles)}{_rest(judged, head, word)}."
-    return Paragraph(f"{TOPIC}: {word}", text, head.section)
+    return Paragraph(f"Collapse and {response}: {word}", text, head.section)
 
 
 def uncontrolled(n: int, response: str) -> Paragraph:
@@ -47,7 +46,7 @@ def uncontrolled(n: int, response: str) -> Paragraph:
         f"No table of this report has a control (replicates, or an axis that varies), so nothing "
         f"is claimed of collapse and {response} over {n} training{'' if n == 1 else 's'}."
     )
-    return Paragraph(f"{TOPIC}: {NO_CONTROL}", text, "association")
+    return Paragraph(f"Collapse and {response}: {NO_CONTROL}", text, "association")
 
 
 def _associated(judged: Sequence[Tested], head: Headline, roles: Roles) -> str:

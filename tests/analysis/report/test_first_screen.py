@@ -135,7 +135,7 @@ def said(
 def test_the_three_sentences_are_these() -> None:
     first, second, third = said()
     assert first == (
-        "Collapse and generalization: associated. 2 of 3 primary metrics go with val_loss within 4 "
+        "Collapse and val_loss: associated. 2 of 3 primary metrics go with val_loss within 4 "
         "design cells: more collapse with a lower val_loss for nc1_ratio (r +0.500, 95% interval "
         "+0.300 to +0.650, n 24); more collapse with a higher val_loss, which is worse, for "
         "nc3_cosine_mean (r +0.400, 95% interval +0.200 to +0.550, n 24); for 1 no association was "
@@ -251,7 +251,7 @@ def test_a_sentence_follows_every_number_that_it_has() -> None:
 def test_each_verdict_has_a_sentence_of_its_own(verdict: str, word: str) -> None:
     lines = [replace(line, verdict=verdict, note="why") for line in WITHIN]
     first = said(within=lines)[0]
-    assert first.startswith(f"Collapse and generalization: {verdict}. ")
+    assert first.startswith(f"Collapse and val_loss: {verdict}. ")
     assert word in first
     assert "go with val_loss within" not in first or verdict == NOT_FOUND
 
@@ -282,7 +282,7 @@ def test_interventions_come_first_and_say_what_they_change() -> None:
     }
     first, second, third = answers(frames, ROLES)
     assert [second.title.split(":")[0], third.title.split(":")[0]] == [
-        "Collapse and generalization",
+        "Collapse and val_loss",
         "Quantization",
     ]
     assert (first.title, first.text) == (
@@ -384,7 +384,7 @@ def test_one_training_of_one_epoch_has_a_first_screen(tmp_path: Path) -> None:
     )
     made = report(rows.drop("precision", "bits_per_weight", "model_bytes"), tmp_path, ())
     (first, *others_) = made.sentences
-    assert first.title == "Collapse and generalization: described alone"
+    assert first.title == "Collapse and val_loss: described alone"
     assert "over 1 training." in first.text
     assert len(others_) <= 2
     assert {part.name for part in made.glance} == {"properties"}
@@ -411,7 +411,7 @@ def test_a_foreign_table_without_precisions_says_nothing_of_them(tmp_path: Path)
         **OPTIONS,
     )
     titles = [part.title for part in made.sentences]
-    assert titles[0].startswith("Collapse and generalization: ")
+    assert titles[0].startswith("Collapse and loss: ")
     assert not any("Quantization" in title or "progress" in title for title in titles)
     assert {part.name for part in made.glance} == {"summary_metrics", "properties"}
     assert made.frames["properties"]["property"].to_list() == ["NC1", "NC4"]
