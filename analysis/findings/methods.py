@@ -285,7 +285,7 @@ WorseT = TypeVar("WorseT", float, Floats)
 
 
 def _worse(table: Table, change: WorseT) -> WorseT:
-    """A change of the response for the worse; of one without a better direction its rise."""
+    """A change for the worse; of a response without a better direction its rise."""
     return -change if table.roles.responses.get(table.roles.response) == "higher" else change
 
 

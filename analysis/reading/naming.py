@@ -25,7 +25,7 @@ FAMILIES = ("NC", "GNC", "UNC")
 
 
 def better_of(column: str) -> Direction | None:
-    """The direction of a better outcome, of a column of the project; None for all others."""
+    """The better direction of an outcome of the project; None for all others."""
     return METRICS[column].better if column in METRICS else None
 
 
