@@ -19,6 +19,7 @@ TITLES = {
     "UNC3": "UNC3: duality is uniform over classes",
     "NC4": "NC4: the head decides as the nearest class mean",
     "NC5": "NC5: other data are orthogonal to class means",
+    "OOD": "Other data, told from validation samples",
     "layers": "Layers",
     "probe": "Probes of other classes on frozen features",
     "minority": "Minority classes",

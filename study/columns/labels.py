@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from study.columns.metric import Quantity
+from study.columns.sets import metric_of
 from study.columns.settings import SETTINGS
-from study.columns.table import METRICS
 
 IDENTIFIER = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 
@@ -17,7 +17,7 @@ def quantity(column: str) -> Quantity:
     >>> quantity("lr").symbol, quantity("my_loss").name
     ('\\\\eta', 'my_loss')
     """
-    return METRICS.get(column) or SETTINGS.get(column) or Quantity(name=column)
+    return metric_of(column) or SETTINGS.get(column) or Quantity(name=column)
 
 
 def noun(column: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from study.columns.attacks import ATTACKS
 from study.columns.decisions import DECISIONS
+from study.columns.detection import DETECTION
 from study.columns.duality import DUALITY
 from study.columns.features import FEATURES
 from study.columns.geometry import FRAMES, UNIFORMITY
@@ -26,6 +27,7 @@ METRICS: dict[str, Metric] = {
     **DRIFT,
     **STORAGE,
     **OTHER_DATA,
+    **DETECTION,
     **PROBES,
     **MINORITY,
     **GROUPS,

@@ -11,6 +11,7 @@ Names of tensors may end in their shape, one letter a dimension and `x` between 
     K      some of the classes: those in a batch, those of the minority, or blocks of classes
     I, J   classes in the rows and in the columns of a tile of pairs
     R      rows of a block
+    k, r   leading axes of features; the rank of their covariance
     d      entries of a feature
 
 Example: classes collapsed to the corners of a tetrahedron, with a head that points at them.
@@ -38,7 +39,8 @@ from study.metrics.imbalance import imbalance_geometry
 from study.metrics.leaps import Leaps, leap_columns, leaps
 from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
-from study.metrics.ood import ood_orthogonality
+from study.metrics.ood import OtherData, auroc, fpr95, ood_metrics, ood_orthogonality
+from study.metrics.ood_scores import OodScorer, ScoredSamples
 from study.metrics.rays import ray_share
 from study.metrics.reference import reference_drift
 from study.metrics.result import CollapseMetrics
@@ -55,7 +57,12 @@ __all__ = [
     "Metric",
     "MomentsError",
     "NearestCentre",
+    "OodScorer",
+    "OtherData",
+    "ScoredSamples",
+    "auroc",
     "collapse_metrics",
+    "fpr95",
     "geodesic_deviation",
     "group_gaps",
     "held_out_collapse",
@@ -64,6 +71,7 @@ __all__ = [
     "leaps",
     "linear_decisions",
     "minority_collapse",
+    "ood_metrics",
     "ood_orthogonality",
     "per_class",
     "ray_share",

@@ -21,11 +21,14 @@ from study.columns.sources import OURS, STANDARD
 from study.config import COLUMN_KINDS
 from study.metrics import (
     ClassMoments,
+    OodScorer,
+    OtherData,
+    ScoredSamples,
     collapse_metrics,
     held_out_collapse,
     imbalance_geometry,
     minority_collapse,
-    ood_orthogonality,
+    ood_metrics,
     ray_share,
 )
 
@@ -33,8 +36,8 @@ PAGE = ROOT / "docs" / "metrics.md"
 QUANTITIES: dict[str, Quantity] = {**SETTINGS, **METRICS}
 COLLAPSE = re.compile("NC|GNC|UNC|NRC|ONC")  # beginnings of families that need a formula
 COMMANDS = re.compile(
-    "mathrm|neq|frac|sum|sqrt|overline|bar|hat|log|exp|cos|arg|min|max|Vert|[lr]angle|dagger|mu|Sigma|"
-    "Delta|theta|eta|lambda|beta|epsilon|gamma"
+    "mathrm|neq|geq|frac|sum|sqrt|overline|bar|hat|log|exp|cos|arg|min|max|Vert|[lr]angle|dagger|mu|"
+    "tau|Sigma|Delta|theta|eta|lambda|beta|epsilon|gamma"
 )
 """What both LaTeX without packages and mathtext know; add to it what both do."""
 
@@ -148,6 +151,7 @@ FEATURES = MEANS[LABELS] + drawn(len(LABELS), DIM, seed=2)
 HELD_OUT = MEANS[LABELS] + drawn(len(LABELS), DIM, seed=3)
 OTHER = 2 * drawn(50, DIM, seed=4) + 1
 WEIGHT = MEANS + drawn(CLASSES, DIM, seed=5)
+BIAS = 30 * drawn(CLASSES, seed=8)
 
 
 def measured(change: str) -> dict[str, float]:
@@ -167,12 +171,17 @@ def measured(change: str) -> dict[str, float]:
 
     m, weight = moments(moved(FEATURES), LABELS), WEIGHT @ rotation
     other = moments(moved(OTHER), torch.zeros(len(OTHER), dtype=torch.int64), 1)
+    scorer = OodScorer(m, min_count=2)
+    inside, outside = ScoredSamples(scorer.reasons), ScoredSamples(scorer.reasons)
+    for samples, features in ((inside, HELD_OUT), (outside, OTHER)):
+        logits = moved(features) @ weight.T + BIAS
+        samples.update(scorer.score(moved(features), logits))
     parts = [
         collapse_metrics(m, weight, min_count=2),
         held_out_collapse(m, moments(moved(HELD_OUT), LABELS), min_count=2),
         imbalance_geometry(m, weight, SIZES, min_count=2),
         minority_collapse(m, weight, SIZES, min_count=2),
-        ood_orthogonality(m, other, min_count=2),
+        ood_metrics(m, inside, {"other": OtherData(other, outside)}, min_count=2),
         ray_share(moved(FEATURES), LABELS, min_count=2),
     ]
     return {name: value for part in parts for name, value in part.items() if value is not None}

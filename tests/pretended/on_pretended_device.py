@@ -30,12 +30,15 @@ from study.metrics import (
     ClassMoments,
     Gaussian,
     NearestCentre,
+    OodScorer,
+    OtherData,
+    ScoredSamples,
     collapse_metrics,
     geodesic_deviation,
     held_out_collapse,
     imbalance_geometry,
     minority_collapse,
-    ood_orthogonality,
+    ood_metrics,
     per_class,
     ray_share,
     reference_drift,
@@ -211,11 +214,14 @@ def test_metrics(
         path = [end for end in ends if isinstance(end, Gaussian)]
         centres = NearestCentre(moments, 2, engine)
         decided = centres.agreement(x, labels, w, bias.to(at))
+        scorer = OodScorer(moments, 2)
+        scored = ScoredSamples(scorer.reasons)
+        scored.update(scorer.score(x, x @ w.T + bias.to(at)))
         return {
             **collapse_metrics(moments, w, min_count=2),
             **minority_collapse(moments, w, torch.arange(CLASSES) * 10, min_count=2),
             **reference_drift(moments, moments, w, min_count=2),
-            **ood_orthogonality(moments, other, min_count=2),
+            **ood_metrics(moments, scored, {"other": OtherData(other, scored)}, min_count=2),
             **held_out_collapse(moments, half, min_count=2),
             **imbalance_geometry(moments, w, torch.arange(1, CLASSES + 1), min_count=2),
             **geodesic_deviation(*path),
