@@ -189,7 +189,7 @@ def test_every_kind_of_data(kind: str, folder: Path) -> None:
     assert settings.has_floor == ("entropy_floor" in data.facts)
     assert settings.known_shape in (None, data.input_shape)
     assert not settings.has_even_classes or len(set(data.class_counts) - {0}) == 1
-    assert settings.has_other_images == (data.ood is not None)
+    assert settings.ood_sets == tuple(data.ood)
     assert settings.hub_source is None
 
     model = build(model_settings(READER[settings.gives]), data, folder)

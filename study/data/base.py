@@ -123,8 +123,8 @@ class Dataset:
     """(V,) names of the classes, for reports."""
     facts: Mapping[str, Fact]
     """Counts and statistics of the data, to print and to store beside a run."""
-    ood: Split | None = None
-    """Other data of the same shape, whose labels mean nothing, or None."""
+    ood: Mapping[str, Split] = field(default_factory=dict)
+    """Sets of other data of the same shape by their names; their labels mean nothing."""
     groups: Groups | None = None
     """Groups of the samples of both splits, or None."""
     probes: Mapping[str, ProbeData] = field(default_factory=dict)

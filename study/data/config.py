@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from study.data.base import DataError, Dataset, Estimate
+from study.data.ood_sets import OodSources, checked_sets, set_name, sources_of
 from study.settings.base import (
     Float,
     Fraction,
@@ -33,6 +34,9 @@ HUB_IMAGES = {
     "mnist": "hub:ylecun/mnist",
     "fashion_mnist": "hub:zalando-datasets/fashion_mnist",
 }
+PHOTOS = "photos"
+NOISE = ("uniform_noise", "gaussian_noise")
+"""Images that only `data.ood` can name, with the photographs."""
 LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 
@@ -119,9 +123,9 @@ class DataSettings(Settings):
         return False
 
     @property
-    def has_other_images(self) -> bool:
-        """Whether images of no class stand beside the data."""
-        return False
+    def ood_sets(self) -> tuple[str, ...]:
+        """Names of the sets of other data that stand beside the data."""
+        return tuple(set_name(source) for source in sources_of(getattr(self, "ood", None)))
 
     @property
     def is_grouped(self) -> bool:
@@ -427,11 +431,12 @@ class ImagesData(DataSettings, Imbalance):
 
     `measure.probe` measures what features know of them.
     """
-    ood: str | None = Field(default=None, json_schema_extra={"neutral": None})
-    """Other images, whose features are compared with the class means.
+    ood: OodSources = Field(default=None, json_schema_extra={"neutral": None})
+    """Other images, which are told from validation images and compared with class means.
 
-    A source as above, or `photos` (patches of two photographs of scikit-learn); resized and scaled
-    to fit.
+    One set or a list: a source as above, `photos` (patches of two photographs of scikit-learn),
+    `uniform_noise` or `gaussian_noise` (with the mean and deviation of each channel); resized and
+    scaled to fit.
     """
     group: Grouping = None
     """Column of a table whose values are groups of images that are compared."""
@@ -447,8 +452,19 @@ class ImagesData(DataSettings, Imbalance):
 
     @field_validator("ood")
     @classmethod
-    def _known_ood(cls, source: str | None) -> str | None:
-        return source if source in (None, "photos") else cls._known_images(source)
+    def _known_ood(cls, ood: str | list[str] | None) -> str | list[str] | None:
+        own = (PHOTOS, *NOISE)
+        return checked_sets(ood, lambda each: each if each in own else cls._known_images(each))
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for source in sources_of(self.ood):
+            if _same_source(source, self.source):
+                raise ValueError(
+                    f"ood: {source!r} is what is trained on, so it is not out of the distribution: "
+                    "name another source"
+                )
+        return self
 
     @field_validator("source")
     @classmethod
@@ -472,6 +488,7 @@ class ImagesData(DataSettings, Imbalance):
 
     def check(self, *, base: Path) -> None:
         resolve_name("study.data.image_sources:image_path")(self, base)
+        resolve_name("study.data.ood:check_ood")(self, base)
 
     def check_probe(self, probe: ProbeConfig) -> None:
         if probe.data == HELD_OUT:
@@ -497,10 +514,6 @@ class ImagesData(DataSettings, Imbalance):
     def hub_source(self) -> str | None:
         on_hub = self.source in HUB_IMAGES or self.source.startswith("hub:")
         return self.source if on_hub else None
-
-    @property
-    def has_other_images(self) -> bool:
-        return self.ood is not None
 
 
 class FreeData(DataSettings, Imbalance):

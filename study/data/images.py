@@ -53,18 +53,23 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
     mean, deviation = _channel_moments(choice.train)
     train, val = (Images(part, mean, deviation) for part in (choice.train, choice.val))
     counts = np.bincount(choice.train.labels, minlength=len(choice.names))
-    ood = None if config.ood is None else load_ood(config, base, cache, choice.train.images)
+    ood = load_ood(config, base, cache, choice.train.images, (mean, deviation))
     groups = _groups(config, choice)
     pixels = choice.train.images
     input_range = tuple((int(end) - mean) / deviation for end in (pixels.min(), pixels.max()))
-    original = [part for part in (choice.source.train, choice.source.val, ood) if part is not None]
+    original = [choice.source.train, choice.source.val, *ood.values()]
     return Dataset(
         train=train,
         val=val,
         classes=len(counts),
         input_shape=choice.train.images.shape[1:],
         fingerprint=digest(
-            *(array.tobytes() for part in original for array in (part.images, part.labels)),
+            *(
+                array.tobytes()
+                for part in original
+                if part is not None
+                for array in (part.images, part.labels)
+            ),
             *(() if groups is None else groups.content),
         ),
         class_counts=counts,
@@ -75,7 +80,7 @@ def load_images(config: ImagesData, base: Path, cache: Path) -> Dataset:
             "wrong_labels": choice.wrong,
             **class_facts(counts),
         },
-        ood=None if ood is None else Images(ood, mean, deviation),
+        ood={name: Images(content, mean, deviation) for name, content in ood.items()},
         groups=groups,
         input_range=(input_range[0], input_range[1]),
     )

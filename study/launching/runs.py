@@ -36,7 +36,7 @@ def open_study(
     else:
         content, folder, source = read_extended(path), path.resolve().parent, str(path)
     study = study_from(overridden(content, overrides), folder=folder, source=source)
-    if faults := list(declared_faults(study.analysis)):
+    if faults := list(declared_faults(study)):
         raise StudyError(faults, source=source)
     return study, run or runs / study.name
 

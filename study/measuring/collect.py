@@ -32,7 +32,7 @@ from study.measuring.columns import (
 )
 from study.measuring.passes import Passes, Sizes, TrainingSums, ValidationSums
 from study.measuring.samples import Beat
-from study.metrics import ClassMoments, Gaussian, NearestCentre
+from study.metrics import ClassMoments, Gaussian, NearestCentre, OodScorer, OtherData
 from study.models.base import FeatureModel
 from study.precision import Precision, Record
 from study.store import HEAD_INPUT
@@ -42,7 +42,7 @@ LAYER_BYTES = 2**28
 COVARIANCE_BYTES = 2**28
 """Covariances of inner layers that are kept for the path of features through them."""
 
-SumsT = TypeVar("SumsT", TrainingSums, ValidationSums, ClassMoments, AttackedSums)
+SumsT = TypeVar("SumsT", TrainingSums, ValidationSums, OtherData, AttackedSums)
 
 
 class Crew(Protocol):
@@ -88,6 +88,7 @@ class Meter:
         self.attack = None if measure.attack is None else measure.attack.name
         self.sizes: Sizes = crew.one("sizes")
         classes = self.sizes.classes
+        self.ood = tuple(data.ood)
         self.class_counts = np.pad(data.class_counts, (0, classes - data.classes))
         self.parts = parts_of_layers(self.sizes.layers, classes, self.sizes.dim)
         self.base: ClassMoments | None = None
@@ -153,11 +154,13 @@ class Meter:
         agreement = reduce(add, self.crew.all("agreement", own))
         base = None if reference else self.base
         others = None if base is None else NearestCentre(base, self.min_count)
-        passes = self.crew.all("validation", {**centres, HEAD_INPUT: own}, others, keep=reference)
+        scorer = OodScorer(training.moments[HEAD_INPUT], self.min_count) if self.ood else None
+        asked = {**centres, HEAD_INPUT: own}
+        passes = self.crew.all("validation", asked, others, scorer, keep=reference)
         attacked = self.crew.all("attacked", own, others) if self.attack else []
         no_centres = own.reason
-        del own, others
-        other_data = self.crew.all("other_data")
+        del own, others, asked
+        shares = [] if scorer is None else self.crew.all("other_data", scorer)
         validation = _merged(passes)
         weight, _ = self.crew.one("head_rows")
         head = head_columns(
@@ -169,7 +172,7 @@ class Meter:
             class_counts=self.class_counts,
             min_count=self.min_count,
             base=base,
-            other_data=None if other_data[0] is None else _merged(other_data),
+            other_data={name: _merged([share[name] for share in shares]) for name in self.ood},
         )
         if self.attack is not None:
             head.attacks[self.attack] = attacked_columns(

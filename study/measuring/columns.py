@@ -20,6 +20,7 @@ from study.metrics import (
     CollapseMetrics,
     Gaussian,
     GroupSums,
+    OtherData,
     collapse_metrics,
     geodesic_deviation,
     group_gaps,
@@ -27,7 +28,7 @@ from study.metrics import (
     imbalance_geometry,
     leap_columns,
     minority_collapse,
-    ood_orthogonality,
+    ood_metrics,
     ray_share,
     reference_drift,
 )
@@ -122,7 +123,7 @@ def head_columns(
     class_counts: Ints,
     min_count: int,
     base: ClassMoments | None,
-    other_data: ClassMoments | None,
+    other_data: Mapping[str, OtherData],
 ) -> Measurement:
     """All columns of a model at its head's input.
 
@@ -135,7 +136,7 @@ def head_columns(
         class_counts: (V,) samples of each class in the training split.
         min_count: least samples of a measured class.
         base: moments of the reference, for another precision.
-        other_data: moments of other data, where there are any.
+        other_data: sets of other data by their names.
     """
     moments = training.moments[HEAD_INPUT]
     metrics = collapse_metrics(moments, weight, min_count=min_count)
@@ -148,8 +149,9 @@ def head_columns(
     result.add(ray_share(*kept, min_count=min_count))
     if validation.moments is not None:
         result.add(held_out_collapse(moments, validation.moments, min_count=min_count))
-    if other_data is not None:
-        result.add(ood_orthogonality(moments, other_data, min_count=min_count))
+    if other_data and validation.detection is not None:
+        inside = validation.detection
+        result.add(ood_metrics(moments, inside, other_data, min_count=min_count))
     if base is not None:
         result.add(reference_drift(moments, base, weight, min_count=min_count))
         result.put_kept_decisions(validation.agreements["refmeans"])

@@ -32,7 +32,15 @@ from study.measuring.samples import (
     measured_rows,
     samples_elsewhere,
 )
-from study.metrics import Agreement, ClassMoments, CollapseMetrics, NearestCentre
+from study.metrics import (
+    Agreement,
+    ClassMoments,
+    CollapseMetrics,
+    NearestCentre,
+    OodScorer,
+    OtherData,
+    ScoredSamples,
+)
 from study.metrics.agreement import LinearHead, agreements
 from study.metrics.probes import ProbeFeatures, probe_metrics
 from study.metrics.scores import HeldOutScores, Scores
@@ -89,6 +97,7 @@ class ValidationSums:
     logits_error  of the logits against the reference's
     noise         of the features against the reference's by layer, on the first samples
     groups        scores by group of samples, where the data have groups
+    detection     scores of the samples, where there are other data
     """
 
     scores: HeldOutScores
@@ -98,6 +107,7 @@ class ValidationSums:
     logits_error: RelativeError = field(default_factory=RelativeError)
     noise: dict[str, RelativeError] = field(default_factory=dict)
     groups: dict[str, Scores] = field(default_factory=dict)
+    detection: ScoredSamples | None = None
 
     def merge(self, other: ValidationSums) -> None:
         """Add the sums of other samples."""
@@ -114,6 +124,8 @@ class ValidationSums:
             self.noise.setdefault(name, RelativeError()).merge(noise)
         for name, scores in self.groups.items():
             scores.merge(other.groups[name])
+        if self.detection is not None and other.detection is not None:
+            self.detection.merge(other.detection)
 
     def agree(self, name: str, agreement: Agreement) -> None:
         """Add the decisions on a batch."""
@@ -175,7 +187,7 @@ class Passes:
 
     Args:
         model: may change between passes, but for the number of classes and features.
-        data: both splits, and other data if there are any.
+        data: both splits, and sets of other data if there are any.
         measure: what is measured.
         seed: of the measured samples.
         device: where the model lives.
@@ -299,17 +311,25 @@ class Passes:
 
     @torch.no_grad()
     def validation(
-        self, centres: Mapping[str, NearestCentre], base: NearestCentre | None, *, keep: bool
+        self,
+        centres: Mapping[str, NearestCentre],
+        base: NearestCentre | None,
+        scorer: OodScorer | None = None,
+        *,
+        keep: bool,
     ) -> ValidationSums:
         """Moments, decisions and scores on the validation split.
 
         Args:
             centres: by layer, those that are asked for.
             base: the centres of the reference, for another precision.
+            scorer: of the samples at the head's input, where there are other data.
             keep: this is the reference, which later precisions are compared with: all features at
                 the head's input, and of each layer those of the first `agreement_samples`.
         """
         sums = ValidationSums(HeldOutScores(self.device))
+        if scorer is not None:
+            sums.detection = ScoredSamples(scorer.reasons)
         if keep:
             self.first_features |= {name: _Features() for name in centres}
             if HEAD_INPUT in centres:
@@ -356,6 +376,8 @@ class Passes:
                     for name, places in members(groups, "val", batch, part):
                         chosen = places.to(self.device)
                         sums.groups[name].update(logits[chosen], targets[chosen])
+                    if scorer is not None and sums.detection is not None:
+                        sums.detection.update(scorer.score(h, logits))
                     if reference is not None and self.reference is not None:
                         sums.logits_error.update(logits, self.reference.logits(reference[part]))
                     products = logits if self._are_products(logits) else None
@@ -393,16 +415,19 @@ class Passes:
         return plain and logits.dtype == torch.float32 and type(model.head) is nn.Linear
 
     @torch.no_grad()
-    def other_data(self) -> ClassMoments | None:
-        """Moments of other data, whatever their labels; None where there are none."""
-        if self.data.ood is None:
-            return None
-        rows = measured_rows(self.data.ood, self.measure.agreement_samples, self.seed)
-        moments = ClassMoments(1, self.model.head.in_features, self.device)
-        for features, _ in self._features(self.data.ood, rows, [HEAD_INPUT], "other data"):
-            h = features[HEAD_INPUT]
-            moments.update(h, torch.zeros(len(h), dtype=torch.int64))
-        return moments
+    def other_data(self, scorer: OodScorer) -> dict[str, OtherData]:
+        """Moments and scores of each set of other data, whatever their labels."""
+        sets = {}
+        for name, split in self.data.ood.items():
+            rows = measured_rows(split, self.measure.agreement_samples, self.seed)
+            moments = ClassMoments(1, self.model.head.in_features, self.device)
+            sets[name] = OtherData(moments, ScoredSamples(scorer.reasons))
+            for features, _ in self._features(split, rows, [HEAD_INPUT], "other data"):
+                h = features[HEAD_INPUT]
+                moments.update(h, torch.zeros(len(h), dtype=torch.int64))
+                for part in blocks(len(h), self.classes, self.device):
+                    sets[name].scores.update(scorer.score(h[part], self._logits(h[part])))
+        return sets
 
     @torch.no_grad()
     def probe(self, layers: Sequence[str]) -> dict[str, CollapseMetrics]:

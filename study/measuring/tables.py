@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from study.columns import METRICS
+from study.columns import metrics_among
 from study.measuring.standalone import Measured
 from study.store import is_main
 from study.store.atomic import write_atomically
@@ -28,7 +28,7 @@ def metrics_table(measured: Measured) -> Table:
         attack = row.get("attack")
         name = row["precision"] if attack is None else f"{row['precision']} {attack}"
         table.add_column(name, justify="right")
-    for column in METRICS:
+    for column in metrics_among(rows[0]):
         if any(isinstance(row.get(column), int | float) for row in rows):
             table.add_row(column, *(_number(row.get(column)) for row in rows))
     return table
@@ -44,7 +44,8 @@ def undefined_columns(measured: Measured) -> dict[str, str]:
 
 def write_rows(measured: Measured, path: Path) -> int:
     """Write the rows as a sealed parquet file; their number."""
-    metadata = {name: asdict(metric) for name, metric in METRICS.items()}
+    metrics = metrics_among(name for row in measured.rows for name in row)
+    metadata = {name: asdict(metric) for name, metric in metrics.items()}
     write_atomically(path, seal(measured.rows, {}, metadata))
     return len(measured.rows)
 

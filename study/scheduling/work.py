@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from study.columns import METRICS
+from study.columns import metrics_among
 from study.config import COLUMN_KINDS
 from study.data.base import DataError, Dataset
 from study.grid import Cell, Training
@@ -369,7 +369,6 @@ class _Attempt:
             "host": socket.gethostname(),
             "git_sha": self.task.git_sha,
         }
-        metadata = {name: asdict(metric) for name, metric in METRICS.items()}
         for cell in self.training.cells:
             if cell.key not in self.broken:
                 epochs = Training("", (cell,)).epochs
@@ -378,6 +377,8 @@ class _Attempt:
                     for e in epochs
                     for row in self.partial.read(e)[cell.key]
                 ]
+                metrics = metrics_among(name for row in rows for name in row)
+                metadata = {name: asdict(metric) for name, metric in metrics.items()}
                 self.store.write(cell.key, rows, types=COLUMN_KINDS, metrics=metadata)
 
     def beat_training(self, progress: Progress) -> None:

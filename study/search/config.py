@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from study.columns import METRICS
+from study.columns import METRICS, OF_OTHER_DATA, columns_of_sets, metric_of
 from study.config import MOST_POINTS, CellConfig, StudyConfig, full_path, put, study_from
 from study.data import DATA_KINDS
 from study.grid import Cell, Training, expand, trainings
@@ -210,7 +210,7 @@ def search_from(content: dict[str, Any], *, folder: Path, source: str) -> Search
     constraints = tuple(_read_constraints(section.get("constraints", []), faults))
     faults += _column_faults(section, constraints)
     if study is not None:
-        faults += declared_faults(study.analysis)
+        faults += declared_faults(study)
         faults += _study_faults(study, space)
         faults += _edge_faults(study, space)
         if not shape:
@@ -250,7 +250,7 @@ def _column_faults(section: dict[str, Any], constraints: tuple[Constraint, ...])
         (f"search.constraints[{n}]", constraint.column) for n, constraint in enumerate(constraints)
     ]
     for location, name in named:
-        if name not in METRICS:
+        if metric_of(name) is None:
             yield Fault(location, f"unknown column {name!r}", nearest(name, METRICS))
 
 
@@ -266,9 +266,11 @@ def _absent_faults(
     even = data.has_even_classes and not {"imbalance_ratio", "kind"} & searched
     with_floor = [kind.model_fields["kind"].default for kind in DATA_KINDS if kind.has_floor]
     for place, name in named:
-        if name.startswith("nc5_") and not data.has_other_images and "ood" not in searched:
+        absent = name not in columns_of_sets(data.ood_sets) and "ood" not in searched
+        if name.startswith(OF_OTHER_DATA) and absent:
             fix = "Give data.ood, or look for another column"
-            yield Fault(place, f"{name} needs other images, and data.ood names none", fix)
+            sets = ", ".join(data.ood_sets) or "none"
+            yield Fault(place, f"{name} needs other data, and data.ood names {sets}", fix)
         elif name.startswith("group_") and not data.is_grouped and "group" not in searched:
             fix = "Give data.group, or look for another column"
             yield Fault(place, f"{name} needs groups of samples, and data.group names none", fix)

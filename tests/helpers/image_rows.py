@@ -53,6 +53,6 @@ def image_dataset(
         class_counts=np.full(classes, each),
         class_names=[str(number) for number in range(classes)],
         facts={},
-        ood=random_rows(1, ood, shape, seed=3) if ood else None,
+        ood={"noise": random_rows(1, ood, shape, seed=3)} if ood else {},
         input_range=(ends[0], ends[1]),
     )

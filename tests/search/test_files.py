@@ -193,7 +193,7 @@ def schedule(**families: Any) -> dict[str, Any]:
         (
             hunt(objective={"nc5_ood_orthogonality": "minimize"}),
             "search.objective.nc5_ood_orthogonality",
-            "needs other images",
+            "needs other data",
         ),
         ({**hunt(), "search": [1]}, "search", "[1]"),
         ({key: value for key, value in hunt().items() if key != "search"}, "search", "is missing"),

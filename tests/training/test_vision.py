@@ -19,15 +19,16 @@ from tiny_study import failures, launch, rows, starts, training_steps
 from torch import nn
 
 from study.config import CellConfig
-from study.data import estimate, load_data
+from study.data import DataError, check_data, estimate, load_data
 from study.data.base import Dataset
 from study.data.config import ImagesData
 from study.data.images import Images
 from study.measuring.collect import collect
-from study.metrics import ClassMoments, ood_orthogonality
+from study.metrics import ClassMoments, auroc, fpr95, ood_orthogonality
 from study.models.base import FeatureModel
 from study.precision import quantization_record, quantize
 from study.precision.names import parse_precision
+from study.store import Store
 from study.training.finetune import finetune
 from study.training.train import train
 
@@ -252,16 +253,23 @@ def test_other_data_are_measured_by_their_mean_feature() -> None:
         )
     expected = ood_orthogonality(m, other, min_count=1)["nc5_ood_orthogonality"]
     assert measurement["nc5_ood_orthogonality"] == pytest.approx(expected, rel=1e-9)
+    largest = []
+    for split in (data.val, data.ood["noise"]):
+        images, _ = split.batch(np.arange(len(split)))
+        with torch.no_grad():
+            largest.append(model.logits(model.features(images)).amax(1).double().numpy())
+    assert measurement["ood_auroc_maxlogit"] == auroc(*largest)
+    assert measurement["ood_fpr95_maxlogit"] == fpr95(*largest)
     without = collect({"a": model}, image_dataset(10, each=3), config.measure, seed=0, device=CPU)[
         "a"
     ].values
-    assert "nc5_ood_orthogonality" not in without
+    assert not [name for name in without if "ood" in name]
 
 
 def ood_images(tmp_path: Path, **settings: Any) -> torch.Tensor:
     data = load_data(ImagesData(**settings), base=tmp_path, cache=tmp_path / "cache")
-    assert data.ood is not None
-    images, _ = data.ood.batch(np.arange(len(data.ood)))
+    (split,) = data.ood.values()
+    images, _ = split.batch(np.arange(len(split)))
     return images
 
 
@@ -295,12 +303,56 @@ def test_photographs_stand_beside_digits(tmp_path: Path) -> None:
 def test_other_images_are_brought_to_shape(tmp_path: Path) -> None:
     """Digits as other data of themselves are the same images, whatever way they take."""
     digits = load_digits().images
-    patches = ood_images(tmp_path, ood="digits")
+    content = digits.astype(np.uint8)
+    np.savez(tmp_path / "same.npz", x_train=content, y_train=load_digits().target)
+    patches = ood_images(tmp_path, ood="./same.npz")
     data = load_data(ImagesData(), base=tmp_path, cache=tmp_path)
     mean, deviation = grey_statistics(data)
     np.testing.assert_allclose(patches[:, 0].numpy(), (digits - mean) / deviation, atol=1e-5)
-    with pytest.raises(ValidationError, match="known source"):
-        ImagesData(ood="nothing")
+
+
+def test_noise_stands_beside_images(tmp_path: Path) -> None:
+    """It has the range of the digits, and the moments of a channel where it is Gaussian."""
+    sets = ["uniform_noise", "gaussian_noise"]
+    data = load_data(ImagesData(ood=sets, seed=4), base=tmp_path, cache=tmp_path)
+    again = load_data(ImagesData(ood=sets, seed=4), base=tmp_path, cache=tmp_path)
+    other = load_data(ImagesData(ood=sets, seed=5), base=tmp_path, cache=tmp_path)
+    assert again.fingerprint == data.fingerprint != other.fingerprint
+    assert list(data.ood) == sets
+    uniform, gaussian = (split.content.images for split in data.ood.values())  # type: ignore[attr-defined]
+    assert uniform.shape == gaussian.shape == (len(data.train), *data.input_shape)
+    counts = np.bincount(uniform.ravel())
+    assert len(counts) == 17 and counts.min() > 0.9 * counts.mean()
+    clipped = np.rint(np.random.default_rng(0).normal(*grey_statistics(data), 10**6)).clip(0, 16)
+    assert gaussian.mean() == pytest.approx(clipped.mean(), rel=0.02)
+    assert gaussian.std() == pytest.approx(clipped.std(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("ood", "said"),
+    [
+        ("nothing", "'nothing' is no known source"),
+        (["photos", "nothing", "photos"], "no known source.*'photos' names a set that is listed"),
+        (["./a/b/", "a/b"], "'a/b' names a set that is listed already"),
+        (["./a/svhn.zip", "./b/SVHN.npz"], "columns that end in _svhn: rename"),
+        (["hub:ylecun/mnist", "mnist"], "columns that end in _mnist"),
+        ("..", "no letter or digit"),
+        ("digits", "'digits' is what is trained on"),
+        ([], "at least 1 item"),
+    ],
+)
+def test_sets_that_cannot_be_are_refused(ood: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ImagesData(ood=ood)
+
+
+def test_a_set_that_is_trained_on_is_known_by_its_place(tmp_path: Path) -> None:
+    for source, ood in (("cifar10", "hub:uoft-cs/cifar10"), ("./a/../b/", "b/.")):
+        with pytest.raises(ValidationError, match="is what is trained on"):
+            ImagesData(source=source, ood=["photos", ood])
+    with pytest.raises(DataError, match=r"^data\.ood: .*/x.*; data\.ood: .*/y"):
+        check_data(ImagesData(ood=["./x", "photos", "./y"]), base=tmp_path)
+    assert ImagesData(ood=["photos"]) == ImagesData(ood="photos")
 
 
 STUDY: dict[str, Any] = {
@@ -310,7 +362,7 @@ STUDY: dict[str, Any] = {
         "quota": 30,
         "imbalance": "step",
         "imbalance_ratio": 3,
-        "ood": "photos",
+        "ood": ["photos", "uniform_noise"],
     },
     "model": {"kind": "simple_cnn", "width": 16, "depth": 2},
     "train": {"lr": 0.05, "optimizer": "sgd", "batch_size": 16, "epochs": 2},
@@ -327,6 +379,10 @@ def test_a_study_of_images_measures_and_reuses_its_checkpoints(tmp_path: Path) -
     head = before.filter(pl.col("layer").is_null())
     assert head["minority_head_cos"].is_between(-1, 1).all()
     assert head["nc5_ood_orthogonality"].is_between(0, 1).all()
+    for name in ("ood_auroc_msp", "ood_fpr95_neco", "nc5_ood_orthogonality"):
+        parts = head[f"{name}_photos"] + head[f"{name}_uniform_noise"]
+        assert np.allclose(parts / 2, head[name]) and head[name].is_between(0, 1).all()
+    assert "ood_auroc_msp_photos" in Store(run).metrics()
     assert {"zero_error_epoch", "imbalance_ratio", "ood", "head", "minority_classes"} <= set(
         before.columns
     )
