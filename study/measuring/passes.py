@@ -426,7 +426,7 @@ class Passes:
                 h = features[HEAD_INPUT]
                 moments.update(h, torch.zeros(len(h), dtype=torch.int64))
                 for part in blocks(len(h), self.classes, self.device):
-                    sets[name].scores.update(scorer.score(h[part], self._logits(h[part])))
+                    sets[name].scores.update(scorer.score(h[part], self.logits(h[part])))
         return sets
 
     @torch.no_grad()
