@@ -26,9 +26,9 @@ class Property:
 
     `value` is the median over `n` trainings at their last checkpoint and the reference precision.
     Of `trainings` with several checkpoints `towards` moved in the `direction` of more collapse.
-    `estimate` with `low` to `high` and `verdict` are those of the table by which the report is
-    judged. `coarse` and `coarsest` name precisions, beside the change of the metric there, its
-    pseudo-median, and the verdict of that change.
+    `estimate` with `low` to `high`, `verdict` and `family` (primary or exploratory) are those of
+    the table by which the report is judged. `coarse` and `coarsest` name precisions, beside the
+    change of the metric there, its pseudo-median, and the verdict of that change.
     """
 
     property: str
@@ -42,6 +42,7 @@ class Property:
     low: float | None = None
     high: float | None = None
     verdict: str | None = None
+    family: str = ""
     coarse: str | None = None
     coarse_change: float | None = None
     coarse_verdict: str | None = None
@@ -136,6 +137,7 @@ def _line(
             low=judged.low,
             high=judged.high,
             verdict=judged.verdict,
+            family=judged.family,
             note=judged.note,
         )
     return line

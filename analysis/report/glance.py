@@ -119,7 +119,7 @@ def _columns(frame: pl.DataFrame) -> tuple[Column, ...]:
         Column("over training", "towards", of_row=_moved),
         Column("r", "estimate", signed, hint="under the control by which the report is judged"),
         Column("95% interval", "low", signed, "high"),
-        Column("association", "verdict"),
+        Column("association", "verdict", of_row=_judged),
         *at,
     )
 
@@ -129,6 +129,13 @@ def _moved(row: Mapping[str, Any]) -> str:
     if row["towards"] is None:
         return DASH
     return f"towards collapse in {row['towards']} of {row['trainings']}"
+
+
+def _judged(row: Mapping[str, Any]) -> str:
+    """The verdict, and whether it is of a metric that the study did not ask about."""
+    if row["verdict"] is None:
+        return DASH
+    return f"{row['verdict']}{', exploratory' if row['family'] == EXPLORATORY else ''}"
 
 
 def _changed(which: str, row: Mapping[str, Any]) -> str:

@@ -356,7 +356,7 @@ def test_the_table_of_properties_is_that_of_the_rows(tmp_path: Path) -> None:
         towards = change < 0 if line["direction"] == "lower" else change > 0
         assert (line["towards"], line["trainings"]) == (np.count_nonzero(towards), 24)
         judged = made.frames["within"].row(by_predicate=pl.col("metric") == name, named=True)
-        for column in ("estimate", "low", "high", "verdict"):
+        for column in ("estimate", "low", "high", "verdict", "family"):
             assert line[column] == judged[column]
         changes = made.frames["changes"].filter(column=name, level="")
         for which, precision in (("coarse", "int8"), ("coarsest", "int2")):
@@ -364,6 +364,17 @@ def test_the_table_of_properties_is_that_of_the_rows(tmp_path: Path) -> None:
             assert line[which] == precision
             assert line[f"{which}_change"] == expected["estimate"]
             assert line[f"{which}_verdict"] == expected["verdict"]
+
+
+def test_a_verdict_of_no_primary_metric_is_called_exploratory(tmp_path: Path) -> None:
+    source = write_study(tmp_path / "rows.parquet", 1.5)
+    made = analysis.report(source, only=("within",), primary=("nc2_equinorm",), **OPTIONS)
+    (table,) = (part for part in made.glance if part.name == "properties")
+    text = table.markdown()  # type: ignore[union-attr]
+    (nc2,) = (line for line in text.splitlines() if line.startswith("| NC2"))
+    (nc3,) = (line for line in text.splitlines() if line.startswith("| NC3"))
+    assert "exploratory" not in nc2
+    assert "| associated, exploratory |" in nc3
 
 
 def test_a_property_without_its_tables_has_its_value_alone(tmp_path: Path) -> None:
