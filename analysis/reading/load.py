@@ -113,7 +113,8 @@ def load(
     others = {name: metric for name, metric in roles.metrics.items() if name != roles.response}
     roles = replace(roles, metrics=others)
     declared = _replaced(declared, primary, margin, intervention)
-    roles = _with_declared(roles, declared)
+    outcomes = [name for name in frame.columns if better_of(name) is not None]
+    roles = _with_declared(roles, declared, outcomes)
     frame, layers = without_layers(frame)
     frame, left_out = _checked(frame, roles, str(path), texts)
     asked = [] if planned is None else [name for name in _varied(planned) if name not in NO_AXES]
@@ -225,12 +226,13 @@ def _replaced(
     return declared.model_copy(update=changes)
 
 
-def _with_declared(roles: Roles, declared: Declared) -> Roles:
+def _with_declared(roles: Roles, declared: Declared, outcomes: Sequence[str] = ()) -> Roles:
     """Roles with the primary metrics, margins and levels that are declared.
 
-    Raises AnalysisError for a name that is no column of the table.
+    `outcomes`, of sections of their own, may have a margin, too. Raises AnalysisError for a name
+    that is no column of the table.
     """
-    numbers = {*roles.metrics, *roles.responses, roles.response}
+    numbers = {*roles.metrics, *roles.responses, roles.response, *outcomes}
     for what, listed, known in (
         ("primary", declared.primary or (), roles.metrics),
         ("margin", declared.margin, numbers),

@@ -27,6 +27,7 @@ SECTIONS = {
     "layers": "sections_training:layer",
     "precision": "sections_precision:precision",
     "methods": "sections_methods:methods_section",
+    "transfer": "sections_transfer:transfer_section",
     "groups": "sections_groups:groups_section",
     "data": "sections_data:data",
     "classes": "sections_data:classes",

@@ -33,6 +33,7 @@ from analysis.report.sentences.headline import headline, of_headline
 from analysis.report.sentences.interventions import interventions
 from analysis.report.sentences.matched import matched
 from analysis.report.sentences.progress import given_progress, progress_lines
+from analysis.report.sentences.transfer import transfer
 
 Topic = tuple[str, Iterable[Paragraph]]  # the section that paragraphs belong to, and these
 
@@ -79,6 +80,8 @@ def _later(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Topic]
         yield "precision", [precision.changes(lines_of(Change, frames["changes"]), response)]
     if "methods" in frames:
         yield "methods", descriptions.methods(lines_of(MethodLine, frames["methods"]), response)
+    if "transfer_links" in frames:
+        yield "transfer", transfer(frames)
     if "groups" in frames:
         yield "groups", groups(frames)
     if "damage" in frames:

@@ -33,6 +33,7 @@ def _of_probes() -> dict[str, Metric]:
                 f"accuracy on other classes of a {what} on frozen features, learned from {learned}",
                 name=f"{name}, {size}",
                 symbol=f"A_{{{index}}}",
+                better="higher",
                 range="[0, 1]",
                 invariances="RTS",
             )

@@ -26,6 +26,7 @@ from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
 from analysis.findings.within import Within
 from analysis.reading.table import ABOVE_FLOOR
 from analysis.report.exhibits import counted
+from analysis.report.sentences import transfer
 from analysis.report.sentences.groups import answer
 from analysis.report.sentences.survival import WORDS
 from analysis.report.sentences.words import listing, metrics, of_family, with_verdict
@@ -252,6 +253,7 @@ LINES: dict[str, tuple[str, Callable[[Frames, str], str]]] = {
     "layers": ("layers", _layers),
     "precision": ("changes", _precision),
     "methods": ("methods", _methods),
+    "transfer": ("transfer_links", lambda frames, response: transfer.answer(frames)),
     "groups": ("groups", lambda frames, response: answer(frames)),
     "data": ("data", _data),
     "classes": ("classes", _classes),

@@ -1,0 +1,59 @@
+"""The figure of probes: how accurate they are by shots and precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import MARKERS, OKABE_ITO
+from analysis.figures.drawing import panels, share_y
+from analysis.figures.key import Entry, Group
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis
+
+TITLES = {"linear": "linear probe", "ncc": "centre probe"}
+APART = 0.09  # of a step between shots, by which the precisions stand apart
+
+
+def probes_by_shots(lines: pl.DataFrame) -> Figure:
+    """A panel a kind of probe: accuracy by shots, a colour and marker a precision.
+
+    `lines` are those of `probe_lines`.
+    """
+    kinds = lines["kind"].unique(maintain_order=True).to_list()
+    names = lines["precision"].unique(maintain_order=True).to_list()
+    levels = sorted(lines["shots"].unique(), key=lambda each: (each == "all", len(each), each))
+    looks = [
+        (OKABE_ITO[at % len(OKABE_ITO)], MARKERS[at % len(MARKERS)]) for at in range(len(names))
+    ]
+    entries = [Entry(name, *look) for name, look in zip(names, looks, strict=True) if name]
+    with styled():
+        figure, axes = panels(
+            len(kinds),
+            "accuracy on other classes",
+            titles=[TITLES[kind] for kind in kinds],
+            xlabels="training samples of a class",
+            key=[Group("", entries)] if entries else (),
+            levels=levels,
+        )
+        for axis, kind in zip(axes, kinds, strict=True):
+            for place, (name, (colour, marker)) in enumerate(zip(names, looks, strict=True)):
+                own = lines.filter(pl.col("kind") == kind, pl.col("precision") == name)
+                own = own.drop_nulls("accuracy")
+                y = own["accuracy"].to_numpy()
+                ends = [own[end].fill_null(own["accuracy"]).to_numpy() for end in ("low", "high")]
+                x = np.array([levels.index(each) for each in own["shots"]], dtype=np.float64)
+                axis.errorbar(
+                    x + APART * (place - (len(names) - 1) / 2),
+                    y,
+                    yerr=[y - ends[0], ends[1] - y],
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    linewidth=1.0,
+                    capsize=2,
+                )
+            linear_axis(axis, "y")
+        share_y(axes)
+    return figure

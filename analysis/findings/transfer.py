@@ -1,0 +1,196 @@
+"""What frozen features know of other classes, and whether collapse goes with it.
+
+Probes are of one training at one precision; everything else is paired by training or by block, or
+under the control of the other tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from analysis.findings.blocks import Blocks, blocks_of
+from analysis.findings.changes import Change, changes_of
+from analysis.findings.controls import control_for, controlled
+from analysis.findings.frames import frame_of
+from analysis.findings.interventions import Contrast, contrasts
+from analysis.findings.verdicts import Tested, family_of, metric_values
+from analysis.reading.selection import final_rows, precisions
+from analysis.reading.table import Choices, Direction, Roles, Table, expected_sign
+from analysis.statistics.changes import signed_rank
+from analysis.statistics.decide import CANNOT_REJECT
+
+PROBE = re.compile(r"probe_(linear|ncc)_(\d+|all)")
+"""Accuracies of probes: kind, and training samples of a class."""
+FORGETTING = "forgetting"
+LINEAR = "linear"
+WORSE, BETTER = "worse", "better"
+
+
+@dataclass(frozen=True)
+class ProbeLine:
+    """One line: a probe over `n` trainings at a precision.
+
+    `accuracy` is the Hodges-Lehmann pseudo-median over trainings with the 95% interval `low` to
+    `high` that inverts the signed-rank test, `least` and `largest` that of a training; `draws` the
+    mean over trainings of the standard deviation between draws of the shots.
+    """
+
+    column: str
+    kind: str
+    shots: str
+    precision: str
+    n: int
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    least: float | None = None
+    largest: float | None = None
+    draws: float | None = None
+
+
+@dataclass(frozen=True)
+class Link(Tested):
+    """One line: a metric and an outcome of transfer at the reference precision.
+
+    `estimate` is the partial r under `control`; `collapse` says whether trainings that collapse
+    more transfer `worse` or `better`, by the sign of r: null for metrics without a direction.
+    """
+
+    response: str = ""
+    control: str = ""
+    collapse: str | None = None
+
+
+def outcomes(table: Table) -> dict[str, Direction]:
+    """Outcomes of transfer that the table has, with the better direction.
+
+    Probes come by their kind and the number of shots, forgetting last.
+    """
+    probes = sorted((name for name in table.frame.columns if PROBE.fullmatch(name)), key=_place)
+    directions: dict[str, Direction] = {**dict.fromkeys(probes, "higher"), FORGETTING: "lower"}
+    return {
+        name: direction
+        for name, direction in directions.items()
+        if name in table.frame and table.frame[name].count() > 0
+    }
+
+
+def _place(column: str) -> tuple[bool, float]:
+    kind, shots = parts_of(column)
+    return kind != LINEAR, float("inf") if shots == "all" else int(shots)
+
+
+def parts_of(column: str) -> tuple[str, str]:
+    """Kind and shots of a probe."""
+    match = PROBE.fullmatch(column)
+    assert match is not None
+    return match[1], match[2]
+
+
+def asked_of(table: Table) -> list[str]:
+    """Outcomes that collapse is related to.
+
+    The probe that learns from the most samples, and forgetting.
+    """
+    names = list(outcomes(table))
+    probes = [name for name in names if name != FORGETTING]
+    kind = parts_of(probes[0])[0] if probes else ""
+    most = [name for name in probes if parts_of(name)[0] == kind][-1:]
+    return [*most, *(name for name in names if name == FORGETTING)]
+
+
+def probe_lines(table: Table) -> pl.DataFrame:
+    """Table of `ProbeLine` lines by probe, the reference precision first."""
+    rows = {name: final_rows(table, name or None) for name in precisions(table) or [""]}
+    lines = []
+    for column in (name for name in outcomes(table) if name != FORGETTING):
+        for precision, own in rows.items():
+            values = own[column].drop_nulls().cast(pl.Float64).to_numpy()
+            line = ProbeLine(column, *parts_of(column), precision, len(values))
+            if len(values):
+                rank = signed_rank(values)
+                line = replace(
+                    line,
+                    accuracy=rank.estimate,
+                    low=rank.low,
+                    high=rank.high,
+                    least=float(values.min()),
+                    largest=float(values.max()),
+                    draws=_mean(own, f"{column}_std"),
+                )
+            lines.append(line)
+    return frame_of(ProbeLine, lines)
+
+
+def _mean(rows: pl.DataFrame, column: str) -> float | None:
+    known = rows[column].drop_nulls().to_numpy() if column in rows.columns else np.empty(0)
+    return float(known.mean()) if len(known) else None
+
+
+def transfer_changes(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Change` lines: what each precision does to transfer."""
+    names = outcomes(table)
+    roles = replace(table.roles, responses={**table.roles.responses, **names})
+    return frame_of(Change, changes_of(replace(table, roles=roles), list(names), choices))
+
+
+def transfer_doses(table: Table) -> list[Blocks]:
+    """The blocks of each declared intervention, with the outcomes of transfer."""
+    names = list(outcomes(table))
+    doses = []
+    for intervention in table.roles.interventions:
+        blocks = blocks_of(table, intervention, names)
+        values = {each: own for each, own in blocks.values.items() if each.metric in names}
+        doses.append(replace(blocks, values=values))
+    return doses
+
+
+def transfer_effects(doses: Sequence[Blocks], table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Contrast` lines: what interventions do to transfer."""
+    lines = [line for blocks in doses for line in contrasts(blocks, table.roles, choices)]
+    return frame_of(Contrast, lines)
+
+
+def links(table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Link` lines: every metric with each outcome that is asked for."""
+    lines: list[Link] = []
+    for name in asked_of(table):
+        responses = {**table.roles.responses, name: outcomes(table)[name]}
+        roles = replace(table.roles, response=name, responses=responses)
+        rows = final_rows(table).drop_nulls(name)
+        lines += [_read(line, roles) for line in _linked(rows, roles, choices)]
+    return frame_of(Link, lines)
+
+
+def _linked(rows: pl.DataFrame, roles: Roles, choices: Choices) -> list[Link]:
+    y = rows[roles.response].cast(pl.Float64).to_numpy()
+    values = metric_values(rows, roles)
+    start = {
+        name: Link(name, len(y), family=family_of(name, roles), response=roles.response)
+        for name in values
+    }
+    cannot = f"cannot reject with n = {len(y)}"
+    if not len(y) or not np.ptp(y):
+        note = f"{cannot}: {roles.response} does not vary"
+        return [replace(line, verdict=CANNOT_REJECT, note=note) for line in start.values()]
+    try:
+        control = control_for(rows, y, roles, choices)
+    except ValueError as error:
+        note = f"{cannot}: {error}"
+        return [replace(line, verdict=CANNOT_REJECT, note=note) for line in start.values()]
+    start = {name: replace(line, control=control.name) for name, line in start.items()}
+    tested = controlled(start, values, y, control, roles, choices)
+    return [line for line in tested if isinstance(line, Link)]
+
+
+def _read(line: Link, roles: Roles) -> Link:
+    """The line with what the sign of r says of trainings that collapse more."""
+    expected = expected_sign(roles.metrics[line.metric], roles.responses[roles.response])
+    if expected is None or not line.estimate:
+        return line
+    return replace(line, collapse=BETTER if line.estimate * expected > 0 else WORSE)
