@@ -243,8 +243,8 @@ def plan(
 def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     """Cost of a training in tokens, FLOPs and bytes.
 
-    FLOPs are 6 N per token trained or fine-tuned, 2 N per token measured, and 2 N for each pass of
-    an attack.
+    FLOPs are 6 N per token trained or fine-tuned, more with an adversary, 2 N per token measured,
+    and 2 N for each pass of an attack.
 
     Tokens are all that the model reads, those whose successor is no sample included; for images,
     the images. N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside
@@ -278,13 +278,15 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
     checkpoints = (
         {"all": len(training.epochs), "last": 1, "none": 0}[training.first.keep] if trained else 0
     )
+    adversary = config.train.adversary
+    trained_flops = 6 if adversary is None else 6 + adversary.flops
     measuring = None if parameters is None or measured is None else 2.0 * parameters * measured
     return Cost(
         parameters=parameters,
         tokens=tokens,
         flops=None
         if parameters is None or measuring is None
-        else float(parameters) * 6 * (tokens + tuned * read) + measuring,
+        else float(parameters) * trained_flops * (tokens + tuned * read) + measuring,
         measuring_flops=measuring,
         disk=None if parameters is None else 4 * parameters * checkpoints,
     )

@@ -260,10 +260,10 @@ def test_cost_counts_the_fine_tuning_of_every_measured_checkpoint() -> None:
     assert tuned.tokens == plain.tokens
 
 
-def test_cost_counts_the_passes_of_attacks() -> None:
-    def flops(measure: dict[str, Any]) -> float:
+def test_cost_counts_the_passes_of_attacks_and_adversaries() -> None:
+    def flops(measure: dict[str, Any] | None = None, **train: Any) -> float:
         """FLOPs over parameters of three epochs, with two measured checkpoints."""
-        changes = {"train": {"epochs": 3}, "measure": {"at": "last", **measure}}
+        changes = {"train": {"epochs": 3, **train}, "measure": {"at": "last", **(measure or {})}}
         given = cells(grid={"epochs": [3], "width": [32], "depth": [1]}, **changes)
         of = cost(trainings(given)[0], SIZE)
         assert of.flops is not None and of.parameters is not None
@@ -273,7 +273,11 @@ def test_cost_counts_the_passes_of_attacks() -> None:
     # samples and of so many of training.
     attack = {"attack": {"kind": "pgd", "eps": 0.1, "steps": 7}, "agreement_samples": 500}
     read = 1_270 / 1_000  # tokens that a model reads for a sample
-    assert flops(attack) - flops({}) == pytest.approx(2 * 2 * read * (500 + 100) * (2 * 7 + 4))
+    assert flops(attack) - flops() == pytest.approx(2 * 2 * read * (500 + 100) * (2 * 7 + 4))
+    for kind, more in (("pgd", 4 * 7), ("trades", 4 * 7 + 6 + 2)):
+        adversary = {"kind": kind, "eps": 0.1, "steps": 7}
+        assert flops(adversary=adversary) - flops() == pytest.approx(3 * 1_270 * more)
+    assert flops(adversary={"kind": "trades", "eps": 0}) == flops()
 
 
 GOLDEN = {

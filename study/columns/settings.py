@@ -67,6 +67,14 @@ SETTINGS: dict[str, Quantity] = {
     "penalty_uniformity": Quantity(name="uniformity penalty"),
     "penalty_feature_norm": Quantity(name="feature-norm penalty"),
     "penalty_entropy": Quantity(name="entropy penalty"),
+    "adversary_kind": Quantity(name="adversary in training"),
+    "adversary_eps": Quantity(
+        name="radius of the adversary", symbol=r"\epsilon_{\mathrm{adversary}}"
+    ),
+    "adversary_norm": Quantity(name="norm of the adversary"),
+    "adversary_steps": Quantity(name="steps of the adversary"),
+    "adversary_step_size": Quantity(name="step size of the adversary"),
+    "adversary_beta": Quantity(name="weight of TRADES"),
     "train_precision": Quantity(name="training precision"),
     "quantize": Quantity(name="rounding while training"),
     "seed": Quantity(name="seed"),

@@ -19,7 +19,7 @@ from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
 from study.precision import parse_precision
 from study.precision.options import PrecisionOptions
-from study.settings.attack import attack_fault
+from study.settings.attack import adversary_fault, attack_fault
 from study.settings.base import (
     NonNegativeInt,
     Settings,
@@ -112,6 +112,14 @@ class CellConfig(Settings):
                 )
         return train
 
+    @field_validator("train")
+    @classmethod
+    def _perturbs_what_can_be(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        data = info.data.get("data")
+        if data is not None and (fault := adversary_fault(train.adversary, data.gives)):
+            raise ValueError(fault)
+        return train
+
     @field_validator("measure")
     @classmethod
     def _attacks_what_can_be(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
@@ -149,6 +157,7 @@ COLUMNS = column_names(
         "precision_options",
         "train.decay",
         "train.penalty",
+        "train.adversary",
         "measure.attack",
         "measure.probe",
     ),

@@ -9,6 +9,7 @@ from pydantic import (
     model_validator,
 )
 
+from study.settings.attack import AdversaryConfig, training_fault
 from study.settings.base import (
     Float,
     Fraction,
@@ -64,6 +65,7 @@ class TrainConfig(Settings):
     focal_gamma: NonNegativeFloat = 2.0
     """Of the focal loss: the exponent of 1 - p."""
     penalty: PenaltyConfig = Field(default=PenaltyConfig(), json_schema_extra={"neutral": {}})
+    adversary: AdversaryConfig | None = Field(default=None, json_schema_extra={"neutral": None})
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """The arithmetic of training; weights and states of the optimizer stay fp32."""
     quantize: Literal["int8", "int4", "int2", "fp8", "ternary"] | None = Field(
@@ -103,4 +105,10 @@ class TrainConfig(Settings):
                 "penalty.entropy is one of probabilities, and loss mse trains scores that are "
                 "none: set penalty.entropy to 0, or train with cross_entropy"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_adversary_that_fits(self) -> Self:
+        if fault := training_fault(self.adversary, loss=self.loss, compiled=self.compile):
+            raise ValueError(fault)
         return self

@@ -97,7 +97,9 @@ def _gradients(
     rows = min(config.batch_size, size.train_rows)
     logits = min(CHUNK_ELEMENTS, rows * size.train_samples // size.train_rows * classes)
     head = HEAD_GRADIENTS * classes * dim
-    return SINGLE * (parameters + head + rows * outputs + logits)
+    adversary = config.adversary
+    passes = 2 if adversary is not None and adversary.kind == "trades" and adversary.eps else 1
+    return SINGLE * (parameters + head + passes * (rows * outputs + logits))
 
 
 def kept_outputs(model: FeatureModel, gives: str, input_shape: tuple[int, ...]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Settings of attacks on inputs; no torch."""
+"""Settings of attacks on inputs, in measuring and in training; no torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from study.settings.base import (
-    PositiveFloat,
-    PositiveInt,
-    Settings,
-)
+from study.settings.base import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 Norm = Literal["linf", "l2"]
 OVERSHOOT = 2.5
@@ -66,6 +62,32 @@ class AttackConfig(_Ball):
         return 2 * self.ascents + 4
 
 
+class AdversaryConfig(_Ball):
+    """Trains on samples that are perturbed in a ball.
+
+    Its units are those of `measure.attack`; `study/training/adversary.py` has the formulas. Without
+    this group, and with eps 0, nothing is perturbed.
+    """
+
+    kind: Annotated[Literal["pgd", "trades"], Field(json_schema_extra={"neutral": "pgd"})] = "pgd"
+    """Loss of perturbed samples, or loss + beta KL(clean || perturbed)."""
+    eps: NonNegativeFloat
+    """Radius of the ball about a sample; 0 = no adversary."""
+    beta: Annotated[PositiveFloat, Field(json_schema_extra={"neutral": 6.0})] = 6.0
+    """Of trades: the weight of the divergence."""
+
+    @property
+    def flops(self) -> int:
+        """Further FLOPs of a trained sample, over the parameters.
+
+        An ascent takes 4, a pass and the gradient of its inputs. trades trains on a second pass
+        (6) and once more predicts for clean inputs (2).
+        """
+        if self.eps == 0:
+            return 0
+        return 4 * self.steps + (8 if self.kind == "trades" else 0)
+
+
 def attack_fault(attack: AttackConfig | None, gives: str) -> str | None:
     """Why data cannot be attacked so, or None.
 
@@ -81,6 +103,30 @@ def attack_fault(attack: AttackConfig | None, gives: str) -> str | None:
     if attack.on == "embeddings" and gives == "images":
         return "attack.on embeddings is for tokens, and images have none: leave it out"
     return _ball_fault("attack", attack.norm, attack.eps, gives)
+
+
+def adversary_fault(adversary: AdversaryConfig | None, gives: str) -> str | None:
+    """Why a training on such data has no such adversary, or None."""
+    if adversary is None or adversary.eps == 0:
+        return None
+    return _ball_fault("adversary", adversary.norm, adversary.eps, gives)
+
+
+def training_fault(adversary: AdversaryConfig | None, *, loss: str, compiled: bool) -> str | None:
+    """Why an adversary does not go with a loss, or with compiling, or None."""
+    if adversary is None or adversary.eps == 0:
+        return None
+    if compiled:
+        return (
+            "compile takes passes that are all alike, and adversary adds some in evaluation mode: "
+            "leave one of the two out"
+        )
+    if adversary.kind == "trades" and loss == "mse":
+        return (
+            "adversary.kind trades compares probabilities, and loss mse trains scores that are "
+            "none: take adversary.kind pgd, or train with cross_entropy"
+        )
+    return None
 
 
 def _ball_fault(name: str, norm: Norm, eps: float, gives: str) -> str | None:

@@ -63,8 +63,8 @@ class LossSums:
     """Sums over the samples of a batch, scalars on the device of the features.
 
     `loss` carries the gradient. `correct` counts samples whose own logit, in the dtype of the
-    products, is larger than every other. `penalty` is what a training adds to the loss, times the
-    number of samples; it carries a gradient, too.
+    products, is larger than every other. `penalty` is what a training adds to the loss, penalties
+    and the divergence of TRADES, times the number of samples; it carries a gradient, too.
     """
 
     loss: Tensor

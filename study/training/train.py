@@ -32,6 +32,7 @@ from study.precision import parse_precision
 from study.precision.names import TRAINED
 from study.settings.schedule import learning_rate
 from study.settings.schema import plain
+from study.training.adversary import Adversary
 from study.training.loss_log import LossLog, LossRow
 from study.training.losses import Loss, LossSums, head_loss, samples_of
 from study.training.optimizer import (
@@ -45,6 +46,8 @@ from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ADVERSARY = 1
+"""What sets the seeds of an adversary apart from those of dropout."""
 FLUSH_STEPS = 1024
 FLUSH_SECONDS = 1.0
 STATE_SECONDS = 10.0
@@ -133,7 +136,8 @@ def train(
     One optimizer step takes `batch_size * accumulation` rows, in `accumulation` passes; its loss is
     the mean over their samples. The last step of an epoch takes what is left. Penalties of
     `config.train.penalty` and the decay of features are added to it, each pass weighing by its
-    samples; no loss that is logged or returned holds them.
+    samples, and so is the divergence of TRADES; no loss that is logged or returned holds them.
+    With an adversary of kind pgd losses and accuracies of steps are those of perturbed samples.
 
     Args:
         config: the settings; precision and its options play no part.
@@ -222,6 +226,12 @@ class _Training:
         penalty, decay = self.config.penalty, feature_decay(self.model, self.config)
         self.penalties = (
             Penalties(penalty, self.model, decay=decay) if penalty.active or decay != 0 else None
+        )
+        adversary = self.config.adversary
+        self.adversary = (
+            None
+            if adversary is None or adversary.eps == 0
+            else Adversary(adversary, self.model, self.loss, data.input_range)
         )
         self.optimizer = make_optimizer(self.model, self.config)
         if own_parameters:
@@ -315,9 +325,14 @@ class _Training:
     def _head_loss(
         self, features: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor
     ) -> LossSums:
-        """The loss of one pass; with its penalties where it is trained on."""
-        model, h = self.model, features(inputs)
-        penalties = self.penalties if torch.is_grad_enabled() else None
+        """The loss of one pass; where it is trained on, with adversary and penalties."""
+        model, penalties, divergence = self.model, None, None
+        if torch.is_grad_enabled() and self.adversary is not None:
+            h, divergence = self.adversary.features(features, inputs, targets)
+        else:
+            h = features(inputs)
+        if torch.is_grad_enabled():
+            penalties = self.penalties
         if penalties is not None:
             h, targets = samples_of(h, targets)
         sums = head_loss(
@@ -330,6 +345,9 @@ class _Training:
         )
         if penalties is not None and len(targets):
             sums = replace(sums, penalty=len(targets) * penalties(h, targets))
+        if divergence is not None:
+            added = divergence if sums.penalty is None else sums.penalty + divergence
+            sums = replace(sums, penalty=added)
         return sums
 
     def _step(self, rows: Ints) -> None:
@@ -348,6 +366,8 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses, penalties = [], []
+        if self.adversary is not None:
+            self.adversary.reseed(_mix(self.shuffle_seed, position.step, ADVERSARY))
         with self._own_draws(_mix(self.shuffle_seed, position.step)):
             for inputs, targets in batches:
                 sums = self._accumulate(inputs, targets, samples)

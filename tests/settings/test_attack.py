@@ -1,4 +1,4 @@
-"""Settings of attacks: keys that stay, and requests that cannot be met."""
+"""Settings of attacks and adversaries: keys that stay, and requests that cannot be met."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def cell(base: dict[str, Any], **changes: Any) -> CellConfig:
 def test_nothing_is_attacked_unless_it_is_asked_for_and_keys_stay() -> None:
     config = cell(IMAGES)
     assert config.measure.attack is None
+    assert config.train.adversary is None and "adversary" not in plain(config)["train"]
     assert "attack" not in plain(config)["measure"]
-    asked = cell(IMAGES, measure={"attack": ATTACK})
+    asked = cell(IMAGES, measure={"attack": ATTACK}, train={"adversary": {"eps": 0.1}})
+    assert plain(asked)["train"]["adversary"] == {"eps": 0.1}
     assert plain(asked)["measure"]["attack"] == {"kind": "pgd", "eps": 0.1}
 
 
@@ -50,6 +52,15 @@ def test_rows_call_an_attack_by_its_kind_norm_and_radius() -> None:
         (IMAGES, {"measure": {"attack": {**ATTACK, "eps": 8}}}, "write 8 of 255 as 0.0314"),
         (IMAGES, {"measure": {"attack": {"eps": 0.1}}}, "measure.attack.kind: is missing"),
         (IMAGES, {"measure": {"attack": {"kind": "fgsm"}}}, "measure.attack.eps: is missing"),
+        (FREE, {"train": {"adversary": {"eps": 0.1}}}, "samples without any"),
+        (IMAGES, {"train": {"adversary": {"eps": 8}}}, "write 8 of 255 as 0.0314"),
+        (IMAGES, {"train": {"adversary": {"kind": "trades"}}}, "train.adversary.eps: is missing"),
+        (
+            IMAGES,
+            {"train": {"adversary": {"kind": "trades", "eps": 0.1}, "loss": "mse"}},
+            "none: take adversary.kind pgd",
+        ),
+        (IMAGES, {"train": {"adversary": {"eps": 0.1}, "compile": True}}, "compile takes passes"),
         (IMAGES, {"measure": {"attack": {**ATTACK, "eps": 0}}}, "greater than 0"),
         (IMAGES, {"measure": {"attack": {**ATTACK, "norm": "l1"}}}, "'linf' or 'l2'"),
     ],
@@ -69,6 +80,8 @@ def test_what_can_be_attacked_is_taken() -> None:
         attack = cell(base, measure={"attack": {**ATTACK, "on": on}}).measure.attack
         assert attack is not None and attack.name == "pgd-linf-0.1"
     cell(TOKENS, measure={"attack": {**ATTACK, "eps": 8}})  # units of embeddings
+    cell(IMAGES, train={"adversary": {"eps": 0.1}, "loss": "mse"})
+    cell(FREE, train={"adversary": {"eps": 0}, "compile": True})
 
 
 def test_axes_of_attacks_are_settings_like_others() -> None:

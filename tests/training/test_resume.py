@@ -43,6 +43,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 2,
         "accumulation": 2,
     },
+    "pgd": {"adversary": {"eps": 0.2, "norm": "l2", "steps": 2}},
+    "trades-bf16": {
+        "adversary": {"kind": "trades", "eps": 0.2, "steps": 2, "beta": 3},
+        "precision": "bf16",
+        "batch_size": 2,
+        "accumulation": 2,
+    },
     "cosine-wsd": {"schedule": {"kind": "wsd", "warmup": 0.2}, "beta2": 0.95},
 }
 OPTIMIZERS: dict[str, dict[str, Any]] = {
