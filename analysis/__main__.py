@@ -17,7 +17,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Write a report; returns the exit code."""
     own_package("analysis", Path(__file__).parent)
     options = parser().parse_args(arguments)
-    from analysis.report.request import default_folder, obstacle, write_map
+    from analysis.report.request import (
+        default_folder,
+        obstacle,
+        printed_table,
+        report_options,
+        write_map,
+    )
 
     default = "svg" if options.style == "page" else "svg,pdf,png"
     formats = tuple(part.strip() for part in (options.formats or default).split(","))
@@ -37,33 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
             return _refuse(str(error))
         print(f"map: {options.write_map}")
         return 0
+    if options.table is not None and len(options.source) > 1:
+        return _refuse("--table: give one source, whose table is to be printed")
     folder = options.out or default_folder([Path(source) for source in options.source])
     if problem := obstacle(folder):
         return _refuse(f"{folder}: cannot write the report there ({problem}); pass --out DIR")
     try:
-        document = report(
-            options.source,
-            columns=options.columns,
-            unit=options.unit,
-            response=options.response,
-            metrics=options.metrics,
-            axes=options.axes,
-            architecture=options.architecture,
-            order=options.order,
-            seed_column=options.seed_column,
-            precision_column=options.precision_column,
-            decimal=options.decimal,
-            primary=options.primary,
-            margin=options.margin,
-            intervention=options.intervention,
-            permutations=options.permutations,
-            bootstrap=options.bootstrap,
-            seed=options.seed,
-            allow_missing=options.allow_missing,
-            only=tuple(part.strip() for part in options.only.split(",") if part.strip()),
-            classes=tuple(part for part in options.classes.split(",") if part),
-            say=_say,
-        )
+        document = report(options.source, **report_options(options), say=_say)
+        if options.table is not None:
+            print(f"table: {printed_table(document, options, folder)}")
+            return 0
     except AnalysisError as error:
         return _refuse(str(error))
     _say("writing")

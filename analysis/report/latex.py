@@ -36,5 +36,12 @@ LATEX = {
 
 
 def escape_latex(plain: str) -> str:
-    """Plain text as LaTeX."""
-    return "".join(LATEX.get(letter, letter) for letter in plain)
+    """Plain text as LaTeX; letters that pdflatex lacks by their number."""
+    return "".join(LATEX.get(letter) or _known(letter) for letter in plain)
+
+
+def _known(letter: str) -> str:
+    """A letter that LaTeX has without packages, or its number."""
+    if (letter.isascii() and letter.isprintable()) or "À" <= letter <= "ÿ":
+        return letter
+    return rf"\texttt{{U+{ord(letter):04X}}}"

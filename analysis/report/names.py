@@ -1,4 +1,4 @@
-"""The sections of the report, in its order, and its styles of figures; light."""
+"""The sections of the report, its tables, and its styles of figures; light."""
 
 from __future__ import annotations
 
@@ -33,3 +33,35 @@ SECTIONS = {
     "classes": "sections_data:classes",
 }
 """Name -> import path in `analysis.report` of the function that builds the section."""
+
+TABLES = {
+    "confirmation": "tuning",
+    "importances": "tuning",
+    "trials": "tuning",
+    "dose_response": "interventions",
+    "dose_levels": "interventions",
+    "instruments": "interventions",
+    "within_cells": "within",
+    "placebos": "design",
+    "given_design": "design",
+    "given_train_loss": "progress",
+    "effects": "axes",
+    "lead": "checkpoints",
+    "epochs_at_trainings": "epochs_at",
+    "changes": "precision",
+    "damage": "precision",
+    "methods_metrics": "methods",
+    "damage_by_layer": "methods",
+    "damage_sources": "methods",
+    "group_changes": "groups",
+    "group_effects": "groups",
+    "floor": "data",
+    **{
+        name: name
+        for name in SECTIONS
+        if name not in ("tuning", "interventions", "progress", "axes", "power")
+    },
+    "interventions": "interventions",
+    "power": "power",
+}
+"""Table -> the section that has it."""

@@ -13,6 +13,7 @@ class ReportPaths:
     report.html    the page
     tables/        every table as csv, md and tex
     figures/       every figure; for a paper in one-column/ and two-columns/
+    print/         tables that were asked for alone, as LaTeX
     runs/NAME/     the report of a single run, where the page pools several
     """
 
@@ -29,6 +30,10 @@ class ReportPaths:
     @property
     def figures(self) -> Path:
         return self.folder / "figures"
+
+    def printed(self, table: str) -> Path:
+        """A table for print."""
+        return self.folder / "print" / f"{table}.tex"
 
     def run(self, name: str) -> ReportPaths:
         """The report of a single run."""

@@ -9,8 +9,12 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from analysis.report.names import SECTIONS, STYLES
+from analysis.report.names import SECTIONS, STYLES, TABLES
+
+if TYPE_CHECKING:
+    from analysis.report.page import Page
 
 MOST_DRAWS = 1_000_000  # permutations or replicates; more change no third digit of a p
 LONGEST_NAME = 80  # characters of a folder that is named by several runs
@@ -22,6 +26,8 @@ examples:
   python -m analysis runs/a runs/b
   python -m analysis lc-2024_10_24.csv \\
       --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
+  python -m analysis runs/quickstart --table within --metrics nc1_ratio,nc4_agreement \\
+      --columns metric,symbol,n,estimate,low,p_maxt,verdict
   python -m analysis results.tsv --unit run --response loss --metrics nc1,nc4 --axes width,lr
 """
 
@@ -94,6 +100,12 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
         "--only", default="", metavar="LIST", help=f"sections to build: {','.join(SECTIONS)} (all)"
     )
     arguments.add_argument(
+        "--table",
+        metavar="NAME",
+        help="write nothing but this table, as LaTeX that fits a page, to DIR/print/NAME.tex: "
+        "--metrics and --columns choose its lines and columns (headings, names in csv, `symbol`)",
+    )
+    arguments.add_argument(
         "--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list"
     )
     arguments.add_argument(
@@ -106,7 +118,12 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
 
 def _add_columns(group: argparse._ArgumentGroup) -> None:
     """What its columns are, by a map or one by one."""
-    group.add_argument("--columns", metavar="MAP.yaml", help="a file that says what they are")
+    group.add_argument(
+        "--columns",
+        action="append",
+        metavar="MAP.yaml",
+        help="a file that says what they are; with --table also a list, the columns to print",
+    )
     group.add_argument(
         "--unit",
         type=names,
@@ -191,6 +208,94 @@ def obstacle(folder: Path) -> str:
         return error.strerror or str(error)
 
 
+def report_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What `analysis.report` is asked for.
+
+    Raises AnalysisError for an unknown `--table`, and for several maps.
+    """
+    of_lines = options.table is not None and not _names_columns(options)
+    only = options.only if options.table is None else _section_of(options.table)
+    return {
+        "columns": _map_file(options),
+        "unit": options.unit,
+        "response": options.response,
+        "metrics": None if of_lines else options.metrics,
+        "axes": options.axes,
+        "architecture": options.architecture,
+        "order": options.order,
+        "seed_column": options.seed_column,
+        "precision_column": options.precision_column,
+        "decimal": options.decimal,
+        "primary": options.primary,
+        "margin": options.margin,
+        "intervention": options.intervention,
+        "permutations": options.permutations,
+        "bootstrap": options.bootstrap,
+        "seed": options.seed,
+        "allow_missing": options.allow_missing,
+        "only": tuple(part.strip() for part in only.split(",") if part.strip()),
+        "classes": tuple(part for part in options.classes.split(",") if part),
+    }
+
+
+def printed_table(document: Page, options: argparse.Namespace, folder: Path) -> Path:
+    """Write the table that `--table` names for print; returns its path.
+
+    Raises AnalysisError where the report has no such table, and as `typeset`.
+    """
+    from analysis.reading.table import AnalysisError, nearest
+    from analysis.report.paths import ReportPaths
+    from analysis.report.typeset import typeset
+
+    tables = {table.name: table for section in document.sections for table in section.tables}
+    if options.table not in tables:
+        raise AnalysisError(
+            f"--table: the report has no {options.table!r}.{nearest(options.table, tables)}"
+        )
+    chosen = [name for part in options.columns or () if not _is_map(part) for name in names(part)]
+    text = typeset(tables[options.table], options.metrics, chosen or None)
+    path = ReportPaths(folder).printed(options.table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _is_map(value: str) -> bool:
+    """Whether `--columns` names a file."""
+    return value.endswith((".yaml", ".yml"))
+
+
+def _map_file(options: argparse.Namespace) -> str | None:
+    """The map of the columns, if there is one."""
+    from analysis.reading.table import AnalysisError
+
+    files = [part for part in options.columns or () if options.table is None or _is_map(part)]
+    if len(files) > 1:
+        raise AnalysisError(f"--columns: {len(files)} maps are given; give one")
+    return files[0] if files else None
+
+
+def _names_columns(options: argparse.Namespace) -> bool:
+    """Whether the columns of a foreign table are named without a map.
+
+    Its metrics must be named, too, so that `--metrics` then does both: it says which they are and
+    which lines of a table are printed.
+    """
+    others = (options.unit, options.axes, options.architecture, options.order)
+    named = any(each is not None for each in (*others, options.seed_column))
+    return named and _map_file(options) is None
+
+
+def _section_of(table: str) -> str:
+    """The section that has a table."""
+    from analysis.reading.table import AnalysisError, nearest
+
+    name = "classes" if table.startswith("classes") else table
+    if name not in TABLES:
+        raise AnalysisError(f"--table: unknown table {table!r}.{nearest(table, TABLES)}")
+    return TABLES[name]
+
+
 def write_map(options: argparse.Namespace) -> None:
     """Write the map that the options amount to where `--write-map` says.
 
@@ -211,7 +316,7 @@ def write_map(options: argparse.Namespace) -> None:
     )
     text = written_map(
         options.source[0],
-        columns=options.columns,
+        columns=_map_file(options),
         names=names,
         response=options.response,
         primary=options.primary,
