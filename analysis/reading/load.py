@@ -32,6 +32,7 @@ from analysis.reading.naming import (
     map_of,
 )
 from analysis.reading.numbers import Mark, as_numbers, first, is_number, matches
+from analysis.reading.responses import check_response
 from analysis.reading.search_record import SearchRecord
 from analysis.reading.sources import read_data, read_file, read_run, with_places
 from analysis.reading.subjects import with_robust, without_layers
@@ -116,7 +117,10 @@ def load(
     outcomes = [name for name in frame.columns if better_of(name) is not None]
     roles = _with_declared(roles, declared, outcomes)
     frame, layers = without_layers(frame)
+    rows = frame
     frame, left_out = _checked(frame, roles, str(path), texts)
+    if response is not None and columns is None and not names:
+        check_response(rows, frame, roles, str(path))
     asked = [] if planned is None else [name for name in _varied(planned) if name not in NO_AXES]
     if waiting := unmeasured(declared.intervention, roles, asked):
         what = f"interventions of which one level is measured so far ({', '.join(waiting)})"

@@ -289,6 +289,8 @@ def fixed(context: Context) -> Section | None:
         return None
     exhibits: list[Exhibit] = []
     frame = fixed_table(table, rows, context.choices)
+    if frame.is_empty():  # the response differs between configurations alone
+        return None
     for place, (point, part) in enumerate(groups[:MOST_CONFIGURATIONS]):
         lines = frame.filter(pl.col("configuration") == point)
         suffix = "" if place == 0 else f"_{place + 1}"

@@ -14,6 +14,7 @@ import analysis
 from analysis.findings.blocks import DAMAGE, Response, blocks_of
 from analysis.reading.load import load
 from analysis.reading.naming import RESPONSES, better_of
+from analysis.reading.table import AnalysisError
 from study.columns import METRICS
 
 FEW = {"permutations": 999, "bootstrap": 50, "only": ["association", "design", "precision"]}
@@ -82,6 +83,40 @@ def test_the_direction_of_a_response_is_told(
     assert changes["worse"].item() == worse
     causes = " ".join(part.text for part in document.summary)
     assert f"collapse causes {'a better' if better else 'a change of'} {name}" in causes
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (pl.lit(2.0), "'group_accuracy_gap' is 2.0 in all 24 trainings at fp32"),
+        (
+            pl.when(pl.col("precision") != "fp32").then(pl.col("val_loss")),
+            "'group_accuracy_gap' has no value at fp32, where trainings are compared",
+        ),
+    ],
+)
+def test_a_response_that_says_nothing_is_refused(
+    tmp_path: Path, values: pl.Expr, said: str
+) -> None:
+    path = write_study(tmp_path / "rows.parquet", 1.0)
+    metadata = pl.read_parquet_metadata(path)
+    frame = pl.read_parquet(path).with_columns(group_accuracy_gap=values)
+    frame.write_parquet(path, metadata={"metrics": metadata["metrics"]})
+    with pytest.raises(AnalysisError, match="name another with --response") as error:
+        load(path, response="group_accuracy_gap")
+    assert said in str(error.value)
+
+
+def test_a_response_of_the_design_alone_leaves_configurations_out(tmp_path: Path) -> None:
+    path = write_study(tmp_path / "rows.parquet", 1.0)
+    metadata = pl.read_parquet_metadata(path)
+    frame = pl.read_parquet(path).with_columns(n_params=pl.col("width") * pl.col("depth"))
+    frame.write_parquet(path, metadata={"metrics": metadata["metrics"]})
+    few = {"permutations": 99, "bootstrap": 50}
+    document = analysis.report(path, response="n_params", **few)  # type: ignore[arg-type]
+    assert "fixed" not in document.frames
+    assert "association" in document.frames
+    assert document.summary
 
 
 def test_damage_is_a_change_for_the_worse() -> None:
