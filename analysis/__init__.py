@@ -54,7 +54,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     seed: int = 0,
     allow_missing: bool = False,
     only: Sequence[str] = (),
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | Mapping[str, Sequence[str]] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report | RunsReport:
     """The report of a run directory or table, not yet written.
@@ -66,6 +66,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     holds for those that are files. The arguments are those of `python -m analysis`. Raises
     analysis.reading.table.AnalysisError for a wrong request or table.
     """
+    from analysis.reading.class_lists import as_lists
     from analysis.reading.load import load
     from analysis.reading.naming import ColumnNames
     from analysis.reading.table import Choices
@@ -90,7 +91,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
                 allow_missing=allow_missing,
             )
         )
-    choices = Choices(permutations, bootstrap, seed, tuple(classes))
+    choices = Choices(permutations, bootstrap, seed, as_lists(classes))
     if len(tables) == 1:
         return build_report(tables[0], choices, only=only, say=say)
     named = dict(zip(run_names(sources), tables, strict=True))

@@ -141,7 +141,7 @@ def read_map(path: Path) -> ColumnMap:
     Raises AnalysisError, which lists every fault with its path in the file.
     """
     try:
-        content = _content(path, _UniqueKeys)
+        content = read_content(path, _UniqueKeys)
     except OSError as error:
         raise AnalysisError(
             f"{path}: cannot be read ({error.strerror}); give the path of a column map"
@@ -153,7 +153,7 @@ def read_map(path: Path) -> ColumnMap:
     return _validated(ColumnMap, content, path)
 
 
-def _content(path: Path, loader: type[yaml.SafeLoader]) -> Any:
+def read_content(path: Path, loader: type[yaml.SafeLoader]) -> Any:
     """What a YAML file holds.
 
     Raises OSError where there is no such file, AnalysisError where it is no YAML.
@@ -201,7 +201,7 @@ def read_declared(path: Path) -> Declared:
     Nothing where there is no such file.
     """
     try:
-        content = _content(path, yaml.SafeLoader)
+        content = read_content(path, yaml.SafeLoader)
     except FileNotFoundError:  # of a search, whose trials are no study
         return Declared()
     except OSError as error:

@@ -11,12 +11,18 @@ import polars as pl
 
 from analysis.reading.foreign import WORKBOOK, is_text, read_text, read_workbook
 from analysis.reading.numbers import Mark
-from analysis.reading.table import CLASS_VALUES, ROW, AnalysisError, DataSet
+from analysis.reading.table import CLASS_VALUES, ROW, SCALED_NORM, AnalysisError, DataSet
 
 if TYPE_CHECKING:
     from study.store import Store
 
-CLASS_COLUMNS = ("precision", "class", "name", "count", *CLASS_VALUES)
+CLASS_COLUMNS = (
+    "precision",
+    "class",
+    "name",
+    "count",
+    *(name for name in CLASS_VALUES if name != SCALED_NORM),
+)
 
 
 def read_run(path: Path) -> tuple[pl.DataFrame, dict[str, dict[str, Any]], pl.DataFrame]:
@@ -80,7 +86,14 @@ def _class_tables(store: Store) -> dict[str, pl.DataFrame]:
             raise AnalysisError(
                 f"{path}: is no table of classes, it has no column {lacking[0]!r}; {hint}"
             )
-    return tables
+    return {name: _with_scaled_norm(frame) for name, frame in tables.items()}
+
+
+def _with_scaled_norm(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table of classes with the column, null where it was not measured."""
+    if SCALED_NORM in frame.columns:
+        return frame
+    return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(SCALED_NORM))
 
 
 def _order(value: object) -> tuple[float, str]:

@@ -6,7 +6,7 @@ Light: it needs polars alone.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,6 +62,7 @@ REFMEANS = (
 LOGGED = ("width", "depth", "lr", "batch_size", "data_train_tokens")
 CLASS_VALUES = (
     "norm",
+    "scaled_norm",
     "variance_norm",
     "cdnv",
     "cdnv_galanti",
@@ -71,6 +72,7 @@ CLASS_VALUES = (
     "ncc_accuracy",
     "accuracy",
 )  # columns of a table of single classes
+SCALED_NORM = "scaled_norm"  # which tables that were written before it lack
 
 
 class AnalysisError(ValueError):
@@ -236,14 +238,14 @@ class Table:
 class Choices:
     """What a reader may choose.
 
-    Permutations of every test, bootstrap replicates, the one seed of both, and the classes (tokens)
-    that tables of classes list.
+    Permutations of every test, bootstrap replicates, the one seed of both, and lists of the classes
+    (tokens) that tables of classes show.
     """
 
     permutations: int = 10_000
     bootstrap: int = 2_000
     seed: int = 0
-    classes: tuple[str, ...] = ()
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def expected_sign(metric: Metric, better: Direction | None) -> int | None:

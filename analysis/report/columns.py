@@ -10,6 +10,7 @@ import polars as pl
 from analysis.findings.association import Association
 from analysis.findings.changes import Change
 from analysis.findings.checkpoints import Checkpoints, Lead
+from analysis.findings.classes import ClassList
 from analysis.findings.configuration import Fixed
 from analysis.findings.curves import Course
 from analysis.findings.damage import Damage
@@ -307,6 +308,8 @@ CLASSES = (
     Column("samples", "count", number_or_whole),
     Column("norm", "norm", number, hint="of the centred class mean"),
     Column("of average", "norm_times", share),
+    Column("scaled norm", "scaled_norm", number, hint="‖m‖² / √d; Wu & Papyan 2024, table 4"),
+    Column("of average  ", "scaled_norm_times", share),
     Column("variance", "variance_norm", number),
     Column("CDNV", "cdnv", number, hint="mean over the other classes"),
     Column("of average ", "cdnv_times", share),
@@ -316,6 +319,33 @@ CLASSES = (
     Column("agreement", "agreement", share, hint="NC4, on the validation samples of the class"),
     Column("nearest-centre accuracy", "ncc_accuracy", share),
     Column("accuracy", "accuracy", share),
+)
+CLASS_LISTS = columns_of(
+    ClassList,
+    Column("list", "list"),
+    Column("precision", "precision"),
+    Column("classes", "classes", whole, hint="of the list that are measured"),
+    Column("scaled norm", "scaled_norm", number, hint="‖m‖² / √d, mean of the list"),
+    Column("of all", "scaled_norm_all", number),
+    Column("below", "scaled_norm_below", whole, hint="classes below the mean of all"),
+    Column("CDNV", "cdnv", number, hint="mean over the other classes, then of the list"),
+    Column("of all ", "cdnv_all", number),
+    Column("below ", "cdnv_below", whole, hint="classes below the mean of all"),
+    Column("interference", "interference", signed_number, hint="mean cosine to other class means"),
+    Column("of all  ", "interference_all", signed_number),
+    Column("below  ", "interference_below", whole, hint="classes below the mean of all"),
+)
+CLASS_CHANGES = (
+    Column("class", "name", quoted, of_row=class_named),
+    Column("why", "why"),
+    Column("precision", "precision"),
+    Column("against", "baseline"),
+    Column("norm, times", "norm", share, hint="norm here by that at the baseline"),
+    Column("CDNV, times", "cdnv", share, hint="CDNV here by that at the baseline"),
+    Column("interference", "interference", signed, hint="change"),
+    Column("cosine to head", "head_cosine", signed, hint="change"),
+    Column("agreement", "agreement", signed, hint="change, on its validation samples"),
+    Column("accuracy", "accuracy", signed, hint="change, on its validation samples"),
 )
 METRICS = (
     Column("metric", "metric", called),

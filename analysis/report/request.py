@@ -106,7 +106,11 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
         "--metrics and --columns choose its lines and columns (headings, names in csv, `symbol`)",
     )
     arguments.add_argument(
-        "--classes", default="", metavar="LIST", help="classes (tokens) that tables of classes list"
+        "--classes",
+        default="",
+        metavar="LIST",
+        help="classes (tokens) that tables of classes list: names with commas between them, a .txt "
+        "of one a line, or a .yaml of lists by name",
     )
     arguments.add_argument(
         "--allow-missing",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import polars as pl
 
 from analysis.figures.classes import by_frequency, frequencies
-from analysis.findings.classes import class_table
+from analysis.findings.classes import class_changes, class_lists, class_table, unmeasured
 from analysis.findings.data import data_table, floor_table
-from analysis.reading.table import CLASS_VALUES, AnalysisError, DataSet
-from analysis.report.columns import CLASSES, data_columns, floor_columns
+from analysis.reading.class_lists import ClassLists
+from analysis.reading.table import CLASS_VALUES, SCALED_NORM, AnalysisError, DataSet
+from analysis.report.columns import CLASS_CHANGES, CLASS_LISTS, CLASSES, data_columns, floor_columns
 from analysis.report.exhibits import Context, Exhibit, Section, at_precision, counted
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import TableExhibit
@@ -60,6 +62,36 @@ def _sets(sets: tuple[DataSet, ...]) -> str:
     return f"{len(sets)} data set{'' if len(sets) == 1 else 's'}"
 
 
+def _absent(frame: pl.DataFrame, lists: ClassLists) -> str:
+    """Which classes of the lists are not measured."""
+    names = unmeasured(frame, lists)
+    return f" Not measured: {', '.join(names)}." if names else ""
+
+
+def _compared(
+    frame: pl.DataFrame, lists: ClassLists, used: str, suffix: str, *, folded: bool
+) -> Iterator[Exhibit]:
+    """Lists beside all classes, and classes at other precisions."""
+    if lists:
+        yield TableExhibit(
+            f"class_lists{suffix}",
+            "Lists of classes beside all",
+            f"{used}.",
+            class_lists(frame, lists),
+            CLASS_LISTS,
+            folded=folded,
+        )
+    if frame["precision"].n_unique() > 1:
+        yield TableExhibit(
+            f"class_changes{suffix}",
+            "Single classes at other precisions",
+            f"{used}; each beside the same class at {frame['precision'][0]}.",
+            class_changes(frame, lists),
+            CLASS_CHANGES,
+            folded=folded,
+        )
+
+
 def classes(context: Context) -> Section | None:
     """Norm, CDNV and interference of single classes against the average."""
     table = context.table
@@ -75,17 +107,23 @@ def classes(context: Context) -> Section | None:
     for place, (name, frame) in enumerate(table.classes.items()):
         suffix = "" if place == 0 else f"_{place + 1}"
         first = frame.filter(pl.col("precision") == frame["precision"][0])
-        shown = [column for column in CLASS_VALUES if first[column].drop_nulls().n_unique() > 1]
+        shown = [
+            column
+            for column in CLASS_VALUES
+            if column != SCALED_NORM and first[column].drop_nulls().n_unique() > 1
+        ]
         used = f"{name}: one trained model, {len(first)} measured classes"
+        lists = context.choices.classes
         exhibits += [
             TableExhibit(
                 f"classes{suffix}",
                 f"Single classes of {name}",
-                f"{used}; “of average” is a multiple of the average of all.",
-                class_table(frame, context.choices.classes),
+                f"{used}; “of average” is a multiple of the average of all.{_absent(frame, lists)}",
+                class_table(frame, lists),
                 CLASSES,
                 folded=place > 0,
             ),
+            *_compared(frame, lists, used, suffix, folded=place > 0),
             FigureExhibit(
                 f"classes{suffix}",
                 f"All classes of {name} by frequency",

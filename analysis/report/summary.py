@@ -13,6 +13,7 @@ import polars as pl
 from analysis.findings.association import Association
 from analysis.findings.changes import Change
 from analysis.findings.checkpoints import Checkpoints, Lead
+from analysis.findings.classes import ClassList
 from analysis.findings.configuration import Fixed
 from analysis.findings.curves import Course
 from analysis.findings.damage import Damage
@@ -26,6 +27,7 @@ from analysis.reading.table import Roles
 from analysis.report import descriptions
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences import association, checkpoints, precision
+from analysis.report.sentences.classes import class_lists
 from analysis.report.sentences.damage import damage
 from analysis.report.sentences.forecast import forecast
 from analysis.report.sentences.groups import groups
@@ -100,3 +102,5 @@ def _later(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Topic]
         yield "training", descriptions.course(lines_of(Course, frames["training"]))
     if "floor" in frames:
         yield "data", [descriptions.floor(frames["floor"])]
+    if "class_lists" in frames:
+        yield "classes", class_lists(lines_of(ClassList, frames["class_lists"]))

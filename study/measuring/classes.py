@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from study.data import Dataset
@@ -21,6 +22,8 @@ def class_frame(
     measurement: Measurement, weight: Tensor, data: Dataset, min_count: int
 ) -> pl.DataFrame:
     """One row per measured class: `per_class`, its name, its decisions.
+
+    `scaled_norm` is ||m_c||^2 / sqrt(d), which Wu & Papyan 2024 print in table 4.
 
     `agreement`, `ncc_accuracy` and `accuracy` are the shares of the class's own validation samples,
     null where it has none. Raises StudyError where there are no values by class: fewer than two
@@ -47,6 +50,7 @@ def class_frame(
     }
     names = [data.class_names[number] for number in index]
     return frame.with_columns(
+        (pl.col("norm").pow(2) / math.sqrt(moments.dim)).alias("scaled_norm"),
         pl.Series("name", names),
         pl.Series("val_samples", samples),
         *(pl.Series(name, values, dtype=pl.Float64) for name, values in shares.items()),

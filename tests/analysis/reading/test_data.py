@@ -20,6 +20,7 @@ import analysis
 import study.measure
 from analysis.figures.classes import frequencies
 from analysis.findings.classes import EACH, class_table
+from analysis.reading.class_lists import ASKED
 from analysis.reading.table import AnalysisError, DataSet
 from analysis.report.page import Report
 from study.data import load_data
@@ -198,6 +199,9 @@ def test_classes_against_the_average(report: Report, run: Path) -> None:
         values = measured[name].to_numpy()
         assert lines[0][name] == pytest.approx(values.mean(), rel=1e-12)
         assert lines[1][name] == pytest.approx(values.std(ddof=1), rel=1e-12)
+    width = STUDY["grid"]["width"][0]
+    scaled = [norm**2 / width**0.5 for norm in measured["norm"]]
+    assert measured["scaled_norm"].to_list() == pytest.approx(scaled, rel=1e-12)
     assert lines[0]["classes"] == len(measured) > 2 * EACH
     listed = lines[2:]
     by_cdnv = measured.sort("cdnv")["name"].to_list()
@@ -215,6 +219,7 @@ def test_classes_against_the_average(report: Report, run: Path) -> None:
 def test_classes_by_name() -> None:
     columns = (
         "norm",
+        "scaled_norm",
         "variance_norm",
         "cdnv",
         "cdnv_galanti",
@@ -228,14 +233,14 @@ def test_classes_by_name() -> None:
     frame = pl.DataFrame(
         {"precision": ["fp32"] * 4, "class": range(4), "name": names, "count": [9, 8, 7, 6]}
     ).with_columns(*(pl.Series(name, [1.0, 2.0, 3.0, 4.0]) for name in columns))
-    table = class_table(frame, ["Tom", "cat"])
+    table = class_table(frame, {ASKED: ["Tom", "cat"]})
     assert table["name"].to_list() == ["", "", "ĠTom", "Tom", "▁cat"]
     assert table["norm"].to_list()[2:] == [1.0, 2.0, 4.0]
     assert table["norm_times"].to_list()[2:] == [0.4, 0.8, 1.6]
     with pytest.raises(
         AnalysisError, match=r"no measured class is called 'Tim'.*Did you mean `Tom`"
     ):
-        class_table(frame, ["Tim"])
+        class_table(frame, {ASKED: ["Tim"]})
 
 
 def test_facts_are_printed(run: Path) -> None:

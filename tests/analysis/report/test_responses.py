@@ -113,7 +113,7 @@ def test_a_response_of_the_design_alone_leaves_configurations_out(tmp_path: Path
     frame = pl.read_parquet(path).with_columns(n_params=pl.col("width") * pl.col("depth"))
     frame.write_parquet(path, metadata={"metrics": metadata["metrics"]})
     few = {"permutations": 99, "bootstrap": 50}
-    document = analysis.report(path, response="n_params", **few)  # type: ignore[arg-type]
+    document = analysis.report(path, response="n_params", **few)
     assert "fixed" not in document.frames
     assert "association" in document.frames
     assert document.summary
