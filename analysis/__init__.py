@@ -54,7 +54,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     seed: int = 0,
     allow_missing: bool = False,
     only: Sequence[str] = (),
-    classes: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    classes: str | Sequence[str] | Mapping[str, Sequence[str]] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report | RunsReport:
     """The report of a run directory or table, not yet written.

@@ -18,8 +18,10 @@ ClassLists = Mapping[str, Sequence[str]]
 """Names of classes by the name of their list."""
 
 
-def as_lists(classes: Sequence[str] | ClassLists) -> ClassLists:
-    """Lists by name, where names alone may be given."""
+def as_lists(classes: str | Sequence[str] | ClassLists) -> ClassLists:
+    """Lists by name, where names alone may be given, or the text of `read_class_lists`."""
+    if isinstance(classes, str):
+        return read_class_lists(classes)
     lists = classes if isinstance(classes, Mapping) else {ASKED: tuple(classes)}
     return {name: names for name, names in lists.items() if names}
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.reading.mapping import ColumnMap, MetricMap, quoted
 from analysis.reading.table import ROW, AnalysisError, Direction, nearest
-from study.columns import METRICS
+from study.columns.sets import metric_of
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -22,13 +22,6 @@ RESPONSES: dict[str, Direction] = {
     "robust_loss": "lower",
 }
 FAMILIES = ("NC", "GNC", "UNC")
-
-
-def better_of(column: str) -> Direction | None:
-    """The better direction of an outcome of the project; None for all others."""
-    return METRICS[column].better if column in METRICS else None
-
-
 KNOWN_AXES = (
     "width",
     "depth",
@@ -62,6 +55,14 @@ class ColumnNames:
     def __bool__(self) -> bool:
         """Whether anything is named."""
         return any(getattr(self, field.name) is not None for field in fields(self))
+
+
+def better_of(column: str) -> Direction | None:
+    """The better direction of an outcome of the project; None for all others."""
+    if column in RESPONSES:
+        return RESPONSES[column]
+    metric = metric_of(column)
+    return None if metric is None else metric.better
 
 
 def is_architecture(axis: str) -> bool:

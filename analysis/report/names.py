@@ -56,6 +56,8 @@ TABLES = {
     "group_changes": "groups",
     "group_effects": "groups",
     "floor": "data",
+    "class_lists": "classes",
+    "class_changes": "classes",
     **{
         name: name
         for name in SECTIONS

@@ -238,7 +238,7 @@ def report_options(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "allow_missing": options.allow_missing,
         "only": tuple(part.strip() for part in only.split(",") if part.strip()),
-        "classes": tuple(part for part in options.classes.split(",") if part),
+        "classes": options.classes,
     }
 
 

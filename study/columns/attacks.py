@@ -14,6 +14,7 @@ ATTACKS = {
         None,
         STANDARD,
         "share of the rightly decided samples that are wrongly decided under attack",
+        better="lower",
         name="attack success",
         symbol=r"P(a \neq y | b = y)",
         formula=r"\mathrm{mean}_{i: \, b_i = y_i} 1[a_i \neq y_i]",

@@ -25,6 +25,7 @@ def _columns_of(
             citation,
             f"area under the ROC curve of validation samples against other data (data.ood) by the "
             f"{name}; 0.5 is chance, 1 a full separation",
+            better="higher",
             name=f"AUROC, {name}",
             symbol=rf"\mathrm{{AUROC}}({symbol})",
             formula=r"\mathrm{mean}_{i,j} \, [S_i > S_j] + \frac{1}{2} [S_i = S_j], \; "
@@ -38,6 +39,7 @@ def _columns_of(
             f"{citation}; the rate of {LIANG}",
             f"share of other data (data.ood) that the {name} accepts where it accepts 95% of "
             "validation samples; less is better",
+            better="lower",
             name=f"FPR95, {name}",
             symbol=rf"\mathrm{{FPR95}}({symbol})",
             formula=rf"\mathrm{{mean}}_j \, [S_j \geq \tau_{{95}}], \; S = {formula}",

@@ -31,9 +31,9 @@ def _of_probes() -> dict[str, Metric]:
                 None,
                 citation,
                 f"accuracy on other classes of a {what} on frozen features, learned from {learned}",
+                better="higher",
                 name=f"{name}, {size}",
                 symbol=f"A_{{{index}}}",
-                better="higher",
                 range="[0, 1]",
                 invariances="RTS",
             )
