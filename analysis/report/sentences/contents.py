@@ -50,8 +50,11 @@ def contents(frames: Frames, response: str) -> dict[str, str]:
     }
 
 
-def verdict(lines: Sequence[Tested], done: str = "associated") -> str:
-    """How many metrics have the verdict associated, or why none can have it."""
+def verdict(lines: Sequence[Tested], once: str = "associated", several: str = "") -> str:
+    """How many metrics have the verdict associated, or why none can have it.
+
+    `once` says of one what it does, `several` of more.
+    """
     if any(line.verdict == INADEQUATE for line in lines):
         return f"{INADEQUATE}: nothing is claimed"
     judged = of_family(lines, PRIMARY) or of_family(lines, EXPLORATORY)
@@ -60,6 +63,7 @@ def verdict(lines: Sequence[Tested], done: str = "associated") -> str:
     if len(with_verdict(judged, CANNOT_REJECT)) == len(judged):
         return SILENT
     clear = [line.metric for line in with_verdict(judged, ASSOCIATED)]
+    done = once if len(clear) == 1 else several or once
     text = f"{len(clear) or 'none'} of {metrics(judged, judged[0].family)} {done}"
     return f"{text}: {_few(clear)}" if clear else text
 
@@ -99,7 +103,8 @@ def _matched(frames: Frames, response: str) -> str:
 
 def _association(frames: Frames, response: str) -> str:
     lines = lines_of(Association, frames["association"])
-    return f"{verdict(lines, f'go with {response}')}; no finding, as nothing is taken out"
+    count = verdict(lines, f"goes with {response}", f"go with {response}")
+    return f"{count}; no finding, as nothing is taken out"
 
 
 def _design(frames: Frames, response: str) -> str:
@@ -156,7 +161,8 @@ def _forecast(frames: Frames, response: str) -> str:
     if not known:
         return SILENT
     fullest = max(known, key=lambda line: line.n)
-    return f"the axes alone reach Q² {share(fullest.q2_without)}; {verdict(alone, 'add to it')}"
+    added = verdict(alone, "adds to it", "add to it")
+    return f"the axes alone reach Q² {share(fullest.q2_without)}; {added}"
 
 
 def _training(frames: Frames, response: str) -> str:
@@ -195,7 +201,8 @@ def _precision(frames: Frames, response: str) -> str:
     changed = [line for line in own if line.verdict == CHANGED]
     if own and all(line.verdict == CANNOT_REJECT for line in own):
         return SILENT
-    text = f"{len(changed) or 'none'} of {len(own)} precisions change {response}"
+    change = "changes" if len(changed) == 1 else "change"
+    text = f"{len(changed) or 'none'} of {len(own)} precisions {change} {response}"
     if not changed:
         return text
     most = max(changed, key=lambda line: abs(line.estimate or 0.0))

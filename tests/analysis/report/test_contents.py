@@ -138,7 +138,7 @@ TABLES: dict[str, tuple[dict[str, tuple[Any, list[Any]]], str]] = {
                 ],
             )
         },
-        "the axes alone reach Q² 0.250; 1 of 2 primary metrics add to it: m1",
+        "the axes alone reach Q² 0.250; 1 of 2 primary metrics adds to it: m1",
     ),
     "checkpoints": (
         {"checkpoints": (Checkpoints, judged(Checkpoints, CANNOT_REJECT, CANNOT_REJECT))},
