@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         report_options,
         write_map,
     )
+    from analysis.report.short_page import write_short_page
 
     default = "svg" if options.style == "page" else "svg,pdf,png"
     formats = tuple(part.strip() for part in (options.formats or default).split(","))
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.table is not None and len(options.source) > 1:
         return _refuse("--table: give one source, whose table is to be printed")
+    if options.readme and (len(options.source) > 1 or not Path(options.source[0]).is_dir()):
+        return _refuse("--readme: give one run directory, in which README.md is to stand")
     folder = options.out or default_folder([Path(source) for source in options.source])
     if problem := obstacle(folder):
         return _refuse(f"{folder}: cannot write the report there ({problem}); pass --out DIR")
@@ -58,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     _say("writing")
     try:
         page = document.write(folder, formats=formats, style=options.style)
+        if options.readme:
+            write_short_page(document, Path(options.source[0]))
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

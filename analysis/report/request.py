@@ -97,6 +97,11 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
         "wide (3.3 and 6.9 inches) with letters of 8 points (page)",
     )
     arguments.add_argument(
+        "--readme",
+        action="store_true",
+        help="also write README.md in the folder of the run: limits, verdicts, a table a question",
+    )
+    arguments.add_argument(
         "--only", default="", metavar="LIST", help=f"sections to build: {','.join(SECTIONS)} (all)"
     )
     arguments.add_argument(
