@@ -7,28 +7,21 @@ under the control of the other tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from analysis.findings.blocks import Blocks, blocks_of
-from analysis.findings.changes import Change, changes_of
-from analysis.findings.controls import control_for, controlled
 from analysis.findings.frames import frame_of
-from analysis.findings.interventions import Contrast, contrasts
-from analysis.findings.verdicts import Tested, family_of, metric_values
+from analysis.findings.outcomes import changes_of_outcomes, links_of
 from analysis.reading.selection import final_rows, precisions
-from analysis.reading.table import Choices, Direction, Roles, Table, expected_sign
+from analysis.reading.table import Choices, Direction, Table
 from analysis.statistics.changes import signed_rank
-from analysis.statistics.decide import CANNOT_REJECT
 
 PROBE = re.compile(r"probe_(linear|ncc)_(\d+|all)")
 """Accuracies of probes: kind, and training samples of a class."""
 FORGETTING = "forgetting"
 LINEAR = "linear"
-WORSE, BETTER = "worse", "better"
 
 
 @dataclass(frozen=True)
@@ -51,19 +44,6 @@ class ProbeLine:
     least: float | None = None
     largest: float | None = None
     draws: float | None = None
-
-
-@dataclass(frozen=True)
-class Link(Tested):
-    """One line: a metric and an outcome of transfer at the reference precision.
-
-    `estimate` is the partial r under `control`; `collapse` says whether trainings that collapse
-    more transfer `worse` or `better`, by the sign of r: null for metrics without a direction.
-    """
-
-    response: str = ""
-    control: str = ""
-    collapse: str | None = None
 
 
 def outcomes(table: Table) -> dict[str, Direction]:
@@ -134,63 +114,10 @@ def _mean(rows: pl.DataFrame, column: str) -> float | None:
 
 def transfer_changes(table: Table, choices: Choices) -> pl.DataFrame:
     """Table of `Change` lines: what each precision does to transfer."""
-    names = outcomes(table)
-    roles = replace(table.roles, responses={**table.roles.responses, **names})
-    return frame_of(Change, changes_of(replace(table, roles=roles), list(names), choices))
-
-
-def transfer_doses(table: Table) -> list[Blocks]:
-    """The blocks of each declared intervention, with the outcomes of transfer."""
-    names = list(outcomes(table))
-    doses = []
-    for intervention in table.roles.interventions:
-        blocks = blocks_of(table, intervention, names)
-        values = {each: own for each, own in blocks.values.items() if each.metric in names}
-        doses.append(replace(blocks, values=values))
-    return doses
-
-
-def transfer_effects(doses: Sequence[Blocks], table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Contrast` lines: what interventions do to transfer."""
-    lines = [line for blocks in doses for line in contrasts(blocks, table.roles, choices)]
-    return frame_of(Contrast, lines)
+    return changes_of_outcomes(table, outcomes(table), choices)
 
 
 def links(table: Table, choices: Choices) -> pl.DataFrame:
     """Table of `Link` lines: every metric with each outcome that is asked for."""
-    lines: list[Link] = []
-    for name in asked_of(table):
-        responses = {**table.roles.responses, name: outcomes(table)[name]}
-        roles = replace(table.roles, response=name, responses=responses)
-        rows = final_rows(table).drop_nulls(name)
-        lines += [_read(line, roles) for line in _linked(rows, roles, choices)]
-    return frame_of(Link, lines)
-
-
-def _linked(rows: pl.DataFrame, roles: Roles, choices: Choices) -> list[Link]:
-    y = rows[roles.response].cast(pl.Float64).to_numpy()
-    values = metric_values(rows, roles)
-    start = {
-        name: Link(name, len(y), family=family_of(name, roles), response=roles.response)
-        for name in values
-    }
-    cannot = f"cannot reject with n = {len(y)}"
-    if not len(y) or not np.ptp(y):
-        note = f"{cannot}: {roles.response} does not vary"
-        return [replace(line, verdict=CANNOT_REJECT, note=note) for line in start.values()]
-    try:
-        control = control_for(rows, y, roles, choices)
-    except ValueError as error:
-        note = f"{cannot}: {error}"
-        return [replace(line, verdict=CANNOT_REJECT, note=note) for line in start.values()]
-    start = {name: replace(line, control=control.name) for name, line in start.items()}
-    tested = controlled(start, values, y, control, roles, choices)
-    return [line for line in tested if isinstance(line, Link)]
-
-
-def _read(line: Link, roles: Roles) -> Link:
-    """The line with what the sign of r says of trainings that collapse more."""
-    expected = expected_sign(roles.metrics[line.metric], roles.responses[roles.response])
-    if expected is None or not line.estimate:
-        return line
-    return replace(line, collapse=BETTER if line.estimate * expected > 0 else WORSE)
+    known = outcomes(table)
+    return links_of(table, {name: known[name] for name in asked_of(table)}, choices)

@@ -17,6 +17,7 @@ from analysis.findings.damage import Damage
 from analysis.findings.design import Candidate, GivenDesign, PlaceboLine
 from analysis.findings.effects import Effect
 from analysis.findings.forecast import Forecast
+from analysis.findings.outcomes import Link
 from analysis.findings.overview import Overview
 from analysis.findings.power import Power
 from analysis.findings.progress import GivenProgress
@@ -229,6 +230,14 @@ EFFECTS = columns_of(
     Column("partial R²", "partial_r2", share, hint="given the other axes"),
     Column("p", "p", p_value, hint="Freedman-Lane"),
     Column("p maxT", "p_maxt", p_value, hint="step-down over the columns"),
+    *NOTE,
+)
+LINKS = columns_of(
+    Link,
+    Column("outcome", "response", called),
+    *tested("partial r", "under the control of the line"),
+    Column("more collapse", "collapse", hint="goes with a better or worse outcome, by the sign"),
+    Column("control", "control"),
     *NOTE,
 )
 CHANGES = columns_of(

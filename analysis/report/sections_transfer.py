@@ -6,18 +6,16 @@ from functools import partial
 
 from analysis.figures.doses import dose_figure
 from analysis.figures.transfer import probes_by_shots
+from analysis.findings.outcomes import doses_of, effects_of
 from analysis.findings.pairs import comparisons
 from analysis.findings.transfer import (
-    Link,
     ProbeLine,
     links,
     outcomes,
     probe_lines,
     transfer_changes,
-    transfer_doses,
-    transfer_effects,
 )
-from analysis.report.columns import CHANGES, NOTE, columns_of, tested
+from analysis.report.columns import CHANGES, LINKS, columns_of
 from analysis.report.exhibits import Context, Exhibit, Section, counted
 from analysis.report.pictures import FigureExhibit
 from analysis.report.sections_interventions import CONTRASTS
@@ -32,14 +30,6 @@ PROBES = columns_of(
     Column("95% interval", "low", share, "high", hint="inverts the signed-rank test"),
     Column("least to largest", "least", share, "largest", hint="of a training"),
     Column("SD of draws", "draws", number, hint="between draws of the shots; mean"),
-)
-LINKS = columns_of(
-    Link,
-    Column("outcome", "response", called),
-    *tested("partial r", "under the control of the line"),
-    Column("more collapse", "collapse", hint="goes with better or worse transfer, by the sign"),
-    Column("control", "control"),
-    *NOTE,
 )
 
 
@@ -80,7 +70,7 @@ def transfer_section(context: Context) -> Section | None:
                 CHANGES,
             )
         )
-    doses = transfer_doses(table)
+    doses = doses_of(table, list(outcomes(table)))
     if doses:
         exhibits.append(
             TableExhibit(
@@ -88,7 +78,7 @@ def transfer_section(context: Context) -> Section | None:
                 "What the interventions do to transfer",
                 f"{used}, one difference a block of trainings that agree in every other setting "
                 f"and every seed. {context.seeds}.",
-                transfer_effects(doses, table, context.choices),
+                effects_of(doses, table, context.choices),
                 CONTRASTS,
             )
         )
