@@ -15,7 +15,7 @@ from analysis.figures.drawing import Lines, panels, scale_y
 from analysis.figures.key import Entry, Group
 from analysis.figures.looks import Looks
 from analysis.figures.sheets import styled
-from analysis.figures.ticks import apart, linear_axis
+from analysis.figures.ticks import linear_axis, plain, with_room
 from analysis.reading.groups import medians
 from analysis.reading.table import ZERO_ERROR, Roles
 from study.columns import label
@@ -83,7 +83,7 @@ def _along(axis: Axes, longest: float) -> None:
         return
     axis.set_xscale("symlog", linthresh=1)
     ticks = [float(tick) for tick in EPOCHS if tick <= longest]
-    kept = [0.0, *apart(ticks[1:], log=True, least=0.24)]
-    axis.set_xticks(kept, labels=[f"{tick:g}" for tick in kept])
     axis.set_xlim(-0.15, 1.25 * longest)
+    kept = with_room(axis, ticks)
+    axis.set_xticks(kept, labels=[plain(tick) for tick in kept])
     axis.minorticks_off()

@@ -63,8 +63,8 @@ def panels(
     size, page = sheet().size, sheet() == PAGE
     columns = across or sheet().across
     across = min(columns, max(count, 1))
-    gap = (0.36 if ylabel else 0.66) * size / PAGE.size
-    left = (0.6 if ylabel else 0.52) * size / PAGE.size
+    gap = (0.36 if ylabel else 0.7) * size / PAGE.size
+    left = (0.74 if ylabel else 0.68) * size / PAGE.size
     columns = across if not page else 2 if columns > 1 and count == 1 else across
 
     def share(left: float) -> float:

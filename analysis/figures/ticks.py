@@ -19,6 +19,8 @@ BETWEEN = 0.08  # inches between two tick labels
 BEYOND = 0.15  # inches that a tick label may reach beyond the ends of its axis
 STEPS = (1, 2, 2.5, 5, 10)
 MOST = {"x": 4, "y": 5}  # intervals of an axis
+LEVELS = 10  # of a setting, up to which each can be a tick
+LABEL = 0.4  # inches of a label of a y axis
 UP = 0.25  # inches of a y axis that an interval needs at least
 
 
@@ -42,6 +44,25 @@ class Roomy(MaxNLocator):
             ):
                 best = [ticks[at] for at in inside]
         return best
+
+
+class Narrow(MaxNLocator):
+    """Round ticks up an axis, fewer where their labels would be too wide."""
+
+    def __init__(self, most: int, *, integer: bool = False) -> None:
+        super().__init__(nbins=most, steps=STEPS, integer=integer)
+        self._most, self._size = most, sheet().size
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The most ticks whose labels fit, else those with the narrowest labels."""
+        choices: dict[float, list[float]] = {}
+        for intervals in range(self._most, 0, -1):
+            self.set_params(nbins=intervals)
+            ticks = [tick for tick in super().tick_values(vmin, vmax) if vmin <= tick <= vmax]
+            if ticks:
+                width = max(width_of(plain(tick), self._size) for tick in ticks)
+                choices.setdefault(max(width, LABEL), ticks)
+        return choices[min(choices)] if choices else [vmin]
 
 
 def _inside(
@@ -78,7 +99,7 @@ def linear_axis(axis: Axes, which: Side, *, integer: bool = False) -> None:
         of_axis.set_major_locator(Roomy(length_of(axis, "x"), integer=integer))
     else:
         most = max(1, min(MOST["y"], int(length_of(axis, "y") / UP)))
-        of_axis.set_major_locator(MaxNLocator(nbins=most, steps=STEPS, integer=integer))
+        of_axis.set_major_locator(Narrow(most, integer=integer))
     of_axis.set_major_formatter(lambda value, _: plain(value))
 
 
@@ -124,14 +145,40 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def level_axis(axis: Axes, levels: Sequence[float], *, log: bool) -> None:
-    """An x axis whose ticks are the levels of a setting, as many as have room."""
+    """An x axis whose ticks are the levels of a setting, as many as have room.
+
+    Of more than `LEVELS` they are round numbers.
+    """
+    if len(levels) > LEVELS:
+        if log:
+            log_axis(axis, "x", levels)
+        else:
+            linear_axis(axis, "x")
+        return
     if log:
         axis.set_xscale("log")
     inches = length_of(axis, "x") / 1.1
-    least = (max(width_of(f"{level:g}", sheet().size) for level in levels) + BETWEEN) / inches
-    ticks = apart(levels, log=log, least=least)
-    axis.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    widest = max(width_of(plain(level), sheet().size) for level in levels)
+    ticks = apart(levels, log=log, least=(widest + BETWEEN) / inches)
+    axis.set_xticks(ticks, labels=[plain(tick) for tick in ticks])
     axis.minorticks_off()
+    if widest / 2 > BEYOND:  # else the outermost could leave the figure
+        first, *_, last = axis.get_xticklabels()
+        first.set_horizontalalignment("left" if len(ticks) > 1 else "center")
+        last.set_horizontalalignment("right" if len(ticks) > 1 else "center")
+
+
+def with_room(axis: Axes, ticks: Sequence[float]) -> list[float]:
+    """The last tick of an x axis with limits, and those before that have room."""
+    points = [(tick, 0.0) for tick in ticks]
+    shares = (axis.transScale + axis.transLimits).transform(points)[:, 0]
+    places = list(length_of(axis, "x") * shares)
+    kept = [len(ticks) - 1]
+    for at in range(len(ticks) - 2, -1, -1):
+        pair = [at, kept[0]]
+        if labels_fit([ticks[n] for n in pair], [places[n] for n in pair], sheet().size):
+            kept.insert(0, at)
+    return [ticks[at] for at in kept]
 
 
 def signed_axis(axis: Axes, which: Side, values: Sequence[float], linear: float) -> None:

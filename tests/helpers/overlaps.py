@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from analysis.figures.sheets import ONE_COLUMN, Sheet, drawn_for
+from analysis.report.page import Page
+from analysis.report.pictures import FigureExhibit
+from study.columns import label as display_name
 
 DPI = 200
 SLACK = 1.0
@@ -39,8 +45,7 @@ def overlaps(figure: Figure) -> list[str]:
 
 
 def texts(figure: Figure) -> list[str]:
-    """What is written in a figure, once it is drawn."""
-    FigureCanvasAgg(figure).draw()
+    """What is written in a figure that has been drawn."""
     return [text.get_text() for text in _texts(figure)]
 
 
@@ -68,3 +73,26 @@ def _outside(box: Bbox, page: Bbox) -> bool:
 
 def _name(text: Text) -> str:
     return repr(text.get_text())
+
+
+def unreadable(page: Page, sheets: Sequence[Sheet] = (ONE_COLUMN,)) -> dict[str, list[str]]:
+    """What is wrong with the texts of the figures of a report, by figure and sheet.
+
+    Overlaps, and identifiers of columns, which nobody but the code should read.
+    """
+    faults = {}
+    for exhibit in page.exhibits:
+        if isinstance(exhibit, FigureExhibit):
+            for chosen in sheets:
+                with drawn_for(chosen):
+                    figure = exhibit.draw()
+                faults[f"{exhibit.name}, {chosen.name}"] = overlaps(figure) + [
+                    f"{text!r} is an identifier" for text in texts(figure) if _names_a_column(text)
+                ]
+    return {name: found for name, found in faults.items() if found}
+
+
+def _names_a_column(text: str) -> bool:
+    """Whether an identifier stands in a text that has a name of its own."""
+    words = re.findall(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+", text.replace("\n", ""))
+    return any(display_name(word) != word for word in words)

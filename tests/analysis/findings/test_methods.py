@@ -164,7 +164,9 @@ def test_figures_have_a_point_for_each_line() -> None:
     assert sum(map(len, [np.asarray(drawn.get_offsets()) for drawn in points])) == len(
         methods(table)
     )
+    assert overlaps(figure) == []
     figure = damage_by_layer(scopes(table), "val_loss")
+    assert overlaps(figure) == []
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["int3/all", "int3/block1", "int3/block2"]
 

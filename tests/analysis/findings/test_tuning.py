@@ -13,6 +13,7 @@ import optuna
 import polars as pl
 import pytest
 import scipy.stats
+from overlaps import unreadable
 from tiny_search import hunt, journal, tune
 
 from analysis.__main__ import main
@@ -221,6 +222,12 @@ def test_the_page_compares_what_the_store_holds(run: Path) -> None:
     assert line["difference"] == pytest.approx(reference.mean, rel=1e-12)
     trials = report.frames["trials"].sort("trial")
     assert trials["nc1_ratio"].to_list() == [trial.value for trial in journal(run).trials]
+
+
+def test_the_figures_of_a_search_can_be_read(run: Path) -> None:
+    page = build_report(load(run), Choices())
+    assert {"history", "importances", "schedules"} <= page.figures.keys()
+    assert unreadable(page) == {}
 
 
 def test_importances_are_optunas(run: Path) -> None:

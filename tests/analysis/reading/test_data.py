@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from overlaps import unreadable
 from tiny_study import launch, tiny
 
 import analysis
@@ -108,6 +109,7 @@ def test_data_sets_are_named_by_what_tells_them_apart(report: Report) -> None:
 
 
 def test_frequencies_are_drawn_by_rank(report: Report) -> None:
+    assert unreadable(report) == {}
     (axis,) = report.figures["class_frequency"].axes
     drawn = [
         line

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from intervention_studies import CAUSE, OTHER, Truth, table
+from overlaps import unreadable
 
 from analysis.reading.interventions import interventions
 from analysis.reading.table import AnalysisError, Choices
@@ -178,6 +179,7 @@ def test_without_an_intervention_there_is_no_section() -> None:
 )
 def test_the_figure_has_a_panel_a_response(levels: tuple[float | str, ...]) -> None:
     document = report(replace(CAUSAL, levels=levels))
+    assert unreadable(document) == {}
     figure = document.figures["dose_response_penalty_nc1"]
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles[3:] == ["damage at int4", label(CAUSE), label(OTHER)]
