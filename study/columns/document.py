@@ -20,6 +20,12 @@ TITLES = {
     "NC4": "NC4: the head decides as the nearest class mean",
     "NC5": "NC5: other data are orthogonal to class means",
     "OOD": "Other data, told from validation samples",
+    "NRC1": "NRC1: features of a regression lie in as many directions as there are targets",
+    "NRC2": "NRC2: features of a regression lie in the span of the head's rows",
+    "NRC3": "NRC3: head rows of a regression have the angles of the targets",
+    "ONC1": "ONC1: variability inside ordered classes vanishes",
+    "ONC2": "ONC2: means of ordered classes lie on a line",
+    "ONC3": "ONC3: latents and thresholds of ordered classes are in order",
     "layers": "Layers",
     "probe": "Probes of other classes on frozen features",
     "minority": "Minority classes",
@@ -50,6 +56,10 @@ YAML and csv files. (This page is written by `python -m study.columns > docs/met
 | $\Sigma_T$ | covariance of all features |
 | $M$, $W$ | matrices of rows $m_c$ and of head rows $w_c$ of measured classes |
 | $\bar{w}$, $b_v$ | mean of head rows; biases |
+| $y_i$, $z_i$, $n$ | of a regression: target of sample $i$, prediction of it, its entries |
+| $\Sigma_y$ | covariance of target vectors |
+| $P_n$, $P_W$ | projections onto $n$ leading axes of $\Sigma_T$, onto the span of rows $w$ |
+| $b_c$ | of classes in an order: threshold between class $c$ and the next |
 | $p_i(v)$, $z_i$ | predicted probability of class $v$ for sample $i$; logits |
 | $A_g$, $n_g$ | accuracy on validation samples of group $g$; how many they are |
 | $\mu_{c,g}$ | mean feature of the samples of class $c$ in group $g$ |

@@ -15,7 +15,8 @@ OUTCOMES = {
         "loss",
         None,
         STANDARD,
-        "validation cross-entropy, nats per sample",
+        "validation cross-entropy, nats per sample; of a regression half the squared error, which "
+        "is the nats of a normal distribution of variance 1 less a constant",
         better="lower",
         name="validation loss",
         symbol=r"L_{\mathrm{val}}",

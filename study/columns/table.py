@@ -14,6 +14,7 @@ from study.columns.other_data import MINORITY, OTHER_DATA
 from study.columns.outcomes import MEASURED, OUTCOMES
 from study.columns.precision import DRIFT, STORAGE
 from study.columns.probes import PROBES
+from study.columns.targets import EXPLAINED_VARIANCE, ORDINAL, REGRESSION
 from study.columns.variability import ROW_SUMS, VARIABILITY
 
 METRICS: dict[str, Metric] = {
@@ -24,6 +25,8 @@ METRICS: dict[str, Metric] = {
     **UNIFORMITY,
     **DUALITY,
     **DECISIONS,
+    **REGRESSION,
+    **ORDINAL,
     **DRIFT,
     **STORAGE,
     **OTHER_DATA,
@@ -33,5 +36,6 @@ METRICS: dict[str, Metric] = {
     **GROUPS,
     **ATTACKS,
     **OUTCOMES,
+    **EXPLAINED_VARIANCE,
     **MEASURED,
 }

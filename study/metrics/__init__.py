@@ -41,9 +41,13 @@ from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.ood import OtherData, auroc, fpr95, ood_metrics, ood_orthogonality
 from study.metrics.ood_scores import OodScorer, ScoredSamples
+from study.metrics.ood import ood_orthogonality
+from study.metrics.ordinal import ordinal_collapse
 from study.metrics.rays import ray_share
 from study.metrics.reference import reference_drift
+from study.metrics.regression import RegressionMoments, feature_size, regression_collapse
 from study.metrics.result import CollapseMetrics
+from study.metrics.target_scores import TargetScores
 
 __all__ = [
     "METRICS",
@@ -63,6 +67,10 @@ __all__ = [
     "auroc",
     "collapse_metrics",
     "fpr95",
+    "RegressionMoments",
+    "TargetScores",
+    "collapse_metrics",
+    "feature_size",
     "geodesic_deviation",
     "group_gaps",
     "held_out_collapse",
@@ -73,7 +81,9 @@ __all__ = [
     "minority_collapse",
     "ood_metrics",
     "ood_orthogonality",
+    "ordinal_collapse",
     "per_class",
     "ray_share",
     "reference_drift",
+    "regression_collapse",
 ]
