@@ -14,6 +14,7 @@ from pydantic import (
 
 from study.config.execution import Resources
 from study.config.measuring import MeasureConfig, computes_itself
+from study.config.targets import target_problems, with_head
 from study.config.training import TrainConfig
 from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
@@ -35,8 +36,12 @@ def _known_precision(name: str) -> str:
     return parse_precision(name).name
 
 
-def with_seeds(tree: Any) -> Any:
-    """Settings in which `train.init_seed` and `train.shuffle_seed` default to `seed`."""
+def completed(tree: Any) -> Any:
+    """Settings with those that follow from others.
+
+    `train.init_seed` and `train.shuffle_seed` are `seed`, and `model.head` is that of the loss.
+    """
+    tree = with_head(tree)
     if isinstance(tree, dict) and isinstance(train := tree.get("train"), dict):
         seeds = {
             name: tree.get("seed", 0)
@@ -67,10 +72,11 @@ class CellConfig(Settings):
     @classmethod
     def _model_reads_the_data(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
         data = info.data.get("data")
-        if data is not None and model.reads not in (None, data.gives):
+        readable = model.readable()
+        if data is not None and readable and data.gives not in readable:
             raise ValueError(
-                f"{model.kind} reads {model.reads}, but data.kind {data.kind} gives {data.gives}: "
-                "change one of the two"
+                f"{model.kind} reads {' or '.join(readable)}, but data.kind {data.kind} gives "
+                f"{data.gives}: change one of the two"
             )
         return model
 
@@ -128,10 +134,20 @@ class CellConfig(Settings):
             raise ValueError(fault)
         return measure
 
+    @field_validator("train")
+    @classmethod
+    def _fits_the_targets(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        data, model = info.data.get("data"), info.data.get("model")
+        if data is None or model is None:
+            return train  # the fault of one of them says it all
+        if problems := list(target_problems(data, model, train)):
+            raise ValueError("; ".join(problems))
+        return train
+
     @model_validator(mode="before")
     @classmethod
-    def _seeds_follow(cls, value: Any) -> Any:
-        return with_seeds(value)
+    def _others_follow(cls, value: Any) -> Any:
+        return completed(value)
 
     @model_validator(mode="after")
     def _can_be_measured(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from study.config.cell import COLUMNS, CellConfig, PointSettings, with_seeds
+from study.config.cell import COLUMNS, CellConfig, PointSettings, completed
 from study.config.execution import KEEP, Resources
 from study.config.grid_file import Rule
 from study.config.paths import full_path
@@ -123,7 +123,7 @@ def _unmatched(study: StudyConfig, rule: Rule, place: str) -> Fault:
     """The fault of a rule that matches no point of the grid."""
     fix = "Change what it asks for, or take the rule out"
     points = [
-        with_seeds({**point.settings, "resources": point.resources, "keep": point.keep})
+        completed({**point.settings, "resources": point.resources, "keep": point.keep})
         for point in study.all_points
     ]
     for path, values in rule.when.items():

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from study.config.cell import CellConfig, PointSettings, with_seeds
+from study.config.cell import CellConfig, PointSettings, completed
 from study.config.declared import AnalysisConfig, Tuned
 from study.config.execution import Resources
 from study.config.grid_file import Rule
@@ -134,6 +134,6 @@ def _has(tree: dict[str, Any], path: str, value: Any) -> bool:
     other = dict(tree)
     put(other, path, value)
     return bool(
-        setting(PointSettings, with_seeds(tree), path)
-        == setting(PointSettings, with_seeds(other), path)
+        setting(PointSettings, completed(tree), path)
+        == setting(PointSettings, completed(other), path)
     )

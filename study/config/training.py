@@ -58,8 +58,13 @@ class TrainConfig(Settings):
     clip: PositiveFloat | None = None
     """Largest norm of the gradient of a step; null = any."""
     schedule: ScheduleConfig = Field(default="linear", validate_default=True)
-    loss: Literal["cross_entropy", "label_smoothing", "focal", "mse"] = "cross_entropy"
-    """The loss of a sample; `study/training/losses.py` has the formulas."""
+    loss: Literal["cross_entropy", "label_smoothing", "focal", "mse", "cumulative_link"] = (
+        "cross_entropy"
+    )
+    """The loss of a sample; `study/training/losses.py` has the formulas.
+
+    A regression has mse, classes in an order may have cumulative_link.
+    """
     label_smoothing: Fraction = 0.1
     """Of that loss: the share of a label that all classes divide."""
     focal_gamma: NonNegativeFloat = 2.0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Fact = str | int | float | None
+Predicts = Literal["classes", "vectors"]
 
 IGNORE = -100
 """Target of a position that is no sample; the value that torch's losses ignore by default."""
@@ -51,9 +52,10 @@ class Split(Protocol):
             rows: (B,) row numbers in [0, len).
 
         Returns:
-            inputs, int64 (B, T-1) tokens, float32 (B, channels, height, width) images or int64 (B,)
-            sample numbers, and
-            targets, int64 (B, T-1) or (B,); `IGNORE` marks positions that are no sample.
+            inputs, int64 (B, T-1) tokens, float32 (B, channels, height, width) images, float32
+            (B, inputs) vectors or int64 (B,) sample numbers, and
+            targets, int64 (B, T-1) or (B,); `IGNORE` marks positions that are no sample. Of a
+            regression float32 (B, n), each row a sample.
         """
 
 
@@ -105,7 +107,10 @@ class Dataset:
     train: Split
     val: Split
     classes: int
-    """Size of the head, V. For text it is also the number of input tokens."""
+    """Size of the head, V. For text it is also the number of input tokens.
+
+    Of a regression the entries of a target, n.
+    """
     input_shape: tuple[int, ...]
     """Shape of one row's input: (T-1,) tokens or (channels, height, width).
 
@@ -118,9 +123,9 @@ class Dataset:
     Content is tokens and tokenizer, or images and labels.
     """
     class_counts: Ints
-    """(V,) samples of each class in the training split as used."""
+    """(V,) samples of each class in the training split as used; empty where there are none."""
     class_names: Sequence[str]
-    """(V,) names of the classes, for reports."""
+    """(V,) names of the classes, for reports; empty where there are none."""
     facts: Mapping[str, Fact]
     """Counts and statistics of the data, to print and to store beside a run."""
     ood: Mapping[str, Split] = field(default_factory=dict)
@@ -131,6 +136,8 @@ class Dataset:
     """Data of probes of the same shape, by the name that `measure.probe.data` has for them."""
     input_range: tuple[Tensor, Tensor] | None = None
     """Least and largest values (channels, 1, 1) of inputs that are images; else None."""
+    predicts: Predicts = "classes"
+    """Whether targets are classes or vectors."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,11 @@ class Estimate:
     """Shape of one row's input, as in `Dataset`."""
     origin: str = ""
     """Where numbers come from that were not counted here."""
+
+
+def sample_count(targets: Tensor) -> int:
+    """Samples among the targets of a batch: vectors, or classes that are not ignored."""
+    return len(targets) if targets.is_floating_point() else int((targets != IGNORE).sum())
 
 
 def class_facts(counts: Ints) -> dict[str, Fact]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from study.data.base import DataError, Dataset, Estimate
+from study.data.base import DataError, Dataset, Estimate, Predicts
 from study.data.ood_sets import OodSources, checked_sets, set_name, sources_of
 from study.settings.base import (
     Float,
@@ -40,7 +40,7 @@ NOISE = ("uniform_noise", "gaussian_noise")
 LONGEST_WORD_LIST = 40  # what the stories' word lists hold
 
 
-Gives = Literal["tokens", "images", "samples"]
+Gives = Literal["tokens", "images", "samples", "vectors"]
 Grouping = Annotated[str | None, Field(json_schema_extra={"neutral": None})]
 
 
@@ -131,6 +131,16 @@ class DataSettings(Settings):
     def is_grouped(self) -> bool:
         """Whether samples belong to groups that are compared: `group` is set."""
         return getattr(self, "group", None) is not None
+
+    @property
+    def predicts(self) -> Predicts:
+        """Whether samples have classes or target vectors."""
+        return "classes"
+
+    @property
+    def has_ordered_classes(self) -> bool:
+        """Whether the numbers of classes are their order."""
+        return False
 
 
 def _known_tokenizer(tokenizer: str) -> str:
@@ -515,6 +525,10 @@ class ImagesData(DataSettings, Imbalance):
         on_hub = self.source in HUB_IMAGES or self.source.startswith("hub:")
         return self.source if on_hub else None
 
+    @property
+    def has_ordered_classes(self) -> bool:
+        return True  # whoever trains them as ordered says that the order of their names is theirs
+
 
 class FreeData(DataSettings, Imbalance):
     """Samples without content, for the unconstrained-features model.
@@ -535,6 +549,10 @@ class FreeData(DataSettings, Imbalance):
     @property
     def has_even_classes(self) -> bool:
         return self.imbalance_ratio == 1
+
+    @property
+    def has_ordered_classes(self) -> bool:
+        return True
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
         size: Estimate | None = resolve_name("study.data.estimates:of_free")(self, base, cache)

@@ -20,6 +20,7 @@ from study.data.config import (
     TextData,
 )
 from study.data.modular_config import ModularData
+from study.data.regression_config import FreeRegressionData, RegressionData
 
 DATA_KINDS: tuple[type[DataSettings], ...] = (
     TextData,
@@ -28,6 +29,8 @@ DATA_KINDS: tuple[type[DataSettings], ...] = (
     ImagesData,
     FreeData,
     ModularData,
+    RegressionData,
+    FreeRegressionData,
 )
 
 if TYPE_CHECKING:

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from study.models.heads import rows_of
+from study.models.link import CumulativeLink
 
 
 class FeatureModel(nn.Module, ABC):
     """A network that ends in a linear classifier: `forward(x) = logits(features(x))`.
 
     With z = logit_scale (W h + b), the logits are z, or cap tanh(z / cap) where there is a cap
-    (Gemma Team 2024, section 2). A scale is part of the head's rows, a cap changes no decision.
+    (Gemma Team 2024, section 2). A scale is part of the head's rows, a cap changes no decision. A
+    `link` takes the one output of the head as the latent of ordered classes; logits are then their
+    log-probabilities. Of a regression logits are what it predicts of the targets.
 
     Attributes:
         head: the classifier; `head.weight` is (classes, d), `head.bias` (classes,) or None. What it
@@ -35,7 +38,8 @@ class FeatureModel(nn.Module, ABC):
     def features(self, x: Tensor) -> Tensor:
         """Penultimate features (..., d) of `x`.
 
-        Tokens (B, T) int64 give (B, T, d), images (B, channels, height, width) give (B, d).
+        Tokens (B, T) int64 give (B, T, d), images (B, channels, height, width) and vectors
+        (B, inputs) give (B, d).
         """
 
     @property
@@ -66,9 +70,22 @@ class FeatureModel(nn.Module, ABC):
 
     def scaled(self, z: Tensor) -> Tensor:
         """Logits from the output of the head."""
+        if self.link is not None:
+            logits: Tensor = self.link(z)
+            return logits
         if self.logit_scale != 1:
             z = z * self.logit_scale
         return z if self.logit_cap is None else (z / self.logit_cap).tanh() * self.logit_cap
+
+    @property
+    def link(self) -> CumulativeLink | None:
+        """From the latent of a head of one output to classes in an order; None for others."""
+        return getattr(self, "cumulative_link", None)
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits: classes, or dimensions of a regression's targets."""
+        return self.head.out_features if self.link is None else self.link.classes
 
     @property
     def head_rows(self) -> tuple[Tensor, Tensor | None]:

@@ -17,8 +17,8 @@ from study.settings.faults import Fault
 if TYPE_CHECKING:
     from study.models.base import FeatureModel
 
-Reads = Literal["tokens", "images", "samples"]
-_DIMENSIONS: dict[Reads, int] = {"tokens": 1, "images": 3, "samples": 1}
+Reads = Literal["tokens", "images", "samples", "vectors"]
+_DIMENSIONS: dict[Reads, int] = {"tokens": 1, "images": 3, "samples": 1, "vectors": 1}
 
 
 class ModelError(ValueError):
@@ -33,6 +33,8 @@ class ModelSettings(Settings):
 
     reads: ClassVar[Reads | None]
     """What the inputs are; None where only the checkpoint tells."""
+    also_reads: ClassVar[tuple[Reads, ...]] = ()
+    """What else they may be."""
     builder: ClassVar[str]
     """Import path `module:name` of what `build` calls with the settings and its own arguments."""
 
@@ -46,14 +48,21 @@ class ModelSettings(Settings):
         self, *, classes: int, input_shape: tuple[int, ...], seed: int, base: Path = Path()
     ) -> FeatureModel:
         """The model; see `study.models.build_model`."""
-        if self.reads is not None and len(input_shape) != _DIMENSIONS[self.reads]:
+        dimensions = {_DIMENSIONS[each] for each in self.readable()}
+        if dimensions and len(input_shape) not in dimensions:
             raise ModelError(
-                f"model.kind {self.kind} reads {self.reads}, not inputs of shape {input_shape}"
+                f"model.kind {self.kind} reads {' or '.join(self.readable())}, not inputs of shape "
+                f"{input_shape}"
             )
         model: FeatureModel = resolve_name(self.builder)(
             self, classes=classes, input_shape=input_shape, seed=seed, base=base
         )
         return model
+
+    @classmethod
+    def readable(cls) -> tuple[Reads, ...]:
+        """What the inputs may be; nothing where only the checkpoint tells."""
+        return () if cls.reads is None else (cls.reads, *cls.also_reads)
 
     def skeleton(
         self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from study.models.config import ModelError, ModelSettings
 from study.settings.base import PositiveFloat
 
-HeadName = Literal["learned", "fixed_etf", "cosine"]
+HeadOfRows = Literal["learned", "fixed_etf", "cosine"]
+HeadName = Literal[HeadOfRows, "cumulative_link"]
 
 
 class HeadSettings(ModelSettings):
@@ -21,10 +22,16 @@ class HeadSettings(ModelSettings):
     `head: cosine` has the logits cos(w_c, h) / temperature, without bias (Gidaris & Komodakis
     2018). Features are divided by their length, which makes them what is measured, and rows of the
     head by theirs. A temperature of null is learned, from 0.1 on.
+
+    `head: cumulative_link` is one row without bias, whose output ordered thresholds cut into
+    classes (McCullagh 1980): the head of `train.loss: cumulative_link`, which sets it.
     """
 
     head: HeadName = "learned"
-    """`fixed_etf` freezes a random simplex frame, `cosine` takes norms out of the logits."""
+    """`fixed_etf` freezes a random simplex frame, `cosine` takes norms out of the logits.
+
+    `cumulative_link` is the one of that loss.
+    """
     temperature: PositiveFloat | None = Field(default=None, json_schema_extra={"neutral": None})
     """What a head of cosines divides them by; null learns it, from 0.1 on."""
 
@@ -42,6 +49,8 @@ class HeadSettings(ModelSettings):
 
         Raises ModelError when a fixed head has more classes than `width` features can hold.
         """
+        if self.head == "cumulative_link":
+            return width + classes - 1
         if self.head == "fixed_etf":
             check_frame(classes, width)
         more = {"learned": classes if bias else 0, "fixed_etf": 0, "cosine": 1}

@@ -107,7 +107,7 @@ def load_pretrained(
         model = load_checkpoint(_download(name, revision or None), spread)
     else:
         model = load_checkpoint(base / path, spread)
-    rows = model.head.out_features
+    rows = model.outputs
     if classes is not None and rows != classes and not (padded and rows > classes):
         reads_tokens = input_shape is None or len(input_shape) == 1
         fix = (

@@ -1,4 +1,4 @@
-"""An image classifier: a stem, blocks, a neck to features (B, d), a linear head."""
+"""A stem, blocks, a neck to features (B, d), a linear head; images or vectors."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ class Body:
 
 
 class ImageClassifier(NativeModel):
-    """`head(neck(blocks(stem(x))))` for images (B, channels, height, width)."""
+    """`head(neck(blocks(stem(x))))` for images (B, channels, height, width).
+
+    A perceptron takes vectors (B, inputs), too.
+    """
 
     settings: ImageModel
 
     def __init__(self, settings: ImageModel, classes: int, input_shape: tuple[int, ...]) -> None:
         super().__init__(settings, classes, input_shape)
-        height, width = input_shape[1:]
-        if min(height, width) < settings.smallest:
+        sides = input_shape[1:]
+        if sides and min(sides) < settings.smallest:
             raise ModelError(
-                f"images of {height} x {width} pixels: the shorter side must be at least "
+                f"images of {sides[0]} x {sides[1]} pixels: the shorter side must be at least "
                 f"{settings.smallest}"
             )
         body: Body = resolve_name(settings.body)(settings, input_shape)

@@ -1,4 +1,4 @@
-"""A multilayer perceptron for images."""
+"""A multilayer perceptron for vectors, and images as vectors."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from torch import nn
 from study.models.base import FeatureModel
 from study.models.head_config import HeadSettings, check_frame
 from study.models.heads import CosineHead, simplex_frame
+from study.models.link import CumulativeLink
 
 FAMILY = "collapse_study"
 """`model_type` of a `config.json` that `NativeModel.description` wrote."""
@@ -32,11 +33,16 @@ class NativeModel(FeatureModel):
     def make_head(self, width: int, *, bias: bool = True) -> nn.Linear:
         """The head of the settings: torch's initialisation, or a frozen simplex frame.
 
+        One of a cumulative link has one output and no bias, which thresholds stand for.
+
         Raises ModelError when a frame of the classes does not fit `width` features.
         """
         head, classes = self.settings.head, self.classes
         if head == "cosine":
             return CosineHead(width, classes, self.settings.temperature)
+        if head == "cumulative_link":
+            self.cumulative_link = CumulativeLink(classes)
+            return nn.Linear(width, 1, bias=False)
         if head == "learned":
             return nn.Linear(width, classes, bias=bias)
         check_frame(classes, width)

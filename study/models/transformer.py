@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from study.models.base import FeatureModel
-from study.models.head_config import HeadName, check_frame
+from study.models.head_config import HeadOfRows, check_frame
 from study.models.heads import CosineHead, head_inputs, simplex_frame
 from study.models.transformer_config import GPTNeoModel, NanoGPTModel
 from study.models.unfilled import unfilled
@@ -42,7 +42,7 @@ class Architecture:
     bias: bool
     gelu: Literal["tanh", "none"]
     tied: bool
-    head: HeadName = "learned"
+    head: HeadOfRows = "learned"
     temperature: float | None = None
 
     @classmethod

@@ -11,12 +11,12 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from study.models.config import ModelError, Reads
-from study.models.head_config import HeadName, HeadSettings
+from study.models.head_config import HeadOfRows, HeadSettings
 from study.settings.base import Depth, PositiveInt, Width
 
 
 class _TransformerHead(HeadSettings):
-    head: HeadName = Field(default="learned", json_schema_extra={"neutral": "learned"})
+    head: HeadOfRows = Field(default="learned", json_schema_extra={"neutral": "learned"})
     """As of image models; a head that is tied to the embedding is learned."""
 
     def check_untied(self, *, tied: bool, remedy: str) -> None:

@@ -35,7 +35,8 @@ class ImageModel(HeadSettings):
         """Number of parameters before the head, and of features."""
 
     def count(self, *, classes: int, input_shape: tuple[int, ...], base: Path = Path()) -> int:
-        channels, height, width = input_shape
+        # A vector has as many parameters as an image of one row.
+        channels, height, width = (1, 1, *input_shape)[-3:]
         parameters, features = self.body_size(channels, height, width)
         return parameters + self.head_size(classes, features)
 
@@ -169,8 +170,11 @@ def convnext_patch(side: int) -> int:
 class MLP(ImageModel):
     """A multilayer perceptron: `depth` times a linear layer to `width`, ReLU.
 
-    It reads the pixels of an image as one vector; the features are the units of the last block.
+    It reads vectors, or the pixels of an image as one; the features are the units of the last
+    block.
     """
+
+    also_reads: ClassVar[tuple[Reads, ...]] = ("vectors",)
 
     body: ClassVar[str] = "study.models.mlp:perceptron"
     smallest: ClassVar[int] = 1

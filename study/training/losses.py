@@ -37,7 +37,7 @@ TILE_ELEMENTS = 2**19
 What is done elementwise, in float32, stays in the cache of a CPU.
 """
 
-LossName = Literal["cross_entropy", "label_smoothing", "focal", "mse"]
+LossName = Literal["cross_entropy", "label_smoothing", "focal", "mse", "cumulative_link"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class Loss:
     label_smoothing  -sum_c q_c log p_c, q = (1 - smoothing) e_y + smoothing / V (Szegedy et al.
                      2016)
     focal            -(1 - p_y)^gamma log p_y (Lin et al. 2017, eq. 4)
-    mse              ||z - e_y||^2 / 2 (Han, Papyan & Donoho 2022, without weight decay)
+    mse              ||z - e_y||^2 / 2 (Han, Papyan & Donoho 2022, without weight decay); of a
+                     regression ||z - y||^2 / 2, y the target vector (Andriopoulos et al. 2024)
+    cumulative_link  -log p_y with P(y <= c) = sigmoid(b_c - z), z one latent, b_c the thresholds of
+                     classes in an order (McCullagh 1980)
     """
 
     name: LossName = "cross_entropy"

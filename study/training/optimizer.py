@@ -54,7 +54,7 @@ def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
     convolutions and free features, but neither embeddings nor the head.
 
     A tied head is one parameter. What takes no gradient, such as a fixed head, is left alone.
-    Scales of channels of shape (channels, 1, 1) are vectors.
+    Scales of channels of shape (channels, 1, 1) are vectors, the one row of a head is a matrix.
 
     Raises ModelError for a head that is tied to the embedding and is to decay in another way.
     """
@@ -72,7 +72,9 @@ def parameter_groups(model: FeatureModel, config: TrainConfig) -> list[Group]:
     hidden = _hidden_matrices(model) if config.optimizer == "muon" else set[Tensor]()
     groups: dict[tuple[bool, bool, float], Group] = {}
     for name, parameter in model.named_parameters():
-        is_matrix = _is_matrix(parameter)
+        is_matrix = _is_matrix(parameter) or (
+            parameter is model.head.weight and len(parameter) == 1
+        )
         if not is_matrix:
             own = (decay.bias or 0.0) if name.endswith("bias") else 0.0
         elif parameter is model.head.weight:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from study.config import CellConfig, measured_epochs
-from study.data.base import IGNORE, Dataset, Ints
+from study.data.base import Dataset, Ints, sample_count
 from study.data.config import DataSettings
 from study.models import ModelError, build_model
 from study.models.base import FeatureModel
@@ -34,7 +34,7 @@ from study.settings.schedule import learning_rate
 from study.settings.schema import plain
 from study.training.adversary import Adversary
 from study.training.loss_log import LossLog, LossRow
-from study.training.losses import Loss, LossSums, head_loss, samples_of
+from study.training.losses import Loss, LossSums, samples_of
 from study.training.optimizer import (
     feature_decay,
     make_optimizer,
@@ -44,6 +44,7 @@ from study.training.optimizer import (
 from study.training.penalties import Penalties
 from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
+from study.training.target_losses import loss_sums
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ADVERSARY = 1
@@ -72,7 +73,8 @@ class Checkpoint:
 
     `tokens` counts targets trained on so far (ignored positions included). `train_loss_running` and
     `train_accuracy_running` are means over the samples of the epoch while it was trained; both are
-    None for epoch 0, the untrained model. `zero_error_epoch` is the first epoch after which the
+    None for epoch 0, the untrained model, and so is the accuracy of a regression, which has neither
+    right nor wrong samples. `zero_error_epoch` is the first epoch after which the
     model, in evaluation mode, had no error on the whole training split: the start of the terminal
     phase (Papyan et al. 2020); None as long as there is none.
     """
@@ -202,6 +204,7 @@ class _Training:
         self.identity = _identity(config, data)
         self.shuffle_seed = _seed(config.train.shuffle_seed, config.seed)
         self.loss = Loss(self.config.loss, self.config.label_smoothing, self.config.focal_gamma)
+        self.classifies = data.predicts == "classes"
         self.position = _Position()
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         # Of the current epoch: loss, correct predictions, samples.
@@ -263,7 +266,7 @@ class _Training:
             tokens=position.tokens,
             model=self.model,
             train_loss_running=loss / samples if samples else None,
-            train_accuracy_running=correct / samples if samples else None,
+            train_accuracy_running=correct / samples if samples and self.classifies else None,
             zero_error_epoch=position.zero_error_epoch,
             last=position.epoch == self.config.epochs,
         )
@@ -290,7 +293,7 @@ class _Training:
             ):
                 self._save()
         position.epoch, position.step_in_epoch = position.epoch + 1, 0
-        if position.zero_error_epoch is None and self._without_error():
+        if position.zero_error_epoch is None and self.classifies and self._without_error():
             position.zero_error_epoch = position.epoch
         due = min(STATE_SECONDS, self.seconds_between_states)
         if position.epoch == self.config.epochs or time.monotonic() - self.saved >= due:
@@ -309,7 +312,7 @@ class _Training:
         for start in sorted(starts, key=lambda start: start != self.erring):
             inputs, targets = self.data.train.batch(rows[start : start + self.config.batch_size])
             correct = self._loss(self.model.features, inputs.to(self.device), targets).correct
-            if int(correct) < int((targets != IGNORE).sum()):
+            if int(correct) < sample_count(targets):
                 self.erring = start
                 return False
         return True
@@ -333,16 +336,9 @@ class _Training:
             h = features(inputs)
         if torch.is_grad_enabled():
             penalties = self.penalties
-        if penalties is not None:
+        if penalties is not None and self.classifies:
             h, targets = samples_of(h, targets)
-        sums = head_loss(
-            h,
-            model.head,
-            targets,
-            self.loss,
-            scale=model.logit_scale,
-            cap=model.logit_cap,
-        )
+        sums = loss_sums(model, h, targets, self.loss)
         if penalties is not None and len(targets):
             sums = replace(sums, penalty=len(targets) * penalties(h, targets))
         if divergence is not None:
@@ -357,7 +353,7 @@ class _Training:
             self.data.train.batch(rows[start : start + config.batch_size])
             for start in range(0, len(rows), config.batch_size)
         ]
-        samples = sum(int((targets != IGNORE).sum()) for _, targets in batches)
+        samples = sum(sample_count(targets) for _, targets in batches)
         if samples == 0:
             raise TrainingError(
                 f"step {position.step + 1}: none of its {len(rows)} rows has a sample to predict"
@@ -388,7 +384,9 @@ class _Training:
         self.total_samples += samples
         position.step += 1
         position.step_in_epoch += 1
-        position.tokens += sum(targets.numel() for _, targets in batches)
+        position.tokens += sum(
+            targets.numel() if self.classifies else len(targets) for _, targets in batches
+        )
         epoch = round(position.epoch + position.step_in_epoch / self.steps_per_epoch, 6)
         self.pending.append(
             (
@@ -540,7 +538,7 @@ def _divergence(row: LossRow, epochs: int) -> str:
 
 def check_head(model: FeatureModel, data: DataSettings, classes: int) -> None:
     """Raise ModelError where the head has rows that are neither classes nor padding."""
-    rows = model.head.out_features
+    rows = model.outputs
     if rows != classes and not (rows > classes and data.numbers_are_tokens):
         raise ModelError(
             f"the head of the checkpoint has {rows} classes, the data have {classes}: use the "
