@@ -82,8 +82,8 @@ def _measure(options: argparse.Namespace) -> None:
         )
     print("data:", ", ".join(f"{name} {value}" for name, value in measured.data.facts.items()))
     console.print(tables.metrics_table(measured))
-    for column, reason in tables.undefined_columns(measured).items():
-        console.print(f"{column} is undefined: {reason}", style="dim", soft_wrap=True, markup=False)
+    for line in tables.undefined_columns(measured):
+        console.print(line, style="dim", soft_wrap=True, markup=False)
     for path, write in targets:
         print(f"{write(measured, path)} rows in {path}")
 

@@ -19,14 +19,13 @@ from pydantic import TypeAdapter
 from study.config import CellConfig, MeasureConfig
 from study.data import (
     DATA_KINDS,
-    IGNORE,
     DataConfig,
     DataSettings,
     check_data,
     estimate,
     load_data,
 )
-from study.data.base import Dataset
+from study.data.base import Dataset, sample_count
 from study.measure import main as measure
 from study.measuring.collect import collect
 from study.models import (
@@ -57,6 +56,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "nanogpt/fixed_etf": {"tied": False, "head": "fixed_etf", "width": 64},
     "mlp/cosine": {"head": "cosine", "temperature": 0.2},
     "ufm/cosine": {"head": "cosine"},
+    "mlp/cumulative_link": {"head": "cumulative_link"},
+    "ufm/cumulative_link": {"head": "cumulative_link"},
 }
 """Heads of some kinds, which are sent with them."""
 DATA: dict[str, dict[str, Any]] = {
@@ -66,10 +67,12 @@ DATA: dict[str, dict[str, Any]] = {
     "images": {"quota": 12, "val_fraction": 0.05},
     "free": {"classes": 3, "quota": 12},
     "modular": {"p": 31, "train_fraction": 0.6},
+    "regression": {"samples": 100, "target_dim": 3},
+    "free_regression": {"samples": 50, "target_dim": 3},
 }
 READ = {"tokens": "stories", "images": "images", "samples": "free"}
 """The kind of data that a model is sent with, by what it reads."""
-READER = {"tokens": "gpt_neo", "images": "mlp", "samples": "ufm"}
+READER = {"tokens": "gpt_neo", "images": "mlp", "samples": "ufm", "vectors": "mlp"}
 """The kind of model that data are sent with, by what they give."""
 CPU = torch.device("cpu")
 
@@ -129,7 +132,11 @@ def is_measured(model: FeatureModel, data: Dataset, settings: DataSettings, fold
     for key, values in expected.items():
         assert {column: rows[key][column] for column in values} == values
     assert rows["int8", None]["weight_error"] > 0
-    assert rows["fp32", None]["classes_measured"] > 1
+    if data.predicts == "classes":
+        assert rows["fp32", None]["classes_measured"] > 1
+    else:
+        assert rows["fp32", None]["nrc1"] > 0 and rows["int8", None]["nrc2"] > 0
+        assert rows["fp32", None]["nc1_ratio"] is None
 
 
 @pytest.mark.parametrize(
@@ -155,9 +162,9 @@ def test_every_kind_of_model(kind: str, folder: Path) -> None:
     features, logits = model.features(inputs), model(inputs)
     assert features.shape == (*targets.shape, model.head.in_features)
     assert logits.shape == (*targets.shape, data.classes)
-    assert torch.equal(logits, model.head(features))
-    if settings.reads is not None:
-        with pytest.raises(ValueError, match=f"reads {settings.reads}, not inputs of shape"):
+    assert torch.equal(logits, model.scaled(model.head(features)))
+    if readable := settings.readable():
+        with pytest.raises(ValueError, match=f"reads {' or '.join(readable)}, not inputs of shape"):
             settings.build(classes=data.classes, input_shape=(1, 2), seed=0)
 
     save_checkpoint(model, folder / "saved")
@@ -182,10 +189,15 @@ def test_every_kind_of_data(kind: str, folder: Path) -> None:
         inputs, targets = split.batch(np.arange(len(split)))
         if settings.gives != "samples":
             assert inputs.shape[1:] == data.input_shape
-        samples = targets[targets != IGNORE]
-        assert len(samples) == split.samples
-    assert data.class_counts.sum() == data.train.samples
-    assert len(data.class_names) == len(data.class_counts) == data.classes
+        assert sample_count(targets) == split.samples
+        assert targets.is_floating_point() == (data.predicts == "vectors")
+    assert settings.predicts == data.predicts
+    if data.predicts == "classes":
+        assert data.class_counts.sum() == data.train.samples
+        assert len(data.class_names) == len(data.class_counts) == data.classes
+    else:
+        assert targets.shape[1] == data.classes
+        assert not len(data.class_names) and not len(data.class_counts)
     assert settings.has_floor == ("entropy_floor" in data.facts)
     assert settings.known_shape in (None, data.input_shape)
     assert not settings.has_even_classes or len(set(data.class_counts) - {0}) == 1
@@ -207,13 +219,15 @@ def test_models_are_refused_data_that_they_cannot_read() -> None:
     train = {"epochs": 1}
     for model in MODEL_KINDS:
         for data in DATA_KINDS:
+            kind = data_settings(name_of(data))
+            loss = "mse" if kind.predicts == "vectors" else "cross_entropy"
             values = {
                 "model": {"kind": name_of(model), **MODELS[name_of(model)]},
                 "data": {"kind": name_of(data), **DATA[name_of(data)]},
-                "train": train,
+                "train": {**train, "loss": loss},
             }
-            if model.reads in (None, data.gives):
+            if model.reads is None or data.gives in model.readable():
                 CellConfig.model_validate(values)
             else:
-                with pytest.raises(ValueError, match=f"reads {model.reads}"):
+                with pytest.raises(ValueError, match=f"reads {' or '.join(model.readable())}"):
                     CellConfig.model_validate(values)

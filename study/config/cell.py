@@ -14,7 +14,7 @@ from pydantic import (
 
 from study.config.execution import Resources
 from study.config.measuring import MeasureConfig, computes_itself
-from study.config.targets import target_problems, with_head
+from study.config.targets import target_problems, with_head, without_rows
 from study.config.training import TrainConfig
 from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
@@ -132,6 +132,20 @@ class CellConfig(Settings):
         data = info.data.get("data")
         if data is not None and (fault := attack_fault(measure.attack, data.gives)):
             raise ValueError(fault)
+        return measure
+
+    @field_validator("measure")
+    @classmethod
+    def _attacks_rows_of_the_head(
+        cls, measure: MeasureConfig, info: ValidationInfo
+    ) -> MeasureConfig:
+        data, train = info.data.get("data"), info.data.get("train")
+        if data is None or train is None or measure.attack is None:
+            return measure
+        if where := without_rows(data, train.loss):
+            raise ValueError(
+                f"attack needs a row of the head for each class, and {where}: leave it out"
+            )
         return measure
 
     @field_validator("train")

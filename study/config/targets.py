@@ -37,11 +37,20 @@ def _can_have_link(kind: Any) -> bool:
     return head is not None and LINK in get_args(head.annotation)
 
 
+def without_rows(data: DataSettings, loss: str) -> str | None:
+    """Why a head has no row for each class; None where it has."""
+    if data.predicts == "vectors":
+        return f"data.kind {data.kind} has vectors as targets"
+    return f"loss {LINK} has one row for all" if loss == LINK else None
+
+
 def target_problems(data: DataSettings, model: ModelSettings, train: TrainConfig) -> Iterator[str]:
     """What of a training does not fit the targets of its data."""
     head = getattr(model, "head", "learned")
     penalties = [name for name in train.penalty.active if name not in OF_FEATURES_ALONE]
     named = ", ".join(f"penalty.{name}" for name in penalties)
+    if train.adversary is not None and (where := without_rows(data, train.loss)):
+        yield f"adversary needs a row of the head for each class, and {where}: leave it out"
     if data.predicts == "vectors":
         where = f"data.kind {data.kind} has vectors as targets"
         if train.loss != "mse":

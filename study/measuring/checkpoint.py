@@ -19,8 +19,8 @@ from study.config import CellConfig, measured_epochs
 from study.data.base import Dataset
 from study.grid import Cell, Training
 from study.measuring.calibration import calibration
-from study.measuring.collect import Alone, Meter
-from study.measuring.passes import Passes
+from study.measuring.collect import meter_of, passes_over
+from study.measuring.crew import Alone
 from study.measuring.samples import Beat
 from study.measuring.subject import WHEN, key_of, subject_digest
 from study.models.base import FeatureModel
@@ -178,8 +178,9 @@ def _measured(
     if not cells:
         return
     model, first = checkpoint.model, cells[0].config
-    passes = Passes(model, data, first.measure, seed=first.data.seed, device=device, beat=beat)
-    meter = Meter(Alone(passes), data, first.measure)
+    seed = first.data.seed
+    passes = passes_over(model, data, first.measure, seed=seed, device=device, beat=beat)
+    meter = meter_of(Alone(passes), data, first.measure)
     if all(cell.config.precision != REFERENCE for cell in cells):
         meter.measure(reference=True)
     for cell in sorted(cells, key=lambda cell: cell.config.precision != REFERENCE):

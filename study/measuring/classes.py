@@ -34,7 +34,12 @@ def class_frame(
     from study.metrics import MomentsError, per_class
 
     moments, decisions = measurement.moments, measurement.decisions
-    assert moments is not None and decisions is not None
+    if moments is None or decisions is None:
+        text = "there are none: the targets are vectors"
+        raise StudyError([Fault("--classes", text, "Leave --classes out")], source="command line")
+    if len(weight) < moments.classes:
+        text = "has a row of the head for each class, and this head has one for all"
+        raise StudyError([Fault("--classes", text, "Leave --classes out")], source="command line")
     try:
         columns = per_class(moments, weight, min_count=min_count).columns()
     except MomentsError as error:

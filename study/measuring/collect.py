@@ -8,11 +8,10 @@ them, so that memory does not depend on how many follow. All see the same sample
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import reduce
 from itertools import islice
 from operator import add
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,11 +29,12 @@ from study.measuring.columns import (
     put_layer_accuracy,
     put_noise,
 )
+from study.measuring.crew import Alone, Crew
 from study.measuring.passes import Passes, Sizes, TrainingSums, ValidationSums
+from study.measuring.regression import RegressionMeter, RegressionPasses
 from study.measuring.samples import Beat
 from study.metrics import ClassMoments, Gaussian, NearestCentre, OodScorer, OtherData
 from study.models.base import FeatureModel
-from study.precision import Precision, Record
 from study.store import HEAD_INPUT
 
 LAYER_BYTES = 2**28
@@ -43,35 +43,6 @@ COVARIANCE_BYTES = 2**28
 """Covariances of inner layers that are kept for the path of features through them."""
 
 SumsT = TypeVar("SumsT", TrainingSums, ValidationSums, OtherData, AttackedSums)
-
-
-class Crew(Protocol):
-    """Whoever makes the passes: a process, or several with shares of the samples."""
-
-    def all(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
-        """What a method of each one's `Passes` returns."""
-
-    def one(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """What a method of the first one's `Passes` returns."""
-
-    def at(self, precision: Precision) -> AbstractContextManager[Record]:
-        """Within, the model of each one is at a precision."""
-
-
-class Alone:
-    """A crew of this process."""
-
-    def __init__(self, passes: Passes) -> None:
-        self.passes = passes
-
-    def all(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
-        return [getattr(self.passes, method)(*arguments, **options)]
-
-    def one(self, method: str, *arguments: Any, **options: Any) -> Any:
-        return getattr(self.passes, method)(*arguments, **options)
-
-    def at(self, precision: Precision) -> AbstractContextManager[Record]:
-        return self.passes.at(precision)
 
 
 class Meter:
@@ -162,12 +133,12 @@ class Meter:
         del own, others, asked
         shares = [] if scorer is None else self.crew.all("other_data", scorer)
         validation = _merged(passes)
-        weight, _ = self.crew.one("head_rows")
         head = head_columns(
             training,
             agreement,
             validation,
-            weight,
+            self.crew.one("head_rows")[0],
+            self.crew.one("thresholds"),
             _joined(kept),
             class_counts=self.class_counts,
             min_count=self.min_count,
@@ -183,6 +154,19 @@ class Meter:
                 no_centres=no_centres,
             )
         return head, validation
+
+
+def passes_over(model: FeatureModel, data: Dataset, *arguments: Any, **options: Any) -> Passes:
+    """The passes of a model by what its data predict; arguments are those of `Passes`."""
+    kind = RegressionPasses if data.predicts == "vectors" else Passes
+    return kind(model, data, *arguments, **options)
+
+
+def meter_of(crew: Crew, data: Dataset, measure: MeasureConfig) -> Meter | RegressionMeter:
+    """What measures the model that a crew holds, by what its data predict."""
+    if data.predicts == "vectors":
+        return RegressionMeter(crew, data)
+    return Meter(crew, data, measure)
 
 
 def parts_of_layers(names: Sequence[str], classes: int, dim: int) -> list[tuple[str, ...]]:
@@ -248,8 +232,8 @@ def collect(
     if training := [name for name, model in models.items() if model.training]:
         raise ValueError(f"models {training} are in training mode: call .eval() first")
     first = next(iter(models.values()))
-    passes = Passes(first, data, measure, seed=seed, device=device, beat=beat)
-    meter = Meter(Alone(passes), data, measure)
+    passes = passes_over(first, data, measure, seed=seed, device=device, beat=beat)
+    meter = meter_of(Alone(passes), data, measure)
     results = {}
     for name in sorted(models, key=lambda name: name != reference):
         passes.model = models[name]

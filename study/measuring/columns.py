@@ -29,6 +29,7 @@ from study.metrics import (
     leap_columns,
     minority_collapse,
     ood_metrics,
+    ordinal_collapse,
     ray_share,
     reference_drift,
 )
@@ -41,6 +42,8 @@ CLEAN = "measured on clean samples alone"
 """Why a row of attacked samples lacks a column."""
 OF_CENTRES = ("classes_measured", "samples_measured", "min_count", "coincident_pairs")
 """Columns of the class means that attacked samples are measured by."""
+OF_ROWS = ("nc0_", "nc3_", "unc3_", "nc2_w_", "minority_head_", "seli_w_")
+"""How columns begin that are about a row of the head for each class."""
 
 
 @dataclass
@@ -118,6 +121,7 @@ def head_columns(
     agreement: Agreement,
     validation: ValidationSums,
     weight: Tensor,
+    thresholds: Tensor | None,
     kept: tuple[Tensor, Tensor],
     *,
     class_counts: Ints,
@@ -131,7 +135,8 @@ def head_columns(
         training: of the measured training samples.
         agreement: of decisions on some of them.
         validation: of the validation samples.
-        weight: (V, d) of the head.
+        weight: (V, d) of the head, (1, d) where thresholds cut its output into classes.
+        thresholds: (V - 1,) of classes in an order, or None.
         kept: features (N, d) of the training samples of `agreement`, and their classes (N,).
         class_counts: (V,) samples of each class in the training split.
         min_count: least samples of a measured class.
@@ -139,13 +144,14 @@ def head_columns(
         other_data: sets of other data by their names.
     """
     moments = training.moments[HEAD_INPUT]
-    metrics = collapse_metrics(moments, weight, min_count=min_count)
+    rows = weight if thresholds is None else _no_rows(moments)
+    metrics = collapse_metrics(moments, rows, min_count=min_count)
     own = validation.agreements["val"]
     result = Measurement(dict(metrics), dict(metrics.reasons), moments, own)
     result.put_decisions(agreement, own)
     counts = torch.from_numpy(class_counts)
-    result.add(minority_collapse(moments, weight, counts, min_count=min_count))
-    result.add(imbalance_geometry(moments, weight, counts, min_count=min_count))
+    result.add(minority_collapse(moments, rows, counts, min_count=min_count))
+    result.add(imbalance_geometry(moments, rows, counts, min_count=min_count))
     result.add(ray_share(*kept, min_count=min_count))
     if validation.moments is not None:
         result.add(held_out_collapse(moments, validation.moments, min_count=min_count))
@@ -153,7 +159,7 @@ def head_columns(
         inside = validation.detection
         result.add(ood_metrics(moments, inside, other_data, min_count=min_count))
     if base is not None:
-        result.add(reference_drift(moments, base, weight, min_count=min_count))
+        result.add(reference_drift(moments, base, rows, min_count=min_count))
         result.put_kept_decisions(validation.agreements["refmeans"])
         error = validation.logits_error.value
         result.put("logits_error", error, "the logits are zero or not finite")
@@ -162,9 +168,24 @@ def head_columns(
         groups = {
             name: GroupSums(own, validation.groups[name]) for name, own in training.groups.items()
         }
-        result.add(group_gaps(moments, groups, weight, min_count=min_count))
+        result.add(group_gaps(moments, groups, rows, min_count=min_count))
     put_scores(result, training.scores, validation.scores)
+    if thresholds is not None:
+        _without_rows(result, "the head has one row for all classes")
+        result.add(ordinal_collapse(moments, weight, thresholds, min_count=min_count))
     return result
+
+
+def _no_rows(moments: ClassMoments) -> Tensor:
+    """Rows (V, d) of zeros in the place of those of a head."""
+    return torch.zeros(1, moments.dim, device=moments.device).expand(moments.classes, -1)
+
+
+def _without_rows(result: Measurement, reason: str) -> None:
+    """Declare undefined, for a reason, what is about the rows of a head."""
+    for column in result.values:
+        if column.startswith(OF_ROWS):
+            result.put(column, None, reason)
 
 
 def put_scores(result: Measurement, train: Scores, val: HeldOutScores) -> None:
@@ -221,12 +242,9 @@ def attacked_columns(
 
 def layer_columns(moments: ClassMoments, *, class_counts: Ints, min_count: int) -> Measurement:
     """Columns of an inner layer that follow from its moments: those that need no head."""
-    no_head = torch.zeros(1, moments.dim, device=moments.device).expand(moments.classes, -1)
-    metrics = collapse_metrics(moments, no_head, min_count=min_count)
+    metrics = collapse_metrics(moments, _no_rows(moments), min_count=min_count)
     result = Measurement(dict(metrics), dict(metrics.reasons))
-    for column in metrics:
-        if column.startswith(("nc0_", "nc3_", "unc3_", "nc2_w_")):
-            result.put(column, None, "an inner layer has no head of its own")
+    _without_rows(result, "an inner layer has no head of its own")
     counts = torch.from_numpy(class_counts)
     result.add(imbalance_geometry(moments, None, counts, min_count=min_count))
     return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from tempfile import SpooledTemporaryFile
@@ -41,7 +42,7 @@ from study.metrics import (
     OtherData,
     ScoredSamples,
 )
-from study.metrics.agreement import LinearHead, agreements
+from study.metrics.agreement import LinearHead, LinkHead, agreements
 from study.metrics.probes import ProbeFeatures, probe_metrics
 from study.metrics.scores import HeldOutScores, Scores
 from study.models.base import FeatureModel
@@ -174,12 +175,16 @@ class _Reference:
         self.model, self.compute = model, compute
         self.weight = rows_of(model.head).detach()
         self.bias = None if model.head.bias is None else model.head.bias.detach()
+        # A cast rounds the thresholds, too.
+        self.link = deepcopy(model.link)
         self.features = _Features()
 
     def logits(self, features: Tensor) -> Tensor:
         """As the reference's own."""
         with arithmetic(self.compute, features.device):
-            return self.model.scaled(F.linear(features, self.weight, self.bias))
+            z = F.linear(features, self.weight, self.bias)
+            logits: Tensor = self.model.scaled(z) if self.link is None else self.link(z)
+            return logits
 
 
 class Passes:
@@ -213,7 +218,7 @@ class Passes:
         self.seed, self.device, self.share, self.beat = seed, device, share, beat
         # Rows of a head beyond the classes stay in the softmax; as they never occur, no metric of
         # classes counts them.
-        self.classes = max(data.classes, model.head.out_features)
+        self.classes = max(data.classes, model.outputs)
         self.reference: _Reference | None = None
         self.first_features: dict[str, _Features] = {}
         # Features of the training samples whose agreement is asked for, and their classes.
@@ -254,6 +259,10 @@ class Passes:
     def head_rows(self) -> tuple[Tensor, Tensor | None]:
         """Weight (V, d) and bias (V,) of the head as it is now."""
         return self.model.head_rows
+
+    def thresholds(self) -> Tensor | None:
+        """(V - 1,) between ordered classes as they are now; None where there is no link."""
+        return None if self.model.link is None else self.model.link.thresholds.detach()
 
     @torch.no_grad()
     def training(self, layers: Sequence[str]) -> TrainingSums:
@@ -302,7 +311,7 @@ class Passes:
     @torch.no_grad()
     def agreement(self, centres: NearestCentre) -> Agreement:
         """Decisions on some of the training samples, whose features `training` kept."""
-        head = LinearHead(*self.model.head_rows, self.device)
+        head = self.head()
         total = Agreement.empty(self.classes, self.device)
         for h, targets in self.kept:
             total += agreements(targets, {"": (centres, h)}, (head, h))[""]
@@ -330,25 +339,16 @@ class Passes:
         sums = ValidationSums(HeldOutScores(self.device))
         if scorer is not None:
             sums.detection = ScoredSamples(scorer.reasons)
-        if keep:
-            self.first_features |= {name: _Features() for name in centres}
-            if HEAD_INPUT in centres:
-                self.reference = _Reference(self.model, self.measure.compute)
-        for name in centres:
-            if not keep and name in self.first_features:
-                self.first_features[name].file.seek(0)
-        if base is not None and self.reference is not None:
-            self.reference.features.file.seek(0)
-        head = LinearHead(*self.model.head_rows, self.device) if HEAD_INPUT in centres else None
+        self.rewind(list(centres), keep=keep)
+        head = self.head() if HEAD_INPUT in centres else None
         groups = None if head is None else self.data.groups
         if groups is not None:
             sums.groups = {name: Scores(self.device) for name in groups.names}
         rows = np.arange(len(self.data.val))
         for features, batch in self._features(self.data.val, rows, list(centres), "validation"):
-            number = sums.samples + self._elsewhere[batch.read]
-            left = max(0, self.measure.agreement_samples - number)
+            left = max(0, self.measure.agreement_samples - sums.samples - self.before(batch))
             for name, h in features.items():
-                self._add_noise(sums, name, h[:left], keep)
+                self.add_noise(sums.noise, name, h[:left], keep)
             sums.samples += len(batch.targets)
             if HEAD_INPUT in features:
                 h = features[HEAD_INPUT]
@@ -386,12 +386,28 @@ class Passes:
                     sums.agree(name, agreement)
         return sums
 
+    def rewind(self, layers: Sequence[str], *, keep: bool) -> None:
+        """Begin to keep what later precisions are compared with, or to read it once more."""
+        if keep:
+            self.first_features |= {name: _Features() for name in layers}
+            if HEAD_INPUT in layers:
+                self.reference = _Reference(self.model, self.measure.compute)
+            return
+        for name in layers:
+            if name in self.first_features:
+                self.first_features[name].file.seek(0)
+        if self.reference is not None and HEAD_INPUT in layers:
+            self.reference.features.file.seek(0)
+
+    def before(self, batch: Batch) -> int:
+        """Validation samples of other shares in front of a batch of this one."""
+        return self._elsewhere[batch.read]
+
     @cached_property
     def _elsewhere(self) -> list[int]:
-        """Validation samples of other shares in front of each read."""
         return samples_elsewhere(self.data.val, self.share, self.measure.agreement_samples)
 
-    def _add_noise(self, sums: ValidationSums, name: str, h: Tensor, keep: bool) -> None:
+    def add_noise(self, errors: dict[str, RelativeError], name: str, h: Tensor, keep: bool) -> None:
         """Keep the features of the first validation samples, or compare with them."""
         first = self.first_features.get(name)
         if first is None or not len(h):
@@ -399,8 +415,15 @@ class Passes:
         if keep:
             first.append(h)
         else:
-            noise = sums.noise.setdefault(name, RelativeError())
+            noise = errors.setdefault(name, RelativeError())
             noise.update(h, first.read(len(h), self.device))
+
+    def head(self) -> LinearHead | LinkHead:
+        """How the model decides by its features."""
+        link = self.model.link
+        if link is None:
+            return LinearHead(*self.model.head_rows, self.device)
+        return LinkHead(self.logits, self.model.head.weight, link.thresholds)
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits of features, in the arithmetic of the passes."""
@@ -410,7 +433,7 @@ class Passes:
     def _are_products(self, logits: Tensor) -> bool:
         """Whether the logits are float32 products of the head's rows, with their bias."""
         model = self.model
-        plain = model.logit_scale == 1 and model.logit_cap is None
+        plain = model.logit_scale == 1 and model.logit_cap is None and model.link is None
         plain = plain and self.measure.compute == "fp32"
         return plain and logits.dtype == torch.float32 and type(model.head) is nn.Linear
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.data.base import IGNORE, Ints, Split
+from study.data.base import IGNORE, Ints, Split, sample_count
 
 LOGITS = 2**21
 """Logits held at a time: 8 MB stay in cache and are not given back to the system each time."""
@@ -52,7 +52,7 @@ class Batch:
 
     Attributes:
         inputs: on the device.
-        targets: (N,) on the device, classes of the samples.
+        targets: on the device, classes (N,) of the samples or their target vectors (N, n).
         labels: the same on the CPU.
         positions: (N,) on the device, which of the flattened positions are samples.
         rows: (N,) on the CPU, the row of each sample.
@@ -97,8 +97,11 @@ def batches(
             torch.split(numbers, size),
             strict=True,
         ):
-            flat = part_targets.reshape(-1)
-            positions = (flat != IGNORE).nonzero().squeeze(1)
+            if part_targets.is_floating_point():
+                flat, positions = part_targets, torch.arange(len(part))
+            else:
+                flat = part_targets.reshape(-1)
+                positions = (flat != IGNORE).nonzero().squeeze(1)
             labels = flat[positions]
             rows_of_samples = part_rows[positions // (len(flat) // len(part))]
             moved = (_move(each, device) for each in (part, labels, positions))
@@ -121,7 +124,7 @@ def samples_elsewhere(split: Split, share: tuple[int, int], most: int) -> list[i
             counts.append(before)
         elif before < most:
             _, targets = split.batch(np.arange(start, min(start + at_once, len(split))))
-            before += int((targets != IGNORE).sum())
+            before += sample_count(targets)
     return counts
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from study.measuring.collect import Crew
+    from study.measuring.crew import Crew
     from study.measuring.passes import Passes
     from study.models.spread import Spread
 
@@ -108,7 +108,8 @@ def measure_model(
         StudyError: there are no values by class.
     """
     from study.measuring.arithmetic import check_compute
-    from study.measuring.collect import Alone, Meter
+    from study.measuring.collect import meter_of
+    from study.measuring.crew import Alone
 
     if fault := attack_fault(measure.attack, request.config.gives):
         raise StudyError([Fault("--attack", fault)], source="command line")
@@ -117,9 +118,9 @@ def measure_model(
     if crew is None:
         passes = passes_of(name, request, data, measure, device=device, spread=spread, beat=beat)
         crew = Alone(passes)
-    meter = Meter(crew, data, measure)
     asked = {} if measure.attack is None else flat(measure.attack)
     attack = {f"attack_{path}": value for path, value in asked.items()}
+    meter = meter_of(crew, data, measure)
     common = {
         "schema_version": SCHEMA_VERSION,
         "model": name,
@@ -169,7 +170,7 @@ def passes_of(
 
     Raises ModelError where the checkpoint cannot be read, or the device is not there.
     """
-    from study.measuring.passes import Passes
+    from study.measuring.collect import passes_over
 
     where = choose_device(device)
     model = load_pretrained(
@@ -183,7 +184,7 @@ def passes_of(
         model = model.to(where)
     model, where = model.eval(), model.head.weight.device
     seed = request.config.seed
-    return Passes(model, data, measure, seed=seed, device=where, share=share, beat=beat)
+    return passes_over(model, data, measure, seed=seed, device=where, share=share, beat=beat)
 
 
 def read_precisions(names: str, compute: Compute = "fp32") -> list[Precision]:

@@ -15,6 +15,9 @@ from study.store import is_main
 from study.store.atomic import write_atomically
 from study.store.sealed import seal
 
+MOST_OF_A_REASON = 20
+"""Undefined columns of one reason that are listed by their names."""
+
 
 def metrics_table(measured: Measured) -> Table:
     """A line per column that has a value, a column per precision, and attack.
@@ -34,12 +37,23 @@ def metrics_table(measured: Measured) -> Table:
     return table
 
 
-def undefined_columns(measured: Measured) -> dict[str, str]:
-    """Columns of the head's input, of clean samples, without a value, and why."""
-    reasons: dict[str, str] = {}
+def undefined_columns(measured: Measured) -> list[str]:
+    """What says which columns of the head's input, of clean samples, have no value.
+
+    A line each with its reason, but one for a reason that more than `MOST_OF_A_REASON` share.
+    """
+    by_reason: dict[str, list[str]] = {}
     for row in filter(is_main, measured.rows):
-        reasons |= json.loads(row["undefined"] or "{}")
-    return reasons
+        for column, reason in json.loads(row["undefined"] or "{}").items():
+            columns = by_reason.setdefault(reason, [])
+            columns += [column] if column not in columns else []
+    lines = []
+    for reason, columns in by_reason.items():
+        if len(columns) > MOST_OF_A_REASON:
+            lines.append(f"{len(columns)} columns are undefined: {reason}")
+        else:
+            lines += [f"{column} is undefined: {reason}" for column in columns]
+    return lines
 
 
 def write_rows(measured: Measured, path: Path) -> int:

@@ -41,7 +41,6 @@ from study.metrics.minority import minority_collapse
 from study.metrics.moments import ClassMoments, MomentsError
 from study.metrics.ood import OtherData, auroc, fpr95, ood_metrics, ood_orthogonality
 from study.metrics.ood_scores import OodScorer, ScoredSamples
-from study.metrics.ood import ood_orthogonality
 from study.metrics.ordinal import ordinal_collapse
 from study.metrics.rays import ray_share
 from study.metrics.reference import reference_drift
@@ -63,14 +62,13 @@ __all__ = [
     "NearestCentre",
     "OodScorer",
     "OtherData",
+    "RegressionMoments",
     "ScoredSamples",
+    "TargetScores",
     "auroc",
     "collapse_metrics",
-    "fpr95",
-    "RegressionMoments",
-    "TargetScores",
-    "collapse_metrics",
     "feature_size",
+    "fpr95",
     "geodesic_deviation",
     "group_gaps",
     "held_out_collapse",

@@ -5,7 +5,7 @@ Shapes: B samples of a batch, V classes of the head, C measured classes, d featu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -141,6 +141,20 @@ class LinearHead:
         self.scores = AffineScores(weight.to(device), None if bias is None else bias.to(device))
 
 
+class LinkHead:
+    """A head's decisions by the largest of its logits, linear in the features or not.
+
+    Attributes:
+        reason: why it decides nothing, or None.
+    """
+
+    def __init__(self, logits: Callable[[Tensor], Tensor], *parameters: Tensor) -> None:
+        """`logits` of features (B, d) are (B, V) and depend on `parameters`."""
+        self.logits = logits
+        finite = all(bool(each.isfinite().all()) for each in parameters)
+        self.reason = None if finite else "the head has an infinite or NaN entry"
+
+
 @torch.no_grad()
 def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(B,) class of the largest score <w_c, h> + b_c of each feature row (B, d).
@@ -156,7 +170,7 @@ def linear_decisions(features: Tensor, weight: Tensor, bias: Tensor | None = Non
 def agreements(
     labels: Tensor,
     centres: Mapping[str, tuple[NearestCentre, Tensor]],
-    head: tuple[LinearHead, Tensor] | None = None,
+    head: tuple[LinearHead | LinkHead, Tensor] | None = None,
     products: Tensor | None = None,
 ) -> dict[str, Agreement]:
     """The agreement of one batch with several sets of class centres.
@@ -167,11 +181,13 @@ def agreements(
     Args:
         labels: (B,) in [0, V), on the device of the features.
         centres: by name, with the features (B, d) that they decide on.
-        head: the linear head and its features, the very tensor that centres at its input come
-            with. Other centres, of inner layers, agree with no head.
-        products: (B, V) float32 scores of the head, as `Question` has them.
+        head: the head and its features, the very tensor that centres at its input come with.
+            Other centres, of inner layers, agree with no head.
+        products: (B, V) float32 scores of a linear head, as `Question` has them.
     """
-    questions = [] if head is None else [Question(head[0].scores, head[1], products)]
+    questions = []
+    if head is not None and isinstance(head[0], LinearHead):
+        questions.append(Question(head[0].scores, head[1], products))
     reasons, asked = {}, {}
     for name, (centre, h) in centres.items():
         at_head = head is not None and h is head[1]
@@ -190,7 +206,8 @@ def agreements(
         nearest, outside = centre.indices[chosen], (~centre.measured)[labels]
         counts = [(empty.samples, torch.ones_like(labels)), (empty.own, nearest == labels)]
         if head is not None and h is head[1]:
-            linear = answers[0]
+            own = head[0]
+            linear = answers[0] if isinstance(own, LinearHead) else own.logits(h).argmax(dim=1)
             outside = outside | (~centre.measured)[linear]
             counts += [(empty.agreed, linear == nearest), (empty.correct, linear == labels)]
         for total, of_samples in counts:

@@ -13,7 +13,7 @@ from study.training.devices import choose_device
 
 if TYPE_CHECKING:
     from study.config import MeasureConfig
-    from study.measuring.collect import Crew
+    from study.measuring.crew import Crew
     from study.measuring.standalone import DataRequest
 
 

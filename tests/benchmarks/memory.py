@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints
 from study.measuring import passes as measuring_passes
-from study.measuring.collect import Alone, Meter
+from study.measuring.collect import Meter
+from study.measuring.crew import Alone
 from study.measuring.passes import Passes
 from study.measuring.plan import memory_of, shape_of
 from study.measuring.samples import blocks

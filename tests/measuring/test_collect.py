@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import IGNORE, Dataset, Groups, Ints, Split
-from study.measuring.collect import Alone, Meter, collect, parts_of_layers
+from study.measuring.collect import Meter, collect, parts_of_layers
+from study.measuring.crew import Alone
 from study.measuring.passes import Passes
 from study.measuring.samples import batches, measured_rows
 from study.metrics import (

@@ -11,7 +11,8 @@ from torch.autograd.profiler import profile
 
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints
-from study.measuring.collect import Alone, Meter
+from study.measuring.collect import Meter
+from study.measuring.crew import Alone
 from study.measuring.passes import Passes
 from study.models.base import FeatureModel
 from study.precision import at_precision, parse_precision
