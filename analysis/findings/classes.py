@@ -94,7 +94,7 @@ def class_table(classes: pl.DataFrame, lists: ClassLists) -> pl.DataFrame:
 
 
 def class_lists(classes: pl.DataFrame, lists: ClassLists) -> pl.DataFrame:
-    """Table of `ClassList` lines: each list beside the average of all measured classes."""
+    """Table of `ClassList` lines: each list beside the average of measured classes."""
     lines = []
     for name, names in lists.items():
         for rows in classes.partition_by("precision", maintain_order=True):

@@ -1,4 +1,4 @@
-"""Classes (tokens) that a reader asks for: named on the command line, or lists in a file."""
+"""Classes (tokens) that a reader asks for: by their names, or lists in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ClassLists = Mapping[str, Sequence[str]]
 
 
 def as_lists(classes: str | Sequence[str] | ClassLists) -> ClassLists:
-    """Lists by name, where names alone may be given, or the text of `read_class_lists`."""
+    """Lists by name, where names alone or text of `read_class_lists` may be given."""
     if isinstance(classes, str):
         return read_class_lists(classes)
     lists = classes if isinstance(classes, Mapping) else {ASKED: tuple(classes)}
