@@ -95,6 +95,11 @@ def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         == []
     )
     browser.call("Emulation.setEmulatedMedia", media="")
+    # what is folded is printed
+    browser.value("document.querySelectorAll('details').forEach(part => part.open = false)")
+    browser.call("Page.printToPDF")
+    closed = "document.querySelectorAll('section > details:not([open])').length"
+    assert browser.value(closed) == 0
     colour = "getComputedStyle(document.body).backgroundColor"
     shades = []
     for scheme in ("light", "dark"):
