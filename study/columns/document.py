@@ -26,6 +26,7 @@ TITLES = {
     "ONC1": "ONC1: variability inside ordered classes vanishes",
     "ONC2": "ONC2: means of ordered classes lie on a line",
     "ONC3": "ONC3: latents and thresholds of ordered classes are in order",
+    "features": "Features and inputs",
     "layers": "Layers",
     "probe": "Probes of other classes on frozen features",
     "minority": "Minority classes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from study.columns.metric import Metric
-from study.columns.sources import DANG, OURS, ROY, STANDARD, THRAMPOULIDIS, WANG
+from study.columns.sources import DANG, DHERIN, MUNN, OURS, ROY, STANDARD, THRAMPOULIDIS, WANG
 
 FEATURES = {
     "gof_cos_abs_mean": Metric(
@@ -74,6 +74,17 @@ FEATURES = {
         formula=r"\sqrt{\frac{1}{N} \sum_i \Vert h_i\Vert^2}",
         range="[0, inf)",
         invariances="R",
+    ),
+    "geometric_complexity": Metric(
+        "features",
+        None,
+        f"{DHERIN}; {MUNN}",
+        "mean squared Frobenius norm of the derivative of features by inputs; Dirichlet energy",
+        name="geometric complexity",
+        symbol=r"\langle \Vert J\Vert^2\rangle",
+        formula=r"\frac{1}{n} \sum_i \sum_{k, j} (\frac{d h_{ik}}{d x_{ij}})^2",
+        range="[0, inf)",
+        invariances="RT",
     ),
     "ray_share": Metric(
         "NC1",

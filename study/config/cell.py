@@ -87,6 +87,17 @@ class CellConfig(Settings):
             data.check_probe(measure.probe)
         return measure
 
+    @field_validator("measure")
+    @classmethod
+    def _derives_by_inputs(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
+        data = info.data.get("data")
+        if data is not None and measure.complexity_samples and data.gives != "images":
+            raise ValueError(
+                "measure.complexity_samples asks for derivatives of features by pixels, and "
+                f"data.kind {data.kind} gives {data.gives}: leave it out, or take images"
+            )
+        return measure
+
     @field_validator("precision")
     @classmethod
     def _leaves_the_arithmetic(cls, name: str, info: ValidationInfo) -> str:

@@ -42,6 +42,10 @@ class MeasureConfig(Settings):
     compute: Compute = Field(default="fp32", json_schema_extra={"neutral": "fp32"})
     """The arithmetic of the passes that measure precisions of weights alone."""
     probe: ProbeConfig | None = Field(default=None, json_schema_extra={"neutral": None})
+    complexity_samples: PositiveInt | None = Field(
+        default=None, json_schema_extra={"neutral": None}
+    )
+    """Training samples of which `geometric_complexity` is measured, from images; null = none."""
     attack: AttackConfig | None = Field(default=None, json_schema_extra={"neutral": None})
 
     @model_validator(mode="after")

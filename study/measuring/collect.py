@@ -25,6 +25,7 @@ from study.measuring.columns import (
     attacked_columns,
     head_columns,
     layer_columns,
+    put_complexity,
     put_geodesic,
     put_layer_accuracy,
     put_noise,
@@ -56,6 +57,7 @@ class Meter:
 
     def __init__(self, crew: Crew, data: Dataset, measure: MeasureConfig) -> None:
         self.crew, self.min_count, self.probe = crew, measure.min_count, measure.probe
+        self.derives = measure.complexity_samples is not None
         self.attack = None if measure.attack is None else measure.attack.name
         self.sizes: Sizes = crew.one("sizes")
         classes = self.sizes.classes
@@ -145,6 +147,8 @@ class Meter:
             base=base,
             other_data={name: _merged([share[name] for share in shares]) for name in self.ood},
         )
+        if self.derives:
+            put_complexity(head, self.crew.all("complexity"))
         if self.attack is not None:
             head.attacks[self.attack] = attacked_columns(
                 head,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -248,6 +248,16 @@ def layer_columns(moments: ClassMoments, *, class_counts: Ints, min_count: int) 
     counts = torch.from_numpy(class_counts)
     result.add(imbalance_geometry(moments, None, counts, min_count=min_count))
     return result
+
+
+def put_complexity(head: Measurement, shares: Iterable[tuple[float, int]]) -> None:
+    """Record geometric_complexity, the mean over samples of `squared_jacobians`.
+
+    `shares`: sums of them with their numbers.
+    """
+    totals, counts = zip(*shares, strict=True)
+    reason = "the derivative of a feature is infinite or NaN"
+    head.put("geometric_complexity", sum(totals) / sum(counts), reason)
 
 
 def put_geodesic(

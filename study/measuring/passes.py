@@ -24,6 +24,7 @@ from study.data.base import Dataset, Ints, Split
 from study.measuring.arithmetic import arithmetic, check_compute
 from study.measuring.attacked import AttackedSums, attacked_sums
 from study.measuring.calibration import calibration
+from study.measuring.complexity import complexity_sums
 from study.measuring.groups import members
 from study.measuring.samples import (
     Batch,
@@ -486,6 +487,10 @@ class Passes:
             for name, h in features.items():
                 parts[name].append(h.cpu())
         return {name: torch.cat(h) for name, h in parts.items()}, torch.cat(labels)
+
+    def complexity(self) -> tuple[float, int]:
+        """Sums of squared derivatives of features by inputs; see `complexity_sums`."""
+        return complexity_sums(self)
 
     def attacked(self, centres: NearestCentre, base: NearestCentre | None) -> AttackedSums:
         """Sums over samples under the attack of `measure`; see `attacked_sums`."""
