@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
-from places import ROOT
+from places import PUBLISHED, ROOT
 
 import analysis
 from analysis.findings.association import associations
@@ -27,7 +27,7 @@ from analysis.reading.table import AnalysisError, Choices, Table
 from analysis.statistics.permutation import permutation_test
 from analysis.statistics.regression import regress
 
-FILE = ROOT.parent / "shared" / "data" / "lc-2024_10_24.csv"
+FILE = PUBLISHED
 MAPS = ROOT / "search_spaces" / "columns"
 MAP = MAPS / "linguistic_collapse_2024_10.yaml"
 
