@@ -51,6 +51,7 @@ from analysis.reading.table import (
     nearest,
     shown,
 )
+from study.columns import metric_of
 from study.store import RunPaths
 
 NO_AXES = ("precision", "seed", *PARTS_OF_SEED, "data_seed")  # these have roles of their own
@@ -324,8 +325,8 @@ def _own_roles(
             family=entry.get("family") or "",
             direction=entry.get("direction"),
             heavy_tailed=bool(entry.get("heavy_tailed", False)),
-            citation=entry.get("citation") or "",
-            description=entry.get("description") or "",
+            citation=_told(name, entry, "citation"),
+            description=_told(name, entry, "description"),
         )
         for name, entry in described.items()
         if name != chosen
@@ -352,6 +353,11 @@ def _own_roles(
         seed="seed" if "seed" in frame.columns else None,
         precision="precision" if "precision" in frame.columns else None,
     )
+
+
+def _told(name: str, entry: Mapping[str, Any], about: str) -> str:
+    """What is told of a metric today, else what the table was stored with."""
+    return str(getattr(metric_of(name), about, None) or entry.get(about) or "")
 
 
 def _checked(

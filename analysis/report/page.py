@@ -32,6 +32,7 @@ from analysis.report.sentences.contents import contents
 from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 from analysis.report.wording import named
+from study.columns import noun
 
 OF_A_SEARCH = (
     "tuning",
@@ -218,16 +219,18 @@ def _facts(table: Table, choices: Choices) -> list[tuple[str, str]]:
     Rows, axes, seeds, what is missing, how chance entered.
     """
     roles, frame = table.roles, table.frame
-    better = roles.responses.get(roles.response)
     facts = [
         *([("About", table.about)] if table.about else []),
-        ("Response", f"{roles.response}{f', {better} is better' if better else ''}"),
+        *_outcomes(table),
         ("Rows", f"{len(frame):,} of {frame[roles.unit].n_unique():,} trainings"),
         (
             "Rows of the main tables",
             f"{len(final_rows(table)):,}: one per training, its last checkpoint",
         ),
-        ("Axes", "; ".join(f"{axis}: {_values(frame[axis])}" for axis in roles.axes) or "none"),
+        (
+            "Axes",
+            "; ".join(f"{noun(axis)}: {_values(frame[axis])}" for axis in roles.axes) or "none",
+        ),
     ]
     if roles.precision is not None:
         facts.append(("Precisions", ", ".join(precisions(table))))
@@ -245,13 +248,29 @@ def _facts(table: Table, choices: Choices) -> list[tuple[str, str]]:
     return facts
 
 
+def _outcomes(table: Table) -> list[tuple[str, str]]:
+    """The response, or what a search made small or large under which constraints."""
+    if table.search is None:
+        better = table.roles.responses.get(table.roles.response)
+        return [("Response", f"{table.roles.response}{f', {better} is better' if better else ''}")]
+    objectives = [
+        f"{each.column}, {'lower' if each.lower else 'higher'} is better"
+        for each in table.search.objectives
+    ]
+    constraints = table.search.constraints
+    return [
+        (f"Objective{'s' * (len(objectives) > 1)}", "; ".join(objectives)),
+        *([("Constraints", "; ".join(constraints))] if constraints else []),
+    ]
+
+
 def _values(column: pl.Series) -> str:
     """The values of a setting, or how many and their range."""
     values = column.unique().sort().to_list()
     listed = [
         "none given"
         if value is None
-        else f"{value:.6g}"
+        else f"{value:.4g}"
         if isinstance(value, float)
         else str(value)
         for value in values

@@ -12,12 +12,18 @@ IDENTIFIER = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 
 
 def quantity(column: str) -> Quantity:
-    """What is known of a column; other people's are called as they are.
+    """What is known of a column, or of a setting by its path.
 
-    >>> quantity("lr").symbol, quantity("my_loss").name
-    ('\\\\eta', 'my_loss')
+    Other people's columns are called as they are.
+
+    >>> quantity("train.weight_decay").symbol, quantity("my_loss").name
+    ('\\\\lambda', 'my_loss')
     """
-    return metric_of(column) or SETTINGS.get(column) or Quantity(name=column)
+    *sections, leaf = column.split(".")
+    for name in ("_".join([*sections, leaf]), leaf) if sections else (column,):
+        if known := metric_of(name) or SETTINGS.get(name):
+            return known
+    return Quantity(name=column)
 
 
 def noun(column: str) -> str:

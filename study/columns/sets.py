@@ -39,7 +39,7 @@ def metric_of(column: str) -> Metric | None:
             return replace(
                 metric,
                 name=f"{metric.name}, {each}",
-                symbol=rf"{metric.symbol}_{{\mathrm{{{each.replace(' ', '-')}}}}}",
+                symbol=rf"{{{metric.symbol}}}_{{\mathrm{{{each.replace(' ', '-')}}}}}",
                 description=f"{metric.description}; {each} alone",
             )
     return None

@@ -117,6 +117,8 @@ def test_settings_are_columns_of_rows() -> None:
 def test_labels_have_units_and_other_peoples_columns_their_own_name() -> None:
     assert label("val_loss") == "validation loss (nats)" != noun("val_loss")
     assert label("weight_decay") == noun("weight_decay") == "weight decay"
+    assert noun("train.lr") == noun("lr") and noun("train.precision") == noun("train_precision")
+    assert noun("their.x") == "their.x"
     assert label("their_nc1") == noun("their_nc1") == "their_nc1"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -198,6 +199,11 @@ def test_the_page_shows_the_search(run: Path, capsys: pytest.CaptureFixture[str]
     for name in ("confirmation", "trials", "importances"):
         assert f'id="table-{name}"' in page
     assert "Association" not in page, "trials are no sample"
+    facts = dict(re.findall(r"<dt>(.+?)</dt><dd>(.+?)</dd>", page))
+    plain = {name: re.sub("<.+?>", "", value) for name, value in facts.items()}
+    assert plain["Objective"] == "within / between variance, lower is better"
+    assert plain["Constraints"] == "training accuracy &gt;= 0.3"
+    assert "Response" not in plain
     assert "Confirmed:" in out or "Not confirmed:" in out
 
 

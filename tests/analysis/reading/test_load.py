@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from analysis.reading.load import load
 from analysis.reading.selection import final_rows, precisions, replicates
 from analysis.reading.table import AnalysisError, Metric, expected_sign
+from study.columns import METRICS
 
 MAP: dict[str, Any] = {
     "extract": {
@@ -394,6 +396,22 @@ def test_a_parquet_file_of_rows_keeps_its_metadata(tmp_path: Path) -> None:
     cell = next(run.glob("cells/*/*.parquet"))
     table = load(cell)
     assert table.roles.metrics["nc1_cdnv"].direction == "lower"
+
+
+def test_of_metrics_of_today_is_told_what_they_are_today(tmp_path: Path) -> None:
+    """Of others what the file says; family and direction are always those of the file."""
+    stored = {
+        "nc1_ratio": {"family": "NC1", "direction": "lower", "citation": "old", "description": "o"},
+        "nc1_theirs": {"family": "NC1", "direction": "lower", "citation": "theirs"},
+    }
+    frame = pl.DataFrame(
+        {"training": ["a", "b"], "val_loss": [1.0, 2.0], "nc1_ratio": [3.0, 4.0]}
+    ).with_columns(nc1_theirs=pl.col("nc1_ratio"))
+    frame.write_parquet(tmp_path / "rows.parquet", metadata={"metrics": json.dumps(stored)})
+    metrics = load(tmp_path / "rows.parquet").roles.metrics
+    assert metrics["nc1_ratio"].citation == METRICS["nc1_ratio"].citation
+    assert metrics["nc1_ratio"].description == METRICS["nc1_ratio"].description
+    assert (metrics["nc1_theirs"].citation, metrics["nc1_theirs"].description) == ("theirs", "")
 
 
 def test_expected_sign_of_a_metric() -> None:
