@@ -16,7 +16,7 @@ from analysis.findings.transfer import (
     transfer_changes,
 )
 from analysis.report.columns import CHANGES, LINKS, columns_of
-from analysis.report.exhibits import Context, Exhibit, Section, counted
+from analysis.report.exhibits import Context, Exhibit, Section, counted, rows_used
 from analysis.report.pictures import FigureExhibit
 from analysis.report.sections_interventions import CONTRASTS
 from analysis.report.tables import Column, TableExhibit, called, number, share, whole
@@ -54,7 +54,8 @@ def transfer_section(context: Context) -> Section | None:
         TableExhibit(
             "transfer_links",
             "Whether collapse goes with transfer",
-            f"{context.used(context.rows)} The response is the outcome of the line.",
+            f"{rows_used(table, context.rows)}. The response is the outcome of the line. "
+            f"{context.seeds}.",
             links(table, context.choices),
             LINKS,
             more=context.more,

@@ -95,6 +95,13 @@ def test_accuracies_are_those_of_loops_over_the_draws(pca: int | None) -> None:
     assert 1 / 3 < columns["probe_linear_5"] < 1
 
 
+def test_as_many_right_decisions_are_the_same_number_bit_for_bit() -> None:
+    for seed in range(8):
+        columns = probe_metrics(features(60, 45, 6, 3, seed), shots=[1], draws=10, seed=0)
+        value = columns["probe_ncc_1"]
+        assert value == round(value * 450) / 450
+
+
 def test_draws_depend_on_seed_shots_and_labels_alone() -> None:
     labels = torch.arange(60) % 3
     draws = drawn_samples(labels, 3, 5, 3, 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from analysis.findings.changes import Change
+from analysis.findings.changes import CHANGED, Change
 from analysis.findings.frames import lines_of
 from analysis.findings.interventions import Contrast
 from analysis.findings.outcomes import BETTER, WORSE, Link
@@ -56,9 +56,18 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
     clear = with_verdict(judged, ASSOCIATED)
     worse, better = (sum(line.collapse == word for line in clear) for word in (WORSE, BETTER))
     kind = judged[0].family if judged else PRIMARY
+    shown = [
+        f"; {int((frames[table]['verdict'] == CHANGED).sum())} of {len(frames[table])} effects of "
+        f"{what} are shown"
+        for table, what in (
+            ("transfer_changes", "precisions"),
+            ("transfer_effects", "interventions"),
+        )
+        if table in frames
+    ]
     return (
         f"more collapse goes with worse transfer by {worse} and with better transfer by {better} "
-        f"of {metrics(judged, kind)}"
+        f"of {metrics(judged, kind)}{''.join(shown)}"
     )
 
 

@@ -56,7 +56,8 @@ def test_the_direction_of_an_association_is_told(link: float, word: str) -> None
     counts = (1, 0) if word == "worse" else (0, 1)
     assert document.contents["transfer"] == (
         f"more collapse goes with worse transfer by {counts[0]} and with better transfer by "
-        f"{counts[1]} of 2 primary metrics"
+        f"{counts[1]} of 2 primary metrics; 0 of 3 effects of precisions are shown; 0 of 3 effects "
+        "of interventions are shown"
     )
 
 
