@@ -10,14 +10,13 @@ from intervention_studies import CAUSE
 from scipy import stats
 from transfer_studies import Probes, probed
 
+from analysis.findings.outcomes import doses_of, effects_of
 from analysis.findings.transfer import (
     asked_of,
     links,
     outcomes,
     probe_lines,
     transfer_changes,
-    transfer_doses,
-    transfer_effects,
 )
 from analysis.reading.table import Choices
 
@@ -67,8 +66,8 @@ def test_changes_are_paired_by_training_and_know_what_is_worse() -> None:
 
 def test_effects_of_a_dose_are_paired_by_block() -> None:
     study = probed(Probes(penalty=0.03), seed=3)
-    (blocks,) = transfer_doses(study)
-    lines = transfer_effects([blocks], study, CHOICES)
+    (blocks,) = doses_of(study, COLUMNS)
+    lines = effects_of([blocks], study, CHOICES)
     assert lines["metric"].to_list() == COLUMNS
     assert set(lines["family"]) == {"outcome"}
     rows = study.frame.filter(precision="fp32").sort("width", "seed")
