@@ -182,7 +182,7 @@ def written_map(
     tidy, roles = apply_map(frame, mapping, response, str(path))
     interventions(tidy, roles, mapping.intervention)
     matched_axis(tidy, roles, mapping.matched, ())
-    _with_declared(roles, mapping)
+    _with_declared(roles, mapping, tidy.columns)
     mapping = mapping.model_copy(update={"response": roles.response})
     content = mapping.model_dump(exclude_defaults=True)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

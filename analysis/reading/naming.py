@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.reading.mapping import ColumnMap, MetricMap, quoted
 from analysis.reading.table import ROW, AnalysisError, Direction, nearest
-from study.columns.sets import metric_of
+from study.columns import METRICS, metric_of
 
 RESPONSES: dict[str, Direction] = {
     "val_loss": "lower",
@@ -22,6 +22,11 @@ RESPONSES: dict[str, Direction] = {
     "robust_loss": "lower",
 }
 FAMILIES = ("NC", "GNC", "UNC")
+AUROC = "ood_auroc_"
+SCORES = tuple(name.removeprefix(AUROC) for name in METRICS if name.startswith(AUROC))
+"""Scores that detect other data."""
+
+
 KNOWN_AXES = (
     "width",
     "depth",

@@ -28,6 +28,7 @@ SECTIONS = {
     "precision": "sections_precision:precision",
     "methods": "sections_methods:methods_section",
     "transfer": "sections_transfer:transfer_section",
+    "ood": "sections_ood:ood_section",
     "groups": "sections_groups:groups_section",
     "data": "sections_data:data",
     "classes": "sections_data:classes",

@@ -34,6 +34,7 @@ from analysis.report.sentences.groups import groups
 from analysis.report.sentences.headline import headline, of_headline
 from analysis.report.sentences.interventions import interventions
 from analysis.report.sentences.matched import matched
+from analysis.report.sentences.ood import ood
 from analysis.report.sentences.progress import given_progress, progress_lines
 from analysis.report.sentences.transfer import transfer
 
@@ -84,6 +85,8 @@ def _later(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Topic]
         yield "methods", descriptions.methods(lines_of(MethodLine, frames["methods"]), response)
     if "transfer_links" in frames:
         yield "transfer", transfer(frames)
+    if "ood" in frames:
+        yield "ood", ood(frames)
     if "groups" in frames:
         yield "groups", groups(frames)
     if "damage" in frames:
