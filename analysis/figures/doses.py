@@ -38,7 +38,7 @@ def dose_figure(blocks: Blocks, responses: Sequence[Response]) -> Figure:
         figure, axes = panels(
             len(responses),
             titles=[_heading(response) for response in responses],
-            xlabels=label(blocks.intervention.name),
+            xlabels=label(blocks.intervention.axis),
             key=key,
             levels=names,
         )

@@ -114,7 +114,7 @@ def panels(
 def _side_by_side(levels: Sequence[str], wide: float, size: float) -> bool:
     """Whether the names of levels have room beside each other in a panel."""
     step = wide / max(len(levels), 1)
-    return all(width_of(level, size) + 0.06 <= step for level in levels)
+    return all(width_of(level, size) + 0.03 <= step for level in levels)
 
 
 def _name_levels(axis: Axes, levels: Sequence[str], turned: bool, crowding: float) -> None:
@@ -199,45 +199,6 @@ def dots(
             alpha=0.85,
             rasterized=len(points) > RASTER_ABOVE,
         )
-
-
-def name_points(axis: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """A name beside each point that has room for it.
-
-    It has none where it would touch another name or leave the panel.
-
-    The limits of the axes are set before.
-    """
-    size, (width, height) = sheet().size - 1, axis.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
-    box = axis.get_position()
-    inside = (axis.transScale + axis.transLimits).transform(points)
-    taken: list[tuple[float, float, float, float]] = []
-    for (across, up), point, name in zip(inside, points, names, strict=True):
-        wide, high = width_of(name, size) + 0.02, height_of(name, size)
-        x, y = float(across * box.width * width), float(up * box.height * height)
-        for right, top in ((True, True), (True, False), (False, True), (False, False)):
-            left = x + 0.05 if right else x - 0.05 - wide
-            bottom = y + 0.03 if top else y - 0.03 - high
-            frame = (left, bottom, left + wide, bottom + high)
-            within = left >= 0 and bottom >= 0 and frame[2] <= box.width * width
-            if within and frame[3] <= box.height * height and not _touches(frame, taken):
-                taken.append(frame)
-                axis.annotate(
-                    name,
-                    point,
-                    xytext=((left - x) * INCH, (bottom - y) * INCH),
-                    textcoords="offset points",
-                    fontsize=size,
-                    va="bottom",
-                )
-                break
-
-
-def _touches(
-    frame: tuple[float, float, float, float], others: Sequence[tuple[float, float, float, float]]
-) -> bool:
-    left, bottom, right, top = frame
-    return any(left < r and lx < right and bottom < t and b < top for lx, b, r, t in others)
 
 
 def raster_dense(figure: Figure) -> None:

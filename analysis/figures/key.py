@@ -14,6 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.lettering import INCH, width_of, wrapped
 from analysis.figures.sheets import sheet
@@ -160,5 +161,6 @@ def bar_ticks(bar: Bar) -> list[float]:
     assert low is not None and high is not None
     if 1 < len(bar.values) <= FEW_TICKS:
         return apart(list(bar.values), log=log)
-    round_ones = log_ticks(low, high, 4) if log else []
-    return round_ones if len(round_ones) > 1 else [low, high]
+    ticks = log_ticks(low, high, 4) if log else MaxNLocator(3).tick_values(low, high)
+    inside = [float(tick) for tick in ticks if low <= tick <= high]
+    return inside if len(inside) > 1 else [low, high]

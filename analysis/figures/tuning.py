@@ -9,8 +9,9 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.annotations import name_points
 from analysis.figures.colours import MARKERS, OKABE_ITO
-from analysis.figures.drawing import name_points, panels, rows_of
+from analysis.figures.drawing import panels, rows_of
 from analysis.figures.key import Entry, Group
 from analysis.figures.sheets import ONE_COLUMN, Picture, sheet, styled
 from analysis.figures.ticks import Side, linear_axis, log_axis, spans_decades

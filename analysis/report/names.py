@@ -18,7 +18,7 @@ SECTIONS = {
     "progress": "sections_association:progress",
     "fixed": "sections_association:fixed",
     "power": "sections_power:power_of_design",
-    "axes": "sections_association:axes",
+    "axes": "sections_axes:axes",
     "forecast": "sections_forecast:forecast",
     "checkpoints": "sections_training:checkpoints",
     "training": "sections_training:training",

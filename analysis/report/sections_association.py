@@ -9,25 +9,20 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.figures import association as figures
-from analysis.figures.effects import effect_figure
 from analysis.figures.forest import LABELLED, forest
-from analysis.figures.sweeps import against_axis
 from analysis.findings.association import associations
 from analysis.findings.configuration import LEAST_SEEDS, configurations
 from analysis.findings.configuration import fixed as fixed_table
-from analysis.findings.controls import LEAST_REPLICATES, axis_covariates
+from analysis.findings.controls import LEAST_REPLICATES
 from analysis.findings.design import design_tables
-from analysis.findings.effects import effects
 from analysis.findings.progress import given_train_loss
-from analysis.findings.sweeps import facet_of, levels_of, missing_points, swept
 from analysis.findings.within import by_cell
 from analysis.findings.within import within as associations_within
 from analysis.reading.groups import told_apart
-from analysis.reading.table import ABOVE_FLOOR, CDNV_NORM, core
+from analysis.reading.table import CDNV_NORM
 from analysis.report.columns import (
     ASSOCIATION,
     DESIGN,
-    EFFECTS,
     FIXED,
     GIVEN_DESIGN,
     GIVEN_TRAIN_LOSS,
@@ -42,7 +37,22 @@ from analysis.statistics.decide import ASSOCIATED
 from analysis.statistics.design import LEAST_DOF
 
 FEW_CELLS = 12  # design cells whose forest plot is shown at once
-OUTCOMES = (ABOVE_FLOOR, "val_accuracy")  # beside the response where axes are told apart
+PUBLISHED = {
+    "nc1_cdnv": (1,),
+    "nc2_log_norm_mean": (20,),
+    "nc2_log_norm_std": (2, 20),
+    "nc2_interference_mean": (21,),
+    "nc2_interference_std": (2, 21),
+    "gnc2_log_distance_mean": (22,),
+    "gnc2_log_distance_std": (1, 2, 22),
+    "nc3_cosine_mean": (3, 27),
+    "nc3_dot_mean": (27,),
+    "nc3_dot_std": (28,),
+    "nc3_distance": (27,),
+    "unc3_cosine_std": (1, 3, 28),
+    "nc4_agreement": (1,),
+}
+"""Figures of Wu & Papyan 2024 that have validation loss against a metric."""
 MOST_CONFIGURATIONS = 3  # figures of a fixed configuration; the largest groups
 
 
@@ -92,9 +102,16 @@ def _scatter(
     if shown.is_empty():
         return []
     rows, roles = context.rows, context.table.roles
-    caption = f"{rows_used(context.table, rows)}.{norm_remark(shown)}"
+    caption = f"{rows_used(context.table, rows)}.{norm_remark(shown)}{as_published(metrics)}"
     figure = partial(figures.scatter, rows, roles, lines, metrics, axes=told_apart(context.table))
     return [FigureExhibit(name, title, caption, figure, folded)]
+
+
+def as_published(metrics: Sequence[str]) -> str:
+    """Where Wu & Papyan 2024 have these panels, which they colour by size alone."""
+    numbers = sorted({number for name in metrics for number in PUBLISHED.get(name, ())})
+    shown = ", ".join(map(str, numbers))
+    return f" Wu & Papyan 2024 have such panels in figures {shown}." if numbers else ""
 
 
 def norm_remark(lines: pl.DataFrame) -> str:
@@ -318,68 +335,4 @@ def fixed(context: Context) -> Section | None:
             "is listed; how far training got can still stand behind it.",
         ),
         tuple(exhibits),
-    )
-
-
-def axes(context: Context) -> Section | None:
-    """What each axis does to response and metrics: effects with intervals, curves."""
-    table, rows = context.table, context.rows
-    if not axis_covariates(rows, table.roles)[0]:
-        return None
-    names = swept(table, rows)
-    outcomes = tuple(
-        dict.fromkeys([table.roles.response, *(name for name in OUTCOMES if name in rows.columns)])
-    )
-    shown = (*outcomes, *core(table.roles))
-    lines = effects(rows, table.roles, (*outcomes, *table.roles.metrics), context.choices)
-    columns = (table.roles.response, *core(table.roles))
-    drawn = lines.filter(pl.col("metric").is_in(shown) & pl.col("effect").is_not_null())
-    exhibits: list[Exhibit] = []
-    if len(drawn):
-        exhibits.append(
-            FigureExhibit(
-                "effects",
-                "What each axis does, the others held",
-                f"{rows_used(table, rows)}. Least squares on all axes; bars are 95% intervals, a "
-                "filled dot has p maxT of at most .05.",
-                partial(effect_figure, drawn),
-            )
-        )
-    exhibits.append(
-        TableExhibit(
-            "effects",
-            "Effects of the axes",
-            f"{rows_used(table, rows)}. {context.seeds}.",
-            lines,
-            EFFECTS,
-            more=context.more,
-            folded=True,
-        )
-    )
-    exhibits += [_trends(context, name, columns) for name in names]
-    return Section(
-        "axes",
-        "What the axes of the grid do",
-        (
-            "Which setting matters for which metric: the response and the metrics regressed on "
-            "all axes at once. An effect of 1 is one standard deviation of the column over "
-            "these trainings; interactions are not in it, the curves show them.",
-        ),
-        tuple(exhibits),
-    )
-
-
-def _trends(context: Context, name: str, columns: Sequence[str]) -> FigureExhibit:
-    """Columns against one axis: Figures 6 to 19 of Wu & Papyan 2024."""
-    table, rows = context.table, context.rows
-    facet = facet_of(table, rows, name)
-    missing = missing_points(table, facet, levels_of(rows, facet))
-    apart = f", {facet} apart" if facet else ""
-    return FigureExhibit(
-        f"axis_{name}",
-        f"The metrics against {name}{apart}",
-        f"{rows_used(table, rows)}. A line joins medians over the trainings that differ in "
-        f"{name} and seed alone.",
-        partial(against_axis, rows, table.roles, name, columns, facet=facet, missing=missing),
-        folded=True,
     )

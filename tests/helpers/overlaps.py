@@ -94,5 +94,5 @@ def unreadable(page: Page, sheets: Sequence[Sheet] = (ONE_COLUMN,)) -> dict[str,
 
 def _names_a_column(text: str) -> bool:
     """Whether an identifier stands in a text that has a name of its own."""
-    words = re.findall(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+", text.replace("\n", ""))
-    return any(display_name(word) != word for word in words)
+    words = re.findall(r"[a-z][a-z0-9]*(?:[._][a-z0-9]+)+", text.replace("\n", ""))
+    return any("train." in word or display_name(word) != word for word in words)
