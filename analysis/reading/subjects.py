@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.reading.table import ROW
 
-LAYER, ATTACK = "layer", "attack"
+LAYER, ATTACK, GAP = "layer", "attack", "attack_gap"
 ROBUST = {"robust_accuracy": "val_accuracy", "robust_loss": "val_loss"}
 """Column of a clean row -> the column of its attacked row that it holds."""
 LEAPS = (
@@ -37,14 +37,19 @@ def without_layers(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | No
 def with_robust(frame: pl.DataFrame) -> pl.DataFrame:
     """Clean rows alone, with what was measured of the same samples under attack.
 
-    That is `ATTACK` and the columns of `ROBUST` and `LEAPS`, null where a clean row has none.
+    That is `ATTACK`, the columns of `ROBUST` and `LEAPS`, and `GAP`: clean less robust accuracy.
+    They are null where a clean row has none.
     """
     if ATTACK not in frame.columns or frame[ATTACK].null_count() == len(frame):
         return frame
     keys = [name for name in KEYS if name in frame.columns]
-    columns = ROBUST | {name: name for name in LEAPS if name in frame.columns}
+    sources = ROBUST | {name: name for name in LEAPS}
+    columns = {new: old for new, old in sources.items() if old in frame.columns}
     attacked = frame.filter(pl.col(ATTACK).is_not_null()).select(
         *keys, ATTACK, *(pl.col(old).cast(pl.Float64).alias(new) for new, old in columns.items())
     )
     clean = frame.filter(pl.col(ATTACK).is_null()).drop(ATTACK, *columns, strict=False)
-    return clean.join(attacked, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    joined = clean.join(attacked, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    if "robust_accuracy" not in columns:
+        return joined
+    return joined.with_columns((pl.col("val_accuracy") - pl.col("robust_accuracy")).alias(GAP))

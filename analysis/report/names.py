@@ -27,6 +27,7 @@ SECTIONS = {
     "layers": "sections_training:layer",
     "precision": "sections_precision:precision",
     "methods": "sections_methods:methods_section",
+    "robustness": "sections_robustness:robustness_section",
     "transfer": "sections_transfer:transfer_section",
     "ood": "sections_ood:ood_section",
     "groups": "sections_groups:groups_section",

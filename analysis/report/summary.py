@@ -36,6 +36,7 @@ from analysis.report.sentences.interventions import interventions
 from analysis.report.sentences.matched import matched
 from analysis.report.sentences.ood import ood
 from analysis.report.sentences.progress import given_progress, progress_lines
+from analysis.report.sentences.robustness import robustness
 from analysis.report.sentences.transfer import transfer
 
 Topic = tuple[str, Iterable[Paragraph]]  # the section that paragraphs belong to, and these
@@ -83,6 +84,8 @@ def _later(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Topic]
         yield "precision", [precision.changes(lines_of(Change, frames["changes"]), response)]
     if "methods" in frames:
         yield "methods", descriptions.methods(lines_of(MethodLine, frames["methods"]), response)
+    if "robustness" in frames:
+        yield "robustness", robustness(frames)
     if "transfer_links" in frames:
         yield "transfer", transfer(frames)
     if "ood" in frames:

@@ -81,6 +81,9 @@ ATTACKS = {
 }
 ROBUST = {
     "robust_accuracy": Quantity(name="accuracy under attack", symbol=r"A_{\mathrm{robust}}"),
+    "attack_gap": Quantity(
+        name="accuracy lost to the attack", symbol=r"A_{\mathrm{val}} - A_{\mathrm{robust}}"
+    ),
     "robust_loss": Quantity(name="loss under attack", symbol=r"L_{\mathrm{robust}}", unit="nats"),
 }
 """Columns that a report makes of the validation accuracy and loss of attacked rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from study.columns import columns_of_sets, metrics_among
+from study.columns.attacks import ROBUST
 from study.config import StudyConfig
 from study.settings.faults import Fault, nearest
 
@@ -23,9 +24,11 @@ def declared_faults(study: StudyConfig) -> Iterator[Fault]:
         if name not in collapse:
             place = f"analysis.primary[{number}]"
             yield Fault(place, f"{name!r} is no metric of collapse", nearest(name, collapse))
+    attacked = any(point.config.measure.attack is not None for point in study.all_points)
+    known = [*metrics, *ROBUST] if attacked else list(metrics)
     for name in analysis.margin:
-        if name not in metrics:
-            yield Fault(f"analysis.margin.{name}", "unknown column", nearest(name, metrics))
+        if name not in known:
+            yield Fault(f"analysis.margin.{name}", "unknown column", nearest(name, known))
     for name in analysis.level:
         if name not in collapse:
             place = f"analysis.level.{name}"

@@ -14,6 +14,7 @@ from places import ROOT
 from torch import Tensor
 
 from study.columns import METRICS, Metric, Quantity, label, noun
+from study.columns.attacks import ROBUST
 from study.columns.document import document
 from study.columns.metric import LONGEST_NAME
 from study.columns.settings import SETTINGS
@@ -111,7 +112,7 @@ def test_a_bad_entry_is_told_with_its_remedy() -> None:
 
 def test_settings_are_columns_of_rows() -> None:
     known = {*COLUMN_KINDS, "n_params", "epoch", "step", "tokens", "layer", "attack", "training"}
-    assert SETTINGS.keys() - known == {"val_loss_above_floor", "robust_accuracy", "robust_loss"}
+    assert SETTINGS.keys() - known == {"val_loss_above_floor", *ROBUST}
 
 
 def test_labels_have_units_and_other_peoples_columns_their_own_name() -> None:

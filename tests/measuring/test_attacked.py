@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from study.config import MeasureConfig
 from study.data.base import Dataset
 from study.measuring.attacked import AttackedSums
-from study.measuring.collect import Alone, Meter
+from study.measuring.collect import Meter
 from study.measuring.columns import CLEAN, Measurement
+from study.measuring.crew import Alone
 from study.measuring.passes import Passes
 from study.metrics import ClassMoments, NearestCentre
 from study.models import ModelError, build_model

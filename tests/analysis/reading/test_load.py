@@ -343,6 +343,7 @@ def test_rows_of_attacks_stand_beside_the_clean_ones_and_not_among_them(tmp_path
     assert last["robust_loss"].to_list() == [10 * loss for loss in last["val_loss"]]
     assert last["robust_accuracy"].to_list() == [0.25] * 4
     assert last["leap_share"].to_list() == [cdnv / 100 for cdnv in last["nc1_cdnv"]]
+    assert last["attack_gap"].to_list() == [0.5] * 4
     assert set(last["attack"]) == {"pgd-linf-0.1"}
     first = table.frame.filter(pl.col("epoch") == 0)
     assert first["robust_loss"].null_count() == len(first)

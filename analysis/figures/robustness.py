@@ -1,0 +1,61 @@
+"""The figure of attacks: accuracy with and without one, by precision."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.colours import MARKERS, OKABE_ITO
+from analysis.figures.drawing import panels, share_y
+from analysis.figures.key import Entry, Group
+from analysis.figures.sheets import styled
+from analysis.figures.ticks import linear_axis
+
+TITLES = {"clean": "clean samples", "robust": "under attack"}
+APART = 0.1  # of a step between precisions, by which adversaries stand apart
+
+
+def accuracy_under_attack(lines: pl.DataFrame) -> Figure:
+    """Panels for clean and attacked samples, a colour and marker an adversary.
+
+    `lines` are those of `robust_lines`.
+    """
+    names = lines["adversary"].unique(maintain_order=True).to_list()
+    levels = lines["precision"].unique(maintain_order=True).to_list()
+    looks = [
+        (OKABE_ITO[at % len(OKABE_ITO)], MARKERS[at % len(MARKERS)]) for at in range(len(names))
+    ]
+    entries = [Entry(name, *look) for name, look in zip(names, looks, strict=True) if name]
+    with styled():
+        figure, axes = panels(
+            len(TITLES),
+            "accuracy",
+            titles=list(TITLES.values()),
+            xlabels="precision" if levels != [""] else "",
+            key=[Group("adversary in training", entries)] if entries else (),
+            levels=levels,
+        )
+        for axis, column in zip(axes, TITLES, strict=True):
+            for place, (name, (colour, marker)) in enumerate(zip(names, looks, strict=True)):
+                own = lines.filter(pl.col("adversary") == name).drop_nulls(column)
+                y = own[column].to_numpy()
+                ends = [
+                    own[f"{column}_{end}"].fill_null(own[column]).to_numpy()
+                    for end in ("low", "high")
+                ]
+                axis.errorbar(
+                    [
+                        levels.index(each) + APART * (place - (len(names) - 1) / 2)
+                        for each in own["precision"]
+                    ],
+                    y,
+                    yerr=[y - ends[0], ends[1] - y],
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    linewidth=1.0,
+                    capsize=2,
+                )
+            linear_axis(axis, "y")
+        share_y(axes)
+    return figure
