@@ -181,7 +181,7 @@ GIVEN_TRAIN_LOSS = columns_of(
     *tested("partial r", "under the control, given train_loss where it says so"),
     Column("r before", "before", signed, hint="under the same control, without train_loss"),
     Column("verdict before", "verdict_before"),
-    Column("reading", "reading"),
+    Column("reading", "reading", worded),
     *NOTE,
 )
 CHECKPOINTS = columns_of(

@@ -60,7 +60,7 @@ def typeset(
             at once.
         columns: of the table, by their headings or by their names in csv; `symbol` is the symbol of
             a metric. None for what a line is, its estimate with interval, and its verdict, as far
-            as they fit.
+            as they fit; what all lines share then stands in the caption.
 
     Raises AnalysisError, which says every fault, for unknown metrics and columns, and for a table
     that is too wide or too long for a page.
@@ -73,9 +73,13 @@ def typeset(
     if faults:
         raise AnalysisError("; ".join(faults))
     parts = [_part(table, column, lines) for column in chosen]
+    alike: list[Part] = []
     spared: list[str] = []
     if columns is None:
         parts = [part for part in parts if any(cell not in ("", "--") for cell in part.cells)]
+        if not _fits(parts):
+            alike = [part for part in parts if len(lines) > 1 and len(set(part.cells)) == 1]
+            parts = [part for part in parts if part not in alike]
         for name in SPARED:
             if not _fits(parts) and name in (part.name for part in parts):
                 parts = [part for part in parts if part.name != name]
@@ -86,7 +90,10 @@ def typeset(
             f"page has {TEXT_WIDTH:.0f}; these fit: {','.join(_fitting(parts))}"
         )
     size = next(size for size in SIZES if _across(parts, size) <= TEXT_WIDTH)
-    return _latex(table, parts, size, spared)
+    shared = (part for part in alike if part.name != SYMBOL)
+    said = ", ".join(f"{' '.join(part.heading)} {part.cells[0]}" for part in shared)
+    caption = escape_latex(table.full_caption) + (f" In all lines: {said}." if said else "")
+    return _latex(table, caption, parts, size, spared)
 
 
 def _lines(table: TableExhibit, metrics: Sequence[str] | None, faults: list[str]) -> list[int]:
@@ -178,14 +185,17 @@ def _fitting(parts: Sequence[Part]) -> list[str]:
     return [part.name for part in parts[:count]]
 
 
-def _latex(table: TableExhibit, parts: Sequence[Part], size: str, spared: Sequence[str]) -> str:
-    title, caption = escape_latex(table.title), escape_latex(table.full_caption)
+def _latex(
+    table: TableExhibit, caption: str, parts: Sequence[Part], size: str, spared: Sequence[str]
+) -> str:
+    title = escape_latex(table.title)
     form = "".join("r" if part.right else "l" for part in parts)
     without = f"; without {', '.join(spared)}, which do not fit" if spared else ""
     lines = [
         f"% needs \\usepackage{{booktabs}}{without}",
         r"\begin{table}[tp]",
         r"\centering",
+        r"\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{\textbf{{{title}.}} {caption}}}",
         rf"\label{{tab:{table.name}}}",
         rf"\{size}",

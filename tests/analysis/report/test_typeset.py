@@ -73,6 +73,22 @@ def test_of_itself_a_table_prints_what_judges_and_no_notes() -> None:
     assert body(latex)[0] == ["metric", "", "r", r"95\% interval", "p maxT"]
 
 
+def test_what_all_lines_share_stands_in_the_caption_where_room_is_scarce() -> None:
+    frame = exhibit().frame.with_columns(
+        pl.Series("estimate", [0.5, 0.25, 0.125]), note=pl.lit(""), n=128, q=pl.lit(0.5)
+    )
+    sizes = (Column("number of trainings of this line", "n", number),)
+    columns = (*exhibit().columns[:4], *sizes, Column("q", "q", p_value))
+    table = TableExhibit("made", "Made", "As it is.", frame, columns)
+    assert "In all lines" not in typeset(table, None, None)
+    long = [f"{name} and more words than a page has room for" for name in frame["metric"]]
+    long_lines = frame.with_columns(pl.Series("metric", long))
+    latex = typeset(TableExhibit("made", "Made", "As it is.", long_lines, columns), None, None)
+    assert "q 0.5000" in latex.partition("In all lines: ")[2].partition("}")[0]
+    assert "number of trainings of this line 128" in latex
+    assert body(latex)[0] == ["metric", "r"]
+
+
 def test_every_fault_is_told_at_once() -> None:
     with pytest.raises(AnalysisError) as error:
         typeset(exhibit(), ["nc1_rato"], ["metric", "pmaxt", "y"])
