@@ -11,22 +11,30 @@ from analysis.figures.drawing import panels
 from analysis.figures.key import Entry, Group
 from analysis.figures.sheets import styled
 from analysis.figures.ticks import linear_axis
+from analysis.reading.naming import AUROC
+from study.columns import noun
 
 APART = 0.55  # of the place of a precision over which its scores stand side by side
 PANELS = {"auroc": "AUROC", "fpr95": "FPR95"}
 
 
+def score_name(score: str) -> str:
+    """What a score is called, by the name of its AUROC."""
+    return noun(f"{AUROC}{score}").partition(", ")[2]
+
+
 def detection_by_precision(lines: pl.DataFrame) -> Figure:
     """AUROC and FPR95 by precision: a colour a score, means with their intervals.
 
-    `lines` are those of the table over all sets. A dashed line is chance.
+    `lines` are those of the table over all sets.
     """
     scores = lines["score"].unique(maintain_order=True).to_list()
     levels = lines["precision"].unique(maintain_order=True).to_list()
     entries = [
-        Entry(score, OKABE_ITO[place], MARKERS[place], "-") for place, score in enumerate(scores)
+        Entry(score_name(score), OKABE_ITO[place], MARKERS[place], "-")
+        for place, score in enumerate(scores)
     ]
-    key = [Group("score", [*entries, Entry("chance", "#333333", dash="--")])]
+    key = [Group("score", entries)]
     with styled():
         figure, axes = panels(len(PANELS), titles=list(PANELS.values()), levels=levels, key=key)
         for axis, column in zip(axes, PANELS, strict=True):
@@ -46,7 +54,6 @@ def detection_by_precision(lines: pl.DataFrame) -> Figure:
                     markersize=4,
                     linewidth=0.8,
                 )
-            axis.axhline(0.5 if column == "auroc" else 0.95, color="#333333", linestyle="--")
             axis.set_xlim(-0.6, len(levels) - 0.4)
             linear_axis(axis, "y")
     return figure

@@ -6,7 +6,7 @@ from functools import partial
 
 import polars as pl
 
-from analysis.figures.detection import detection_by_precision
+from analysis.figures.detection import detection_by_precision, score_name
 from analysis.findings.detection import (
     DetectionAssociation,
     DetectionLine,
@@ -22,10 +22,11 @@ from analysis.report.exhibits import Context, Exhibit, Section, counted
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import Column, TableExhibit, called, share, whole
 
+SCORE = Column("score", "score", score_name)
 OVER_SEEDS = "over seeds: of the mean, by what differs within design cells"
 DETECTION = columns_of(
     DetectionLine,
-    Column("score", "score"),
+    SCORE,
     Column("other data", "set", hint="nothing: the mean over sets"),
     Column("precision", "precision"),
     Column("trainings", "n", whole),
@@ -36,7 +37,7 @@ DETECTION = columns_of(
 )
 ASSOCIATIONS = columns_of(
     DetectionAssociation,
-    Column("score", "score"),
+    SCORE,
     *tested("partial r", "of the metric and the score's AUROC, under the control"),
     Column("control", "control"),
     Column("given", "given", called),
