@@ -35,6 +35,7 @@ TITLES = {
     "precision": "Storage at a precision",
     "loss": "Losses",
     "accuracy": "Accuracies",
+    "attack": "Under attack",
     "measured": "What was measured",
 }
 """Family -> heading, in the order of the page; other families follow by their own name."""

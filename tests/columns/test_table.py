@@ -80,11 +80,16 @@ def naming_faults(column: str, quantity: Quantity) -> list[str]:
         commands = re.findall(r"\\([A-Za-z]+)", text)
         if unknown := [name for name in commands if not COMMANDS.fullmatch(name)]:
             lines.append(f"{text!r}: {unknown} are not known to LaTeX and mathtext alike")
-        try:
-            MathTextParser("path").parse(f"${text}$" if text else "")
-        except ValueError as error:
-            lines.append(f"{text!r}: {str(error).splitlines()[-1]}")
-    return [f"{column}: {line}" for line in lines]
+    return [f"{column}: {line}" for line in [*lines, *mathtext_faults(quantity.symbol)]]
+
+
+def mathtext_faults(text: str) -> list[str]:
+    """Why matplotlib does not take a formula."""
+    try:
+        MathTextParser("path").parse(f"${text}$" if text else "")
+    except ValueError as error:
+        return [f"{text!r}: {str(error).splitlines()[-1]}"]
+    return []
 
 
 def test_every_metric_says_what_it_is() -> None:
@@ -95,6 +100,11 @@ def test_every_metric_says_what_it_is() -> None:
 def test_names_and_symbols_can_be_printed() -> None:
     lines = [line for column, each in QUANTITIES.items() for line in naming_faults(column, each)]
     assert lines == [], "in study/columns/"
+
+
+@pytest.mark.long
+def test_mathtext_takes_every_formula() -> None:
+    assert [fault for each in METRICS.values() for fault in mathtext_faults(each.formula)] == []
 
 
 def test_no_two_columns_share_a_name() -> None:
