@@ -1,7 +1,9 @@
 """The three sentences by which a page begins, chosen by what the run was asked.
 
 Each is made of the verdicts of one question. A study that declares interventions begins with
-these, a search with its best trial; where a question has no table, the next one takes its place.
+these, a search with its best trial; a run that was held against other data says what goes with
+their detection before it says what is left given training progress. Where a question has no table,
+the next one takes its place.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from analysis.findings.association import Association
 from analysis.findings.changes import CHANGED, Change
 from analysis.findings.curves import Course
 from analysis.findings.damage import Damage
+from analysis.findings.detection import DetectionAssociation
 from analysis.findings.effects import Effect
 from analysis.findings.forecast import Forecast
 from analysis.findings.frames import lines_of
@@ -23,6 +26,7 @@ from analysis.findings.verdicts import PRIMARY
 from analysis.reading.table import Roles
 from analysis.report import descriptions
 from analysis.report.descriptions import Paragraph
+from analysis.report.sentences.detection import detected
 from analysis.report.sentences.forecast import forecast
 from analysis.report.sentences.generalization import generalization, uncontrolled
 from analysis.report.sentences.headline import headline
@@ -56,11 +60,17 @@ def _answers(frames: Mapping[str, pl.DataFrame], roles: Roles) -> Iterator[Parag
     elif "association" in frames:
         lines = lines_of(Association, frames["association"])
         yield uncontrolled(max((line.n for line in lines), default=0), response)
-    if lines_given := progress_lines(frames):
-        yield survival(lines_given, response)
+    given = progress_lines(frames)
+    progress = [survival(given, response)] if given else []
+    if "ood_association" in frames:
+        yield detected(lines_of(DetectionAssociation, frames["ood_association"]), roles)
+    else:
+        yield from progress
     if "changes" in frames:
         before = lines_of(Damage, frames["damage"]) if "damage" in frames else []
         yield quantization(lines_of(Change, frames["changes"]), before, roles)
+    if "ood_association" in frames:
+        yield from progress
     if "forecast" in frames:
         yield forecast(lines_of(Forecast, frames["forecast"]), response)
     if "training" in frames:

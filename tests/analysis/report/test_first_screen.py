@@ -17,6 +17,7 @@ from report_study import write_study
 import analysis
 from analysis.findings.changes import CHANGED, NO_MORE_THAN, Change
 from analysis.findings.damage import Damage
+from analysis.findings.detection import DetectionAssociation
 from analysis.findings.frames import frame_of
 from analysis.findings.interventions import Contrast
 from analysis.findings.progress import (
@@ -260,6 +261,54 @@ def test_a_sign_decides_what_more_collapse_goes_with() -> None:
     turned = [replace(line, estimate=-line.estimate) for line in WITHIN if line.estimate]
     assert "more collapse with a higher val_loss, which is worse, for nc1_ratio" in said(turned)[0]
     assert "more collapse with a lower val_loss for nc3_cosine_mean" in said(turned)[0]
+
+
+DETECTED = [
+    DetectionAssociation(metric, 24, r, r - 0.2, r + 0.15, verdict=verdict, score=score,
+                         control="within design cells", **JUDGED)
+    for metric, score, r, verdict in (
+        ("nc1_ratio", "neco", -0.6, ASSOCIATED),
+        ("nc4_agreement", "neco", -0.5, ASSOCIATED),
+        ("nc3_cosine_mean", "msp", 0.1, NOT_FOUND),
+    )
+]  # fmt: skip
+
+
+def test_a_run_with_other_data_says_what_goes_with_their_detection() -> None:
+    def sentences(lines: Sequence[DetectionAssociation]) -> list[str]:
+        frames = {
+            "within": frame_of(Within, WITHIN),
+            "given_train_loss": frame_of(GivenProgress, GIVEN),
+            "changes": frame_of(Change, CHANGES),
+            "ood_association": frame_of(DetectionAssociation, lines),
+        }
+        return [f"{part.title}. {part.text}" for part in answers(frames, ROLES)]
+
+    before = sentences(DETECTED)
+    assert [text.split(":")[0] for text in before] == [
+        "Collapse and val_loss",
+        "Collapse and other data",
+        "Quantization",
+    ]
+    assert before[1] == (
+        "Collapse and other data: associated. 2 of 3 pairs of a metric and a score go with "
+        "detection within design cells: in 1 more collapse with better detection, in 1 more "
+        "collapse with worse detection; farthest from zero are nc1_ratio and NECO (r −0.600, 95% "
+        "interval −0.800 to −0.450, n 24)."
+    )
+    for changed in others(DETECTED, "verdict", VERDICTS):
+        after = sentences(changed)
+        assert after[1] != before[1]
+        assert (after[0], after[2]) == (before[0], before[2])
+    for verdict, words in (
+        (NOT_FOUND, "None of 3 pairs of a metric and a score go with detection"),
+        (INADEQUATE, "Of 3 pairs of a metric and a score nothing can be claimed: why"),
+        (CANNOT_REJECT, "Of 3 pairs of a metric and a score nothing can be tested: why"),
+    ):
+        text = sentences([replace(line, verdict=verdict, note="why") for line in DETECTED])[1]
+        assert text.startswith(f"Collapse and other data: {verdict}. {words}")
+    beside = [*DETECTED, replace(DETECTED[2], given=TRAIN_LOSS, verdict=ASSOCIATED)]
+    assert sentences(beside) == before
 
 
 def contrast(metric: str, family: str, verdict: str, d: float) -> Contrast:
