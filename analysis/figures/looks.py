@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.figures.colours import FEW, MARKERS, SIZES, Colours
+from analysis.figures.colours import FEW, MARKERS, OKABE_ITO, SIZES, Colours
 from analysis.figures.key import Bar, Entry, Group
 from analysis.figures.ticks import plain
 from study.columns import label
@@ -94,6 +94,18 @@ class Looks:
             names = ", ".join(label(axis) for axis in self.alike)
             parts.append(Group(f"not told apart: {names}", ()))
         return parts
+
+
+def looks_of_names(names: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """Colour and marker of each name by its place, 64 pairs before one comes again.
+
+    Of precisions the names are all of the table, so that each looks the same in all figures.
+    """
+    colours, markers = len(OKABE_ITO), len(MARKERS)
+    return {
+        name: (OKABE_ITO[(at + at // colours) % colours], MARKERS[at % markers])
+        for at, name in enumerate(names)
+    }
 
 
 def _style(place: int) -> tuple[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import MARKERS, OKABE_ITO
+from analysis.figures.colours import OKABE_ITO
 from analysis.figures.drawing import columns_of_rows, rows_of
 from analysis.figures.key import Entry, Group
+from analysis.figures.looks import looks_of_names
 from analysis.figures.sheets import styled
 from analysis.figures.ticks import linear_axis, signed_axis
 from study.columns import label
@@ -25,11 +26,8 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
     models = lines["model"].unique(maintain_order=True).to_list()
     names = lines["method"].unique(maintain_order=True).to_list()
     formats = lines["format"].unique(maintain_order=True).to_list()
-    looks = [
-        (OKABE_ITO[(at + at // len(OKABE_ITO)) % len(OKABE_ITO)], MARKERS[at % len(MARKERS)])
-        for at in range(len(names))
-    ]
-    entries = [Entry(name, *look) for name, look in zip(names, looks, strict=True)]
+    looks = looks_of_names(names)
+    entries = [Entry(name, *look) for name, look in looks.items()]
     with styled():
         key = [Group("", entries)]
         figure, axes = columns_of_rows(
@@ -42,7 +40,7 @@ def methods_by_format(lines: pl.DataFrame, response: str) -> Figure:
         )
         for axis, model in zip(axes, models, strict=True):
             part = lines.filter(pl.col("model") == model)
-            for place, (name, (colour, marker)) in enumerate(zip(names, looks, strict=True)):
+            for place, (name, (colour, marker)) in enumerate(looks.items()):
                 own = part.filter(pl.col("method") == name)
                 offset = 0.7 * ((place + 0.5) / len(names) - 0.5)
                 heights = [formats.index(each) + offset for each in own["format"]]

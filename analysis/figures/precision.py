@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import MARKERS, OKABE_ITO, SIZES, norm_of
+from analysis.figures.colours import OKABE_ITO, SIZES, norm_of
 from analysis.figures.drawing import (
     RASTER_ABOVE,
     Lines,
@@ -20,7 +20,7 @@ from analysis.figures.drawing import (
     share_y,
 )
 from analysis.figures.key import Bar, Entry, Group
-from analysis.figures.looks import Looks
+from analysis.figures.looks import Looks, looks_of_names
 from analysis.figures.sheets import PAGE, sheet, styled
 from analysis.figures.ticks import beyond, level_axis, linear_axis, signed_axis
 from analysis.reading.groups import medians
@@ -232,21 +232,19 @@ def _bits(axis: Axes, rows: pl.DataFrame) -> None:
 
 
 def change_scatter(
-    changes: list[tuple[str, pl.DataFrame]], metrics: Sequence[str], response: str
+    changes: list[tuple[str, pl.DataFrame]],
+    metrics: Sequence[str],
+    response: str,
+    *,
+    precisions: Sequence[str],
 ) -> Figure:
     """Change of the response against change of each metric.
 
-    A colour and a marker per precision. An axis is linear near zero and logarithmic beyond where
-    few changes are far larger than all others.
+    A colour and a marker per precision, by its place among all `precisions` of the table. An axis
+    is linear near zero and logarithmic beyond where few changes are far larger than all others.
     """
-    looks = [
-        (OKABE_ITO[(at + at // len(OKABE_ITO)) % len(OKABE_ITO)], MARKERS[at % len(MARKERS)])
-        for at in range(len(changes))
-    ]
-    entries = [
-        Entry(precision, colour, marker)
-        for (precision, _), (colour, marker) in zip(changes, looks, strict=True)
-    ]
+    looks = looks_of_names(precisions)
+    entries = [Entry(precision, *looks[precision]) for precision, _ in changes]
     linear = [_heavy(_changes(changes, name)) for name in metrics]
     steep = _heavy(_changes(changes, response))
     with styled():
@@ -258,7 +256,8 @@ def change_scatter(
             key=key,
         )
         for axis, name, heavy in zip(axes, metrics, linear, strict=True):
-            for (_, rows), (colour, marker) in zip(changes, looks, strict=True):
+            for precision, rows in changes:
+                colour, marker = looks[precision]
                 axis.scatter(
                     _change(rows, name),
                     _change(rows, response),

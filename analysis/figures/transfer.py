@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import MARKERS, OKABE_ITO
 from analysis.figures.drawing import panels, share_y
 from analysis.figures.key import Entry, Group
+from analysis.figures.looks import looks_of_names
 from analysis.figures.sheets import styled
 from analysis.figures.ticks import linear_axis
 
@@ -24,10 +24,8 @@ def probes_by_shots(lines: pl.DataFrame) -> Figure:
     kinds = lines["kind"].unique(maintain_order=True).to_list()
     names = lines["precision"].unique(maintain_order=True).to_list()
     levels = sorted(lines["shots"].unique(), key=lambda each: (each == "all", len(each), each))
-    looks = [
-        (OKABE_ITO[at % len(OKABE_ITO)], MARKERS[at % len(MARKERS)]) for at in range(len(names))
-    ]
-    entries = [Entry(name, *look) for name, look in zip(names, looks, strict=True) if name]
+    looks = looks_of_names(names)
+    entries = [Entry(name, *look) for name, look in looks.items() if name]
     with styled():
         figure, axes = panels(
             len(kinds),
@@ -38,7 +36,7 @@ def probes_by_shots(lines: pl.DataFrame) -> Figure:
             levels=levels,
         )
         for axis, kind in zip(axes, kinds, strict=True):
-            for place, (name, (colour, marker)) in enumerate(zip(names, looks, strict=True)):
+            for place, (name, (colour, marker)) in enumerate(looks.items()):
                 own = lines.filter(pl.col("kind") == kind, pl.col("precision") == name)
                 own = own.drop_nulls("accuracy")
                 y = own["accuracy"].to_numpy()

@@ -21,6 +21,7 @@ from analysis.findings.overview import overview
 from analysis.findings.pairs import comparisons, paired, uncompared
 from analysis.findings.verdicts import PRIMARY
 from analysis.reading.groups import told_apart
+from analysis.reading.selection import precisions
 from analysis.reading.table import core
 from analysis.report.columns import CHANGES, DAMAGE, OVERVIEW
 from analysis.report.exhibits import Context, Exhibit, Section
@@ -68,7 +69,7 @@ def precision(context: Context) -> Section | None:
             "change_links",
             f"Change of {response} and change of each metric, drawn",
             used,
-            partial(change_scatter, pairings, few, response),
+            partial(change_scatter, pairings, few, response, precisions=precisions(table)),
             folded=True,
         ),
         TableExhibit(

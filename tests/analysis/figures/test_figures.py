@@ -18,10 +18,12 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import drawing
 from analysis.figures.association import scatter
+from analysis.figures.colours import SIZES
 from analysis.figures.curves import collapse_curves
 from analysis.figures.drawing import RASTER_ABOVE
 from analysis.figures.forest import forest
 from analysis.figures.layers import depth_profile
+from analysis.figures.looks import Looks, looks_of_names
 from analysis.figures.precision import against_bits, change_against_bits, change_scatter
 from analysis.figures.sweeps import against_axis
 from analysis.figures.ticks import apart, log_ticks, plain
@@ -363,7 +365,7 @@ def changes_of(rows: pl.DataFrame) -> Any:
     pairs = rows.with_columns(
         pl.col(name).reverse().alias(f"{name}_q") for name in ("val_loss", "nc1_ratio")
     )
-    return change_scatter([("int8", pairs)], ["nc1_ratio"], "val_loss")
+    return change_scatter([("int8", pairs)], ["nc1_ratio"], "val_loss", precisions=["int8"])
 
 
 @pytest.mark.parametrize("draw", [scatter_of, changes_of])
@@ -399,6 +401,29 @@ def test_many_panels_of_fewer_points_become_pictures_as_well(
     points = sum(line.count("<use ") for line in svg.splitlines())
     assert points > 3 * 70 if not more else points < 3 * 70
     assert "loss" in svg
+
+
+def test_a_precision_looks_the_same_whatever_is_beside_it() -> None:
+    pairs = many(4).with_columns(
+        pl.col(name).reverse().alias(f"{name}_q") for name in ("val_loss", "nc1_ratio")
+    )
+    names = [f"int{number}" for number in range(64)]
+    looks = looks_of_names(names)
+    assert len(set(looks.values())) == len(names)
+    for shown in (["int9"], ["int1", "int9", "int63"]):
+        parts = [(name, pairs) for name in shown]
+        figure = change_scatter(parts, ["nc1_ratio"], "val_loss", precisions=names)
+        drawn = [to_hex(each.get_facecolor()[0]) for each in figure.axes[0].collections]
+        assert drawn == [to_hex(looks[name][0]) for name in shown]
+
+
+def test_the_colour_of_a_number_is_its_own_in_all_figures(table: Table) -> None:
+    rows = final_rows(table)
+    first, second = Looks(rows, ("width", "epochs")), Looks(rows, ("epochs", "width"))
+    assert first.of({"width": 128, "epochs": 2}).colour == SIZES(1.0)
+    assert second.of({"width": 128, "epochs": 2}).colour == SIZES(0.0)
+    assert first.of({"width": 128, "epochs": 2}).dash == "-"
+    assert first.of({"width": 128, "epochs": 4}).dash == "--"
 
 
 def test_tick_labels_have_room() -> None:

@@ -199,7 +199,9 @@ def test_labels_of_an_axis_of_both_signs_lie_apart(values: list[float]) -> None:
 def test_a_key_of_many_precisions_stays_in_its_figure(count: int) -> None:
     frame = pl.DataFrame({"m": [0.0], "m_q": [1.0], "val_loss": [0.0], "val_loss_q": [1.0]})
     changes = [(f"smooth-int{number}-dynamic", frame) for number in range(40)]
-    figure = change_scatter(changes, ["m"] * count, "val_loss")
+    figure = change_scatter(
+        changes, ["m"] * count, "val_loss", precisions=[name for name, _ in changes]
+    )
     assert overlaps(figure) == []
     key = [text.get_window_extent() for text in figure.texts]
     assert len(key) == 25  # 24 precisions, and how many more there are
