@@ -359,6 +359,7 @@ CLASS_CHANGES = (
 METRICS = (
     Column("metric", "metric", called),
     Column("identifier", "metric"),
+    Column("range", "range"),
     Column("family", "family"),
     Column("more collapse is", "direction"),
     Column("heavy tails", "heavy_tailed", yes_no, hint="also tested as logarithm"),

@@ -32,7 +32,7 @@ from analysis.report.sentences.contents import contents
 from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 from analysis.report.wording import named
-from study.columns import noun
+from study.columns import noun, quantity
 
 OF_A_SEARCH = (
     "tuning",
@@ -201,12 +201,18 @@ def build_report(
 def metrics_of(metrics: Mapping[str, Metric]) -> TableExhibit:
     """What each metric is."""
     names = ("family", "direction", "heavy_tailed", "description", "citation")
+    known = ("name", "symbol", "unit", "range", "invariances", "formula")
     rows = [
-        {"metric": name, **{key: getattr(metric, key) for key in names}}
+        {
+            "metric": name,
+            **{key: getattr(metric, key) for key in names},
+            **{key: getattr(quantity(name), key, "") for key in known},
+        }
         for name, metric in metrics.items()
     ]
     kinds = {
-        name: pl.Boolean if name == "heavy_tailed" else pl.String for name in ("metric", *names)
+        name: pl.Boolean if name == "heavy_tailed" else pl.String
+        for name in ("metric", *names, *known)
     }
     frame = pl.DataFrame(rows, schema=kinds)
     caption = f"{len(frame)} metrics, in the order of all tables and figures."

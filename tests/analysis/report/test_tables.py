@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from analysis.reading.table import Metric
 from analysis.report import columns as columns_of_tables
 from analysis.report.digits import writer
 from analysis.report.latex import escape_latex
+from analysis.report.page import metrics_of
 from analysis.report.tables import (
     Column,
     TableExhibit,
@@ -23,6 +25,7 @@ from analysis.report.tables import (
     signed_number,
     text,
 )
+from study.columns import METRICS
 
 FORMULAS = ["=1+1", "+cmd", "-x", "@sum", "\tx"]
 
@@ -120,6 +123,18 @@ def test_metrics_have_display_names_and_the_identifier_stays(tmp_path: Path) -> 
     assert pl.read_csv(tmp_path / "t.csv")["metric"].to_list() == ["nc3_cosine_mean", "theirs_x"]
     for end in ("md", "tex"):
         assert "self-duality, mean cosine" in (tmp_path / f"t.{end}").read_text()
+
+
+def test_the_table_of_metrics_says_what_is_known_of_them() -> None:
+    metrics = {name: Metric(name, "NC1", "lower") for name in ("nc1_ratio", "theirs")}
+    table = metrics_of(metrics)
+    first, second = table.frame.rows(named=True)
+    for name in ("name", "symbol", "unit", "range", "invariances", "formula"):
+        assert first[name] == getattr(METRICS["nc1_ratio"], name)
+        assert second[name] == {"name": "theirs"}.get(name, "")
+    assert [cells[:3] for cells in table.texts] == [
+        ("within / between variance", "nc1_ratio", "[0, inf)"), ("theirs", "theirs", "")
+    ]  # fmt: skip
 
 
 def test_what_tables_print_is_ascii_in_latex() -> None:
