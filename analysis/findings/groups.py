@@ -12,6 +12,7 @@ import polars as pl
 
 from analysis.findings.blocks import Blocks, Response, blocks_of
 from analysis.findings.changes import Change, changes_of
+from analysis.findings.dose_response import dose_response
 from analysis.findings.frames import frame_of
 from analysis.findings.interventions import Contrast, contrasts
 from analysis.reading.selection import final_rows, precisions
@@ -109,6 +110,12 @@ def gap_effects(doses: Sequence[Blocks], table: Table, choices: Choices) -> pl.D
     """
     lines = [line for blocks in doses for line in contrasts(blocks, table.roles, choices)]
     return frame_of(Contrast, lines)
+
+
+def gap_trends(doses: Sequence[Blocks], table: Table, choices: Choices) -> pl.DataFrame:
+    """Table of `Trend` lines: what goes with the dose of interventions of several levels."""
+    several = [blocks for blocks in doses if len(blocks.levels) > 2]
+    return dose_response(several, table.roles, choices)
 
 
 def _wide(table: Table) -> tuple[Table, dict[str, Response]]:

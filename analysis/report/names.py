@@ -57,6 +57,7 @@ TABLES = {
     "damage_sources": "methods",
     "group_changes": "groups",
     "group_effects": "groups",
+    "group_doses": "groups",
     "floor": "data",
     "class_lists": "classes",
     "class_changes": "classes",

@@ -14,6 +14,7 @@ from analysis.findings.groups import (
     gap_changes,
     gap_doses,
     gap_effects,
+    gap_trends,
     gaps,
     has_groups,
 )
@@ -23,7 +24,7 @@ from analysis.reading.table import Table
 from analysis.report.columns import CHANGES, columns_of
 from analysis.report.exhibits import Context, Exhibit, Section, counted
 from analysis.report.pictures import FigureExhibit
-from analysis.report.sections_interventions import CONTRASTS, fewest_bits
+from analysis.report.sections_interventions import CONTRASTS, TRENDS, fewest_bits
 from analysis.report.tables import Column, TableExhibit, number, whole
 
 GAPS = columns_of(
@@ -75,6 +76,18 @@ def groups_section(context: Context) -> Section | None:
                 f"and every seed. {context.seeds}.",
                 gap_effects(doses, table, context.choices),
                 CONTRASTS,
+            )
+        )
+    trends = gap_trends(doses, table, context.choices)
+    if len(trends):
+        exhibits.append(
+            TableExhibit(
+                "group_doses",
+                "What of the gaps goes with the dose",
+                f"{used}, against the rank of the level; the levels are permuted inside blocks. "
+                f"{context.seeds}.",
+                trends,
+                TRENDS,
             )
         )
     exhibits += [

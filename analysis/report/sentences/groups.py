@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from analysis.findings.changes import CHANGED, NO_MORE_THAN, Change
+from analysis.findings.dose_response import Trend
 from analysis.findings.frames import lines_of
 from analysis.findings.groups import COSINE, GAP, WORST, GapLine
 from analysis.findings.interventions import Contrast
 from analysis.report.descriptions import Paragraph
-from analysis.report.tables import number, p_value, signed_number
-from analysis.statistics.decide import CANNOT_REJECT, UNDECIDED
+from analysis.report.tables import number, p_value, signed, signed_number
+from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
 
 NAMES = {GAP: "the accuracy gap", WORST: "the worst accuracy", COSINE: "the self-duality gap"}
 VERBS = {
@@ -41,6 +42,7 @@ def groups(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     if "group_effects" not in frames:
         return
     effects = lines_of(Contrast, frames["group_effects"])
+    trends = lines_of(Trend, frames["group_doses"]) if "group_doses" in frames else []
     for name in dict.fromkeys(line.intervention for line in effects):
         own = [line for line in effects if line.intervention == name]
         where = [
@@ -48,7 +50,9 @@ def groups(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
             + (f", at {line.precision}" if line.precision else "")
             for line in own
         ]
-        yield Paragraph(f"Groups and {name}", _effects(own, f"Levels of {name}", where))
+        sentences = [_effects(own, f"Levels of {name}", where)]
+        sentences += _doses([line for line in trends if line.intervention == name])
+        yield Paragraph(f"Groups and {name}", " ".join(sentences))
 
 
 def answer(frames: Mapping[str, pl.DataFrame]) -> str:
@@ -95,6 +99,22 @@ def _effects(lines: Sequence[Change | Contrast], what: str, where: Sequence[str]
         if (count := sum(line.verdict == word for line in lines))
     ]
     return f"{text} Of {len(lines)} effects {', '.join(left)}." if left else text
+
+
+def _doses(lines: Sequence[Trend]) -> Iterator[str]:
+    """What goes with the dose, where there are more than two levels."""
+    judged = [line for line in lines if line.verdict is not None]
+    if not judged:
+        return
+    clear = [line for line in judged if line.verdict == ASSOCIATED]
+    parts = [
+        f"{NAMES[line.metric]}{f' at {line.precision}' if line.precision else ''} "
+        f"(r {signed(line.estimate)}, p maxT {p_value(line.p_maxt)})"
+        for line in clear[:NAMED]
+    ]
+    more = f" and {len(clear) - NAMED} more" if len(clear) > NAMED else ""
+    text = f"Over its {judged[0].levels} levels {len(clear)} of {len(judged)} go with the dose"
+    yield f"{text}: {', '.join(parts)}{more}." if clear else f"{text}."
 
 
 def _effect(line: Change | Contrast, where: str) -> str:

@@ -75,6 +75,29 @@ def test_a_gap_that_narrows_by_a_worse_accuracy_is_told_with_it() -> None:
     assert "lowered the worst accuracy by 0.0" in second
 
 
+THREE = Truth(levels=(0.0, 0.3, 1.0))
+
+
+def test_what_goes_with_the_dose_is_told() -> None:
+    document = report(Gaps(penalty=-0.05), truth=THREE)
+    _, second = said(document)
+    lines = document.frames["group_doses"]
+    clear = lines.filter(verdict="associated").to_dicts()
+    assert [(line["metric"], line["precision"]) for line in clear] == [
+        ("group_accuracy_gap", None),
+        ("group_accuracy_gap", "int4"),
+    ]
+    assert all(line["estimate"] < -0.5 and line["levels"] == 3 for line in clear)
+    assert "Over its 3 levels 2 of 6 go with the dose: the accuracy gap (r −0." in second
+    assert "the accuracy gap at int4 (r −0." in second
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_nothing_goes_with_the_dose_it_is_said(seed: int) -> None:
+    _, second = said(report(Gaps(), seed, THREE))
+    assert "Over its 3 levels 0 of 6 go with the dose." in second
+
+
 def test_too_few_pairs_are_said() -> None:
     truth = Truth(levels=(0.0, 1.0), widths=(8, 16), seeds=2)
     first, second = said(report(Gaps(penalty=-0.09, rounded=0.05), truth=truth))
