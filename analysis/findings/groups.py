@@ -113,7 +113,7 @@ def gap_effects(doses: Sequence[Blocks], table: Table, choices: Choices) -> pl.D
 
 
 def gap_trends(doses: Sequence[Blocks], table: Table, choices: Choices) -> pl.DataFrame:
-    """Table of `Trend` lines: what goes with the dose of interventions of several levels."""
+    """Table of `Trend` lines, of interventions that have several levels."""
     several = [blocks for blocks in doses if len(blocks.levels) > 2]
     return dose_response(several, table.roles, choices)
 
