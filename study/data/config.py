@@ -53,6 +53,16 @@ def _same_source(a: str, b: str) -> bool:
     return here == there
 
 
+def check_apart(ood: str | list[str] | None, trained: str) -> None:
+    """Raise ValueError where the training's source is among sets of other data."""
+    for source in sources_of(ood):
+        if _same_source(source, trained):
+            raise ValueError(
+                f"ood: {source!r} is what is trained on, so it is not out of the distribution: "
+                "name another source"
+            )
+
+
 class DataSettings(Settings):
     """Settings of one kind of data.
 
@@ -279,6 +289,23 @@ class TextData(Corpus):
     `auto`: if the tokenizer itself puts it before a text, as those of Llama and Gemma do.
     """
 
+    ood: OodSources = Field(default=None, json_schema_extra={"neutral": None})
+    """Texts of other sources, whose positions are told from those of validation.
+
+    One source or a list, in the tokens and chunks of the training's; what its vocabulary lacks is
+    left out.
+    """
+
+    @field_validator("ood")
+    @classmethod
+    def _known_ood(cls, ood: str | list[str] | None) -> str | list[str] | None:
+        return checked_sets(ood, cls._known_source)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        check_apart(self.ood, self.source)
+        return self
+
     @field_validator("bos", mode="before")
     @classmethod
     def _bos_as_text(cls, value: object) -> object:
@@ -292,6 +319,10 @@ class TextData(Corpus):
                 "of a chunk"
             )
         return self
+
+    def check(self, *, base: Path) -> None:
+        super().check(base=base)
+        resolve_name("study.data.text_ood:check_text_ood")(self, base)
 
     def estimate(self, *, base: Path, cache: Path) -> Estimate | None:
         size: Estimate | None = resolve_name("study.data.estimates:of_text")(self, base, cache)
@@ -468,12 +499,7 @@ class ImagesData(DataSettings, Imbalance):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        for source in sources_of(self.ood):
-            if _same_source(source, self.source):
-                raise ValueError(
-                    f"ood: {source!r} is what is trained on, so it is not out of the distribution: "
-                    "name another source"
-                )
+        check_apart(self.ood, self.source)
         return self
 
     @field_validator("source")

@@ -100,7 +100,9 @@ def _published(config: TextData) -> Estimate | None:
 
     It has S = 229,367 training chunks (Wu & Papyan 2024, appendix A).
     """
-    whole = config.model_copy(update={"seed": 0, "val_fraction": 0.1, "val_tokens": None})
+    whole = config.model_copy(
+        update={"seed": 0, "val_fraction": 0.1, "val_tokens": None, "ood": None}
+    )
     of_the_paper = [
         TextData(source=TINY_STORIES, tokenizer=tokenizer, context=2048)
         for tokenizer in GPT2_TOKENIZERS

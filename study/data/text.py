@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,9 @@ from study.data.cache import digest
 from study.data.config import Corpus, TextData
 from study.data.corpus import END_OF_TEXT
 from study.data.groups import token_groups
+from study.data.text_ood import other_tokens
 from study.data.token_files import Stored, TokenFiles, chunk_count, tokenize
-from study.data.tokenizing import load_subwords
+from study.data.tokenizing import load_subwords, read_tokenizer
 
 _COUNTED_AT_ONCE = 1 << 24
 
@@ -93,6 +95,10 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
             (files.val, config.val_tokens, "val"),
         )
     )
+    ood = {
+        name: Chunks(tokens, class_of, config.ignore_first, begin)
+        for name, tokens in _other_chunks(config, base, files, class_of, length, val).items()
+    }
     by_split = {"train": train.class_counts, "val": val.class_counts}
     groups = (
         None if config.group is None else token_groups(config.group, base, class_names, by_split)
@@ -102,7 +108,7 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
         val=val,
         classes=len(class_names),
         input_shape=(config.context - 1,),
-        fingerprint=with_groups(files.fingerprint, groups),
+        fingerprint=with_groups(_with_ood(files.fingerprint, ood), groups),
         class_counts=train.class_counts,
         class_names=class_names,
         facts={
@@ -113,6 +119,7 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
             "val_tokens_used": val.tokens.size,
             **class_facts(train.class_counts),
         },
+        ood=ood,
         groups=groups,
     )
 
@@ -120,6 +127,35 @@ def load_text(config: TextData, base: Path, cache: Path) -> Dataset:
 def with_groups(fingerprint: str, groups: Groups | None) -> str:
     """The fingerprint of a text, of whose tokens there are groups."""
     return fingerprint if groups is None else digest(fingerprint, *groups.content)
+
+
+def _with_ood(fingerprint: str, ood: Mapping[str, Chunks]) -> str:
+    """The fingerprint of a text, beside which there are others."""
+    return (
+        digest(fingerprint, *(each.tokens.tobytes() for each in ood.values()))
+        if ood
+        else (fingerprint)
+    )
+
+
+def _other_chunks(
+    config: TextData, base: Path, files: TokenFiles, class_of: Ints, length: int, val: Chunks
+) -> dict[str, Stored]:
+    """Chunks (S, length) of each set of other data, at most as many as of validation."""
+    if config.ood is None:
+        return {}
+    tokenizer = read_tokenizer(files.tokenizer)
+    sets = other_tokens(config, base, tokenizer, class_of, len(val) * length)
+    for name, tokens in sets.items():
+        if len(tokens) < length:
+            raise DataError(
+                f"data.ood: {name} has {len(tokens)} tokens that the vocabulary knows, and a chunk "
+                f"takes {length}: name a longer text"
+            )
+    return {
+        name: tokens[: len(tokens) // length * length].reshape(-1, length).astype(np.uint32)
+        for name, tokens in sets.items()
+    }
 
 
 def _begin(config: TextData, base: Path, files: TokenFiles) -> int | None:

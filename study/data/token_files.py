@@ -40,6 +40,8 @@ class TokenFiles:
     nulls: int
     """Rows of the source without a text, which were left out."""
     fingerprint: str
+    tokenizer: Path
+    """The file that holds the tokenizer."""
 
 
 def check_readable(config: Corpus, base: Path) -> None:
@@ -106,6 +108,7 @@ def tokenize(config: Corpus, base: Path, cache: Path) -> TokenFiles:
         val_documents=entry.notes["documents"]["val"],
         nulls=entry.notes.get("nulls", 0),
         fingerprint=digest(*(entry.digests[name] for name in ("train.npy", "val.npy", TOKENIZER))),
+        tokenizer=folder / TOKENIZER,
     )
 
 

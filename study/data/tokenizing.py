@@ -170,6 +170,17 @@ class Subwords:
             yield np.concatenate(pieces)
 
 
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer whose `identity` a file in the cache holds."""
+    from tokenizers import Tokenizer as Loaded
+
+    content = path.read_text(encoding="utf-8")
+    known = json.loads(content)
+    if known.keys() == {"characters"}:
+        return Characters(known["characters"])
+    return Subwords(Loaded.from_str(content))
+
+
 def train_byte_pairs(documents: Iterable[str], size: int) -> Subwords:
     """Byte-pair encoding of `size` tokens trained on the documents.
 
