@@ -1,4 +1,4 @@
-"""Neural collapse at a glance: one line a property, NC1 to NC4."""
+"""Neural collapse at a glance: one line a property, such as NC1 to NC4."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from analysis.findings.verdicts import Tested
 from analysis.reading.selection import final_rows
 from analysis.reading.table import BITS, CDNV_VARIANTS, Roles, Table, headline
 
-FAMILIES = ("NC1", "NC2", "NC3", "NC4")
+OF_CLASSES = ("NC1", "NC2", "NC3", "NC4", "ONC1", "ONC2", "ONC3")
+OF_REGRESSIONS = ("NRC1", "NRC2", "NRC3")
 COARSE = 4.0  # bits a weight: the coarsest format of at least as many stands beside the coarsest
 
 
@@ -68,14 +69,20 @@ def properties(
     lines = [] if changes is None else lines_of(Change, changes)
     totals = {(line.column, line.precision): line for line in lines if line.level == TOTAL}
     rows, shown = final_rows(table), coarsest(table, [line.precision for line in lines])
+    chosen = _chosen(OF_REGRESSIONS, table.roles, rows) or _chosen(OF_CLASSES, table.roles, rows)
     return frame_of(
         Property,
         [
             _at_precisions(_line(family, metric, table, rows, verdicts, courses), shown, totals)
-            for family in FAMILIES
-            if (metric := metric_of(family, table.roles, rows)) is not None
+            for family, metric in chosen.items()
         ],
     )
+
+
+def _chosen(families: Sequence[str], roles: Roles, rows: pl.DataFrame) -> dict[str, str]:
+    """The metric that stands for each family, of those that have one."""
+    metrics = {family: metric_of(family, roles, rows) for family in families}
+    return {family: metric for family, metric in metrics.items() if metric is not None}
 
 
 def metric_of(family: str, roles: Roles, rows: pl.DataFrame) -> str | None:

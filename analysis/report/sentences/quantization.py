@@ -22,6 +22,9 @@ def quantization(changes: Sequence[Change], damage: Sequence[Damage], roles: Rol
     """The answer of the tables of changes and of damage; a verdict is in the title."""
     totals = [line for line in changes if line.level == TOTAL]
     own = [line for line in totals if line.column == roles.response]
+    if own and all(line.verdict == CANNOT_REJECT for line in own):
+        text = f"What precisions change cannot be tested: {own[0].note}."
+        return Paragraph(f"{TOPIC}: {CANNOT_REJECT}", text, "precision")
     words = {word: [line for line in own if line.verdict == word] for word in ORDER}
     word = next((each for each in ORDER if words[each]), CANNOT_REJECT)
     parts = [_of_response(words, len(own), roles.response)]
@@ -81,8 +84,8 @@ def _of_metrics(chosen: Change, totals: Sequence[Change], roles: Roles) -> str:
             grows = (line.estimate or 0.0) > 0
             towards += grows == (direction == "higher")
             away += grows != (direction == "higher")
-    text = f"at {chosen.precision} {len(changed) or 'none'} of {len(judged)} primary metrics"
-    text += f" change{'s' if len(changed) < 2 else ''}"
+    verb = "change" if len(changed) > 1 else "changes" if changed else "is seen to change"
+    text = f"at {chosen.precision} {len(changed) or 'none'} of {len(judged)} primary metrics {verb}"
     ways = [
         f"{count} {way}"
         for count, way in ((away, "away from collapse"), (towards, "towards collapse"))

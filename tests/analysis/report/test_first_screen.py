@@ -257,6 +257,17 @@ def test_each_verdict_has_a_sentence_of_its_own(verdict: str, word: str) -> None
     assert "go with val_loss within" not in first or verdict == NOT_FOUND
 
 
+def test_what_cannot_be_tested_of_precisions_is_not_called_unchanged() -> None:
+    silent = [replace(line, verdict=CANNOT_REJECT, note="n = 2") for line in CHANGES]
+    assert said(changes=silent)[2] == (
+        "Quantization: cannot reject. What precisions change cannot be tested: n = 2."
+    )
+    alike = [replace(line, verdict=UNDECIDED) for line in CHANGES]
+    text = said(changes=alike)[2]
+    assert text.startswith("Quantization: undecided. None of 2 precisions is found to change")
+    assert "at int2 none of 3 primary metrics is seen to change" in text
+
+
 def test_a_sign_decides_what_more_collapse_goes_with() -> None:
     turned = [replace(line, estimate=-line.estimate) for line in WITHIN if line.estimate]
     assert "more collapse with a higher val_loss, which is worse, for nc1_ratio" in said(turned)[0]
@@ -436,6 +447,22 @@ def test_a_property_without_its_tables_has_its_value_alone(tmp_path: Path) -> No
     frame = properties(replace(table, frame=empty), (), None, None)
     assert frame["property"].to_list() == ["NC1", "NC2", "NC3"]
     assert len(final_rows(table)) == 24
+
+
+def test_regressions_and_ordered_classes_have_properties_of_their_own(tmp_path: Path) -> None:
+    table = load(write_study(tmp_path / "rows.parquet", 1.5))
+    names = {"nc1_cdnv": "NRC1", "nc3_distance": "NRC3"}
+
+    def families(given: dict[str, str]) -> list[str]:
+        metrics = {
+            name: replace(metric, family=given.get(name, metric.family))
+            for name, metric in table.roles.metrics.items()
+        }
+        changed = replace(table, roles=replace(table.roles, metrics=metrics))
+        return properties(changed, (), None, None)["property"].to_list()
+
+    assert families(names) == ["NRC1", "NRC3"]
+    assert families({"nc3_distance": "ONC2"}) == ["NC1", "NC2", "NC4", "ONC2"]
 
 
 def test_one_training_of_one_epoch_has_a_first_screen(tmp_path: Path) -> None:
