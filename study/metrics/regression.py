@@ -15,7 +15,8 @@ from study.metrics.measured import nonfinite_reason
 from study.metrics.moments import CHUNK, ClassMoments
 from study.metrics.result import ROUNDING, CollapseMetrics
 
-NRC = ("nrc1", "nrc2", "nrc3")
+NRC1, NRC2 = ("nrc1", "nrc1_variance"), ("nrc2", "nrc2_variance")
+OF_FEATURES = (*NRC1, *NRC2)
 
 
 class RegressionMoments:
@@ -84,11 +85,16 @@ def regression_collapse(m: RegressionMoments, weight: Tensor | None) -> Collapse
         nrc3   min over gamma in [0, least eigenvalue of Sigma] of
                || W W^T / ||W W^T||_F - A / ||A||_F ||_F^2, A = Sigma^(1/2) - gamma^(1/2) I,
                Sigma the covariance of the targets, in [0, 4]
+        nrc1_variance, nrc2_variance
+               tr((I - P) Sigma_T) / tr Sigma_T with P = P_k, P_W and Sigma_T the covariance of the
+               features, in [0, 1] (this project; the former is 1 less the explained variance)
 
-    All are 0 at full collapse and do not change with rotation or scale of the features; nrc2 and
-    nrc3 are those of the head as it is, at its precision. A feature that is zero lies in every
-    subspace. nrc1 needs features that vary in n directions of more, nrc3 at least two targets: with
-    one it is always 0.
+    Features are not centred in nrc1 and nrc2, as in the code of the authors, so that features that
+    cannot have mean 0, such as those behind a ReLU, keep both above 0 however flat they lie about
+    their mean; the shares of variance do not see the mean. All are 0 at full collapse and do not
+    change with rotation or scale of the features; nrc2 and nrc3 are those of the head as it is, at
+    its precision. A feature that is zero lies in every subspace. nrc1 needs features that vary in n
+    directions of more, nrc3 at least two targets: with one it is always 0.
 
     Example: two targets; features in the plane of the head's rows, which have the lengths that
     uncorrelated targets of variances 4 and 1 call for (gamma = 0).
@@ -97,20 +103,21 @@ def regression_collapse(m: RegressionMoments, weight: Tensor | None) -> Collapse
         >>> moments = RegressionMoments(2, 3)
         >>> moments.update(x, 2 ** 0.5 * x[:, :2])
         >>> head = torch.tensor([[2. ** 0.5, 0., 0.], [0., 1., 0.]])
-        >>> {name: round(value, 6) for name, value in regression_collapse(moments, head).items()}
-        {'nrc1': 0.0, 'nrc2': 0.0, 'nrc3': 0.0}
+        >>> columns = regression_collapse(moments, head)
+        >>> [round(columns[name], 6) for name in ("nrc1", "nrc2", "nrc3", "nrc1_variance")]
+        [0.0, 0.0, 0.0, 0.0]
     """
     out = CollapseMetrics()
     n = m.targets.dim
     if reason := nonfinite_reason(m.features):
-        out.undefine(reason, "nrc1", "nrc2")
+        out.undefine(reason, *OF_FEATURES)
     elif not int(m.nonzero):
-        out.undefine("all features are zero: they have no direction", "nrc1", "nrc2")
+        out.undefine("all features are zero: they have no direction", *OF_FEATURES)
     else:
         _put_nrc1(out, m, n)
         _put_nrc2(out, m, weight)
     if weight is None:
-        out.undefine("an inner layer has no head of its own", "nrc2", "nrc3")
+        out.undefine("an inner layer has no head of its own", "nrc2", "nrc2_variance", "nrc3")
     else:
         _put_nrc3(out, weight.double(), m.target_covariance.to(weight.device))
     return out
@@ -143,12 +150,13 @@ def _put_nrc1(out: CollapseMetrics, m: RegressionMoments, n: int) -> None:
     varied = int((values > least).sum())
     if n >= d:
         text = f"the features have {d} entries, no more than the {n} targets"
-        out.undefine(f"{text}: every feature lies on their {d} axes", "nrc1")
+        out.undefine(f"{text}: every feature lies on their {d} axes", *NRC1)
     elif varied < n:
         text = f"the features vary in {varied} directions, fewer than the {n} targets"
-        out.undefine(f"{text}: they have no {n} principal axes", "nrc1")
+        out.undefine(f"{text}: they have no {n} principal axes", *NRC1)
     else:
         out.put("nrc1", _share_in(axes_dxd[:, : d - n], m))
+        out.put("nrc1_variance", values[: d - n].clamp_min(0).sum() / values.clamp_min(0).sum())
 
 
 def _put_nrc2(out: CollapseMetrics, m: RegressionMoments, weight: Tensor | None) -> None:
@@ -156,14 +164,19 @@ def _put_nrc2(out: CollapseMetrics, m: RegressionMoments, weight: Tensor | None)
         return
     w_nxd = weight.double().to(m.directions.device)
     if not bool(w_nxd.isfinite().all()):
-        out.undefine("the head has an infinite or NaN entry", "nrc2")
+        out.undefine("the head has an infinite or NaN entry", *NRC2)
         return
     _, sizes, directions = torch.linalg.svd(w_nxd, full_matrices=True)
     rank = int((sizes > max(w_nxd.shape) * torch.finfo(torch.float64).eps * sizes[0]).sum())
     if rank == 0:
-        out.undefine("the head is zero: its rows span nothing", "nrc2")
-    else:
-        out.put("nrc2", _share_in(directions[rank:].T, m))
+        out.undefine("the head is zero: its rows span nothing", *NRC2)
+        return
+    off_dxk = directions[rank:].T
+    out.put("nrc2", _share_in(off_dxk, m))
+    assert m.features.scatter is not None
+    variance = ((m.features.scatter @ off_dxk) * off_dxk).sum().clamp_min(0)
+    equal = "all features are equal: they do not vary"
+    out.put_ratio("nrc2_variance", variance, m.features.scatter.trace(), 0, equal)
 
 
 def _share_in(basis_dxk: Tensor, m: RegressionMoments) -> Tensor:

@@ -37,7 +37,19 @@ def by_loop(features: Array, targets: Array, weight: Array) -> dict[str, float]:
     around = (grid[max(best - 1, 0)], grid[min(best + 1, 400)])
     fine = minimize_scalar(distance, bounds=around, method="bounded", options={"xatol": 1e-14})
     least = min(fine.fun, distance(0.0), distance(most))
-    return {"nrc1": residuals[0], "nrc2": residuals[1], "nrc3": least}
+    centred = features - features.mean(axis=0)
+    off = [
+        ((centred - centred @ basis.T @ np.linalg.pinv(basis.T)) ** 2).sum()
+        for basis in (axes, weight)
+    ]
+    total = (centred**2).sum()
+    return {
+        "nrc1": residuals[0],
+        "nrc2": residuals[1],
+        "nrc3": least,
+        "nrc1_variance": off[0] / total,
+        "nrc2_variance": off[1] / total,
+    }
 
 
 def drawn(seed: int, n: int, d: int, samples: int = 60) -> tuple[Array, Array, Array]:
@@ -66,6 +78,7 @@ def test_columns_are_those_of_the_definitions(n: int, d: int, seed: int) -> None
         weight = shape @ np.linalg.qr(weight.T)[0].T + 1e-4 * weight
     expected = by_loop(features, targets, weight)
     columns = measured(features, targets, weight)
+    assert columns.keys() == expected.keys()
     for name, value in expected.items():
         assert columns[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
     assert seed != 3 or columns["nrc3"] < 1e-6
@@ -135,6 +148,14 @@ def test_what_does_not_exist_has_its_reason() -> None:
     inner = regression_collapse(moments, None)
     assert inner["nrc1"] is not None
     assert inner.reasons["nrc2"] == inner.reasons["nrc3"] == "an inner layer has no head of its own"
+
+
+def test_shares_of_variance_do_not_see_the_mean() -> None:
+    features, targets, weight = drawn(3, 2, 6)
+    here, there = (measured(each, targets, weight) for each in (features, features + 100.0))
+    for name in ("nrc1_variance", "nrc2_variance", "nrc3"):
+        assert there[name] == pytest.approx(here[name], rel=1e-8)
+    assert there["nrc1"] > here["nrc1"] + 0.01
 
 
 def test_a_zero_feature_lies_in_every_subspace() -> None:

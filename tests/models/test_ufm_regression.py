@@ -80,7 +80,7 @@ def test_regression_reaches_the_closed_form(
         H, np.sqrt(lambda_W / lambda_H) * (Y - Y.mean(axis=0)) @ inverse_root @ W, atol=1e-4
     )
     assert columns.values["train_loss"] == pytest.approx(TARGETS * c / 2, rel=1e-4)
-    for name in ("nrc1", "nrc2", "nrc3"):
+    for name in ("nrc1", "nrc2", "nrc3", "nrc1_variance", "nrc2_variance"):
         assert columns.values[name] < 1e-4**2, name
     # The covariance takes NRC3 into account: a frame of equal orthogonal rows is not near.
     assert ((gram / np.linalg.norm(gram) - np.eye(3) / 3**0.5) ** 2).sum() > 1e-2
