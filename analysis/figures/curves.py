@@ -72,11 +72,11 @@ def collapse_curves(
             if name in LOSSES and floor is not None:
                 panel.axhline(floor, color="#333333", linewidth=0.8, linestyle="--")
             scale_y(panel, rows[name])
-            _along(panel, longest if isinstance(longest, float) else 0.0)
+            along(panel, longest if isinstance(longest, float) else 0.0)
     return figure
 
 
-def _along(axis: Axes, longest: float) -> None:
+def along(axis: Axes, longest: float) -> None:
     """Ticks of epochs, logarithmic from 1 on where there are many."""
     if longest <= LONG:
         linear_axis(axis, "x", integer=True)

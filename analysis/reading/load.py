@@ -40,7 +40,9 @@ from analysis.reading.table import (
     ABOVE_FLOOR,
     FLOOR,
     HEADLINE,
+    OF_TARGETS,
     PARTS_OF_SEED,
+    PRIMARY,
     REFMEANS,
     ROW,
     AnalysisError,
@@ -333,6 +335,9 @@ def _own_roles(
         and not name.endswith(REFMEANS)
         and str(entry.get("family", "")).upper().startswith(FAMILIES)
     }
+    own = next((names for key, names in OF_TARGETS.items() if _has_values(frame, key)), None)
+    if own is not None:  # of a regression most metrics of classes do not exist
+        metrics = {name: each for name, each in metrics.items() if _has_values(frame, name)}
     if not metrics:
         raise AnalysisError(
             f"{source}: has no column of a collapse metric (nc1_..., nc2_..., nc3_..., nc4_...)"
@@ -352,12 +357,17 @@ def _own_roles(
         order="epoch" if "epoch" in frame.columns else None,
         seed="seed" if "seed" in frame.columns else None,
         precision="precision" if "precision" in frame.columns else None,
+        primary=own or PRIMARY,
     )
 
 
 def _told(name: str, entry: Mapping[str, Any], about: str) -> str:
     """What is told of a metric today, else what the table was stored with."""
     return str(getattr(metric_of(name), about, None) or entry.get(about) or "")
+
+
+def _has_values(frame: pl.DataFrame, name: str) -> bool:
+    return name in frame.columns and frame[name].count() > 0
 
 
 def _checked(

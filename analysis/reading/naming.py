@@ -21,7 +21,7 @@ RESPONSES: dict[str, Direction] = {
     "robust_accuracy": "higher",
     "robust_loss": "lower",
 }
-FAMILIES = ("NC", "GNC", "UNC")
+FAMILIES = ("NC", "GNC", "UNC", "NRC", "ONC")
 AUROC = "ood_auroc_"
 SCORES = tuple(name.removeprefix(AUROC) for name in METRICS if name.startswith(AUROC))
 """Scores that detect other data."""

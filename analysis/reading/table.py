@@ -21,9 +21,17 @@ CDNV = "nc1_cdnv"  # scales with the feature norm: never shown without the two c
 CDNV_VARIANTS = ("nc1_cdnv", "nc1_cdnv_log10", "nc1_cdnv_log")
 CDNV_SCALE_FREE = "nc1_cdnv_galanti"
 CDNV_NORM = "nc2_log_norm_mean"
-# What the report shows first, the quantities of Wu & Papyan 2024 and what they must be read beside,
-# then their kin.
+OF_REGRESSION = ("nrc1", "nrc2", "nrc3")
+BESIDE_REGRESSION = ("nrc1_variance", "nrc2_variance")
+OF_ORDER = ("onc1", "onc2", "onc3", "onc3_thresholds")
+# What the report shows first: of regressions and ordered classes their own quantities, then those
+# of Wu & Papyan 2024 and what they must be read beside, then their kin.
 CORE = (
+    *OF_REGRESSION,
+    *BESIDE_REGRESSION,
+    "onc1",
+    "onc2",
+    "onc3_thresholds",
     "nc1_cdnv",
     "nc1_cdnv_galanti",
     "nc2_log_norm_mean",
@@ -45,6 +53,8 @@ PRIMARY = (
     "unc3_cosine_std",
     "nc4_agreement",
 )
+OF_TARGETS = {"nrc1": OF_REGRESSION, "onc1": OF_ORDER}
+"""What stands in place of `PRIMARY` where the column is measured."""
 SHORT = 15  # metrics of a table that is shown whole
 ROW = "row of the file"  # column that says where a row stands, until the table is checked
 LONGEST = 490  # characters of a message

@@ -31,6 +31,7 @@ SECTIONS = {
     "transfer": "sections_transfer:transfer_section",
     "ood": "sections_ood:ood_section",
     "groups": "sections_groups:groups_section",
+    "regression": "sections_targets:targets_section",
     "data": "sections_data:data",
     "classes": "sections_data:classes",
 }
@@ -58,6 +59,8 @@ TABLES = {
     "group_changes": "groups",
     "group_effects": "groups",
     "group_doses": "groups",
+    "regression_course": "regression",
+    "regression_changes": "regression",
     "floor": "data",
     "class_lists": "classes",
     "class_changes": "classes",

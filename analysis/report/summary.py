@@ -37,6 +37,7 @@ from analysis.report.sentences.matched import matched
 from analysis.report.sentences.ood import ood
 from analysis.report.sentences.progress import given_progress, progress_lines
 from analysis.report.sentences.robustness import robustness
+from analysis.report.sentences.targets import targets
 from analysis.report.sentences.transfer import transfer
 
 Topic = tuple[str, Iterable[Paragraph]]  # the section that paragraphs belong to, and these
@@ -92,6 +93,8 @@ def _later(frames: Mapping[str, pl.DataFrame], response: str) -> Iterator[Topic]
         yield "ood", ood(frames)
     if "groups" in frames:
         yield "groups", groups(frames)
+    if "regression" in frames:
+        yield "regression", targets(frames)
     if "damage" in frames:
         yield "precision", [damage(lines_of(Damage, frames["damage"]), response)]
     if "forecast" in frames:

@@ -9,7 +9,7 @@ from study.columns.attacks import ROBUST
 from study.config import StudyConfig
 from study.settings.faults import Fault, nearest
 
-FAMILIES = ("NC", "GNC", "UNC")  # beginnings of the families of collapse
+FAMILIES = ("NC", "GNC", "UNC", "NRC", "ONC")  # beginnings of the families of collapse
 
 
 def declared_faults(study: StudyConfig) -> Iterator[Fault]:

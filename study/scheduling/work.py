@@ -284,7 +284,7 @@ class _Attempt:
                 f"(fingerprint {known['fingerprint'][:12]} then, {data.fingerprint[:12]} now): "
                 "restore the corpus, or launch under another `name`"
             )
-        if not (classes.exists() and intact(classes.read_bytes())):
+        if data.class_names and not (classes.exists() and intact(classes.read_bytes())):
             counted = enumerate(zip(data.class_names, data.class_counts.tolist(), strict=True))
             rows = [
                 {"class": number, "name": name, "samples": samples}

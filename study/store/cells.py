@@ -47,8 +47,9 @@ Row = Mapping[str, Any]
 class DataRecord:
     """A data set of a run: recorded settings and facts, and a row per class.
 
-    `classes` has the columns class, name, samples. It is None where a run was begun before they
-    were recorded, or the file is damaged; a relaunch that trains or measures on the data writes it.
+    `classes` has the columns class, name, samples. It is None where the targets are vectors, where
+    a run was begun before they were recorded, or where the file is damaged; a relaunch that trains
+    or measures on the data writes it.
     """
 
     settings: Mapping[str, Any]

@@ -26,7 +26,7 @@ from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY, Tested
 from analysis.findings.within import Within
 from analysis.reading.table import ABOVE_FLOOR
 from analysis.report.exhibits import counted
-from analysis.report.sentences import ood, robustness, transfer
+from analysis.report.sentences import ood, robustness, targets, transfer
 from analysis.report.sentences.groups import answer
 from analysis.report.sentences.survival import WORDS
 from analysis.report.sentences.words import listing, metrics, of_family, with_verdict
@@ -264,6 +264,7 @@ LINES: dict[str, tuple[str, Callable[[Frames, str], str]]] = {
     "transfer": ("transfer_links", lambda frames, response: transfer.answer(frames)),
     "ood": ("ood", lambda frames, response: ood.answer(frames)),
     "groups": ("groups", lambda frames, response: answer(frames)),
+    "regression": ("regression", lambda frames, response: targets.answer(frames)),
     "data": ("data", _data),
     "classes": ("classes", _classes),
 }
