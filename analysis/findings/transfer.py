@@ -14,6 +14,7 @@ import polars as pl
 
 from analysis.findings.frames import frame_of
 from analysis.findings.outcomes import changes_of_outcomes, links_of
+from analysis.reading.naming import better_of
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Choices, Direction, Table
 from analysis.statistics.changes import signed_rank
@@ -52,11 +53,11 @@ def outcomes(table: Table) -> dict[str, Direction]:
     Probes come by their kind and the number of shots, forgetting last.
     """
     probes = sorted((name for name in table.frame.columns if PROBE.fullmatch(name)), key=_place)
-    directions: dict[str, Direction] = {**dict.fromkeys(probes, "higher"), FORGETTING: "lower"}
+    directions = {name: better_of(name) for name in (*probes, FORGETTING)}
     return {
         name: direction
         for name, direction in directions.items()
-        if name in table.frame and table.frame[name].count() > 0
+        if direction is not None and name in table.frame and table.frame[name].count() > 0
     }
 
 

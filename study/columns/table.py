@@ -12,6 +12,7 @@ from study.columns.groups import GROUPS
 from study.columns.metric import Metric
 from study.columns.other_data import MINORITY, OTHER_DATA
 from study.columns.outcomes import MEASURED, OUTCOMES
+from study.columns.phases import PHASES
 from study.columns.precision import DRIFT, STORAGE
 from study.columns.probes import PROBES
 from study.columns.targets import EXPLAINED_VARIANCE, ORDINAL, REGRESSION
@@ -36,6 +37,7 @@ METRICS: dict[str, Metric] = {
     **GROUPS,
     **ATTACKS,
     **OUTCOMES,
+    **PHASES,
     **EXPLAINED_VARIANCE,
     **MEASURED,
 }

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from study.config.execution import Resources
-from study.config.measuring import MeasureConfig, computes_itself
+from study.config.measuring import MeasureConfig, computes_itself, measured_epochs
 from study.config.targets import target_problems, with_head, without_rows
 from study.config.training import TrainConfig
 from study.data.kinds import DataConfig
@@ -25,6 +25,7 @@ from study.settings.base import (
     NonNegativeInt,
     Settings,
 )
+from study.settings.phases import measured_phase_fault
 from study.settings.schema import column_kinds, column_names
 
 MOST_CHECKPOINTS = 10_000
@@ -173,6 +174,14 @@ class CellConfig(Settings):
     @classmethod
     def _others_follow(cls, value: Any) -> Any:
         return completed(value)
+
+    @model_validator(mode="after")
+    def _measures_its_phases(self) -> Self:
+        measured = measured_epochs(self.measure, self.train.epochs)
+        tuned = parse_precision(self.precision).tuning is not None
+        if fault := measured_phase_fault(self.train.phases, measured, self.data.kind, tuned):
+            raise ValueError(fault)
+        return self
 
     @model_validator(mode="after")
     def _can_be_measured(self) -> Self:

@@ -21,6 +21,7 @@ from study.settings.base import (
 )
 from study.settings.optimizers import WITH_NESTEROV, DecayConfig, OptimizerName
 from study.settings.penalty import PenaltyConfig
+from study.settings.phases import Phase, phase_fault
 from study.settings.schedule import ScheduleConfig
 
 
@@ -71,6 +72,11 @@ class TrainConfig(Settings):
     """Of the focal loss: the exponent of 1 - p."""
     penalty: PenaltyConfig = Field(default=PenaltyConfig(), json_schema_extra={"neutral": {}})
     adversary: AdversaryConfig | None = Field(default=None, json_schema_extra={"neutral": None})
+    phases: list[Phase] | None = Field(default=None, json_schema_extra={"neutral": None})
+    """Phases `{classes: [...], epochs: N}` one after another; null = all classes in every epoch.
+
+    Their epochs sum to `epochs`, over which the schedule runs. `forgetting` is of the first.
+    """
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """The arithmetic of training; weights and states of the optimizer stay fp32."""
     quantize: Literal["int8", "int4", "int2", "fp8", "ternary"] | None = Field(
@@ -92,6 +98,12 @@ class TrainConfig(Settings):
                 f"and momentum above 0, not {self.optimizer} with momentum {self.momentum}: set "
                 "nesterov to false, or change them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_epochs_of_its_phases(self) -> Self:
+        if fault := phase_fault(self.phases, self.epochs):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

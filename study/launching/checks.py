@@ -16,6 +16,7 @@ from study.data import DataError, check_data
 from study.data.base import Estimate
 from study.grid import Cell, Training
 from study.launching.data_sizes import DataSizes
+from study.launching.phase_checks import phase_faults
 from study.launching.probe_checks import probe_faults
 from study.launching.units import quantity, size_text
 from study.models.config import ModelError
@@ -50,6 +51,7 @@ def training_faults(
         cells = (cell for training in trainings for cell in training.cells)
         faults += _calibration_faults(cells, sizes)
         faults += probe_faults(trainings, sizes)
+        faults += phase_faults(trainings, sizes)
     faults += _compute_faults(trainings, here=here, serial=serial)
     if here:
         faults += resource_faults([cell.resources for cell in first], serial=serial)

@@ -21,6 +21,7 @@ from study.grid import Cell, Training
 from study.measuring.calibration import calibration
 from study.measuring.collect import meter_of, passes_over
 from study.measuring.crew import Alone
+from study.measuring.forgetting import put_first_phase
 from study.measuring.samples import Beat
 from study.measuring.subject import WHEN, key_of, subject_digest
 from study.models.base import FeatureModel
@@ -164,6 +165,8 @@ def _precision_settings(cell: Cell) -> list[Any]:
     """What the columns of a cell depend on beside weights, data and what is measured."""
     config, precision = cell.config, parse_precision(cell.config.precision)
     training = [] if precision.tuning is None else [plain(config.train), config.seed]
+    if config.train.phases is not None:
+        training.append(config.train.phases[0].classes)
     return [precision.name, cell.options, *training]
 
 
@@ -188,6 +191,8 @@ def _measured(
         try:
             with rounded(model, cell.config, data, device, beat=beat) as record:
                 measurement = meter.measure(reference=cell.config.precision == REFERENCE)
+                if (phases := cell.config.train.phases) is not None:
+                    put_first_phase(measurement, phases)
         except (PrecisionError, Diverged, TrainingError) as error:
             yield cell, error
         else:

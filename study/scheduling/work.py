@@ -364,6 +364,8 @@ class _Attempt:
 
     def store_rows(self, device: torch.device) -> None:
         """Write the rows of every cell that could be measured."""
+        from study.measuring.forgetting import with_forgetting
+
         volatile = {
             "device": device_name(device),
             "host": socket.gethostname(),
@@ -377,6 +379,7 @@ class _Attempt:
                     for e in epochs
                     for row in self.partial.read(e)[cell.key]
                 ]
+                rows = with_forgetting(rows, cell.config.train.phases)
                 metrics = metrics_among(name for row in rows for name in row)
                 metadata = {name: asdict(metric) for name, metric in metrics.items()}
                 self.store.write(cell.key, rows, types=COLUMN_KINDS, metrics=metadata)

@@ -129,7 +129,7 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
         elif value is None or isinstance(value, str | int | float | bool):
             values[path] = value
         else:
-            values[path] = canonical(value)
+            values[path] = canonical(_plain_value(value))
     return values
 
 
@@ -197,6 +197,13 @@ def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
     return TypeAdapter(_hints(model)[name])
 
 
+def _plain_value(value: Any) -> Any:
+    """A setting without classes: a group, or a list of them, by names."""
+    if isinstance(value, list):
+        return [_plain_value(each) for each in value]
+    return plain(value) if isinstance(value, BaseModel) else value
+
+
 def plain(settings: BaseModel) -> dict[str, Any]:
     """Nested settings for a key, defaults written out.
 
@@ -207,8 +214,7 @@ def plain(settings: BaseModel) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for name, extra in _fields(type(settings)):
-        value = getattr(settings, name)
-        dumped = plain(value) if isinstance(value, BaseModel) else value
+        dumped = _plain_value(getattr(settings, name))
         if not ("neutral" in extra and dumped == extra["neutral"]):
             values[name] = dumped
     return values

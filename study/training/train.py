@@ -42,6 +42,7 @@ from study.training.optimizer import (
     restore_optimizer,
 )
 from study.training.penalties import Penalties
+from study.training.phases import EpochRows
 from study.training.rounding import Rounding
 from study.training.states import State, load_state, save_state
 from study.training.target_losses import loss_sums
@@ -240,10 +241,9 @@ class _Training:
         if own_parameters:
             self.optimizer.add_param_group({"params": own_parameters, "weight_decay": 0.0})
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
-        self.steps_per_epoch = math.ceil(
-            len(data.train) / (self.config.batch_size * self.config.accumulation)
-        )
-        self.steps = self.steps_per_epoch * self.config.epochs
+        self.rows = EpochRows.of(self.config.phases, data.train, self.config.epochs)
+        self.rows_per_step = self.config.batch_size * self.config.accumulation
+        self.steps = self.rows.steps(self.rows_per_step)
         # Rows of the log, their losses, and what penalties added.
         self.pending: list[tuple[LossRow, Tensor, Tensor | None]] = []
         # Where the batch begins that had an error when errors were looked for last.
@@ -253,6 +253,11 @@ class _Training:
             self.log = LossLog(folder, keep=self.position.step)
         self.flushed = self.saved = time.monotonic()
         self.tokens_flushed = self.position.tokens
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the current epoch."""
+        return math.ceil(len(self.rows.at(self.position.epoch)) / self.rows_per_step)
 
     def checkpoint(self) -> Checkpoint:
         """The model as it stands at the end of an epoch; never one that has diverged."""
@@ -278,10 +283,8 @@ class _Training:
         position = self.position
         if position.step_in_epoch == 0:
             self.totals.zero_()
-        rows = self.config.batch_size * self.config.accumulation
-        order = np.random.default_rng([self.shuffle_seed, position.epoch]).permutation(
-            len(self.data.train)
-        )
+        rows, chosen = self.rows_per_step, self.rows.at(position.epoch)
+        order = np.random.default_rng([self.shuffle_seed, position.epoch]).permutation(chosen)
         while position.step_in_epoch < self.steps_per_epoch:
             start = position.step_in_epoch * rows
             self._step(order[start : start + rows])
