@@ -30,6 +30,7 @@ from analysis.reading.naming import AUROC, SCORES, better_of
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Choices, Roles, Table
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
+from analysis.statistics.design_power import detectable_r
 from analysis.statistics.levels import ALPHA, LEAST_ROWS
 
 FPR95 = "ood_fpr95_"
@@ -63,11 +64,13 @@ class DetectionAssociation(Tested):
 
     `given` says whether the training loss is taken out beside it. `p_maxt` and `q` of the score's
     own table are multiplied by the number of scores (Bonferroni), so that they hold over all.
+    `detectable` is the |r| that is found with 80% power among the primary metrics of all scores.
     """
 
     score: str = ""
     given: str = ""
     control: str = ""
+    detectable: float | None = None
 
 
 def has_detection(table: Table) -> bool:
@@ -180,12 +183,18 @@ def _of_score(
         control = control_for(rows, y, roles, choices)
     except ValueError as error:
         return inadequate(_without(start, rows, roles, "", ""), str(error))
-    start = {name: replace(line, control=control.name) for name, line in start.items()}
-    lines = controlled(start, values, y, control, roles, choices)
+    family = scores * max(len(roles.primary), 1)
+    lines: list[DetectionAssociation] = []
+    controls = {"": control}
     if TRAIN_LOSS in rows.columns and not rows[TRAIN_LOSS].null_count():
-        progress = rows[TRAIN_LOSS].to_numpy()[control.rows, None]
-        given = {name: replace(line, given=TRAIN_LOSS) for name, line in start.items()}
-        lines += controlled(given, values, y, control.given(progress), roles, choices)
+        controls[TRAIN_LOSS] = control.given(rows[TRAIN_LOSS].to_numpy()[control.rows, None])
+    for given, each in controls.items():
+        r = detectable_r(each.dof, family=family)
+        own = {
+            name: replace(line, given=given, control=each.name, detectable=r)
+            for name, line in start.items()
+        }
+        lines += controlled(own, values, y, each, roles, choices)
     adjusted = {PRIMARY: "p_maxt", EXPLORATORY: "q"}
     return [_over(line, adjusted.get(line.family), ASSOCIATED, scores) for line in lines]
 

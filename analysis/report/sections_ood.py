@@ -22,7 +22,7 @@ from analysis.report.exhibits import Context, Exhibit, Section, counted
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import Column, TableExhibit, called, share, whole
 
-SCORE = Column("score", "score", score_name)
+SCORE = Column("score", "score", of_row=lambda row: score_name(row["score"]))
 OVER_SEEDS = "over seeds: of the mean, by what differs within design cells"
 DETECTION = columns_of(
     DetectionLine,

@@ -13,9 +13,9 @@ from analysis.findings.progress import TRAIN_LOSS
 from analysis.findings.verdicts import INADEQUATE, PRIMARY
 from analysis.reading.naming import AUROC
 from analysis.report.descriptions import Paragraph
-from analysis.report.sentences.words import adjusted, listing, numbers, reason
+from analysis.report.sentences.words import adjusted, listing, numbers, reason, with_verdict
 from analysis.report.tables import p_value, share, signed_number
-from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
+from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 from study.columns import metric_of
 
 NAMES = {
@@ -169,9 +169,14 @@ def _of_control(
             f"{control[0].upper()}{control[1:]} none of {len(lines)} pairs of a primary metric and "
             "a score is associated."
         )
-    undecided = sum(line.verdict == UNDECIDED for line in lines)
-    if undecided:
-        yield f"Undecided are {undecided} of {len(lines)} pairs."
+    if undecided := [line for line in lines if line.verdict == UNDECIDED]:
+        pairs = [f"{line.metric} and {NAMES[line.score]}" for line in undecided]
+        yield f"Undecided of {len(lines)} pairs: {listing(pairs)}."
+    if lines[0].detectable is not None and with_verdict(lines, NOT_FOUND):
+        yield (
+            f"An r nearer to zero than {share(lines[0].detectable)} is missed more often than one "
+            "time in five, so what was not found is not shown to be absent."
+        )
 
 
 def _after(line: DetectionAssociation, given: Sequence[DetectionAssociation]) -> str:

@@ -23,6 +23,7 @@ from analysis.findings.within import within
 from analysis.reading.naming import SCORES
 from analysis.reading.selection import final_rows
 from analysis.reading.table import Choices
+from analysis.statistics.design_power import detectable_r
 
 CHOICES = Choices(permutations=999, bootstrap=100)
 
@@ -88,6 +89,7 @@ def test_associations_are_those_within_cells_over_all_scores() -> None:
     alone = within(rows, roles, CHOICES).filter(metric="nc1_ratio")
     assert line["p_maxt"] == pytest.approx(6 * alone["p_maxt"].item(), rel=1e-12)
     assert line["verdict"] == "associated"
+    assert line["detectable"] == detectable_r(48 - 4 - 1, family=2 * 6)
     other = lines.filter(score="msp", metric="nc4_agreement", given="").to_dicts()[0]
     assert other["q"] == min(1.0, 6 * other["p"])  # the only exploratory metric
 

@@ -32,6 +32,7 @@ def test_where_training_time_alone_moves_both_nothing_is_claimed(seed: int) -> N
     _, precision, collapse = said(report(World(), seed))
     assert "detection is not seen to change by any score" in precision
     assert collapse.startswith("Within design cells none of 12 pairs")
+    assert "is missed more often than one time in five, so what was not found" in collapse
     assert "goes with" not in collapse
 
 
