@@ -15,6 +15,7 @@ from study.config import Resources
 from study.data import DataError, check_data
 from study.data.base import Estimate
 from study.grid import Cell, Training
+from study.launching.attack_checks import attack_faults
 from study.launching.data_sizes import DataSizes
 from study.launching.phase_checks import phase_faults
 from study.launching.probe_checks import probe_faults
@@ -52,6 +53,7 @@ def training_faults(
         faults += _calibration_faults(cells, sizes)
         faults += probe_faults(trainings, sizes)
         faults += phase_faults(trainings, sizes)
+        faults += attack_faults(trainings)
     faults += _compute_faults(trainings, here=here, serial=serial)
     if here:
         faults += resource_faults([cell.resources for cell in first], serial=serial)
