@@ -19,6 +19,7 @@ BETWEEN = 0.08  # inches between two tick labels
 BEYOND = 0.15  # inches that a tick label may reach beyond the ends of its axis
 STEPS = (1, 2, 2.5, 5, 10)
 MOST = {"x": 4, "y": 5}  # intervals of an axis
+MARGIN = 0.06  # share of the levels of an axis that is free beside the outermost
 LEVELS = 10  # of a setting, up to which each can be a tick
 LABEL = 0.4  # inches of a label of a y axis
 UP = 0.25  # inches of a y axis that an interval needs at least
@@ -157,15 +158,19 @@ def level_axis(axis: Axes, levels: Sequence[float], *, log: bool) -> None:
         return
     if log:
         axis.set_xscale("log")
-    inches = length_of(axis, "x") / 1.1
+    low, high = float(min(levels)), float(max(levels))
+    room = MARGIN * (math.log(high / low) if log else high - low) or 1.0
+    axis.set_xlim(
+        *((low / math.exp(room), high * math.exp(room)) if log else (low - room, high + room))
+    )
+    inches = length_of(axis, "x") / (1 + 2 * MARGIN)
     widest = max(width_of(plain(level), sheet().size) for level in levels)
     ticks = apart(levels, log=log, least=(widest + BETWEEN) / inches)
     axis.set_xticks(ticks, labels=[plain(tick) for tick in ticks])
     axis.minorticks_off()
-    if widest / 2 > BEYOND:  # else the outermost could leave the figure
-        first, *_, last = axis.get_xticklabels()
-        first.set_horizontalalignment("left" if len(ticks) > 1 else "center")
-        last.set_horizontalalignment("right" if len(ticks) > 1 else "center")
+    last = width_of(plain(ticks[-1]), sheet().size)
+    if len(ticks) > 1 and last / 2 > BEYOND + MARGIN * inches:  # it could leave the figure
+        axis.get_xticklabels()[-1].set_horizontalalignment("right")
 
 
 def with_room(axis: Axes, ticks: Sequence[float]) -> list[float]:

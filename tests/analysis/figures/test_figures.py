@@ -461,3 +461,14 @@ def test_the_longest_name_of_a_row_has_its_room() -> None:
         (label,) = figure.axes[0].get_yticklabels()
         assert label.get_text().replace("\n", " ") == in_words(name)
         assert label.get_window_extent().x0 >= 0
+
+
+def test_levels_have_the_same_limits_in_all_panels(table: Table) -> None:
+    """A panel that has one level of an axis alone stands beside those that have all."""
+    rows = final_rows(table).filter((pl.col("weight_decay") == 0) | (pl.col("width") == 32))
+    figure = along_width(table, rows, ("val_loss",), "weight_decay")
+    whole, part = figure.axes[:2]
+    assert whole.get_xlim() == part.get_xlim()
+    low, high = part.get_xlim()
+    assert low < 32
+    assert high > 128
