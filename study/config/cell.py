@@ -14,7 +14,7 @@ from pydantic import (
 
 from study.config.execution import Resources
 from study.config.measuring import MeasureConfig, computes_itself, measured_epochs
-from study.config.targets import target_problems, with_head, without_rows
+from study.config.targets import target_problem, with_head, without_rows
 from study.config.training import TrainConfig
 from study.data.kinds import DataConfig
 from study.models.kinds import ModelConfig
@@ -166,8 +166,8 @@ class CellConfig(Settings):
         data, model = info.data.get("data"), info.data.get("model")
         if data is None or model is None:
             return train  # the fault of one of them says it all
-        if problems := list(target_problems(data, model, train)):
-            raise ValueError("; ".join(problems))
+        if problem := target_problem(data, model, train):
+            raise ValueError(problem)
         return train
 
     @model_validator(mode="before")

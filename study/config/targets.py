@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, get_args
 
 from study.config.training import TrainConfig
@@ -44,35 +43,31 @@ def without_rows(data: DataSettings, loss: str) -> str | None:
     return f"loss {LINK} has one row for all" if loss == LINK else None
 
 
-def target_problems(data: DataSettings, model: ModelSettings, train: TrainConfig) -> Iterator[str]:
-    """What of a training does not fit the targets of its data."""
-    head = getattr(model, "head", "learned")
-    penalties = [name for name in train.penalty.active if name not in OF_FEATURES_ALONE]
-    named = ", ".join(f"penalty.{name}" for name in penalties)
-    if train.adversary is not None and (where := without_rows(data, train.loss)):
-        yield f"adversary needs a row of the head for each class, and {where}: leave it out"
+def target_problem(data: DataSettings, model: ModelSettings, train: TrainConfig) -> str | None:
+    """All of a training that does not fit the targets of its data, or None.
+
+    It says once why, and then every change that is needed.
+    """
+    head, loss = getattr(model, "head", "learned"), train.loss
+    penalties = [
+        f"penalty.{name}" for name in train.penalty.active if name not in OF_FEATURES_ALONE
+    ]
+    apart = [*penalties, *(["adversary"] if train.adversary is not None else [])]
+    fixes = [f"leave {', '.join(apart)} out"] if apart else []
     if data.predicts == "vectors":
-        where = f"data.kind {data.kind} has vectors as targets"
-        if train.loss != "mse":
-            yield f"loss is {train.loss}, and {where}: set train.loss to mse"
-        if head != "learned":
-            yield f"model.head {head} is one of classes, and {where}: set it to learned"
-        if penalties:
-            yield f"{named} are about classes, and {where}: leave them out"
-    elif train.loss == LINK:
+        fixes += [f"set train.loss to mse, not {loss}"] if loss != "mse" else []
+        fixes += [f"set model.head to learned, not {head}"] if head != "learned" else []
+        why = f"data.kind {data.kind} has vectors as targets"
+    elif loss == LINK:
         if not data.has_ordered_classes:
-            yield (
-                f"loss {LINK} needs classes in an order, and those of data.kind {data.kind} have "
-                "none: use kind regression with bins, images or free, or another loss"
-            )
+            fixes.append("use data.kind regression with bins, images or free")
         if not _can_have_link(model.kind):
-            yield f"loss {LINK} trains a head that model.kind {model.kind} does not have: use mlp"
+            fixes.append(f"use model.kind mlp, not {model.kind}")
         elif head != LINK:
-            yield f"loss {LINK} trains model.head {LINK}, not {head}: leave model.head out"
-        if penalties:
-            yield (
-                f"{named} are about a row of the head for each class, and loss {LINK} has one for "
-                "all: leave them out"
-            )
+            fixes.append(f"leave model.head {head} out")
+        why = f"loss {LINK} trains one row of the head for classes in an order"
     elif head == LINK:
-        yield f"model.head {LINK} is trained by loss {LINK}, not {train.loss}: set train.loss to it"
+        return f"model.head {LINK} is trained by loss {LINK}, not {loss}: set train.loss to it"
+    else:
+        return None
+    return f"{why}: {'; '.join(fixes)}" if fixes else None

@@ -22,6 +22,8 @@ from study.training.penalties import OF_MEANS
 if TYPE_CHECKING:
     from study.models.base import FeatureModel
 
+FLOATING = ("images", "vectors")
+"""Inputs that are no integers."""
 HEAD_GRADIENTS = 2
 """Gradients of the head that its loss holds: the sum, and that of a part of the samples."""
 
@@ -68,7 +70,7 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
     shape = shape_of(model)
     kept, widest = kept_outputs(model.train(), first.config.data.gives, shape_of_input)
     values = math.prod(shape_of_input)
-    images = first.config.data.gives == "images"
+    images = first.config.data.gives in FLOATING
     read = max(1, BATCH_SAMPLES * size.train_rows // size.train_samples)
     seen = max(1, min(read, size.train_rows, (IMAGE_VALUES if images else TOKENS) // values))
     gpu = resources.device == "cuda" or choose_device(resources.device).type == "cuda"
@@ -127,7 +129,7 @@ def kept_outputs(model: FeatureModel, gives: str, input_shape: tuple[int, ...]) 
 
     for layer in model.modules():
         layer.register_forward_hook(see)
-    kind = torch.float32 if gives == "images" else torch.int64
+    kind = torch.float32 if gives in FLOATING else torch.int64
     # Two, because batch norm takes no single vector.
     shape = (2,) if gives == "samples" else (2, *input_shape)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
