@@ -99,7 +99,7 @@ def test_trades_is_the_formula_of_its_paper(monkeypatch: pytest.MonkeyPatch) -> 
         p, q = one.exp() / one.exp().sum(), other.exp() / other.exp().sum()
         for v in range(CLASSES):
             total = total + p[v] * (p[v] / q[v]).log()
-    assert float(added) == pytest.approx(2.5 * float(total), rel=1e-5)
+    assert added.item() == pytest.approx(2.5 * total.item(), rel=1e-5)
     for mine, expected in zip(
         gradients, torch.autograd.grad(2.5 * total, list(model.parameters())), strict=True
     ):
