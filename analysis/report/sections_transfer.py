@@ -9,6 +9,7 @@ from analysis.figures.transfer import probes_by_shots
 from analysis.findings.outcomes import doses_of, effects_of
 from analysis.findings.pairs import comparisons
 from analysis.findings.transfer import (
+    FORGETTING,
     ProbeLine,
     links,
     outcomes,
@@ -30,6 +31,23 @@ PROBES = columns_of(
     Column("95% interval", "low", share, "high", hint="inverts the signed-rank test"),
     Column("least to largest", "least", share, "largest", hint="of a training"),
     Column("SD of draws", "draws", number, hint="between draws of the shots; mean"),
+)
+
+
+PROBED = (
+    "Probes learn classes that the network was not trained on from its frozen features, and are "
+    "tested on validation samples of these. The linear probe is a ridge classifier, the centre "
+    "probe decides for the nearest class mean; shots are training samples of a class, drawn alike "
+    "for all trainings and precisions."
+)
+FORGOTTEN = (
+    "Forgetting is the accuracy on the classes of the first phase of a training at its end, less "
+    "that after later phases, at the same precision; the head decides among all classes."
+)
+ASKED = (
+    "Features that keep the trained classes apart and nothing else are no use for others; whether "
+    "these trainings show that is asked under the same control as everything else in this report. "
+    "What an intervention does is an effect; an association with collapse is none."
 )
 
 
@@ -98,14 +116,9 @@ def transfer_section(context: Context) -> Section | None:
         "transfer",
         "Transfer to other classes",
         (
-            "Probes learn classes that the network was not trained on from its frozen features, "
-            "and are tested on validation samples of these. The linear probe is a ridge "
-            "classifier, the centre probe decides for the nearest class mean; shots are training "
-            "samples of a class, drawn alike for all trainings and precisions.",
-            "Features that keep the trained classes apart and nothing else are no use for "
-            "others; whether these trainings show that is asked under the same control as "
-            "everything else in this report. What an intervention does to transfer is an effect; "
-            "an association with collapse is none.",
+            *([PROBED] if len(lines) else []),
+            *([FORGOTTEN] if FORGETTING in outcomes(table) else []),
+            ASKED,
         ),
         tuple(exhibits),
     )

@@ -65,8 +65,9 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
         )
         if table in frames
     ]
+    words = FORGETS if first[0].response == FORGETTING else READINGS
     return (
-        f"more collapse goes with worse transfer by {worse} and with better transfer by {better} "
+        f"more collapse goes with {words[0]} by {worse} and with {words[1]} by {better} "
         f"of {metrics(judged, kind)}{''.join(shown)}"
     )
 

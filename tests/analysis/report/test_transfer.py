@@ -85,6 +85,19 @@ def test_forgetting_has_its_own_sentence() -> None:
     assert absent.startswith("No association of 2 primary metrics with forgetting was found")
 
 
+def test_a_study_of_forgetting_alone_says_nothing_of_probes() -> None:
+    study = probed(Probes(forgetting=-0.1))
+    names = [name for name in study.frame.columns if name.startswith("probe_")]
+    alone = replace(study, frame=study.frame.drop(names))
+    document = build_report(alone, CHOICES, only=["transfer"])
+    assert document.summary[0].title == "Collapse and forgetting"
+    assert document.contents["transfer"].startswith(
+        "more collapse goes with more forgetting by 1 and with less forgetting by 0 of 2"
+    )
+    (section,) = (each for each in document.sections if each.name == "transfer")
+    assert not [text for text in section.text if "robe" in text]
+
+
 def test_too_few_trainings_are_said() -> None:
     texts = said(report(Probes(link=0.5), truth=Truth(levels=(0.0, 1.0), widths=(8,), seeds=2)))
     assert "nothing can be claimed" in texts["Collapse and transfer"]
