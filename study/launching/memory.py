@@ -9,6 +9,8 @@ from study.config import TrainConfig
 from study.data.base import Estimate
 from study.grid import Plan, Training
 from study.launching.data_sizes import DataSizes
+from study.measuring.attacked import PIXELS as ATTACKED_PIXELS
+from study.measuring.attacked import TOKENS as ATTACKED_TOKENS
 from study.measuring.plan import PROCESS, SINGLE, Memory, memory_of, shape_of
 from study.measuring.samples import BATCH_SAMPLES, IMAGE_VALUES, TOKENS
 from study.models import ModelError
@@ -58,8 +60,8 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
     """Peak memory of a training and its measurements.
 
     Beside the model, the optimizer's numbers (8 bytes a parameter with AdamW) and the class means
-    of penalties lie either gradients and the outputs of all layers for a batch, or what measuring
-    takes (`study.measuring.plan.memory_of`).
+    of penalties lie either gradients and the outputs of all layers for a batch, those outputs for
+    the rows that are attacked at once, or what measuring takes (`study.measuring.plan.memory_of`).
     """
     first = training.first
     config, resources = first.config.train, first.resources
@@ -85,6 +87,9 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
     if OF_MEANS.keys() & config.penalty.active.keys():
         slots += SINGLE * shape.classes * shape.dim
     trained = _gradients(config, shape.parameters, shape.classes, shape.dim, size, kept + widest)
+    if any(cell.config.measure.attack is not None for cell in training.cells):
+        rows = max(1, (ATTACKED_PIXELS if images else ATTACKED_TOKENS) // values)
+        trained = max(trained, SINGLE * min(rows, size.train_rows) * (kept + widest))
     weights = SINGLE * shape.parameters
     if gpu:
         device = max(measuring.device + slots, PROCESS + weights + slots + trained)

@@ -65,3 +65,27 @@ def test_the_optimizer_is_paid_for() -> None:
 
     parameters = (5000 + 100) * 512 + 100
     assert host(optimizer="adamw") - host(optimizer="sgd") == 4 * parameters
+
+
+def test_attacks_and_a_second_pass_are_paid_for() -> None:
+    """Gradients keep the outputs of layers for 2^12 tokens at once, and for TRADES twice."""
+    size = Estimate(4096, 4096 * 64, 4096, 50, (64,))
+
+    def host(measure: dict[str, object] | None = None, **train: object) -> int:
+        content = {
+            "name": "text",
+            "data": {"kind": "text", "context": 65},
+            "model": {"kind": "nanogpt", "width": 64, "depth": 24, "heads": 2},
+            "train": {"epochs": 1, "batch_size": 8, **train},
+            "measure": measure or {},
+            "grid": {"seed": [0]},
+        }
+        study = study_from(content, folder=Path(), source="test")
+        return memory_of_training(trainings(expand(study))[0], size).host
+
+    attacked = host({"attack": {"kind": "fgsm", "eps": 0.1}})
+    many = host(batch_size=4096 // 64)  # as many rows of 64 tokens as are attacked at once
+    assert many > attacked > host()
+    assert attacked > 0.8 * many  # which has logits and gradients, too
+    trades = host(batch_size=64, adversary={"kind": "trades", "eps": 0.1})
+    assert trades - many > 0.8 * (many - host())
