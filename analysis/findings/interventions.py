@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -58,9 +57,6 @@ class Contrast(Tested):
     in_seed_sd: float | None = None
 
 
-ContrastT = TypeVar("ContrastT", bound=Contrast)
-
-
 def asked(table: Table) -> list[str]:
     """Columns whose response to an intervention is asked for: outcomes, then metrics."""
     roles = table.roles
@@ -109,9 +105,22 @@ def contrasts(blocks: Blocks, roles: Roles, choices: Choices) -> list[Contrast]:
                 note=joined(_averaged(blocks), _lacking(known)),
             )
             margin = margin_of(response, spreads[response], roles)
-            lines.append(of_signed_ranks(line, d[known], margin, NO_PAIRS))
+            lines.append(_line(line, d[known], margin))
             differences.append(pl.DataFrame({"block": np.flatnonzero(known), "d": d[known]}))
-    return adjusted(lines, differences, choices)
+    for family in (PRIMARY, OUTCOME):
+        places = [at for at, line in enumerate(lines) if line.family == family]
+        over = "levels and metrics" if family == PRIMARY else "levels and outcomes"
+        outcomes = adjustments(
+            [lines[at] for at in places],
+            [differences[at] for at in places],
+            "block",
+            choices,
+            over=over,
+        )
+        for at, outcome in zip(places, outcomes, strict=True):
+            if outcome is not None:
+                lines[at] = replace(lines[at], **vars(outcome))
+    return _with_q(lines)
 
 
 def _averaged(blocks: Blocks) -> str:
@@ -134,37 +143,14 @@ def margin_of(response: Response, seed_sd: float | None, roles: Roles) -> float 
     return roles.margin.get(column, PART_OF_SPREAD * (seed_sd or 0.0)) or None
 
 
-def adjusted(
-    lines: Sequence[ContrastT], differences: Sequence[pl.DataFrame], choices: Choices
-) -> list[ContrastT]:
-    """The lines with what adjusting for each other leaves of them.
-
-    `differences` (block, d) are those of each; of one block all signs are flipped together.
-    """
-    lines = list(lines)
-    for family in (PRIMARY, OUTCOME):
-        places = [at for at, line in enumerate(lines) if line.family == family]
-        over = "levels and metrics" if family == PRIMARY else "levels and outcomes"
-        outcomes = adjustments(
-            [lines[at] for at in places],
-            [differences[at] for at in places],
-            "block",
-            choices,
-            over=over,
-        )
-        for at, outcome in zip(places, outcomes, strict=True):
-            if outcome is not None:
-                lines[at] = replace(lines[at], **vars(outcome))
-    return _with_q(lines)
-
-
-def of_signed_ranks(line: ContrastT, d: Floats, margin: float | None, absent: str) -> ContrastT:
-    """The line with what its own signed-rank test says.
-
-    `absent`: why there is no difference, where there is none.
-    """
+def _line(line: Contrast, d: Floats, margin: float | None) -> Contrast:
+    """The line with what its own signed-rank test says."""
     if not len(d):
-        return replace(line, verdict=CANNOT_REJECT, note=joined(line.note, absent))
+        return replace(
+            line,
+            verdict=CANNOT_REJECT,
+            note=joined(line.note, NO_PAIRS),
+        )
     test = signed_rank(d)
     verdict, note = verdict_of(test, margin)
     ratio = (
@@ -189,7 +175,7 @@ def of_signed_ranks(line: ContrastT, d: Floats, margin: float | None, absent: st
     )
 
 
-def _with_q(lines: Sequence[ContrastT]) -> list[ContrastT]:
+def _with_q(lines: Sequence[Contrast]) -> list[Contrast]:
     """The lines with q of exploratory metrics, and with the verdict that it leaves."""
     done = list(lines)
     places = [

@@ -5,6 +5,7 @@ One precision, the last checkpoint, trainings alike but for the seed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -53,6 +54,21 @@ def final_rows(table: Table, precision: str | None = None) -> pl.DataFrame:
         chosen = precision or precisions(table)[0]
         frame = frame.filter(pl.col(roles.precision) == chosen)
     return frame.sort(roles.unit)
+
+
+def telling(rows: pl.DataFrame, axes: Sequence[str]) -> list[str]:
+    """Axes that tell rows apart which those before them do not.
+
+    >>> rows = pl.DataFrame({"data": ["a", "b"], "model": ["x", "y"], "width": [8, 8]})
+    >>> telling(rows, ["data", "model", "width"])
+    ['data']
+    """
+    chosen: list[str] = []
+    for name in axes:
+        before = rows.select(chosen).n_unique() if chosen else 1
+        if rows.select(*chosen, name).n_unique() > before:
+            chosen.append(name)
+    return chosen
 
 
 def replicates(

@@ -34,16 +34,16 @@ MATCHED = columns_of(
     Column("metric", "metric", called),
     Column("seeds", "n", whole),
     Column("difference", "estimate", signed_number, hint="at equal log10 train_loss"),
-    Column("95% interval", "low", signed_number, "high", hint="inverts the signed-rank test"),
+    Column("95% interval", "low", signed_number, "high", hint="Student's t over seeds"),
     Column("times", "ratio", number, hint="ratio to the baseline"),
     Column("95% interval of it", "ratio_low", number, "ratio_high"),
     Column("losses meet", "within", share, hint="seeds whose mean loss lies among the baseline's"),
-    Column("p maxT", "p_maxt", p_value, hint="over groups, levels and the family"),
+    Column("p Holm", "p_holm", p_value, hint="over groups, levels and the family"),
     Column("q", "q", p_value, hint="Benjamini-Hochberg over the exploratory metrics"),
     Column("verdict", "verdict"),
     Column("family", "family"),
     Column("scale", "scale", hint="log10: of decimal logarithms"),
-    Column("p", "p", p_value, hint="signed ranks, two-sided"),
+    Column("p", "p", p_value, hint="Student's t, two-sided"),
     Column("margin", "margin", number, hint="a difference that counts as none"),
     Column("p within margin", "p_margin", p_value, hint="two one-sided tests"),
     Column("difference / SD", "in_seed_sd", number, hint="between seeds at the baseline"),
@@ -57,7 +57,7 @@ def matched(context: Context) -> Section | None:
     axis = table.roles.matched
     if axis is None:
         return None
-    lines = compared(table, asked(table), context.choices)
+    lines = compared(table, asked(table))
     if lines.is_empty():
         return None
     free = ", ".join(axis.free) or "nothing else"
@@ -69,7 +69,7 @@ def matched(context: Context) -> Section | None:
         TableExhibit(
             "matched",
             f"{axis.name} at equal train_loss",
-            f"{used}. {context.choices.permutations:,} permutations, seed {context.choices.seed}.",
+            f"{used}. Means over seeds, with intervals of Student's t.",
             lines,
             MATCHED,
             more=_undecided_about,

@@ -19,7 +19,7 @@ from analysis.findings.interventions import OUTCOME, Contrast
 from analysis.findings.matched import MatchedContrast
 from analysis.findings.power import Power
 from analysis.findings.verdicts import INADEQUATE, PRIMARY
-from analysis.reading.selection import final_rows
+from analysis.reading.selection import final_rows, telling
 from analysis.reading.table import AnalysisError
 from analysis.report.page import Report
 from analysis.report.tables import TableExhibit, number, share
@@ -94,10 +94,11 @@ def _limits(report: Report) -> Iterator[str]:
     """What was run, how far it got, and what it could have found."""
     table, roles = report.table, report.table.roles
     rows = final_rows(table)
-    axes = [name for name in roles.axes if rows[name].n_unique() > 1]
+    axes = telling(rows, roles.axes)
     yield f"{len(rows):,} trainings, which differ in {', '.join(map(noun, axes)) or 'their seed'}."
     if table.data:
-        yield f"Data: {', '.join(each.name for each in table.data)}."
+        sources = dict.fromkeys(str(each.settings.get("source", each.name)) for each in table.data)
+        yield f"Data: {', '.join(sources)}."
     for name in dict.fromkeys((roles.response, "train_loss")):
         if name in rows.columns and rows[name].count():
             low, median, high = (

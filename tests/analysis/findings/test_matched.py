@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 import statsmodels.api as sm
+from statsmodels.stats.multitest import multipletests
 
 from analysis.findings.changes import CHANGED
 from analysis.findings.matched import matched
@@ -38,13 +40,18 @@ ROLES = Roles(
 
 
 def study(
-    *, offset: float = 0.0, lower: float = 0.3, seeds: int = 8, widths: tuple[int, ...] = (8,)
+    *,
+    offset: float = 0.0,
+    lower: float = 0.3,
+    seeds: int = 8,
+    widths: tuple[int, ...] = (8,),
+    start: int = 0,
 ) -> Table:
     """Trainings whose nc1_ratio follows train_loss, in adam `offset` decades above adamw.
 
     adam ends `lower` decades of loss below adamw; nc3_cosine_mean is noise.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(start)
     rows: list[dict[str, Any]] = []
     for width in widths:
         for optimizer in ("adamw", "adam"):
@@ -78,7 +85,7 @@ def test_what_follows_the_loss_alone_does_not_differ() -> None:
     table = study()
     raw = table.frame.group_by("optimizer").agg(pl.col("nc1_ratio").log10().mean())
     assert abs(raw["nc1_ratio"][0] - raw["nc1_ratio"][1]) > 0.1
-    lines = matched(table, ["val_loss", *METRICS], CHOICES)
+    lines = matched(table, ["val_loss", *METRICS])
     line = one(lines, metric="nc1_ratio")
     assert line["verdict"] != CHANGED
     assert line["low"] < 0 < line["high"]
@@ -86,7 +93,7 @@ def test_what_follows_the_loss_alone_does_not_differ() -> None:
 
 
 def test_a_known_ratio_is_found_with_its_size() -> None:
-    line = one(matched(study(offset=0.2), list(METRICS), CHOICES), metric="nc1_ratio")
+    line = one(matched(study(offset=0.2), list(METRICS)), metric="nc1_ratio")
     assert line["verdict"] == CHANGED
     assert line["ratio_low"] < 10**0.2 < line["ratio_high"]
     assert line["family"] == PRIMARY
@@ -95,7 +102,7 @@ def test_a_known_ratio_is_found_with_its_size() -> None:
 
 def test_difference_of_a_seed_is_that_of_the_analysis_of_covariance() -> None:
     table = study(offset=0.1, seeds=1)
-    line = one(matched(table, ["nc1_ratio"], CHOICES), metric="nc1_ratio")
+    line = one(matched(table, ["nc1_ratio"]), metric="nc1_ratio")
     frame = table.frame
     level = (frame["optimizer"] == "adam").cast(pl.Float64).to_numpy()
     x = frame["train_loss"].log10().to_numpy()
@@ -105,15 +112,42 @@ def test_difference_of_a_seed_is_that_of_the_analysis_of_covariance() -> None:
     assert line["verdict"] == CANNOT_REJECT
 
 
+def test_lines_are_t_tests_of_the_seeds_adjusted_by_holm() -> None:
+    table = study(offset=0.02)
+    lines = matched(table, list(METRICS))
+    differences = [
+        matched(Table(table.frame.filter(seed=seed), ROLES, "made"), list(METRICS))
+        for seed in range(8)
+    ]
+    for place, line in enumerate(lines.to_dicts()):
+        d = [each["estimate"][place] for each in differences]
+        test = scipy.stats.ttest_1samp(d, 0)
+        assert line["p"] == pytest.approx(test.pvalue, rel=1e-9)
+        low, high = test.confidence_interval(0.95)
+        assert (line["low"], line["high"]) == pytest.approx((low, high), rel=1e-9)
+    _, adjusted, *_ = multipletests(lines["p"].to_numpy(), method="holm")
+    assert lines["p_holm"].to_list() == pytest.approx(adjusted.tolist())
+
+
+@pytest.mark.long
+def test_null_studies_are_rejected_as_often_as_asked() -> None:
+    """Of 1,000 studies without a difference at equal loss, in each of which levels differ in it."""
+    rejected = [
+        one(matched(study(seeds=6, start=number), ["nc1_ratio"]), metric="nc1_ratio")["p"] <= 0.05
+        for number in range(1000)
+    ]
+    assert 0.03 < np.mean(rejected) < 0.07
+
+
 def test_losses_that_do_not_meet_are_no_control() -> None:
-    line = one(matched(study(offset=0.2, lower=2.0), ["nc1_ratio"], CHOICES), metric="nc1_ratio")
+    line = one(matched(study(offset=0.2, lower=2.0), ["nc1_ratio"]), metric="nc1_ratio")
     assert line["verdict"] == INADEQUATE
     assert line["within"] == 0
     assert line["note"].endswith("lies among those of adamw in 0% of the seeds")
 
 
 def test_groups_agree_in_axes_that_are_not_free() -> None:
-    lines = matched(study(widths=(8, 16)), ["nc1_ratio"], CHOICES)
+    lines = matched(study(widths=(8, 16)), ["nc1_ratio"])
     assert lines["group"].to_list() == ["8", "16"]
     assert lines["n"].to_list() == [8, 8]
 
