@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import MARKERS, OKABE_ITO
 from analysis.figures.drawing import panels, share_y
 from analysis.figures.key import Entry, Group
+from analysis.figures.looks import looks_of_names
 from analysis.figures.sheets import styled
 from analysis.figures.ticks import linear_axis
 
@@ -22,10 +22,8 @@ def accuracy_under_attack(lines: pl.DataFrame) -> Figure:
     """
     names = lines["adversary"].unique(maintain_order=True).to_list()
     levels = lines["precision"].unique(maintain_order=True).to_list()
-    looks = [
-        (OKABE_ITO[at % len(OKABE_ITO)], MARKERS[at % len(MARKERS)]) for at in range(len(names))
-    ]
-    entries = [Entry(name, *look) for name, look in zip(names, looks, strict=True) if name]
+    looks = looks_of_names(names)
+    entries = [Entry(name, *look) for name, look in looks.items() if name]
     with styled():
         figure, axes = panels(
             len(TITLES),
@@ -36,7 +34,7 @@ def accuracy_under_attack(lines: pl.DataFrame) -> Figure:
             levels=levels,
         )
         for axis, column in zip(axes, TITLES, strict=True):
-            for place, (name, (colour, marker)) in enumerate(zip(names, looks, strict=True)):
+            for place, (name, (colour, marker)) in enumerate(looks.items()):
                 own = lines.filter(pl.col("adversary") == name).drop_nulls(column)
                 y = own[column].to_numpy()
                 ends = [

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.colours import MARKERS, OKABE_ITO
 from analysis.figures.curves import along
 from analysis.figures.drawing import panels, scale_y
 from analysis.figures.key import Entry, Group
+from analysis.figures.looks import looks_of_names
 from analysis.figures.sheets import styled
 from study.columns import label
 
@@ -23,11 +23,8 @@ def over_training(
     Bands reach from the lower to the upper quartile of the trainings. `rows` have one training at
     one checkpoint and precision each, `names` are the precisions in the order of the key.
     """
-    looks = [
-        (OKABE_ITO[place % len(OKABE_ITO)], MARKERS[place % len(MARKERS)])
-        for place in range(len(names))
-    ]
-    key = [Group("", [Entry(name, *look) for name, look in zip(names, looks, strict=True)])]
+    looks = looks_of_names(names)
+    key = [Group("", [Entry(name, *look) for name, look in looks.items()])]
     with styled():
         titles = [label(column) for column in columns]
         figure, axes = panels(len(columns), titles=titles, xlabels=label(order), key=key)
@@ -35,7 +32,7 @@ def over_training(
             value = pl.col(column).cast(pl.Float64)
             reached = []
             # The reference, which fine precisions hardly differ from, is drawn over them.
-            for name, (colour, marker) in reversed(list(zip(names, looks, strict=True))):
+            for name, (colour, marker) in reversed(list(looks.items())):
                 course = (
                     rows.filter(pl.col(precision) == name)
                     .drop_nulls(column)

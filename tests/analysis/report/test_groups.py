@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from group_studies import TWO, Gaps, grouped
 from intervention_studies import Truth
+from overlaps import unreadable
 
 from analysis.reading.table import AnalysisError, Choices
 from analysis.report.page import Report, build_report
@@ -111,6 +112,7 @@ def test_the_section_is_on_the_page(tmp_path: Path) -> None:
     assert "Groups of samples" in page
     for name in ("groups", "group_changes", "group_effects"):
         assert (tmp_path / "tables" / f"{name}.csv").exists()
+    assert unreadable(document) == {}
     assert len(document.figures["groups"].axes) == 3
     assert len(document.figures["groups_by_penalty_nc1"].axes) == 6
     assert document.contents["groups"].startswith("accuracies differ by 0.0")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ood_studies import World, detected
+from overlaps import unreadable
 
 from analysis.reading.table import AnalysisError, Choices
 from analysis.report.page import Report, build_report
@@ -78,6 +79,7 @@ def test_the_section_is_on_the_page(tmp_path: Path) -> None:
     assert "Other data" in page
     for name in ("ood", "ood_changes", "ood_association", "ood_sets"):
         assert (tmp_path / "tables" / f"{name}.csv").exists()
+    assert unreadable(document) == {}
     assert len(document.figures["ood"].axes) == 2
     assert document.contents["ood"].endswith(
         "1 of 12 pairs of a primary metric and a score are associated"

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from attack_studies import TWO, Attacks, attacked
 from intervention_studies import Truth
+from overlaps import unreadable
 
 from analysis.findings.robustness import robust_lines, robust_links, with_adversary
 from analysis.reading.table import AnalysisError, Choices
@@ -163,6 +164,7 @@ def test_the_section_is_on_the_page(tmp_path: Path) -> None:
     assert "Robustness to attacks" in page
     for name in ("robustness", "robust_links", "robust_changes", "robust_effects"):
         assert (tmp_path / "tables" / f"{name}.csv").exists()
+    assert unreadable(document) == {}
     clean, robust = document.figures["robustness"].axes
     for axis in (clean, robust):
         assert [text.get_text() for text in axis.get_xticklabels()] == ["fp32", "int4"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from intervention_studies import Truth
+from overlaps import unreadable
 from transfer_studies import TWO, Probes, probed
 
 from analysis.reading.table import AnalysisError, Choices
@@ -109,6 +110,7 @@ def test_the_section_is_on_the_page(tmp_path: Path) -> None:
     assert "Transfer to other classes" in page
     for name in ("transfer", "transfer_links", "transfer_changes", "transfer_effects"):
         assert (tmp_path / "tables" / f"{name}.csv").exists()
+    assert unreadable(document) == {}
     linear, centre = document.figures["transfer"].axes
     for axis in (linear, centre):
         assert [text.get_text() for text in axis.get_xticklabels()] == ["5", "all"]
