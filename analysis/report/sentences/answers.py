@@ -31,6 +31,7 @@ from analysis.report.sentences.forecast import forecast
 from analysis.report.sentences.generalization import generalization, uncontrolled
 from analysis.report.sentences.headline import headline
 from analysis.report.sentences.interventions import size
+from analysis.report.sentences.matched import matched_answer
 from analysis.report.sentences.progress import progress_lines
 from analysis.report.sentences.quantization import quantization
 from analysis.report.sentences.survival import survival
@@ -55,6 +56,8 @@ def _answers(frames: Mapping[str, pl.DataFrame], roles: Roles) -> Iterator[Parag
         return
     if "interventions" in frames:
         yield _interventions(lines_of(Contrast, frames["interventions"]), roles)
+    if "matched" in frames:
+        yield matched_answer(frames["matched"])
     if (head := headline(frames)) is not None:
         yield generalization(head, roles)
     elif "association" in frames:

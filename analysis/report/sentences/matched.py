@@ -12,7 +12,7 @@ from analysis.findings.matched import MatchedContrast
 from analysis.findings.verdicts import INADEQUATE, PRIMARY
 from analysis.report.descriptions import Paragraph
 from analysis.report.tables import number, signed_number
-from analysis.statistics.decide import CANNOT_REJECT
+from analysis.statistics.decide import CANNOT_REJECT, UNDECIDED
 
 
 def matched(frame: pl.DataFrame) -> Iterator[Paragraph]:
@@ -23,6 +23,46 @@ def matched(frame: pl.DataFrame) -> Iterator[Paragraph]:
         levels = dict.fromkeys(line.level for line in own)
         sentences = [_level([line for line in own if line.level == level]) for level in levels]
         yield Paragraph(f"At equal train_loss, {group}", " ".join(sentences))
+
+
+def matched_answer(frame: pl.DataFrame) -> Paragraph:
+    """One sentence: which levels can be compared, and how often each metric differs."""
+    lines = [line for line in lines_of(MatchedContrast, frame) if line.family == PRIMARY]
+    if not lines:
+        lines = lines_of(MatchedContrast, frame)
+    meeting = [line for line in lines if line.verdict not in (INADEQUATE, CANNOT_REJECT)]
+    everything = {(line.level, line.group) for line in lines}
+    comparable = {(line.level, line.group) for line in meeting}
+    name, baseline = lines[0].intervention, lines[0].baseline
+    start = (
+        f"against {baseline}, losses meet for {len(comparable)} of {len(everything)} levels and "
+        "groups"
+    )
+    changed = [line for line in meeting if line.verdict == CHANGED]
+    word = CHANGED if changed else UNDECIDED if meeting else INADEQUATE
+    if not meeting:
+        return Paragraph(f"{name} at equal train_loss: {word}", f"{start}, so nothing is said.")
+    parts = [
+        _how_often([line for line in meeting if line.metric == metric])
+        for metric in dict.fromkeys(line.metric for line in meeting)
+    ]
+    text = f"{start}: {'; '.join(parts)}."
+    return Paragraph(f"{name} at equal train_loss: {word}", text[0].upper() + text[1:])
+
+
+def _how_often(lines: Sequence[MatchedContrast]) -> str:
+    """At how many levels a metric differs, and how far."""
+    changed = [line for line in lines if line.verdict == CHANGED]
+    start = f"{lines[0].metric} differs in {len(changed)} of {len(lines)}"
+    if not changed:
+        return start
+    if all(line.ratio is not None for line in changed):
+        ends = sorted(line.ratio for line in changed if line.ratio is not None)
+        sizes = [f"times {number(end)}" for end in (ends[0], ends[-1])]
+    else:
+        ends = sorted(line.estimate for line in changed if line.estimate is not None)
+        sizes = [signed_number(end) for end in (ends[0], ends[-1])]
+    return f"{start} ({' to '.join(dict.fromkeys(sizes))})"
 
 
 def _level(lines: Sequence[MatchedContrast]) -> str:

@@ -156,7 +156,14 @@ def test_report_says_which_metric_differs() -> None:
     report = build_report(study(offset=0.2), CHOICES, only=("matched",))
     (text,) = [each.text for each in report.summary if each.section == "matched"]
     assert text.startswith("adam against adamw differs in `nc1_ratio` (times 1.")
+    (first,) = report.sentences
+    assert first.title == "train.optimizer at equal train_loss: changed"
+    assert "nc1_ratio differs in 1 of 1 (times 1." in first.text
+    assert "nc3_cosine_mean differs in 0 of 1" in first.text
     absent = build_report(study(), CHOICES, only=("matched",))
+    assert "differs in 0 of 1" in absent.sentences[0].text
+    far = build_report(study(offset=0.2, lower=2.0), CHOICES, only=("matched",))
+    assert far.sentences[0].title.endswith("control inadequate")
     (text,) = [each.text for each in absent.summary if each.section == "matched"]
     assert "differs" not in text
 
