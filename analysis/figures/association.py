@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import dots, panels, share_y
 from analysis.figures.looks import Looks
+from analysis.figures.marks import Marks
 from analysis.figures.sheets import styled
 from analysis.figures.ticks import linear_axis, log_axis, spans_decades
 from analysis.reading.table import Roles
@@ -58,4 +61,14 @@ def scatter(
                 linear_axis(panel, "x")
             linear_axis(panel, "y")
         share_y(drawn)
+        marked = [
+            (panel, _points(rows, name, roles)) for panel, name in zip(drawn, shown, strict=True)
+        ]
+        colours = [at.colour for at in looks.each(rows)]
+        figure.marks = Marks(rows[roles.unit].to_list(), colours, marked)
     return figure
+
+
+def _points(rows: pl.DataFrame, name: str, roles: Roles) -> np.ndarray[Any, Any]:
+    """A metric and the response of all rows, (n, 2)."""
+    return rows.select(pl.col(name, roles.response).cast(pl.Float64)).to_numpy()

@@ -21,6 +21,7 @@ from analysis.figures.drawing import (
 )
 from analysis.figures.key import Bar, Entry, Group
 from analysis.figures.looks import Looks, looks_of_names
+from analysis.figures.marks import Marks
 from analysis.figures.sheets import PAGE, sheet, styled
 from analysis.figures.ticks import beyond, level_axis, linear_axis, signed_axis
 from analysis.reading.groups import medians
@@ -236,9 +237,10 @@ def change_scatter(
     metrics: Sequence[str],
     response: str,
     *,
+    unit: str,
     precisions: Sequence[str],
 ) -> Figure:
-    """Change of the response against change of each metric.
+    """Change of the response against change of each metric; `unit` names the training.
 
     A colour and a marker per precision, by its place among all `precisions` of the table. An axis
     is linear near zero and logarithmic beyond where few changes are far larger than all others.
@@ -273,7 +275,23 @@ def change_scatter(
             _scale(axis, "x", changes, name, heavy)
             _scale(axis, "y", changes, response, steep)
         share_y(axes)
+        marked = [
+            (axis, np.concatenate([_moved(rows, name, response) for _, rows in changes]))
+            for axis, name in zip(axes, metrics, strict=True)
+        ]
+        figure.marks = Marks(
+            [name for _, rows in changes for name in rows[unit].to_list()],
+            [looks[precision][0] for precision, rows in changes for _ in range(len(rows))],
+            marked,
+            [precision for precision, rows in changes for _ in range(len(rows))],
+        )
     return figure
+
+
+def _moved(rows: pl.DataFrame, name: str, response: str) -> np.ndarray[Any, Any]:
+    """The changes of a metric and of the response of all rows, (n, 2)."""
+    changes = [_change(rows, column).cast(pl.Float64) for column in (name, response)]
+    return np.column_stack([change.to_numpy() for change in changes])
 
 
 def _change(rows: pl.DataFrame, name: str) -> pl.Series:

@@ -16,6 +16,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from analysis.figures.marks import Marks
+
 PRINTED = 200  # dots an inch of a png
 
 
@@ -80,7 +82,12 @@ def styled() -> AbstractContextManager[None]:
 
 
 class Picture(Figure):
-    """A figure that shows itself where it is the value of a notebook's cell."""
+    """A figure that shows itself where it is the value of a notebook's cell.
+
+    `marks` tells which training each point is, where points are single trainings.
+    """
+
+    marks: Marks | None = None
 
     def _repr_png_(self) -> bytes:
         """The figure on white, as a png."""

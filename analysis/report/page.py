@@ -5,17 +5,20 @@ Every table is there as csv, md and tex.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from analysis.reading.selection import final_rows, precisions
@@ -27,6 +30,7 @@ from analysis.report.glance import glance
 from analysis.report.names import SECTIONS, Style
 from analysis.report.paths import ReportPaths
 from analysis.report.pictures import FigureExhibit
+from analysis.report.points import names, trainings
 from analysis.report.sentences.answers import answers
 from analysis.report.sentences.contents import contents
 from analysis.report.summary import summarise
@@ -129,7 +133,20 @@ class Page:
             lstrip_blocks=True,
         )
         environment.filters["named"] = named
-        return environment.get_template("report.html").render(report=self)
+        environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+        script = (resources.files("analysis.report") / "templates/page.js").read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        template = environment.get_template("report.html")
+        return template.render(report=self, script=Markup(script), digest=digest)
+
+    @property
+    def trainings(self) -> dict[str, Any] | None:
+        """What the page tells of single trainings; None where it shows none."""
+        return None
+
+    def marks(self, figure: FigureExhibit) -> dict[str, Any] | None:
+        """Which training each point of a figure is, and where; None where it shows none."""
+        return None
 
     def _repr_html_(self) -> str:
         """The three sentences, where a notebook shows a report."""
@@ -145,6 +162,16 @@ class Report(Page):
 
     table: Table
     choices: Choices
+
+    @property
+    def trainings(self) -> dict[str, Any] | None:
+        """Settings and curves of all trainings, where a figure shows single ones."""
+        figures = (part for part in self.exhibits if isinstance(part, FigureExhibit))
+        return trainings(self.table) if any(part.marks for part in figures) else None
+
+    def marks(self, figure: FigureExhibit) -> dict[str, Any] | None:
+        """Points of a figure, with the numbers that `trainings` gives to trainings."""
+        return None if figure.marks is None else figure.marks.placed(names(self.table))
 
 
 def build_report(

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures.drawing import raster_dense
 from analysis.figures.lettering import INCH
-from analysis.figures.sheets import PAPER, PRINTED, drawn_for, styled
+from analysis.figures.marks import Marks
+from analysis.figures.sheets import PAPER, PRINTED, Picture, drawn_for, styled
 from analysis.report.names import Style
 from study.columns import in_words
 
@@ -45,6 +46,11 @@ class FigureExhibit:
         figure = self.draw()
         raster_dense(figure)
         return figure
+
+    @property
+    def marks(self) -> Marks | None:
+        """Its points, where these are single trainings."""
+        return self.figure.marks if isinstance(self.figure, Picture) else None
 
     @property
     def points(self) -> int:

@@ -69,7 +69,14 @@ def precision(context: Context) -> Section | None:
             "change_links",
             f"Change of {response} and change of each metric, drawn",
             used,
-            partial(change_scatter, pairings, few, response, precisions=precisions(table)),
+            partial(
+                change_scatter,
+                pairings,
+                few,
+                response,
+                unit=table.roles.unit,
+                precisions=precisions(table),
+            ),
             folded=True,
         ),
         TableExhibit(

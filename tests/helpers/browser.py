@@ -98,9 +98,24 @@ class Browser:
             assert time.monotonic() < end, f"{expression} does not hold after {PATIENCE} seconds"
 
     def open(self, page: Path) -> None:
-        """Load a page, until all of it is there."""
-        self.call("Page.navigate", url=page.as_uri())
+        """Load a page, until all of it is there; forgets the events of the one before."""
+        self.visit(page.as_uri())
+
+    def visit(self, address: str) -> None:
+        """As `open`, by the address of a page."""
+        self.events.clear()
+        self.call("Page.navigate", url=address)
         self.wait("Page.loadEventFired")
+
+    def point(self, kind: str, x: float, y: float) -> None:
+        """An event of the mouse at a place of the window: mouseMoved, mousePressed ..."""
+        pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **pressed)
+
+    def tap(self, x: float, y: float) -> None:
+        """Touch a place of the window and let go."""
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def resize(self, width: int, height: int = 800, *, mobile: bool = False) -> None:
         """Give the page so many pixels."""

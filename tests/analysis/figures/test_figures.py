@@ -365,7 +365,8 @@ def changes_of(rows: pl.DataFrame) -> Any:
     pairs = rows.with_columns(
         pl.col(name).reverse().alias(f"{name}_q") for name in ("val_loss", "nc1_ratio")
     )
-    return change_scatter([("int8", pairs)], ["nc1_ratio"], "val_loss", precisions=["int8"])
+    parts = [("int8", pairs)]
+    return change_scatter(parts, ["nc1_ratio"], "val_loss", unit="training", precisions=["int8"])
 
 
 @pytest.mark.parametrize("draw", [scatter_of, changes_of])
@@ -412,7 +413,7 @@ def test_a_precision_looks_the_same_whatever_is_beside_it() -> None:
     assert len(set(looks.values())) == len(names)
     for shown in (["int9"], ["int1", "int9", "int63"]):
         parts = [(name, pairs) for name in shown]
-        figure = change_scatter(parts, ["nc1_ratio"], "val_loss", precisions=names)
+        figure = change_scatter(parts, ["nc1_ratio"], "val_loss", unit="training", precisions=names)
         drawn = [to_hex(each.get_facecolor()[0]) for each in figure.axes[0].collections]
         assert drawn == [to_hex(looks[name][0]) for name in shown]
 

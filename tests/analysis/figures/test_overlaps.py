@@ -116,9 +116,11 @@ def changes(count: int) -> Figure:
     for number in range(count):
         before = pl.DataFrame({name: rng.normal(size=3) for name in COLUMNS})
         after = {f"{name}_q": rng.normal(size=3) * 10.0 ** rng.integers(-7, 3) for name in COLUMNS}
-        parts.append((f"smooth-int{number}-dynamic", before.with_columns(**after)))
+        parts.append(
+            (f"smooth-int{number}-dynamic", before.with_columns(**after, training=pl.int_range(3)))
+        )
     names = [name for name, _ in parts]
-    return change_scatter(parts, COLUMNS, "val_loss", precisions=names)
+    return change_scatter(parts, COLUMNS, "val_loss", unit="training", precisions=names)
 
 
 def of_precisions(count: int) -> Figure:

@@ -197,10 +197,15 @@ def test_labels_of_an_axis_of_both_signs_lie_apart(values: list[float]) -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_key_of_many_precisions_stays_in_its_figure(count: int) -> None:
-    frame = pl.DataFrame({"m": [0.0], "m_q": [1.0], "val_loss": [0.0], "val_loss_q": [1.0]})
+    values = {"m": 0.0, "m_q": 1.0, "val_loss": 0.0, "val_loss_q": 1.0}
+    frame = pl.DataFrame([{"training": "t", **values}])
     changes = [(f"smooth-int{number}-dynamic", frame) for number in range(40)]
     figure = change_scatter(
-        changes, ["m"] * count, "val_loss", precisions=[name for name, _ in changes]
+        changes,
+        ["m"] * count,
+        "val_loss",
+        unit="training",
+        precisions=[name for name, _ in changes],
     )
     assert overlaps(figure) == []
     key = [text.get_window_extent() for text in figure.texts]

@@ -208,9 +208,12 @@ class Page(HTMLParser):
         for name, value in attrs:
             if name == "id" and tag in ("section", "table"):
                 self.ids.append(value or "")
-            if name in ("src", "href", "xlink:href", "data", "action") and not (
-                value or ""
-            ).startswith(("#", "data:")):
+            beside = tag == "a" and re.fullmatch(r"tables/\w+\.csv", value or "")
+            if (
+                name in ("src", "href", "xlink:href", "data", "action")
+                and not (value or "").startswith(("#", "data:"))
+                and not beside
+            ):
                 self.outside.append(f"{tag} {name}={value}")
 
 
