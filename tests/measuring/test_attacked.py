@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import Dataset
-from study.measuring.attacked import AttackedSums
+from study.measuring.attacked import AttackedSums, log_cross_entropy, log_sums
 from study.measuring.collect import Meter
 from study.measuring.columns import CLEAN, Measurement
 from study.measuring.crew import Alone
@@ -106,7 +106,7 @@ def test_the_row_of_a_fast_gradient_equals_a_direct_computation(
     def attacked(split: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         x, y = split.batch(np.arange(len(split)))
         x.requires_grad_()
-        before = F.cross_entropy(model(x), y, reduction="none")
+        before = F.cross_entropy(model(x).double(), y, reduction="none")
         (slope,) = torch.autograd.grad(before.sum(), x)
         slope = slope * (high - low)
         if norm == "l2":
@@ -117,7 +117,7 @@ def test_the_row_of_a_fast_gradient_equals_a_direct_computation(
         # What is out of the range is moved no further out.
         moved = torch.maximum(torch.minimum(moved, x.maximum(high)), x.minimum(low)).detach()
         with torch.no_grad():
-            after = F.cross_entropy(model(moved), y, reduction="none")
+            after = F.cross_entropy(model(moved).double(), y, reduction="none")
             chosen = torch.where((after > before).view(-1, 1, 1, 1), moved, x)
             return model.features(x), model.features(chosen), y
 
@@ -142,6 +142,52 @@ def test_the_row_of_a_fast_gradient_equals_a_direct_computation(
     }
     assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert values["generalization_gap"] == values["val_loss"] - values["train_loss"]
+
+
+@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
+def test_an_attack_does_not_depend_on_the_scale_of_logits(kind: str) -> None:
+    """Between two classes no scale turns a gradient; float32 alone hides large margins."""
+    data = image_dataset(2, 12, SHAPE)
+    settings = MLP(kind="mlp", width=32, depth=1)
+    model = trained(build_model(settings, classes=2, input_shape=SHAPE, seed=0), data)
+    rows = []
+    for _ in range(2):
+        values = measured(model, data, measure_of(kind=kind, eps=0.3, steps=3))
+        rows.append(values.attacks[f"{kind}-linf-0.3"].values)
+        with torch.no_grad():
+            for parameter in model.head.parameters():
+                parameter.mul_(2**10)
+    same = ("val_accuracy", "attack_success", "leap_distance", "leap_arrival", "attack_radius")
+    assert rows[0]["attack_success"] > 0.5
+    assert rows[1]["val_loss"] > 100 * rows[0]["val_loss"]
+    assert {name: rows[1][name] for name in same} == pytest.approx(
+        {name: rows[0][name] for name in same}, rel=1e-6
+    )
+
+
+def test_logarithms_of_losses_equal_those_in_float64_and_sum_by_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(300, 7, generator=generator) * torch.logspace(-2, 4, 300)[:, None]
+    y = torch.randint(7, (300,), generator=generator)
+    z.requires_grad_()
+    logs = log_cross_entropy(z, y)
+    (slope,) = torch.autograd.grad(logs.sum(), z)
+    assert torch.isfinite(slope).all() and bool((slope.abs().sum(1) > 0).all())
+    reference = z.detach().double()
+    u = torch.stack(
+        [
+            row[torch.arange(7) != c].logsumexp(0) - row[c]
+            for row, c in zip(reference, y, strict=True)
+        ]
+    )
+    # log(1 + exp(u)), then its logarithm, where float64 has both.
+    expected = torch.where(u < -30, u, torch.logaddexp(u, torch.zeros_like(u)).log())
+    torch.testing.assert_close(logs.double(), expected, rtol=1e-5, atol=1e-4)
+    owners = torch.randint(5, (300,), generator=generator)
+    sums = log_sums(logs.detach().double(), owners, 6)
+    for row in range(5):
+        assert float(sums[row]) == pytest.approx(float(expected[owners == row].logsumexp(0)), 1e-5)
+    assert float(sums[5]) == -torch.inf
 
 
 @pytest.mark.parametrize("kind", ["images", "tokens"])
