@@ -17,8 +17,10 @@ from study.launching.attack_checks import attack_faults
     [
         ({"measure.attack.eps": [0.1]}, None),
         ({"precision": ["fp32", "int4"]}, None),
-        ({"measure.attack.eps": [0.1, 0.2]}, "pgd-linf-0.1 and pgd-linf-0.2"),
-        ({"measure.attack.norm": ["linf", "l2"]}, "pgd-linf-0.1 and pgd-l2-0.1"),
+        ({"measure.attack.eps": [0.1, 0.2]}, "pgd-linf-0.1 (steps 10) and pgd-linf-0.2 (steps 10)"),
+        ({"measure.attack.norm": ["linf", "l2"]}, "pgd-linf-0.1 (steps 10) and pgd-l2-0.1"),
+        ({"measure.attack.steps": [5, 10]}, "pgd-linf-0.1 (steps 5) and pgd-linf-0.1 (steps 10)"),
+        ({"measure.attack.step_size": [None, 0.01]}, "and pgd-linf-0.1 (steps 10 of 0.01)"),
         ({"train.adversary.eps": [0, 0.1]}, None),
     ],
 )
