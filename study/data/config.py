@@ -137,6 +137,12 @@ class DataSettings(Settings):
         """Names of the sets of other data that stand beside the data."""
         return tuple(set_name(source) for source in sources_of(getattr(self, "ood", None)))
 
+    def without_unfetched(self) -> Self:
+        """The settings without the sets of other data that lie on the hub."""
+        sources = sources_of(getattr(self, "ood", None))
+        here = [each for each in sources if each not in HUB_IMAGES and not each.startswith("hub:")]
+        return self if len(here) == len(sources) else self.model_copy(update={"ood": here or None})
+
     @property
     def is_grouped(self) -> bool:
         """Whether samples belong to groups that are compared: `group` is set."""

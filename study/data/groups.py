@@ -29,7 +29,8 @@ def read_token_groups(path: str, base: Path) -> dict[str, list[str]]:
         content = read_yaml(base / Path(path).expanduser())
     except StudyError as error:
         fault = error.faults[0]
-        raise DataError(f"data.group: {path}: {fault.path} {fault.message}; {FORM}") from error
+        what = f"{fault.path} {fault.message}".strip()
+        raise DataError(f"data.group: {path}: {what}; {FORM}") from error
     if faults := list(_faults_of(content)):
         raise DataError(f"data.group: {path}: {'; '.join(faults)}")
     return content

@@ -55,7 +55,8 @@ def load_ood(
         moments: mean and deviation of each channel of them, (channels, 1, 1).
 
     Raises:
-        DataError: a source cannot be read, or has channels that cannot be converted.
+        DataError: a source cannot be read, has channels that cannot be converted, or photographs
+            are smaller than an image.
     """
     sets = {}
     for source in sources_of(config.ood):
@@ -104,7 +105,8 @@ def matched(images: Pixels, like: Pixels, setting: str) -> Pixels:
         values = values.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     if values.shape[2:] != (height, width):
         values = F.interpolate(values, (height, width), mode="bilinear", antialias=True)
-    values = values * (float(like.max()) / float(images.max()))
+    # Black images stay black in any range.
+    values = values * (float(like.max()) / max(float(images.max()), 1.0))
     return values.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
@@ -125,7 +127,7 @@ def _noise(
 def _patches(height: int, width: int) -> Pixels:
     """(N, 3, height, width) patches, without overlap, of two photographs.
 
-    The photographs are the samples of scikit-learn.
+    The photographs are the samples of scikit-learn. Raises DataError where they are too small.
     """
     from sklearn.datasets import load_sample_images
 
@@ -134,5 +136,10 @@ def _patches(height: int, width: int) -> Pixels:
         rows, columns = photo.shape[0] // height, photo.shape[1] // width
         cut = photo[: rows * height, : columns * width].reshape(rows, height, columns, width, 3)
         patches.append(cut.transpose(0, 2, 4, 1, 3).reshape(-1, 3, height, width))
+    if not sum(map(len, patches)):
+        raise DataError(
+            f"data.ood: {PHOTOS} have {photo.shape[0]} x {photo.shape[1]} pixels, of which "
+            f"no image of {height} x {width} can be cut: name another source"
+        )
     whole: Pixels = np.concatenate(patches)
     return whole

@@ -53,14 +53,15 @@ def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
     Nothing is fetched from the hub.
     """
     known = estimate(config, base=folder, cache=cache)
-    # Groups are found in the samples themselves.
-    if known is not None and (config.hub_source is not None or not config.is_grouped):
+    # Groups are found in the samples themselves, and other data have to fit them.
+    is_read = config.is_grouped or config.ood_sets
+    if known is not None and (config.hub_source is not None or not is_read):
         return known
     if config.hub_source is not None:
         raise UnfetchedError(
             f"{config.hub_source} has not been fetched yet: its size is known once a launch did"
         )
-    data = load_data(config, base=folder, cache=cache)
+    data = load_data(config.without_unfetched(), base=folder, cache=cache)
     return Estimate(
         len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape
     )

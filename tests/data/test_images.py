@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
@@ -451,3 +452,12 @@ def test_check_data_finds_missing_image_folders(tmp_path: Path) -> None:
 def test_faults_of_image_settings_are_readable(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ImagesData(**settings)
+
+
+def test_black_images_of_another_source_stay_black(tmp_path: Path) -> None:
+    labels = np.arange(12) % 3
+    np.savez(tmp_path / "black.npz", x_train=np.zeros((12, 5, 5), np.uint8), y_train=labels)
+    data = load_data(ImagesData(ood="./black.npz"), base=tmp_path, cache=tmp_path / "cache")
+    inputs, _ = data.ood["black"].batch(np.arange(len(data.ood["black"])))
+    assert data.input_range is not None
+    torch.testing.assert_close(inputs, data.input_range[0].expand_as(inputs))

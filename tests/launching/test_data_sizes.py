@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_study import launch, tiny, write_study
 
 from study.config import load_study
 from study.data import DataError
-from study.grid import expand
+from study.grid import Cell, expand
 from study.launching import data_sizes
 from study.launching.data_sizes import DataSizes
 
@@ -56,3 +58,43 @@ def test_data_of_the_hub_are_not_fetched_for_a_plan(tmp_path: Path, source: str)
     assert sizes.problem(cell) == (
         f"{source} has not been fetched yet: its size is known once a launch did"
     )
+
+
+def sizes_of_other_data(folder: Path, data: Mapping[str, object]) -> tuple[DataSizes, Cell]:
+    content = tiny(grid={"epochs": [1], "precision": ["fp32"]})
+    content["data"] = data
+    if data["kind"] == "images":
+        content["model"] = {"kind": "mlp", "width": 8, "depth": 1}
+    (cell,) = expand(load_study(write_study(folder, content)))
+    return DataSizes(folder / "cache"), cell
+
+
+@pytest.mark.parametrize(
+    ("kind", "ood", "message"),
+    [
+        ("text", "short.txt", "short has 3 tokens that the vocabulary knows"),
+        ("text", "empty.txt", "empty has 0 tokens that the vocabulary knows"),
+        ("images", "./four.npz", "images of 4 channels cannot stand beside those of 3"),
+        ("images", "photos", "of which no image of 450 x 4 can be cut"),
+    ],
+)
+def test_other_data_that_do_not_fit_are_told_before_anything_runs(
+    tmp_path: Path, kind: str, ood: str, message: str
+) -> None:
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    (tmp_path / "short.txt").write_text("fox")
+    (tmp_path / "empty.txt").write_text("")
+    labels = np.arange(12) % 2
+    for name, shape in (("tall", (450, 4, 3)), ("four", (4, 8, 8))):
+        pixels = np.full((12, *shape), 9, dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x_train=pixels, y_train=labels)
+    source = "corpus.txt" if kind == "text" else "./tall.npz"
+    sizes, cell = sizes_of_other_data(tmp_path, {"kind": kind, "source": source, "ood": ood})
+    problem = sizes.problem(cell)
+    assert problem is not None and problem.startswith("data.ood: ") and message in problem
+
+
+def test_other_data_of_the_hub_are_not_fetched_for_a_plan(tmp_path: Path) -> None:
+    data = {"kind": "images", "source": "digits", "ood": ["mnist", "hub:owner/images", "photos"]}
+    sizes, cell = sizes_of_other_data(tmp_path, data)
+    assert sizes.problem(cell) is None and not sizes.unfetched(cell)
