@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         report_options,
         write_map,
     )
+    from analysis.report.serving import serve
     from analysis.report.short_page import write_short_page
 
     default = "svg" if options.style == "page" else "svg,pdf,png"
@@ -52,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     if problem := obstacle(folder):
         return _refuse(f"{folder}: cannot write the report there ({problem}); pass --out DIR")
     try:
+        if options.serve or options.port is not None:
+            return serve(options, arguments, folder)
         document = report(options.source, **report_options(options), say=_say)
         if options.table is not None:
             print(f"table: {printed_table(document, options, folder)}")

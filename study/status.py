@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
@@ -26,16 +25,25 @@ PAUSE = 2.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 nothing failed, 1 some cells failed, 2 the request is wrong."""
     options = parser().parse_args(arguments)
+    from study.launching.arguments import wrong_serving
+
+    if problem := wrong_serving(options):
+        return refused(ValueError(f"error: {problem}"))
     import json
 
     from rich.console import Console
 
+    from study.launching.server import serve
+    from study.search.runs import status_of
     from study.settings.faults import StudyError
     from study.store import StoreError
 
     console = Console()
     try:
-        status = _status(options.run)
+        status = status_of(options.run)
+        if options.serve:
+            serve(status.progress, options)
+            return 0
         if options.json:
             print(json.dumps(status.as_json(), indent=1))
         else:
@@ -49,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
+    from study.launching.arguments import add_serving_arguments
     from study.settings.arguments import Arguments, program
 
     arguments = Arguments(
@@ -60,29 +69,8 @@ def parser() -> argparse.ArgumentParser:
     again = "look again every two seconds until nothing is left"
     add("--watch", action="store_true", help=again)
     add("--json", action="store_true", help="print one JSON object instead of tables")
+    add_serving_arguments(arguments)
     return arguments
-
-
-def _status(run: str) -> StudyStatus | SearchStatus:
-    """What looks at a run: a search has a journal.
-
-    Raises StudyError for what is no folder of a run.
-    """
-    from study.launching.runs import open_study
-    from study.launching.status import StudyStatus
-    from study.settings.faults import Fault, StudyError
-    from study.store import RunPaths
-
-    if not Path(run).is_dir():
-        what = "is a file" if Path(run).exists() else "does not exist"
-        fix = "Give the folder of a run: the study `NAME` lies in runs/NAME once it is launched"
-        raise StudyError([Fault("", what, fix)], source=run)
-    if RunPaths(Path(run)).journal.exists():
-        from study.search.runs import open_search
-        from study.search.status import SearchStatus
-
-        return SearchStatus(*open_search(run, Path()))
-    return StudyStatus(*open_study(run, Path()))
 
 
 def _follow(status: StudyStatus | SearchStatus, console: Console) -> None:

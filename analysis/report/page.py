@@ -37,6 +37,7 @@ from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 from analysis.report.wording import named
 from study.columns import noun, quantity
+from study.store.atomic import write_atomically
 
 OF_A_SEARCH = (
     "tuning",
@@ -116,7 +117,7 @@ class Page:
                 else:
                     part.write(paths.figures, formats, style)
             self.metrics.write(paths.tables)
-            paths.page.write_text(self.html(), encoding="utf-8")
+            write_atomically(paths.page, self.html().encode("utf-8"))  # readers see it whole
         except OSError as error:
             raise AnalysisError(
                 f"{folder}: cannot write the report there ({error.strerror})"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.report.names import SECTIONS, STYLES, TABLES
+from analysis.report.serving import add_serving_arguments
 
 if TYPE_CHECKING:
     from analysis.report.page import Page
@@ -122,6 +123,7 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
         action="store_true",
         help="analyse an incomplete grid and list what it lacks",
     )
+    add_serving_arguments(arguments)
     _add_columns(arguments.add_argument_group("columns of a foreign table"))
 
 

@@ -1,8 +1,15 @@
-"""How and where a launch runs, as arguments; nothing is imported for them."""
+"""How and where a launch runs or a run is shown, as arguments.
+
+Nothing heavy is imported for them.
+"""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from pathlib import Path
+
+from study.settings.arguments import whole
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,3 +43,38 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         help="run failed cells again: all, or those of one cause (see python -m study.status); "
         "in a search, those of the confirmation (failed trials are replaced by others)",
     )
+
+
+def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what shows the report of a run in a browser."""
+    group = parser.add_argument_group("in a browser")
+    group.add_argument(
+        "--serve",
+        action="store_true",
+        help="show the report at an address of this computer alone, built anew as cells arrive, "
+        "with how far the run is, until Ctrl-C",
+    )
+    group.add_argument(
+        "--port",
+        type=partial(whole, least=1, most=65_535),
+        metavar="N",
+        help="of --serve (default: any that is free)",
+    )
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="of --serve: the report's folder (RUN/report)"
+    )
+    group.add_argument(
+        "--report",
+        nargs=argparse.REMAINDER,
+        metavar="ARGUMENT",
+        help="of --serve: arguments of python -m analysis, to the end of the line (default: RUN)",
+    )
+
+
+def wrong_serving(options: argparse.Namespace) -> str:
+    """What of the arguments does not go together; '' where all does."""
+    if options.serve:
+        others = [f"--{name}" for name in ("watch", "json") if getattr(options, name)]
+        return f"--serve: leave out {others[0]}, which prints here" if others else ""
+    given = [name for name in ("port", "out", "report") if getattr(options, name) is not None]
+    return f"--{given[0]}: this is of --serve, which is not asked for" if given else ""

@@ -38,6 +38,34 @@ class Snapshot:
         return self.total - self.done - self.failed
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, whatever it is a run of.
+
+    `units` are cells of a study or trials of a search, `running` trainings; `stored` counts the
+    cells that have rows.
+    """
+
+    units: str
+    total: int
+    done: int
+    failed: int
+    left: int
+    running: int
+    stored: int
+    seconds_left: float | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        parts = [f"{self.done} of {self.total} {self.units} done", f"{self.left} left"]
+        parts += [f"{self.failed} failed"] * (self.failed > 0)
+        parts += [f"{self.running} training{'s' * (self.running > 1)} running"] * (self.running > 0)
+        if self.left and self.seconds_left is not None:
+            parts.append(f"about {duration(self.seconds_left)} to go")
+        return ", ".join(parts)
+
+
 ENOUGH = 0.01
 """Share of the work whose time tells that of the rest.
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from study.config import SHORT_NAMES, StudyConfig
 from study.grid import Cell, expand
-from study.launching.progress import Watch, render
+from study.launching.progress import Progress, Watch, render
 from study.launching.units import size_text
 from study.settings.schema import Scalar
 from study.store import RunPaths
@@ -40,6 +40,20 @@ class StudyStatus:
     def failed(self) -> bool:
         """Whether a cell failed."""
         return bool(self.failures())
+
+    def progress(self) -> Progress:
+        """How far the study is."""
+        now = self.watch.look()
+        return Progress(
+            units="cells",
+            total=now.total,
+            done=now.done,
+            failed=now.failed,
+            left=now.left,
+            running=len(now.running),
+            stored=now.done,
+            seconds_left=self.watch.seconds_left(now),
+        )
 
     def live(self) -> Group:
         """The state for a display that is drawn again and again."""

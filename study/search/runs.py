@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.launching.overrides import overridden
+from study.launching.runs import open_study
+from study.launching.status import StudyStatus
 from study.search.config import Search, search_from
 from study.settings.faults import Fault, StudyError
 from study.settings.yaml_files import is_folder, read_extended, read_yaml, with_inherited_rules
 from study.store import RunPaths
+
+if TYPE_CHECKING:
+    from study.search.status import SearchStatus
 
 
 def open_search(
@@ -39,3 +45,19 @@ def open_search(
     folder, source = path / str(content.pop("folder", ".")), str(content.pop("source", file))
     content = overridden(content, overrides)
     return search_from(content, folder=folder.resolve(), source=source), path
+
+
+def status_of(run: str) -> StudyStatus | SearchStatus:
+    """What looks at a run: a search has a journal.
+
+    Raises StudyError for what is no folder of a run.
+    """
+    if not Path(run).is_dir():
+        what = "is a file" if Path(run).exists() else "does not exist"
+        fix = "Give the folder of a run: the study `NAME` lies in runs/NAME once it is launched"
+        raise StudyError([Fault("", what, fix)], source=run)
+    if RunPaths(Path(run)).journal.exists():
+        from study.search.status import SearchStatus  # with optuna, which a study does not need
+
+        return SearchStatus(*open_search(run, Path()))
+    return StudyStatus(*open_study(run, Path()))

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from study.grid import Cell
-from study.launching.progress import bar, running_table
+from study.launching.progress import Progress, bar, running_table
 from study.launching.status import disk_line
 from study.search.config import Search
 from study.search.journal import best_trials, counted, read_journal
@@ -66,6 +66,19 @@ class SearchStatus:
             for trial in self.study.get_trials(deepcopy=False)
             if trial.state != TrialState.FAIL or "reason" in trial.user_attrs
         ]
+
+    def progress(self) -> Progress:
+        """How far the search is; failed trials are no part of it, as others replace them."""
+        total, done = self.search.config.trials, counted(self.study)
+        return Progress(
+            units="trials",
+            total=total,
+            done=done,
+            failed=self.states()["failed"],
+            left=max(0, total - done),
+            running=len(self.running),
+            stored=len(self.store.keys()),
+        )
 
     def states(self) -> Counter[str]:
         """Trials by state."""
