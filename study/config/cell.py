@@ -176,14 +176,6 @@ class CellConfig(Settings):
         return completed(value)
 
     @model_validator(mode="after")
-    def _measures_its_phases(self) -> Self:
-        measured = measured_epochs(self.measure, self.train.epochs)
-        tuned = parse_precision(self.precision).tuning is not None
-        if fault := measured_phase_fault(self.train.phases, measured, self.data.kind, tuned):
-            raise ValueError(fault)
-        return self
-
-    @model_validator(mode="after")
     def _can_be_measured(self) -> Self:
         count = len(self.measure.at) if isinstance(self.measure.at, list) else self.train.epochs
         if self.measure.at not in ("last", "log") and count > MOST_CHECKPOINTS:
@@ -191,6 +183,16 @@ class CellConfig(Settings):
                 f"{count:,} checkpoints of a training would be measured, at most "
                 f"{MOST_CHECKPOINTS:,} can be: use `measure.at: log`, or list fewer epochs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _measures_its_phases(self) -> Self:
+        if self.train.phases is None:
+            return self
+        measured = measured_epochs(self.measure, self.train.epochs)
+        tuned = parse_precision(self.precision).tuning is not None
+        if fault := measured_phase_fault(self.train.phases, measured, self.data.kind, tuned):
+            raise ValueError(fault)
         return self
 
 
