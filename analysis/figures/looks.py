@@ -61,7 +61,10 @@ class Looks:
         names = [name for name in (self.colours.axis, self.style) if name is not None]
         if not names:
             return [self.of({})] * len(rows)
-        return [self.of(row) for row in rows.select(names).iter_rows(named=True)]
+        settings = rows.select(names).rows()
+        # A colour of a scale takes a tenth of a millisecond, and rows share few settings.
+        looks = {each: self.of(dict(zip(names, each, strict=True))) for each in set(settings)}
+        return [looks[each] for each in settings]
 
     def key(self, *, lines: bool = True, markers: bool = True) -> list[Group | Bar]:
         """The parts of the key, of points, of the `lines` that join them, or of both."""
