@@ -29,6 +29,7 @@ from analysis.statistics.instruments import (
     over_identification,
     two_stage,
 )
+from analysis.statistics.levels import in_print
 from analysis.statistics.linear import Codes, Floats
 
 REJECTED = 0.01  # p of Hansen's J from which the levels are not of one effect
@@ -204,7 +205,7 @@ def _judged(line: Instrumented, weak: bool) -> Instrumented:
         note = joined(line.note, reason)
         return replace(line, estimate=None, se=None, verdict=UNDECIDED, note=note)
     if line.j_p is not None and line.j_p <= REJECTED:
-        reason = f"the levels are not of one effect (J {line.j:.1f}, p {line.j_p:.2g})"
+        reason = f"the levels are not of one effect (J {line.j:.1f}, p {in_print(line.j_p)})"
         return replace(line, verdict=INADEQUATE, note=joined(line.note, reason))
     return line
 

@@ -28,7 +28,7 @@ from analysis.statistics.decide import (
     Repeatable,
     settle,
 )
-from analysis.statistics.levels import ALPHA, LEAST_ROWS
+from analysis.statistics.levels import ALPHA, LEAST_ROWS, in_print
 from analysis.statistics.linear import Codes, Floats, NoVariation
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
 
@@ -234,7 +234,7 @@ def _missing(column: Floats, line: Verdict, prepare: Preparation, choices: Choic
     except ValueError:
         return f"{text}; whether that goes with the response cannot be tested"
     goes = "goes" if p <= ALPHA else "does not go"
-    return f"{text}, which {goes} with the response (p {p:.2g})"
+    return f"{text}, which {goes} with the response (p {in_print(p)})"
 
 
 def _varied(name: str, column: Floats, line: Verdict) -> Verdict:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 
 DASH = "–"
 DIGITS = 4  # significant ones of the largest value of a column
 LEAST = 2  # significant ones that the smallest value keeps where all share their decimals
 PLAIN = (1e-3, 1e4)  # sizes that are written without a power of ten
+POWER = re.compile("×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
 def magnitude(value: float) -> int:
@@ -24,7 +28,7 @@ def significant(value: float) -> str:
     """Four significant digits, with a power of ten beyond `PLAIN`.
 
     >>> significant(0.5), significant(123456.0), significant(0.0)
-    ('0.5000', '1.235e+05', '0')
+    ('0.5000', '1.235×10⁵', '0')
     """
     if value == 0:
         return "0"
@@ -32,7 +36,8 @@ def significant(value: float) -> str:
     if PLAIN[0] <= 10.0**power < PLAIN[1]:
         text = f"{value:.{DIGITS - 1 - power}f}"
     else:
-        text = f"{value:.{DIGITS - 1}e}"
+        digits, _, raised = f"{value:.{DIGITS - 1}e}".partition("e")
+        text = f"{digits}×10{str(int(raised)).translate(RAISED)}"
     return text.replace("-", "−")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from analysis.report.digits import LOWERED, POWER
+
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -36,8 +38,18 @@ LATEX = {
 
 
 def escape_latex(plain: str) -> str:
-    """Plain text as LaTeX; letters that pdflatex lacks by their number."""
-    return "".join(LATEX.get(letter) or _known(letter) for letter in plain)
+    """Plain text as LaTeX; letters that pdflatex lacks by their number.
+
+    >>> escape_latex("−1.2×10⁻⁵ nats")
+    '$-$1.2$\\\\times 10^{-5}$ nats'
+    """
+    pieces = POWER.split(plain)  # text and the power of ten after it in turn
+    return "".join(
+        rf"$\times 10^{{{piece.translate(LOWERED)}}}$"
+        if at % 2
+        else "".join(LATEX.get(letter) or _known(letter) for letter in piece)
+        for at, piece in enumerate(pieces)
+    )
 
 
 def _known(letter: str) -> str:

@@ -16,12 +16,13 @@ from markupsafe import Markup, escape
 
 from analysis.report.digits import DASH, significant, writer
 from analysis.report.latex import escape_latex
+from analysis.statistics.levels import in_print
 from study.columns import in_words, noun
 
 NOTES = ("note", "description", "terms")  # columns of sentences, which may break
+AT_ONCE = 60  # rows that the page shows before it is asked for more
 LONG = 16  # characters beyond which names in the first column may break on a phone
 LONG_NOTE, OFTEN, MARKED = 40, 4, 8  # letters and rows from which a note is told once, and how many
-LEAST_P = 1e-4  # the least p that is written as a number
 FORMULA = r"^[=+\-@\t\r]"  # beginnings of what spreadsheets compute
 TAG = re.compile("<(?=[A-Za-z/!?])")  # where HTML would begin
 KEY = re.compile("[0-9a-f]{32}")
@@ -56,9 +57,7 @@ def share(value: float | None) -> str:
 
 def p_value(value: float | None) -> str:
     """Four decimals, and a bound for what is below them; never 0."""
-    if value is None:
-        return DASH
-    return f"{value:.4f}" if value >= LEAST_P else f"< {LEAST_P:.4f}"
+    return DASH if value is None else in_print(value)
 
 
 def estimate(value: float | None) -> str:
@@ -178,8 +177,8 @@ class TableExhibit:
 
     `caption` says which rows and how many trainings it used, and every seed.
 
-    `muted` rows are subordinate ones; `more` rows and a `folded` table are hidden on the page until
-    asked for.
+    `muted` rows are subordinate ones; `more` rows, those after `AT_ONCE`, and a `folded` table are
+    hidden on the page until asked for.
     """
 
     name: str
@@ -259,7 +258,7 @@ class TableExhibit:
         return [
             {
                 "muted": self.muted(row),
-                "more": self.more(row),
+                "more": self.more(row) or at >= AT_ONCE,
                 "cells": Markup(
                     "".join(
                         _html_cell(column, row, cell, named=long and place == 0)
@@ -267,7 +266,7 @@ class TableExhibit:
                     )
                 ),
             }
-            for row, cells in zip(self.rows, self.texts, strict=True)
+            for at, (row, cells) in enumerate(zip(self.rows, self.texts, strict=True))
         ]
 
     def markdown(self) -> str:

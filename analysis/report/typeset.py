@@ -30,7 +30,7 @@ NUMBERS = ("n", "estimate", "effect", "change", "r", "low", "p_maxt", "q", "verd
 SPARED = (SYMBOL, "n", "q", "given")
 """Sources of the columns that are printed of themselves, and which of them are spared first."""
 FORMULAS = 1.08  # how much wider TeX sets them than matplotlib, which has narrower spaces
-STAND_INS = str.maketrans({"−": "+", "<": "+", ">": "+", "–": "n", "|": "m", "²": "2", "_": "n"})
+STAND_INS = str.maketrans("−×<>–|²_⁻⁰¹³⁴⁵⁶⁷⁸⁹", "++++nm2n-t.ttttttt")
 """Letters as wide as those that LaTeX takes from other fonts."""
 
 

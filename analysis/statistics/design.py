@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.statistics.decide import MOST, decide
-from analysis.statistics.levels import ALPHA
+from analysis.statistics.levels import ALPHA, in_print
 from analysis.statistics.linear import SINGULAR, Codes, Floats, codes, finite_columns, nuisance
 from analysis.statistics.multiplicity import holm
 
@@ -288,9 +288,11 @@ def design_control(
         tested = tuple(Placebo(name, float(r), float(p), float(q)) for name, r, p, q in rows)
     reasons = []
     if lack is not None and lack.p <= LACK_LEVEL:
-        reasons.append(f"lack of fit (p = {lack.p:.2g})")
+        reasons.append(f"lack of fit (p {in_print(lack.p)})")
     reasons += [
-        f"{one.name} has partial r {one.r:+.2f} (p = {one.p_holm:.2g} after Holm)"
+        f"{one.name} has partial r {one.r:+.2f} (p {in_print(one.p_holm)} after Holm)".replace(
+            "r -", "r −"
+        )
         for one in tested
         if one.p_holm <= ALPHA
     ]

@@ -433,7 +433,7 @@ def test_numbers_in_print() -> None:
     assert [number(v) for v in (1234.5, 0.012345, -1e-7, 0.0, None)] == [
         "1234",
         "0.01235",
-        "−1.000e−07",
+        "−1.000×10⁻⁷",
         "0",
         "–",
     ]

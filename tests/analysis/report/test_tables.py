@@ -12,10 +12,11 @@ from polars.testing import assert_frame_equal
 
 from analysis.reading.table import Metric
 from analysis.report import columns as columns_of_tables
-from analysis.report.digits import writer
+from analysis.report.digits import LOWERED, POWER, writer
 from analysis.report.latex import escape_latex
 from analysis.report.page import metrics_of
 from analysis.report.tables import (
+    AT_ONCE,
     Column,
     TableExhibit,
     called,
@@ -24,6 +25,7 @@ from analysis.report.tables import (
     p_value,
     signed_number,
     text,
+    whole,
 )
 from study.columns import METRICS
 
@@ -63,7 +65,7 @@ def test_a_pipe_table_holds_no_html() -> None:
     [
         ([12.34567, 0.5, None, 0.0], ["12.35", "0.50", "–", "0.00"]),
         ([0.25, -0.125], ["0.2500", "−0.1250"]),
-        ([1.0, 1e-5, 12345.0], ["1.000", "1.000e−05", "1.234e+04"]),  # too far apart
+        ([1.0, 1e-5, 12345.0], ["1.000", "1.000×10⁻⁵", "1.234×10⁴"]),  # too far apart
         ([250.0, 4.0], ["250.0", "4.0"]),
         ([9.99996, 1.0], ["10.00", "1.00"]),
         ([0.0, None], ["0.000", "–"]),
@@ -77,7 +79,10 @@ def test_cells_of_a_column_share_decimals_or_significant_digits(
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=8))
 def test_a_column_has_one_rule_and_loses_no_more_than_its_digits(values: list[float]) -> None:
-    cells = [cell.replace("−", "-") for cell in map(writer(values), values)]
+    cells = [
+        POWER.sub(lambda match: f"e{match[1].translate(LOWERED)}", cell.replace("−", "-"))
+        for cell in map(writer(values), values)
+    ]
     decimals = {len(cell.partition(".")[2]) for cell in cells}
     if any("e" in cell for cell in cells) or len(decimals) > 1:  # four significant digits each
         for value, cell in zip(values, cells, strict=True):
@@ -123,6 +128,12 @@ def test_metrics_have_display_names_and_the_identifier_stays(tmp_path: Path) -> 
     assert pl.read_csv(tmp_path / "t.csv")["metric"].to_list() == ["nc3_cosine_mean", "theirs_x"]
     for end in ("md", "tex"):
         assert "self-duality, mean cosine" in (tmp_path / f"t.{end}").read_text()
+
+
+def test_a_page_shows_the_first_rows_of_a_long_table() -> None:
+    frame = pl.DataFrame({"n": range(AT_ONCE + 3)})
+    rows = TableExhibit("t", "T", "", frame, (Column("n", "n", whole),)).html_rows()
+    assert [row["more"] for row in rows] == [False] * AT_ONCE + [True] * 3
 
 
 def test_the_table_of_metrics_says_what_is_known_of_them() -> None:

@@ -206,7 +206,10 @@ def test_widths_are_those_of_tex_and_every_formula_is_set(tmp_path: Path) -> Non
     """A box for each name, symbol and number, whose width TeX tells."""
     texts = {metric.name: escape_latex(metric.name) for metric in METRICS.values()}
     texts |= {f"${m.symbol}$": f"${m.symbol}$" for m in METRICS.values() if m.symbol}
-    texts |= {plain: escape_latex(plain) for plain in ("−0.12 to +0.34", "< 0.0001", "a | b", "–")}
+    texts |= {
+        plain: escape_latex(plain)
+        for plain in ("−0.12 to +0.34", "< 0.0001", "a | b", "–", "−1.903×10⁻⁵")
+    }
     boxes = [f"\\setbox0\\hbox{{{each}}}\\typeout{{W \\the\\wd0}}" for each in texts.values()]
     formulas = [f"$${metric.formula}$$" for metric in METRICS.values() if metric.formula]
     log = pdflatex("\n".join([*boxes, *formulas]), tmp_path)
