@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.reading.selection import final_rows, precisions
@@ -36,7 +36,7 @@ from analysis.report.sentences.contents import contents
 from analysis.report.summary import summarise
 from analysis.report.tables import TableExhibit
 from analysis.report.wording import named
-from study.columns import noun, quantity
+from study.columns import in_words, noun, quantity
 from study.store.atomic import write_atomically
 
 OF_A_SEARCH = (
@@ -82,9 +82,12 @@ class Page:
         return {part.name: part.figure for part in self.exhibits if isinstance(part, FigureExhibit)}
 
     def __str__(self) -> str:
-        """The report in words: its three sentences, then what its sections say."""
+        """The report in words: its three sentences, then what its sections say.
+
+        Columns have their display names, as on the page.
+        """
         parts = (*self.sentences, *(part for part in self.summary if not self._begins_with(part)))
-        return "\n".join(f"{part.title}: {part.text}" for part in parts)
+        return "\n".join(in_words(f"{part.title}: {part.text}") for part in parts)
 
     def _begins_with(self, paragraph: Paragraph) -> bool:
         """Whether a paragraph of the summary is one of the sentences."""
@@ -152,9 +155,9 @@ class Page:
     def _repr_html_(self) -> str:
         """The three sentences, where a notebook shows a report."""
         items = "".join(
-            f"<p><b>{escape(part.title)}.</b> {named(part.text)}</p>" for part in self.sentences
+            f"<p><b>{named(part.title)}.</b> {named(part.text)}</p>" for part in self.sentences
         )
-        return f"<h3>{escape(self.title)}</h3>{items}"
+        return f"<h3>{named(self.title)}</h3>{items}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The level of every test, the confidence of intervals, the fewest rows, p in print."""
+"""The level of tests, the confidence of intervals, the fewest rows, p in print."""
 
 ALPHA = 0.05  # a test rejects at p <= ALPHA
 CONFIDENCE = 1 - ALPHA  # of every interval

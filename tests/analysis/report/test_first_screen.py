@@ -41,6 +41,7 @@ from analysis.report.sentences.answers import answers
 from analysis.report.sentences.contents import LINES
 from analysis.report.wording import named
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
+from study.columns import in_words
 
 OPTIONS: dict[str, Any] = {"permutations": 200, "bootstrap": 100, "seed": 5}
 ROLES = Roles(
@@ -543,4 +544,6 @@ def test_the_page_has_a_line_for_each_section_and_folds_it(tmp_path: Path) -> No
             assert f"<b>{named(part.title)}.</b> {named(part.text)}</p>" in block
     assert {part.section for part in made.summary} == {"association", "within", "progress"}
     assert "none of 7 primary metrics associated" in made.contents["within"]
-    assert str(made).splitlines()[0].startswith(made.sentences[0].title)
+    words = str(made)  # columns have their display names there, too
+    assert words.startswith(in_words(made.sentences[0].title))
+    assert "validation loss" in words and "val_loss" not in words and "nc1_" not in words
