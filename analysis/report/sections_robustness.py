@@ -9,6 +9,7 @@ from analysis.figures.robustness import accuracy_under_attack
 from analysis.findings.outcomes import doses_of, effects_of
 from analysis.findings.pairs import comparisons
 from analysis.findings.robustness import (
+    CLEAN,
     ROBUST,
     RobustLine,
     outcomes,
@@ -42,9 +43,11 @@ LINES = columns_of(
 def robustness_section(context: Context) -> Section | None:
     """Accuracy under attack, whether collapse goes with it, and what changes it."""
     table = context.table
-    if ROBUST not in outcomes(table):
+    if not {ROBUST, CLEAN} <= set(table.frame.columns):
         return None
     lines = robust_lines(table)
+    if lines.is_empty():
+        return None
     used = f"{counted(len(context.rows))} at the last checkpoint"
     exhibits: list[Exhibit] = [
         TableExhibit("robustness", "Accuracy under attack, and leaps", f"{used}.", lines, LINES),

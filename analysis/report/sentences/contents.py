@@ -29,7 +29,14 @@ from analysis.report.exhibits import counted
 from analysis.report.sentences import ood, robustness, targets, transfer
 from analysis.report.sentences.groups import answer
 from analysis.report.sentences.survival import WORDS
-from analysis.report.sentences.words import listing, metrics, of_family, with_verdict
+from analysis.report.sentences.words import (
+    SILENT,
+    listing,
+    metrics,
+    of_family,
+    unable,
+    with_verdict,
+)
 from analysis.report.tables import number, share, signed_number
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT
 from analysis.statistics.levels import ALPHA
@@ -37,7 +44,6 @@ from analysis.statistics.levels import ALPHA
 Frames = Mapping[str, pl.DataFrame]
 
 NAMES = 2  # of metrics in a line
-SILENT = "too few trainings for a test"
 UNTESTED = "no metric can be tested"
 
 
@@ -60,7 +66,7 @@ def verdict(lines: Sequence[Tested], once: str = "associated", several: str = ""
     judged = of_family(lines, PRIMARY) or of_family(lines, EXPLORATORY)
     if not judged:
         return UNTESTED
-    if len(with_verdict(judged, CANNOT_REJECT)) == len(judged):
+    if unable(judged):
         return SILENT
     clear = [line.metric for line in with_verdict(judged, ASSOCIATED)]
     done = once if len(clear) == 1 else several or once

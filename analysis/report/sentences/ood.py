@@ -13,7 +13,15 @@ from analysis.findings.progress import TRAIN_LOSS
 from analysis.findings.verdicts import INADEQUATE, PRIMARY
 from analysis.reading.naming import AUROC
 from analysis.report.descriptions import Paragraph
-from analysis.report.sentences.words import adjusted, listing, numbers, reason, with_verdict
+from analysis.report.sentences.words import (
+    SILENT,
+    adjusted,
+    listing,
+    numbers,
+    reason,
+    unable,
+    with_verdict,
+)
 from analysis.report.tables import p_value, share, signed_number
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 from study.columns import metric_of
@@ -55,6 +63,8 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
     judged = _judged(lines_of(DetectionAssociation, frames["ood_association"]), "")
     if not judged:
         return text
+    if unable(judged):
+        return f"{text}; collapse and detection: {SILENT}"
     clear = sum(line.verdict == ASSOCIATED for line in judged)
     return f"{text}; {clear} of {len(judged)} pairs of a primary metric and a score are associated"
 

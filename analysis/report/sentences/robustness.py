@@ -15,7 +15,7 @@ from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences import precision
 from analysis.report.sentences.outcomes import effects, linked
-from analysis.report.sentences.words import metrics, of_family, with_verdict
+from analysis.report.sentences.words import SILENT, metrics, of_family, unable, with_verdict
 from analysis.report.tables import share
 from analysis.statistics.decide import ASSOCIATED
 from study.columns import in_words
@@ -43,7 +43,8 @@ def robustness(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
         yield Paragraph(title, linked(own, name, worse, better))
     if "robust_changes" in frames:
         changes = lines_of(Change, frames["robust_changes"])
-        parts = [precision.changes(changes, name).text for name in TOLD]
+        texts = {name: precision.changes(changes, name).text for name in TOLD}
+        parts = [text if name in text else f"Of {name}, {text}" for name, text in texts.items()]
         yield Paragraph("Robustness and precision", in_words(" ".join(parts)))
     contrasts = lines_of(Contrast, frames.get("robust_effects", pl.DataFrame()))
     for name in dict.fromkeys(line.intervention for line in contrasts):
@@ -62,6 +63,8 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
     if any(line.verdict == INADEQUATE for line in own):
         return f"{start}; of collapse nothing is claimed"
     judged = of_family(own, PRIMARY) or of_family(own, EXPLORATORY)
+    if unable(judged):
+        return f"{start}; collapse and robustness: {SILENT}"
     clear = with_verdict(judged, ASSOCIATED)
     lower, higher = (sum(line.collapse == word for line in clear) for word in (WORSE, BETTER))
     kind = judged[0].family if judged else PRIMARY
@@ -89,13 +92,16 @@ def _accuracies(lines: Sequence[RobustLine]) -> str:
 
 
 def _leaps(lines: Sequence[RobustLine]) -> str:
-    known = [line for line in lines if line.arrival is not None and line.progress is not None]
+    known = [line for line in lines if line.arrival is not None]
     if not known:
-        return "No attack changes a decision, so there are no leaps."
-    parts = [
-        f"{share(line.arrival)}{_trained(line.adversary)} ({share(line.progress)} of the way there)"
-        for line in known[:NAMED]
-    ]
+        return (
+            "No training has a share of leaps that arrive: no attack changes a decision, or there "
+            "are no class means to arrive at."
+        )
+    parts = []
+    for line in known[:NAMED]:
+        way = "" if line.progress is None else f" ({share(line.progress)} of the way there)"
+        parts.append(f"{share(line.arrival)}{_trained(line.adversary)}{way}")
     return (
         "Share of the samples of changed decision that end nearest to the clean mean of their new "
         f"class: {', '.join(parts)}; medians over trainings."

@@ -14,7 +14,7 @@ from analysis.findings.transfer import FORGETTING, ProbeLine
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences.outcomes import effects, linked
-from analysis.report.sentences.words import metrics, of_family, with_verdict
+from analysis.report.sentences.words import SILENT, metrics, of_family, unable, with_verdict
 from analysis.report.tables import share
 from analysis.statistics.decide import ASSOCIATED
 from study.columns import noun
@@ -65,6 +65,8 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
         )
         if table in frames
     ]
+    if unable(judged):
+        return f"{SILENT}{''.join(shown)}"
     words = FORGETS if first[0].response == FORGETTING else READINGS
     return (
         f"more collapse goes with {words[0]} by {worse} and with {words[1]} by {better} "

@@ -9,6 +9,9 @@ from analysis.findings.verdicts import EXPLORATORY, PRIMARY, Tested
 from analysis.report.tables import p_value, signed
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
 
+SILENT = "too few trainings for a test"
+"""The answer of a section in which no line can reject."""
+
 NAMED = 4  # metrics that a sentence describes with their numbers
 BRIEFLY = 2  # of them where a line a question has many
 LISTED = 8  # metrics that a sentence names at most
@@ -105,3 +108,8 @@ def listing(names: Sequence[str]) -> str:
     """'a, b and 3 more'."""
     shown = ", ".join(names[:LISTED])
     return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+
+
+def unable(lines: Sequence[Tested]) -> bool:
+    """Whether there are lines, and none of them can reject."""
+    return bool(lines) and len(with_verdict(lines, CANNOT_REJECT)) == len(lines)

@@ -14,6 +14,7 @@ from analysis.findings.checkpoints import Checkpoints
 from analysis.findings.configuration import Fixed
 from analysis.findings.curves import Course
 from analysis.findings.design import Candidate, GivenDesign
+from analysis.findings.detection import DetectionAssociation, DetectionLine
 from analysis.findings.effects import Effect
 from analysis.findings.epochs_at import FITTED, EpochAt
 from analysis.findings.forecast import TOGETHER, Forecast
@@ -21,8 +22,10 @@ from analysis.findings.frames import frame_of
 from analysis.findings.interventions import Contrast
 from analysis.findings.matched import MatchedContrast
 from analysis.findings.methods import MethodLine
+from analysis.findings.outcomes import Link
 from analysis.findings.power import Power
 from analysis.findings.progress import REMAINS, TRAIN_LOSS, VANISHES, GivenProgress
+from analysis.findings.robustness import RobustLine
 from analysis.findings.tuning import Comparison
 from analysis.findings.verdicts import INADEQUATE
 from analysis.findings.within import Within
@@ -242,6 +245,25 @@ def test_a_line_follows_every_verdict_of_the_family(section: str) -> None:
         if section == "within":
             expected = {section: "control inadequate: nothing is claimed"}
             assert contents(frames_of({name: (kind, changed)}), "y") == expected
+
+
+def test_sections_of_outcomes_that_cannot_reject_say_so() -> None:
+    silent: dict[str, Any] = {"metric": "nc1_ratio", **JUDGED, "verdict": CANNOT_REJECT}
+    link, score = Link(**silent), DetectionAssociation(**silent, score="neco")
+    frames = {
+        "robustness": frame_of(RobustLine, [RobustLine("a", "", "fp32", 1, clean=0.9, robust=0.5)]),
+        "robust_links": frame_of(Link, [link]),
+        "ood": frame_of(DetectionLine, [DetectionLine("neco", "", "fp32", 1, auroc=0.8)]),
+        "ood_association": frame_of(DetectionAssociation, [score]),
+        "transfer_links": frame_of(Link, [link]),
+    }
+    assert contents(frames, "y") == {
+        "robustness": "accuracy 0.900 falls to 0.500 under attack; collapse and robustness: too "
+        "few trainings for a test",
+        "ood": "NECO detects best, AUROC 0.800; collapse and detection: too few trainings for a "
+        "test",
+        "transfer": "too few trainings for a test",
+    }
 
 
 def test_searches_say_whether_the_default_is_beaten() -> None:

@@ -156,6 +156,21 @@ def test_too_few_trainings_are_said() -> None:
     texts = said(report(Attacks(link=0.5), truth=Truth(levels=(0.0, 1.0), widths=(8,), seeds=2)))
     assert "nothing can be claimed" in texts["Collapse and robustness"]
     assert "95% interval" not in texts["Robustness"]
+    assert texts["Robustness and precision"].startswith("Of accuracy under attack, ")
+
+
+@pytest.mark.parametrize(
+    ("absent", "told"),
+    [
+        ("leap_progress", "their new class: 0.7"),
+        ("leap_arrival", "No training has a share of leaps that arrive"),
+    ],
+)
+def test_what_of_the_leaps_is_not_known_is_left_out(absent: str, told: str) -> None:
+    study = attacked(Attacks())
+    frame = study.frame.with_columns(pl.lit(None).cast(pl.Float64).alias(absent))
+    text = said(build_report(replace(study, frame=frame), CHOICES, only=["robustness"]))["Leaps"]
+    assert told in text and "of the way there" not in text
 
 
 def test_the_section_is_on_the_page(tmp_path: Path) -> None:
@@ -173,8 +188,11 @@ def test_the_section_is_on_the_page(tmp_path: Path) -> None:
     assert "robustness_by_penalty_nc1" in document.figures
 
 
-def test_without_attacks_there_is_no_section() -> None:
+@pytest.mark.parametrize("absent", ["robust_accuracy", "val_accuracy"])
+@pytest.mark.parametrize("known", [False, True])
+def test_without_both_accuracies_there_is_no_section(absent: str, known: bool) -> None:
     study = attacked(Attacks())
-    frame = study.frame.drop("robust_accuracy")
+    nothing = pl.lit(None).cast(pl.Float64).alias(absent)
+    frame = study.frame.with_columns(nothing) if known else study.frame.drop(absent)
     with pytest.raises(AnalysisError, match="has no rows for the section robustness"):
         build_report(replace(study, frame=frame), CHOICES, only=["robustness"])
