@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from study.columns import METRICS, OF_OTHER_DATA, columns_of_sets, metric_of
+from study.columns.attacks import ATTACKS
 from study.config import MOST_POINTS, CellConfig, StudyConfig, full_path, put, study_from
 from study.data import DATA_KINDS
 from study.grid import Cell, Training, expand, trainings
@@ -274,6 +275,9 @@ def _absent_faults(
         elif name.startswith("group_") and not data.is_grouped and "group" not in searched:
             fix = "Give data.group, or look for another column"
             yield Fault(place, f"{name} needs groups of samples, and data.group names none", fix)
+        elif name in ATTACKS:
+            fix = "Look for another column, or make a study with measure.attack of the winner"
+            yield Fault(place, f"{name} is of samples under attack, a trial of clean ones", fix)
         elif name.startswith("minority_") and even:
             fix = "Set data.imbalance_ratio above 1, or look for another column"
             yield Fault(place, f"{name} needs small classes, and all are equally large", fix)

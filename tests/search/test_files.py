@@ -191,6 +191,11 @@ def schedule(**families: Any) -> dict[str, Any]:
             "needs groups of samples",
         ),
         (
+            hunt(objective={"leap_arrival": "minimize"}),
+            "search.objective.leap_arrival",
+            "is of samples under attack",
+        ),
+        (
             hunt(objective={"nc5_ood_orthogonality": "minimize"}),
             "search.objective.nc5_ood_orthogonality",
             "needs other data",
