@@ -93,20 +93,22 @@ def _file(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"data.source: there is no file {path}: give one that exists")
     try:
-        if path.suffix == ".csv":
-            return pl.read_csv(path, infer_schema_length=None)
-        return pl.read_parquet(path)
+        is_csv = path.suffix == ".csv"
+        table = pl.read_csv(path, infer_schema_length=None) if is_csv else pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as fault:
         raise DataError(
             f"data.source: {path} cannot be read as {path.suffix[1:]}: {fault}; write it again"
         ) from fault
+    if not len(table):
+        raise DataError(f"data.source: {path} has no rows: give a table with samples")
+    return table
 
 
 def _check_known(setting: str, names: list[str], table: pl.DataFrame) -> None:
     unknown = [name for name in names if name not in table.columns]
     if unknown:
         near = difflib.get_close_matches(unknown[0], table.columns, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise DataError(
             f"data.{setting}: {', '.join(map(repr, unknown))} is no column of the table{hint} "
             f"Its columns: {', '.join(table.columns)}"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from study.columns import METRICS
+from study.columns.phases import PHASES
 from study.measuring.columns import Measurement, put_noise
 from study.measuring.passes import Passes, Sizes
 from study.measuring.samples import measured_rows
@@ -31,10 +32,10 @@ OF_CLASSES = tuple(
     name
     for name, metric in METRICS.items()
     if metric.family.startswith(("NC", "GNC", "UNC", "accuracy"))
-    and name not in ("effective_rank", "feature_norm_rms", "val_r2", "train_r2")
+    and name not in ("effective_rank", "feature_norm_rms", "val_r2", "train_r2", *PHASES)
     and not name.endswith("_refmeans")
 )
-"""Columns of rows about classes, but for those that need another reference or other data."""
+"""Columns of rows about classes, but for those that need another reference, data or phases."""
 
 
 @dataclass

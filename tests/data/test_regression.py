@@ -111,7 +111,9 @@ def test_settings_that_cannot_be_met_are_refused(settings: dict[str, Any], messa
     ("settings", "message"),
     [
         ({"source": "no.csv", "targets": ["y"]}, "there is no file"),
-        ({"source": "t.csv", "targets": ["yy"]}, "'yy' is no column of the table"),
+        ({"source": "t.csv", "targets": ["yy"]}, r"table; did you mean 'y'\? Its columns"),
+        ({"source": "t.csv", "targets": ["qqq"]}, r"'qqq' is no column of the table\. Its"),
+        ({"source": "empty.csv", "targets": ["y"]}, "empty.csv has no rows"),
         ({"source": "t.csv", "targets": ["y"], "inputs": ["z"]}, "data.inputs: 'z' is no column"),
         ({"source": "t.csv", "targets": ["text"]}, "'text' holds String, not numbers"),
         ({"source": "t.csv", "targets": ["gap"]}, "'gap' has no number in row 3"),
@@ -140,5 +142,6 @@ def test_tables_that_cannot_be_used_are_refused(
     )
     table.write_csv(tmp_path / "t.csv")
     (tmp_path / "t.parquet").write_text("no parquet")
+    (tmp_path / "empty.csv").write_text("x,y\n")
     with pytest.raises(DataError, match=message):
         check_data(RegressionData(**settings), base=tmp_path)

@@ -74,6 +74,7 @@ def test_columns_of_classes_have_one_reason() -> None:
     for name in ("nc1_ratio", "nc2_etf_error", "nc3_cosine_mean", "nc4_agreement", "val_accuracy"):
         assert measurement.values[name] is None and measurement.reasons[name] == NO_CLASSES
     assert measurement.values["effective_rank"] > 1
+    assert "forgetting" not in measurement.values  # which nobody asks of it
 
 
 def test_scores_of_shares_add_up_and_a_constant_target_has_no_r2() -> None:
