@@ -13,9 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from study.config import COLUMNS, CellConfig, Resources, StudyConfig, measured_epochs
+from study.config import (
+    COLUMNS,
+    CellConfig,
+    Resources,
+    StudyConfig,
+    TrainConfig,
+    measured_epochs,
+)
 from study.data.base import Estimate
 from study.models.kinds import parameter_count
+from study.models.vision_config import ImageModel
 from study.precision import options_used, parse_precision
 from study.settings.schema import Scalar, canonical, flat, plain
 
@@ -225,7 +233,7 @@ def plan(
     for training in pending:
         if (data_size := size(training.first)) is not None:
             costs[training.key] = cost(
-                training, data_size, trained=training.key not in measured_only
+                training, data_size, trained=training.key not in measured_only, sizes=size
             )
     return Plan(
         cells=cells,
@@ -240,11 +248,19 @@ def plan(
     )
 
 
-def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
+def cost(
+    training: Training,
+    size: Estimate,
+    *,
+    trained: bool = True,
+    sizes: Callable[[Cell], Estimate | None] = lambda cell: None,
+) -> Cost:
     """Cost of a training in tokens, FLOPs and bytes.
 
-    FLOPs are 6 N per token trained or fine-tuned, more with an adversary, 2 N per token measured,
-    and 2 N for each pass of an attack.
+    FLOPs are 6 N per token trained or fine-tuned, more with an adversary, 2 N per token measured
+    or probed, 2 N for each pass of an attack, and 2 N for each derivative by an input. `sizes`
+    gives the size of the data of each cell, whose probes may differ; where it is None, `size`
+    holds.
 
     Tokens are all that the model reads, those whose successor is no sample included; for images,
     the images. N counts all parameters (Kaplan et al. 2020, section 2.1, count those outside
@@ -261,14 +277,10 @@ def cost(training: Training, size: Estimate, *, trained: bool = True) -> Cost:
         if config.data.gives == "tokens"
         else size.train_samples
     )
-    tokens = config.train.epochs * read if trained else 0
-    measured = (
-        None
-        if size.val_samples is None
-        else sum(_passes(cell, size, size.val_samples) for cell in cells)
-        * read
-        / size.train_samples
-    )
+    tokens = _trained_samples(config.train, size, read) if trained else 0
+    passes = [_passes(cell, sizes(cell) or size) for cell in cells]
+    known = [each for each in passes if each is not None]
+    measured = sum(known) * read / size.train_samples if len(known) == len(passes) else None
     tuned = sum(
         cell.config.precision_options.qat.epochs
         * len(measured_epochs(cell.config.measure, config.train.epochs))
@@ -301,11 +313,38 @@ def measurements(training: Training) -> int:
     return sum(len(measured_epochs(cell.config.measure, epochs)) for cell in training.cells)
 
 
-def _passes(cell: Cell, size: Estimate, val_samples: int) -> int:
-    """Passes of samples that measure a cell's checkpoints."""
-    measure = cell.config.measure
+def _trained_samples(train: TrainConfig, size: Estimate, read: int) -> int:
+    """What the epochs of a training read, `read` in each but those of phases."""
+    if train.phases is None:
+        return train.epochs * read
+    counts = dict(enumerate(size.class_counts))
+    # Of a class that the data lack there is nothing to train on; it is refused elsewhere.
+    return sum(
+        phase.epochs * counts.get(number, 0) for phase in train.phases for number in phase.classes
+    )
+
+
+def _passes(cell: Cell, size: Estimate) -> int | None:
+    """Passes of samples that measure a cell's checkpoints; None: not known yet."""
+    measure, val_samples, probed = cell.config.measure, size.val_samples, size.probe_samples
+    derived = _derivatives(cell, size)
+    if val_samples is None or probed is None or derived is None:
+        return None
     sample = min(measure.train_tokens or size.train_samples, size.train_samples)
     attacked = 0 if measure.attack is None else measure.attack.passes
     attacked *= min(sample, measure.agreement_samples) + val_samples
     epochs = len(measured_epochs(measure, cell.config.train.epochs))
-    return (sample + val_samples + attacked) * epochs
+    return (sample + val_samples + attacked + probed + derived) * epochs
+
+
+def _derivatives(cell: Cell, size: Estimate) -> int | None:
+    """Passes that geometric_complexity takes; None where features are not known yet.
+
+    They are one forwards and one back for each feature.
+    """
+    asked, model = cell.config.measure.complexity_samples, cell.config.model
+    if asked is None:
+        return 0
+    if not isinstance(model, ImageModel):
+        return None
+    return min(asked, size.train_samples) * (1 + model.body_size(*size.input_shape)[1])

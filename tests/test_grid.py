@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from study.config import COLUMNS, study_from
 from study.data import Estimate
-from study.grid import Cell, cost, expand, plan, trainings
+from study.grid import Cell, Cost, cost, expand, plan, trainings
 from study.models.transformer_config import GPTNeoModel
 from study.settings.base import Settings
 from study.settings.schema import column_names, flat, plain
@@ -278,6 +279,36 @@ def test_cost_counts_the_passes_of_attacks_and_adversaries() -> None:
         adversary = {"kind": kind, "eps": 0.1, "steps": 7}
         assert flops(adversary=adversary) - flops() == pytest.approx(3 * 1_270 * more)
     assert flops(adversary={"kind": "trades", "eps": 0}) == flops()
+
+
+def test_cost_counts_phases_probes_and_derivatives() -> None:
+    """Of three classes of 20, 30 and 50 images, and a probe of 70."""
+    size = Estimate(100, 100, 40, 3, (1, 8, 8), class_counts=(20, 30, 50), probe_samples=70)
+    phases = [{"classes": [2, 0], "epochs": 1}, {"classes": [1], "epochs": 3}]
+
+    def of(size: Estimate, train: dict[str, Any], **measure: Any) -> Cost:
+        content = {
+            "name": "images",
+            "data": {"kind": "images", "held_out_classes": [8, 9]},
+            "model": {"kind": "mlp", "width": 16, "depth": 1},
+            "train": {"epochs": 4, **train},
+            "measure": {"at": [1], "initial": "never", **measure},
+        }
+        study = study_from(content, folder=Path(), source="test")
+        return cost(trainings(expand(study))[0], size)
+
+    plain = replace(size, probe_samples=0)
+    before, later = of(plain, {}), of(plain, {"phases": phases})
+    assert (before.tokens, later.tokens) == (4 * 100, 20 + 50 + 3 * 30)
+    # Beside both splits each of two checkpoints sees the probe, and 9 images once forwards and
+    # once backwards for each of 16 features.
+    probe, asked = {"data": "held_out"}, {"complexity_samples": 9}
+    for of_size, measure, passes in ((size, {"probe": probe}, 70), (plain, asked, 9 * 17)):
+        after = of(of_size, {}, **measure).measuring_flops
+        assert after is not None and before.measuring_flops and before.parameters
+        assert after - before.measuring_flops == 2 * before.parameters * 2 * passes
+    unknown = of(replace(size, probe_samples=None), {}, probe=probe)
+    assert unknown.measuring_flops is None and unknown.parameters == before.parameters
 
 
 GOLDEN = {

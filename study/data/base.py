@@ -156,6 +156,10 @@ class Estimate:
     """Shape of one row's input, as in `Dataset`."""
     origin: str = ""
     """Where numbers come from that were not counted here."""
+    class_counts: tuple[int, ...] = ()
+    """Training samples of each class of images; empty for other data."""
+    probe_samples: int | None = 0
+    """Samples of the probe that a cell asks for; None where they cannot be known yet."""
 
 
 def sample_count(targets: Tensor) -> int:

@@ -76,10 +76,10 @@ def of_images(config: ImagesData, base: Path, cache: Path) -> Estimate | None:
     if config.source != "digits" and image_path(config, base) is None:
         return None
     images = choose_images(config, base, cache)
-    rows = len(images.train.labels)
-    return Estimate(
-        rows, rows, len(images.val.labels), len(images.names), images.train.images.shape[1:]
-    )
+    counts = np.bincount(images.train.labels, minlength=len(images.names)).tolist()
+    rows, val_rows = len(images.train.labels), len(images.val.labels)
+    shape = images.train.images.shape[1:]
+    return Estimate(rows, rows, val_rows, len(counts), shape, class_counts=tuple(counts))
 
 
 def of_free(config: FreeData, base: Path, cache: Path) -> Estimate:

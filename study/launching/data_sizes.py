@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from study.data import DataConfig, DataError, Estimate, estimate, load_data
+from study.data.config import HUB_IMAGES, ImagesData
+from study.data.probes import choose_probe
 from study.grid import Cell
+from study.settings.probe import HELD_OUT
 
 
 class UnfetchedError(DataError):
@@ -21,7 +25,7 @@ class DataSizes:
     def __init__(self, cache: Path) -> None:
         """`cache`: folder of the cached data."""
         self.cache = cache
-        self._results: dict[tuple[str, str], Estimate | DataError] = {}
+        self._results: dict[tuple[str, str, str], Estimate | DataError] = {}
 
     def size(self, cell: Cell) -> Estimate | None:
         """Size of a cell's data; None where it cannot be known (`problem` says why)."""
@@ -38,13 +42,36 @@ class DataSizes:
         return isinstance(self._look_up(cell), UnfetchedError)
 
     def _look_up(self, cell: Cell) -> Estimate | DataError:
-        key = (cell.config.data.model_dump_json(), str(cell.folder))
+        probe = cell.config.measure.probe
+        name = "" if probe is None else probe.data
+        key = (cell.config.data.model_dump_json(), str(cell.folder), name)
         if key not in self._results:
             try:
-                self._results[key] = _size(cell.config.data, cell.folder, self.cache)
+                size = _size(cell.config.data, cell.folder, self.cache)
+                if name:
+                    samples = _probe_samples(cell.config.data, name, cell.folder, self.cache)
+                    size = dataclasses.replace(size, probe_samples=samples)
+                self._results[key] = size
             except DataError as error:
                 self._results[key] = error
         return self._results[key]
+
+
+def is_fetched_for_probe(config: ImagesData, name: str) -> bool:
+    """Whether images of a probe can be read without asking the hub."""
+    source = config.source if name == HELD_OUT else name
+    return source not in HUB_IMAGES and not source.startswith("hub:")
+
+
+def _probe_samples(config: DataConfig, name: str, folder: Path, cache: Path) -> int | None:
+    """Samples of both splits of a probe; None where they cannot be read, or not yet."""
+    if not isinstance(config, ImagesData) or not is_fetched_for_probe(config, name):
+        return None
+    try:
+        choice = choose_probe(config, name, folder, cache)
+    except DataError:
+        return None  # the fault of the probe says why
+    return len(choice.train.labels) + len(choice.val.labels)
 
 
 def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
@@ -62,6 +89,12 @@ def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
             f"{config.hub_source} has not been fetched yet: its size is known once a launch did"
         )
     data = load_data(config.without_unfetched(), base=folder, cache=cache)
+    counts = tuple(data.class_counts.tolist()) if isinstance(config, ImagesData) else ()
     return Estimate(
-        len(data.train), data.train.samples, data.val.samples, data.classes, data.input_shape
+        len(data.train),
+        data.train.samples,
+        data.val.samples,
+        data.classes,
+        data.input_shape,
+        class_counts=counts,
     )

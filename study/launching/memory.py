@@ -11,7 +11,8 @@ from study.grid import Plan, Training
 from study.launching.data_sizes import DataSizes
 from study.measuring.attacked import PIXELS as ATTACKED_PIXELS
 from study.measuring.attacked import TOKENS as ATTACKED_TOKENS
-from study.measuring.plan import PROCESS, SINGLE, Memory, memory_of, shape_of
+from study.measuring.complexity import VALUES as DERIVED_VALUES
+from study.measuring.plan import DOUBLE, PROCESS, SINGLE, Memory, memory_of, shape_of
 from study.measuring.samples import BATCH_SAMPLES, IMAGE_VALUES, TOKENS
 from study.models import ModelError
 from study.precision import parse_precision
@@ -61,7 +62,8 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
 
     Beside the model, the optimizer's numbers (8 bytes a parameter with AdamW) and the class means
     of penalties lie either gradients and the outputs of all layers for a batch, those outputs for
-    the rows that are attacked at once, or what measuring takes (`study.measuring.plan.memory_of`).
+    the rows that are attacked or derived at once, or what measuring takes
+    (`study.measuring.plan.memory_of`) with all features of a probe, which stay on the host.
     """
     first = training.first
     config, resources = first.config.train, first.resources
@@ -86,9 +88,16 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
     slots = SINGLE * SLOTS[config.optimizer] * shape.parameters
     if OF_MEANS.keys() & config.penalty.active.keys():
         slots += SINGLE * shape.classes * shape.dim
+    if size.probe_samples:
+        # As they come, in double precision, and about their mean.
+        probed = (SINGLE + 2 * DOUBLE) * size.probe_samples * shape.dim
+        measuring = Memory(measuring.device, measuring.host + probed)
     trained = _gradients(config, shape.parameters, shape.classes, shape.dim, size, kept + widest)
     if any(cell.config.measure.attack is not None for cell in training.cells):
         rows = max(1, (ATTACKED_PIXELS if images else ATTACKED_TOKENS) // values)
+        trained = max(trained, SINGLE * min(rows, size.train_rows) * (kept + widest))
+    if any(cell.config.measure.complexity_samples is not None for cell in training.cells):
+        rows = max(1, DERIVED_VALUES // values)
         trained = max(trained, SINGLE * min(rows, size.train_rows) * (kept + widest))
     weights = SINGLE * shape.parameters
     if gpu:

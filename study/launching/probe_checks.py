@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from study.data.base import DataError
-from study.data.config import HUB_IMAGES, ImagesData
+from study.data.config import ImagesData
 from study.data.image_choice import ChosenImages, choose_images
 from study.data.probes import choose_probe, classes_without
 from study.grid import Cell, Training
-from study.launching.data_sizes import DataSizes
+from study.launching.data_sizes import DataSizes, is_fetched_for_probe
 from study.models.vision_config import ImageModel
 from study.settings.faults import Fault
 from study.settings.probe import HELD_OUT, ProbeConfig
@@ -32,8 +32,7 @@ def probe_faults(trainings: Iterable[Training], sizes: DataSizes) -> Iterator[Fa
             continue
         model = cell.config.model.model_dump_json()
         identity = (data.model_dump_json(), probe.model_dump_json(), model, cell.folder)
-        source = data.source if probe.data == HELD_OUT else probe.data
-        if identity in seen or source in HUB_IMAGES or source.startswith("hub:"):
+        if identity in seen or not is_fetched_for_probe(data, probe.data):
             continue
         seen.add(identity)
         try:

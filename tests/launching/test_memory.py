@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,25 @@ def test_attacks_and_a_second_pass_are_paid_for() -> None:
     assert attacked > 0.8 * many  # which has logits and gradients, too
     trades = host(batch_size=64, adversary={"kind": "trades", "eps": 0.1})
     assert trades - many > 0.8 * (many - host())
+
+
+def test_derivatives_and_features_of_a_probe_are_paid_for() -> None:
+    """Of 2^16 pixels at once, and 20 bytes a feature."""
+    size = Estimate(60_000, 60_000, 10_000, 8, (1, 28, 28))
+
+    def host(size: Estimate, **measure: object) -> int:
+        content = {
+            "name": "images",
+            "data": {"kind": "images", "held_out_classes": [8, 9]},
+            "model": {"kind": "simple_cnn", "width": 64, "depth": 4},
+            "train": {"epochs": 1, "batch_size": 1},
+            "measure": measure,
+        }
+        study = study_from(content, folder=Path(), source="test")
+        return memory_of_training(trainings(expand(study))[0], size).host
+
+    plain, derived = host(size), host(size, complexity_samples=5)
+    kept = 4 * 64 * 28 * 28  # at least what the first block gives, for 83 images
+    assert derived - PROCESS > 2**16 // 784 * kept
+    probed = host(replace(size, probe_samples=10**7), probe={"data": "held_out"})
+    assert probed - plain == 20 * 10**7 * 64

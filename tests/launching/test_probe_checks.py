@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from tiny_study import launch
 
+from study.config import study_from
+from study.grid import expand
+from study.launching.data_sizes import DataSizes
+
 BASE: dict[str, Any] = {
     "name": "probes",
     "data": {"kind": "images"},
@@ -84,6 +88,15 @@ def test_the_same_images_under_another_name_are_refused(
     assert "under another name" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_sound_probe_is_planned(tmp_path: Path) -> None:
+def test_a_sound_probe_is_planned_with_its_images(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
     study = {**BASE, "data": HELD_OUT, "measure": {"probe": {"data": "held_out", "pca": 8}}}
     assert launch(tmp_path, study, "--dry-run") == 0
+    cell = expand(study_from(study, folder=tmp_path, source="test"))[0]
+    size = DataSizes(tmp_path).size(cell)
+    assert size is not None
+    counts = np.bincount(load_digits().target)
+    assert size.probe_samples == counts[[5, 6]].sum()
+    assert sum(size.class_counts) == size.train_samples
+    assert len(size.class_counts) == 8
