@@ -12,6 +12,7 @@ from analysis.findings.frames import lines_of
 from analysis.findings.groups import COSINE, GAP, WORST, GapLine
 from analysis.findings.interventions import Contrast
 from analysis.report.descriptions import Paragraph
+from analysis.report.sentences.words import effects_briefly
 from analysis.report.tables import number, p_value, signed, signed_number
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
 
@@ -64,9 +65,7 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
     parts = [f"accuracies differ by {number(known[0].gap)}"]
     for table, what in (("group_changes", "a precision"), ("group_effects", "an intervention")):
         if table in frames:
-            verdicts = frames[table]["verdict"]
-            shown = int((verdicts == CHANGED).sum())
-            parts.append(f"{shown} of {len(verdicts)} effects of {what} are shown")
+            parts.append(effects_briefly(frames[table]["verdict"].to_list(), what))
     return "; ".join(parts)
 
 

@@ -10,7 +10,7 @@ from analysis.findings.changes import CHANGED, Change
 from analysis.findings.frames import lines_of
 from analysis.findings.targets import OUTCOMES, TargetCourse, TargetLine
 from analysis.report.descriptions import Paragraph
-from analysis.report.sentences.words import listing
+from analysis.report.sentences.words import effects_briefly, listing
 from analysis.report.tables import number, p_value, signed_number
 from analysis.statistics.decide import CANNOT_REJECT
 
@@ -35,9 +35,8 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
     known = [f"{line.column} {number(line.median)}" for line in own if line.median is not None]
     text = ", ".join(known) if known else "no training has a value"
     if "regression_changes" in frames:
-        verdicts = frames["regression_changes"]["verdict"]
-        shown = int((verdicts == CHANGED).sum())
-        text += f"; {shown} of {len(verdicts)} effects of a precision are shown"
+        verdicts = frames["regression_changes"]["verdict"].to_list()
+        text += f"; {effects_briefly(verdicts, 'a precision')}"
     return text
 
 

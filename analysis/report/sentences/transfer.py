@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from analysis.findings.changes import CHANGED, Change
+from analysis.findings.changes import Change
 from analysis.findings.frames import lines_of
 from analysis.findings.interventions import Contrast
 from analysis.findings.outcomes import BETTER, WORSE, Link
@@ -14,7 +14,14 @@ from analysis.findings.transfer import FORGETTING, ProbeLine
 from analysis.findings.verdicts import EXPLORATORY, INADEQUATE, PRIMARY
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences.outcomes import effects, linked
-from analysis.report.sentences.words import SILENT, metrics, of_family, unable, with_verdict
+from analysis.report.sentences.words import (
+    SILENT,
+    effects_briefly,
+    metrics,
+    of_family,
+    unable,
+    with_verdict,
+)
 from analysis.report.tables import share
 from analysis.statistics.decide import ASSOCIATED
 from study.columns import noun
@@ -57,8 +64,7 @@ def answer(frames: Mapping[str, pl.DataFrame]) -> str:
     worse, better = (sum(line.collapse == word for line in clear) for word in (WORSE, BETTER))
     kind = judged[0].family if judged else PRIMARY
     shown = [
-        f"; {int((frames[table]['verdict'] == CHANGED).sum())} of {len(frames[table])} effects of "
-        f"{what} are shown"
+        f"; {effects_briefly(frames[table]['verdict'].to_list(), what)}"
         for table, what in (
             ("transfer_changes", "precisions"),
             ("transfer_effects", "interventions"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from analysis.findings.changes import CHANGED
 from analysis.findings.verdicts import EXPLORATORY, PRIMARY, Tested
 from analysis.report.tables import p_value, signed
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
@@ -108,6 +109,14 @@ def listing(names: Sequence[str]) -> str:
     """'a, b and 3 more'."""
     shown = ", ".join(names[:LISTED])
     return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+
+
+def effects_briefly(verdicts: Sequence[str], of: str) -> str:
+    """How many effects of something are shown, in a line of the table of contents."""
+    if all(verdict == CANNOT_REJECT for verdict in verdicts):
+        return f"effects of {of}: {SILENT}"
+    shown = sum(verdict == CHANGED for verdict in verdicts)
+    return f"{shown} of {len(verdicts)} effects of {of} are shown"
 
 
 def unable(lines: Sequence[Tested]) -> bool:

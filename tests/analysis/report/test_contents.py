@@ -30,7 +30,8 @@ from analysis.findings.tuning import Comparison
 from analysis.findings.verdicts import INADEQUATE
 from analysis.findings.within import Within
 from analysis.report.sentences.contents import contents
-from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND
+from analysis.report.sentences.words import SILENT, effects_briefly
+from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, NOT_FOUND, UNDECIDED
 
 JUDGED: dict[str, Any] = {"family": "primary", "n": 24}
 CHANCE: dict[str, Any] = {"family": "exploratory", "n": 24, "verdict": ASSOCIATED}
@@ -292,3 +293,10 @@ def test_lines_of_data_layers_and_checkpoints_are_counted() -> None:
         "classes": "2 single classes against the average",
     }
     assert contents({}, "y") == {}
+
+
+def test_effects_that_no_test_can_show_are_not_said_to_be_none() -> None:
+    of = "a precision"
+    assert effects_briefly([CANNOT_REJECT] * 2, of) == f"effects of {of}: {SILENT}"
+    some = [CHANGED, CANNOT_REJECT, UNDECIDED]
+    assert effects_briefly(some, of) == "1 of 3 effects of a precision are shown"
