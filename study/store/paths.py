@@ -29,6 +29,7 @@ runs/.cache/                             shared by the runs of a folder: see `Ca
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ class RunPaths:
         return sorted(path for path in self._in_cells() if not self._is_cell(path))
 
     def _in_cells(self) -> Iterator[Path]:
-        return self.cells.glob("??/[!.]*.parquet")
+        for folder in self.cells.glob("??"):
+            # A fold removes folders that it has emptied, also while they are listed here.
+            with contextlib.suppress(FileNotFoundError):
+                yield from folder.glob("[!.]*.parquet")
 
     def _is_cell(self, path: Path) -> bool:
         return KEY.fullmatch(path.stem) is not None and path == self.cell(path.stem)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_study import failures, launch, rows, starts, tiny, training_steps, write_study
 
-import study.data
+import study.measuring.data
 from study.config import load_study
 from study.data import DataError
 from study.grid import expand
@@ -227,7 +227,7 @@ def test_corpora_that_cannot_be_read_are_named_before_anything_runs(
 def test_a_corpus_that_fails_later_fails_its_cells_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = study.data.load_data
+    load = study.measuring.data.load_data
 
     def failing(config: Any, **options: Any) -> Any:
         if config.train_tokens == 3000:
@@ -235,7 +235,7 @@ def test_a_corpus_that_fails_later_fails_its_cells_alone(
         return load(config, **options)
 
     grid = {"epochs": [1], "precision": ["fp32"], "data.train_tokens": [3000, 4000]}
-    monkeypatch.setattr(study.data, "load_data", failing)
+    monkeypatch.setattr(study.measuring.data, "load_data", failing)
     assert launch(tmp_path, tiny(grid=grid)) == 1
     run = tmp_path / "runs" / "tiny"
     assert [record["cause"] for record in failures(run).values()] == ["data"]

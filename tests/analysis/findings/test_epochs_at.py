@@ -21,6 +21,7 @@ from analysis.findings.epochs_at import (
 from analysis.reading.table import ZERO_ERROR, Choices, Metric, Roles, Table
 from analysis.report.page import build_report
 from analysis.statistics.crossing import first_crossing, mean_interval
+from study.columns import label
 
 Rows = list[dict[str, Any]]
 EPOCHS = [0, 10, 20, 40, 80, 160]
@@ -166,7 +167,7 @@ def test_the_report_shows_both_time_scales() -> None:
     assert len(report.frames["epochs_at_trainings"]) == 4 * len(frame)
     names = [each.get_text() for each in report.figures["epochs_at"].axes[0].get_yticklabels()]
     events = frame.select("metric", "event").rows()[1:]
-    assert names == [FITTED, *(f"{metric}, {event}" for metric, event in events)]
+    assert names == [FITTED, *(f"{label(metric)}, {event}" for metric, event in events)]
 
 
 def test_a_crossing_is_the_first_one() -> None:
