@@ -14,14 +14,16 @@ Row = dict[str, Any]
 def put_first_phase(head: Measurement, phases: Sequence[Phase]) -> None:
     """Record first_phase_accuracy, of validation samples of the first phase's classes.
 
-    The head decides among all classes, those of later phases too.
+    The head decides among all classes, those of later phases too. Undefined where decisions are:
+    for features that are not finite, and without two measured classes.
     """
     decisions = head.decisions
     assert decisions is not None
     classes = phases[0].classes
     correct, samples = (int(each[classes].sum()) for each in (decisions.correct, decisions.samples))
-    share = correct / samples if samples else None
-    head.put("first_phase_accuracy", share, "no validation sample is of the first phase")
+    share = correct / samples if samples and decisions.reason is None else None
+    reason = decisions.reason or "no validation sample is of the first phase"
+    head.put("first_phase_accuracy", share, reason)
 
 
 def with_forgetting(rows: Sequence[Row], phases: Sequence[Phase] | None) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tiny_study import launch
 from study.config import CellConfig
 from study.data import load_data
 from study.data.images import Images
-from study.measuring.forgetting import with_forgetting
+from study.measuring.columns import Measurement
+from study.measuring.forgetting import put_first_phase, with_forgetting
+from study.metrics import Agreement
 from study.models import load_checkpoint
 from study.models.base import FeatureModel
 from study.precision import quantize
@@ -173,3 +176,19 @@ def test_phases_that_cannot_be_are_refused(
         study[name] = part if "kind" in part else {**STUDY[name], **part}
     assert launch(tmp_path, study, "--dry-run") == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_nothing_is_decided_the_reason_is_told() -> None:
+    """Without a class centre, and with features that are not finite."""
+    phases = [Phase(classes=[0], epochs=1), Phase(classes=[1], epochs=1)]
+    one = torch.tensor([3, 2])
+    whole = Agreement(one, one, one, one, torch.tensor(0), torch.tensor(False))
+    cases = {
+        "few": Agreement.empty(2, CPU, "few"),
+        "infinite or NaN": replace(whole, broken=torch.tensor(True)),
+    }
+    for words, decisions in cases.items():
+        head = Measurement({}, {}, decisions=decisions)
+        put_first_phase(head, phases)
+        assert head.values["first_phase_accuracy"] is None
+        assert words in head.reasons["first_phase_accuracy"]
