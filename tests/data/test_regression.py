@@ -40,7 +40,7 @@ def test_both_columns_are_standardised_by_the_training_part() -> None:
 
 
 def test_the_teacher_is_seeded_and_can_be_learned() -> None:
-    settings = {"samples": 3000, "target_dim": 3, "input_dim": 4, "noise": 0.0}
+    settings: dict[str, Any] = {"samples": 3000, "target_dim": 3, "input_dim": 4, "noise": 0.0}
     data, again, other = (loaded(**settings, seed=seed) for seed in (0, 0, 1))
     assert data.fingerprint == again.fingerprint != other.fingerprint
     x, y = whole(data.train)

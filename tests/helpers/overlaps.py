@@ -28,7 +28,7 @@ def overlaps(figure: Figure) -> list[str]:
     canvas, dpi = FigureCanvasAgg(figure), figure.dpi
     figure.set_dpi(DPI)
     try:
-        canvas.draw()
+        canvas.draw()  # type: ignore[no-untyped-call]
         boxes = [(text, text.get_window_extent()) for text in _texts(figure)]
         page, slack = figure.bbox.frozen(), SLACK * DPI / 72
     finally:

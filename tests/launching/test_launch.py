@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_study import failures, launch, rows, starts, tiny, training_steps, write_study
 
+import study.data
 import study.measuring.data
 from study.config import load_study
 from study.data import DataError
@@ -227,7 +228,7 @@ def test_corpora_that_cannot_be_read_are_named_before_anything_runs(
 def test_a_corpus_that_fails_later_fails_its_cells_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = study.measuring.data.load_data
+    load = study.data.load_data
 
     def failing(config: Any, **options: Any) -> Any:
         if config.train_tokens == 3000:

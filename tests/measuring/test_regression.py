@@ -26,9 +26,9 @@ CPU = torch.device("cpu")
 
 def example(**settings: Any) -> tuple[Dataset, FeatureModel]:
     data = load_data(RegressionData(samples=90, **settings), base=Path(), cache=Path())
-    head = "learned" if data.predicts == "vectors" else "cumulative_link"
-    settings = MLP(width=9, depth=2, head=head)
-    model = build_model(settings, classes=data.classes, input_shape=data.input_shape, seed=0)
+    of_vectors = data.predicts == "vectors"
+    kind = MLP(width=9, depth=2, head="learned" if of_vectors else "cumulative_link")
+    model = build_model(kind, classes=data.classes, input_shape=data.input_shape, seed=0)
     return data, model.eval()
 
 

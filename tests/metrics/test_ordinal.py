@@ -50,7 +50,7 @@ def drawn(seed: int, classes: int, dim: int) -> tuple[Array, Array, Array, Array
     return features, labels, weight, np.sort(middle + generator.normal(size=classes - 1))
 
 
-def measured(features: Array, labels: Array, weight: Array, thresholds: Array, min_count: int = 1):  # type: ignore[no-untyped-def]
+def measured(features: Array, labels: Array, weight: Array, thresholds: Array, min_count: int = 1):
     moments = ClassMoments(len(thresholds) + 1, features.shape[1])
     moments.update(torch.from_numpy(features), torch.from_numpy(labels))
     head = torch.from_numpy(weight)[None]

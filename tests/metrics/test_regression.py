@@ -59,7 +59,7 @@ def drawn(seed: int, n: int, d: int, samples: int = 60) -> tuple[Array, Array, A
     return features, targets, generator.normal(size=(n, d))
 
 
-def measured(features: Array, targets: Array, weight: Array, batch: int = 7):  # type: ignore[no-untyped-def]
+def measured(features: Array, targets: Array, weight: Array, batch: int = 7):
     moments = RegressionMoments(targets.shape[1], features.shape[1])
     for start in range(0, len(features), batch):
         part = slice(start, start + batch)

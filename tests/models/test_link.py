@@ -77,11 +77,11 @@ def test_a_head_of_a_link_is_saved_whole(tmp_path: Path) -> None:
     counted = parameter_count(settings, classes=5, input_shape=(3,))
     assert counted == sum(p.numel() for p in model.parameters()) == 3 * 6 + 6 + 6 + 4
     with torch.no_grad():
-        model.link.first.add_(0.5)  # type: ignore[union-attr]
+        model.link.first.add_(0.5)
     save_checkpoint(model, tmp_path)
     again = load_checkpoint(tmp_path).eval()
     x = torch.randn(4, 3)
     logits = model(x)
     assert logits.shape == (4, 5)
     assert torch.equal(again(x), logits)
-    assert torch.equal(logits, model.link(model.head(model.features(x))))  # type: ignore[misc]
+    assert torch.equal(logits, model.link(model.head(model.features(x))))

@@ -72,7 +72,7 @@ def test_regression_reaches_the_closed_form(
     shrunk = axes @ np.diag(np.sqrt(values) - np.sqrt(c)) @ axes.T
     inverse_root = axes @ np.diag(values**-0.5) @ axes.T
     gram = np.sqrt(lambda_H / lambda_W) * shrunk
-    np.testing.assert_allclose(W @ W.T, gram, atol=1e-4 * np.linalg.norm(gram))
+    np.testing.assert_allclose(W @ W.T, gram, atol=1e-4 * float(np.linalg.norm(gram)))
     np.testing.assert_allclose(b, Y.mean(axis=0), atol=1e-5)
     fitted = (Y - Y.mean(axis=0)) @ inverse_root @ shrunk
     np.testing.assert_allclose(H @ W.T, fitted, atol=1e-4 * np.abs(fitted).max())

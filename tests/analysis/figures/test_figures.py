@@ -414,7 +414,7 @@ def test_a_precision_looks_the_same_whatever_is_beside_it() -> None:
     for shown in (["int9"], ["int1", "int9", "int63"]):
         parts = [(name, pairs) for name in shown]
         figure = change_scatter(parts, ["nc1_ratio"], "val_loss", unit="training", precisions=names)
-        drawn = [to_hex(each.get_facecolor()[0]) for each in figure.axes[0].collections]
+        drawn = [to_hex(np.asarray(each.get_facecolor())[0]) for each in figure.axes[0].collections]
         assert drawn == [to_hex(looks[name][0]) for name in shown]
 
 

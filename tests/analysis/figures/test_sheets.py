@@ -117,7 +117,7 @@ def test_a_report_for_a_paper_has_three_formats_of_two_widths(tmp_path: Path) ->
 def test_widths_are_those_of_the_renderer(text: str, size: float) -> None:
     figure = Figure(figsize=(4, 1), dpi=400)
     drawn = figure.text(0, 0.5, text, fontsize=size)
-    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure).draw()
     box = drawn.get_window_extent()
     assert box.width / 400 <= width_of(text, size) <= 1.08 * box.width / 400 + 0.01
 
