@@ -137,12 +137,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     return undisturbed(tmp_path_factory.mktemp("small"), SMALL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind",
     [
         "node",
-        pytest.param("worker", marks=pytest.mark.long),
-        pytest.param("file", marks=pytest.mark.long),
+        "worker",
+        "file",
     ],
 )
 def test_a_disturbed_sweep_ends_with_the_rows_of_an_undisturbed_one(
