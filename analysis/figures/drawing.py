@@ -20,7 +20,8 @@ from matplotlib.text import Text
 
 from analysis.figures.key import Bar, Group, Key
 from analysis.figures.lettering import INCH, LEADING, height_of, width_of, wrapped
-from analysis.figures.sheets import PAGE, Picture, picture, sheet
+from analysis.figures.parts import axes_at, placed
+from analysis.figures.sheets import PAGE, Picture, sheet
 from analysis.figures.ticks import linear_axis, log_axis, spans_decades
 
 RASTER_ABOVE = 2_000
@@ -87,14 +88,13 @@ def panels(
     under = [ticks + _tallest(named[row], size) + 0.1 for row in rows]
     width = left + across * wide + (across - 1) * gap + RIGHT
     top = Key(key, width)
-    height = top.height + sum(over) + sum(under) + down * high
-    figure = picture(width, height)
+    heights = [above + high + below for above, below in zip(over, under, strict=True)]
+    figure, places = placed(width, top.height, heights)
     axes: list[Axes] = []
     for place in range(count):
         row, column = divmod(place, across)
         x = left + column * (wide + gap)
-        y = height - top.height - sum(over[: row + 1]) - sum(under[:row]) - (row + 1) * high
-        axis = figure.add_axes((x / width, y / height, wide / width, high / height))
+        axis = axes_at(*places[row], (x, over[row], wide, high))
         if ylabel:
             axis.tick_params(labelleft=column == 0)
             axis.set_ylabel(ylabel if column == 0 else "")
@@ -315,14 +315,13 @@ def columns_of_rows(
     under = TICKS * size / PAGE.size + 0.1
     labelled = height_of(xlabel, size) + 0.06 if xlabel else 0.0
     top = Key(key, width)
-    height = top.height + down * (over + high + under) + labelled
-    figure = picture(width, height)
+    figure, places = placed(width, top.height, [over + high + under] * down, labelled)
+    height = float(figure.get_size_inches()[1])
     axes = []
     for place in range(count):
         row, column = divmod(place, across)
         x = left + column * (wide + gap)
-        y = height - top.height - (row + 1) * (over + high) - row * under
-        axis = figure.add_axes((x / width, y / height, wide / width, high / height))
+        axis = axes_at(*places[row], (x, over, wide, high))
         for band in range(1, len(names), 2):
             axis.axhspan(band - 0.5, band + 0.5, color="#000000", alpha=0.05, linewidth=0)
         axis.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))

@@ -7,10 +7,11 @@ is set by `styled` is global, and only while a figure is drawn.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
@@ -19,24 +20,29 @@ from matplotlib.figure import Figure
 from analysis.figures.marks import Marks
 
 PRINTED = 200  # dots an inch of a png
+HIGHEST = 9.0  # inches of a page of a paper, beside the caption
 
 
 @dataclass(frozen=True)
 class Sheet:
     """What figures are drawn for.
 
-    `width` is in inches, `size` that of letters in points, `across` the panels side by side.
+    `width` is in inches, `size` that of letters in points, `across` the panels side by side. A
+    figure that would be higher than `highest` inches is drawn in parts of whole rows of panels, of
+    which `part` is one.
     """
 
     name: str
     width: float
     size: float
     across: int
+    highest: float = math.inf
+    part: int = field(default=0, compare=False)
 
 
 PAGE = Sheet("page", 10.1, 9.0, 4)
-TWO_COLUMNS = Sheet("two-columns", 6.9, 8.0, 4)
-ONE_COLUMN = Sheet("one-column", 3.3, 8.0, 2)
+TWO_COLUMNS = Sheet("two-columns", 6.9, 8.0, 4, HIGHEST)
+ONE_COLUMN = Sheet("one-column", 3.3, 8.0, 2, HIGHEST)
 PAPER = (ONE_COLUMN, TWO_COLUMNS)
 
 _SHEET: ContextVar[Sheet] = ContextVar("sheet", default=PAGE)
@@ -84,10 +90,12 @@ def styled() -> AbstractContextManager[None]:
 class Picture(Figure):
     """A figure that shows itself where it is the value of a notebook's cell.
 
-    `marks` tells which training each point is, where points are single trainings.
+    `marks` tells which training each point is, where points are single trainings; `parts` is how
+    many figures of the sheet's height its panels take.
     """
 
     marks: Marks | None = None
+    parts: int = 1
 
     def _repr_png_(self) -> bytes:
         """The figure on white, as a png."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -66,32 +66,38 @@ class FigureExhibit:
     def write(self, folder: Path, formats: tuple[str, ...], style: Style = "page") -> None:
         """NAME.svg, NAME.png, NAME.pdf in `folder`, as asked for.
 
-        For the paper: in its folders one-column and two-columns, each drawn for that width.
+        For the paper: in its folders one-column and two-columns, each drawn for that width; one
+        that is higher than a page as NAME-part1, NAME-part2 and so on.
         """
         if style == "page":
-            self._save(self.figure, folder, formats)
+            _save(self.figure, folder / self.name, formats)
             return
         for chosen in PAPER:
             (folder / chosen.name).mkdir(exist_ok=True)
-            with drawn_for(chosen):
-                self._save(self._drawn(), folder / chosen.name, formats)
+            part, parts = 0, 1
+            while part < parts:
+                with drawn_for(replace(chosen, part=part)):
+                    figure = self._drawn()
+                    parts = figure.parts if isinstance(figure, Picture) else 1
+                    part += 1
+                    name = self.name if parts == 1 else f"{self.name}-part{part}"
+                    _save(figure, folder / chosen.name / name, formats)
 
-    def _save(self, figure: Figure, folder: Path, formats: tuple[str, ...]) -> None:
-        """Files on a white ground, with their letters inside."""
-        for kind in formats:
-            path = folder / f"{self.name}.{kind}"
-            if kind == "svg":
-                content = _svg(figure)
-                opened = content.index(">") + 1
-                white = '<rect width="100%" height="100%" fill="#ffffff"/>'
-                content = content[:opened] + white + content[opened:]
-                path.write_text(
-                    '<?xml version="1.0" encoding="utf-8"?>\n' + content, encoding="utf-8"
-                )
-            else:
-                metadata = {"CreationDate": None} if kind == "pdf" else {}
-                with styled():
-                    figure.savefig(path, dpi=PRINTED, facecolor="white", metadata=metadata)
+
+def _save(figure: Figure, stem: Path, formats: tuple[str, ...]) -> None:
+    """Files on a white ground, with their letters inside."""
+    for kind in formats:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        if kind == "svg":
+            content = _svg(figure)
+            opened = content.index(">") + 1
+            white = '<rect width="100%" height="100%" fill="#ffffff"/>'
+            content = content[:opened] + white + content[opened:]
+            path.write_text('<?xml version="1.0" encoding="utf-8"?>\n' + content, encoding="utf-8")
+        else:
+            metadata = {"CreationDate": None} if kind == "pdf" else {}
+            with styled():
+                figure.savefig(path, dpi=PRINTED, facecolor="white", metadata=metadata)
 
 
 def _svg(figure: Figure) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,17 @@ from analysis.__main__ import main
 from analysis.figures.drawing import columns_of_rows, panels
 from analysis.figures.key import Entry, Group
 from analysis.figures.lettering import height_of, width_of, wrapped
-from analysis.figures.sheets import ONE_COLUMN, PAGE, PAPER, TWO_COLUMNS, drawn_for, sheet, styled
+from analysis.figures.sheets import (
+    HIGHEST,
+    ONE_COLUMN,
+    PAGE,
+    PAPER,
+    TWO_COLUMNS,
+    Picture,
+    drawn_for,
+    sheet,
+    styled,
+)
 from analysis.report.pictures import FigureExhibit
 
 LONG = "a name of a column of many words, mean of the absolute deviations"
@@ -73,6 +84,40 @@ def test_files_for_a_paper_have_their_letters_inside(tmp_path: Path) -> None:
         pdf = (folder / "four.pdf").read_bytes()
         assert b"/FontFile2" in pdf and b"/CIDFontType2" in pdf and b"/Type3" not in pdf
         assert re.search(rb"/MediaBox \[ 0 0 %d\.?\d* " % int(72 * chosen.width), pdf)
+
+
+def test_a_figure_higher_than_a_page_is_in_parts(tmp_path: Path) -> None:
+    """Every panel is in one part, in order, and each part has the key."""
+    titles = [f"panel {at}" for at in range(19)]
+    key = [Group("width", [Entry("32", marker="o")])]
+
+    def many() -> Figure:
+        with styled():
+            figure, axes = panels(len(titles), titles=titles, key=key)
+            for axis in axes:
+                axis.plot([0, 1], [0, 1])
+        return figure
+
+    def forest() -> Figure:
+        with styled():
+            return columns_of_rows(list("abcdefgh"), titles, wide=2.9, xlabel="r", key=key)[0]
+
+    for draw in (many, forest):
+        seen, part, parts = [], 0, 1
+        while part < parts:
+            with drawn_for(replace(ONE_COLUMN, part=part)):
+                figure = draw()
+            assert isinstance(figure, Picture) and figure.get_size_inches()[1] <= HIGHEST
+            assert "width" in [text.get_text() for text in figure.texts]
+            seen += [axis.get_title(loc="left") for axis in figure.axes]
+            part, parts = part + 1, figure.parts
+        assert seen == titles and parts > 1
+        with drawn_for(PAGE):
+            whole = draw()
+        assert isinstance(whole, Picture) and whole.parts == 1 and len(whole.axes) == len(titles)
+    FigureExhibit("many", "t", "c", many).write(tmp_path, ("svg",), "paper")
+    files = [path.stem for path in sorted((tmp_path / ONE_COLUMN.name).iterdir())]
+    assert files == ["many-part1", "many-part2"]
 
 
 def test_the_page_and_a_notebook_have_the_figure_as_it_is(tmp_path: Path) -> None:
