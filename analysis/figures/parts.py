@@ -32,7 +32,10 @@ def placed(
 
 
 def axes_at(figure: Figure, top: float, box: tuple[float, float, float, float]) -> Axes:
-    """Axes by their left, distance from the top of their row, width and height, in inches."""
+    """Axes in a row whose top is known; their box in inches.
+
+    The `box` is their left, distance from the top of the row, width and height.
+    """
     width, height = figure.get_size_inches()
     left, under, wide, high = box
     bottom = height - top - under - high

@@ -111,7 +111,7 @@ def _confirmation(search: SearchRecord, table: Table) -> list[Exhibit]:
             f"a bar is the {mean} mean of the pairs."
         )
         exhibits.append(
-            FigureExhibit("confirmation_seeds", f"{column} on fresh seeds", caption, figure)
+            FigureExhibit("confirmation_seeds", f"Fresh seeds: {column}", caption, figure)
         )
     return exhibits
 

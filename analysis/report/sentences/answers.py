@@ -38,6 +38,7 @@ from analysis.report.sentences.survival import survival
 from analysis.report.sentences.words import listing
 from analysis.report.tables import share
 from analysis.statistics.decide import CANNOT_REJECT, UNDECIDED
+from study.columns import noun
 
 SENTENCES = 3
 
@@ -90,7 +91,7 @@ def _importances(frame: pl.DataFrame) -> Iterator[Paragraph]:
     first = known.sort("importance", descending=True, maintain_order=True).row(0, named=True)
     yield Paragraph(
         "What mattered",
-        f"{first['parameter']} tells the best trials in {first['objective']} from the others most "
+        f"{noun(first['parameter'])} tells the best trials in {first['objective']} from the others most "
         f"(importance {share(first['importance'])}, {first['n']} trials); with so few trials this "
         "is a rough guide.",
     )
