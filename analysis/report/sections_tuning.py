@@ -157,7 +157,9 @@ def _importances(search: SearchRecord) -> list[Exhibit]:
     )
     return [
         FigureExhibit("importances", "What mattered", caption, partial(importance_bars, frames)),
-        TableExhibit("importances", "What mattered", caption, table, IMPORTANCE, folded=True),
+        TableExhibit(
+            "importances", "What mattered, in numbers", caption, table, IMPORTANCE, folded=True
+        ),
     ]
 
 

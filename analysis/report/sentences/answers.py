@@ -91,9 +91,9 @@ def _importances(frame: pl.DataFrame) -> Iterator[Paragraph]:
     first = known.sort("importance", descending=True, maintain_order=True).row(0, named=True)
     yield Paragraph(
         "What mattered",
-        f"{noun(first['parameter'])} tells the best trials in {first['objective']} from the others most "
-        f"(importance {share(first['importance'])}, {first['n']} trials); with so few trials this "
-        "is a rough guide.",
+        f"{noun(first['parameter'])} tells the best trials in {first['objective']} from the others "
+        f"most (importance {share(first['importance'])}, {first['n']} trials); with so few trials this is "
+        "a rough guide.",
     )
 
 
