@@ -13,7 +13,7 @@ from analysis.figures.sheets import Picture, picture, sheet
 def placed(
     width: float, top: float, heights: Sequence[float], below: float = 0.0
 ) -> tuple[Picture, list[tuple[Picture, float]]]:
-    """The figure of the sheet's part, and the figure and the top of each row, in inches.
+    """The figure of the sheet's part, and the figure and top (inches) of each row.
 
     Rows of other parts lie on a figure of their own, which nobody sees: what draws panels need not
     know of parts. `top` are the inches of the key, `below` those under the last row.
@@ -43,9 +43,9 @@ def axes_at(figure: Figure, top: float, box: tuple[float, float, float, float]) 
 
 
 def rows_of_parts(heights: Sequence[float], above: float) -> list[range]:
-    """Which rows of panels each part of a figure has, as many as are not too high together.
+    """Which rows of panels each part of a figure has.
 
-    `above` are the inches of the key, which every part has. A row that is too high by itself is a
+    A part has as many as are not too high together. `above` are the inches of the key, which every part has. A row that is too high by itself is a
     part of its own.
     """
     parts: list[range] = []
