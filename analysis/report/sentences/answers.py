@@ -92,8 +92,8 @@ def _importances(frame: pl.DataFrame) -> Iterator[Paragraph]:
     yield Paragraph(
         "What mattered",
         f"{noun(first['parameter'])} tells the best trials in {first['objective']} from the others "
-        f"most (importance {share(first['importance'])}, {first['n']} trials); with so few trials this is "
-        "a rough guide.",
+        f"most (importance {share(first['importance'])}, {first['n']} trials); with so few "
+        "trials this is a rough guide.",
     )
 
 
