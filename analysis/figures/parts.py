@@ -45,8 +45,8 @@ def axes_at(figure: Figure, top: float, box: tuple[float, float, float, float]) 
 def rows_of_parts(heights: Sequence[float], above: float) -> list[range]:
     """Which rows of panels each part of a figure has.
 
-    A part has as many as are not too high together. `above` are the inches of the key, which every part has. A row that is too high by itself is a
-    part of its own.
+    A part has as many as are not too high together. `above` are the inches of the key, which every
+    part has. A row that is too high by itself is a part of its own.
     """
     parts: list[range] = []
     first = 0
