@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from study.columns import noun
 
-IDENTIFIER = re.compile(r"\b([a-z][a-z0-9]*(?:_[a-z0-9]+)+)\b")
+IDENTIFIER = re.compile(r"(?<!\.)\b([a-z][a-z0-9]*(?:_[a-z0-9]+)+)\b")
 ABBREVIATION = Markup('<abbr title="{}">{}</abbr>')
 
 

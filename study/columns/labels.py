@@ -8,7 +8,8 @@ from study.columns.metric import Quantity
 from study.columns.sets import metric_of
 from study.columns.settings import SETTINGS
 
-IDENTIFIER = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+IDENTIFIER = re.compile(r"(?<!\.)\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+"""A name with an underscore; not the end of a dotted path, which stays whole."""
 
 
 def quantity(column: str) -> Quantity:
@@ -48,7 +49,7 @@ def label(column: str) -> str:
 def in_words(text: str) -> str:
     """Text with display names in place of identifiers that have an underscore.
 
-    >>> in_words("given train_loss and my_own at lr 0.1")
-    'given training loss and my_own at lr 0.1'
+    >>> in_words("given train_loss and my_own at train.weight_decay 0.1")
+    'given training loss and my_own at train.weight_decay 0.1'
     """
     return IDENTIFIER.sub(lambda match: noun(match[0]), text)

@@ -88,10 +88,10 @@ def _with_size(line: MatchedContrast) -> str:
     """A metric with its difference, or the ratio of a logarithm, and the interval."""
     if line.ratio is not None:
         interval = f"{number(line.ratio_low)} to {number(line.ratio_high)}"
-        return f"`{line.metric}` (times {number(line.ratio)}, {interval})"
+        return f"{line.metric} (times {number(line.ratio)}, {interval})"
     interval = f"{signed_number(line.low)} to {signed_number(line.high)}"
-    return f"`{line.metric}` ({signed_number(line.estimate)}, {interval})"
+    return f"{line.metric} ({signed_number(line.estimate)}, {interval})"
 
 
 def _names(lines: Sequence[MatchedContrast]) -> str:
-    return ", ".join(f"`{line.metric}`" for line in lines)
+    return ", ".join(line.metric for line in lines)

@@ -155,7 +155,7 @@ def test_groups_agree_in_axes_that_are_not_free() -> None:
 def test_report_says_which_metric_differs() -> None:
     report = build_report(study(offset=0.2), CHOICES, only=("matched",))
     (text,) = [each.text for each in report.summary if each.section == "matched"]
-    assert text.startswith("adam against adamw differs in `nc1_ratio` (times 1.")
+    assert text.startswith("adam against adamw differs in nc1_ratio (times 1.")
     (first,) = report.sentences
     assert first.title == "train.optimizer at equal train_loss: changed"
     assert "nc1_ratio differs in 1 of 1 (times 1." in first.text
