@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart shakespeare glyphs test check test-long benchmark clean
+.PHONY: install quickstart shakespeare glyphs test check test-long docs benchmark clean
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ check: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m long --timeout 7200
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/site
+	@echo "The site is at build/site/index.html."
 
 benchmark: $(STAMP)
 	for file in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
