@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -27,6 +27,29 @@ DIFF = "git_diff"
 SECRET = re.compile(r"(?<=://)[^/@\s\"']+(?=@)")
 """`user:password` of an address."""
 MASK = "***"
+READ = (
+    "study.yaml",
+    "planned.parquet",
+    "rows.parquet",
+    "best*.yaml",
+    "failures/*.json",
+    "data/*.json",
+    "data/*.parquet",
+    "classes/*.parquet",
+    "search/journal.log",
+    "search/search.yaml",
+)
+"""Files of a packed run that analyses and the status read; `*` stands for letters of one name."""
+PROVENANCE = (
+    "launches/*.json",
+    "trainings/*/provenance.json",
+    "report/report.html",
+    "report/tables/*",
+    "report/figures/*",
+    "report/figures/*/*",
+    "report/print/*.tex",
+)
+"""Its other files: who ran it with what, and what was found."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,32 @@ class Published:
     hosts: tuple[str, ...]
     folders: tuple[str, ...]
     diffs: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """The same in words, a line each."""
+        lines = ["It publishes, in launches/:"]
+        for name in ("command", "user", "host", "folder"):
+            lines += [f"  {name}: {value}" for value in getattr(self, f"{name}s")]
+        if self.diffs:
+            count = sum(self.diffs.values())
+            lines.append(
+                f"  uncommitted changes of the code: {count} lines in {len(self.diffs)} launches "
+                "(--without-diff leaves them out)"
+            )
+        return lines
+
+
+def is_of_run(path: str) -> bool:
+    """Whether a path in a packed run is that of a file that such runs have.
+
+    >>> is_of_run("data/a.json"), is_of_run("data/b/a.json"), is_of_run("data/.a.json")
+    (True, False, False)
+    """
+    parts = PurePosixPath(path).parts
+    return not any(part.startswith(".") for part in parts) and any(
+        len(parts) == each.count("/") + 1 and PurePosixPath(path).match(each)
+        for each in (*READ, *PROVENANCE)
+    )
 
 
 def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
@@ -95,12 +144,13 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
     def ignore(folder: str, names: list[str]) -> set[str]:
         here = Path(folder)
         links = {name for name in names if not _is_own(here / name)}
+        # files that were being written, and what others keep in a folder, such as `.env`
+        hidden = {name for name in names if name.startswith(".")}
         if here == paths.root:
-            return of_run | links
+            return of_run | links | hidden
         if here.parent == paths.trainings:
             return links | (set(names) - {paths.provenance("").name})
-        # files that were being written
-        return links | {name for name in names if name.startswith(".")}
+        return links | hidden
 
     return ignore
 
