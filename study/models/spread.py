@@ -36,7 +36,7 @@ class Spread:
         if find_spec("accelerate") is None:
             raise ModelError(
                 "device_map auto needs accelerate, which is not installed: pip install "
-                "'collapse-study[hub]'"
+                "'collapse-study[large]'"
             )
 
     def options(self, folder: str) -> dict[str, Any]:

@@ -187,4 +187,4 @@ def test_accelerate_that_is_missing_is_named(
     monkeypatch.setattr("study.models.spread.find_spec", lambda name: None)
     request = ["model", "--data", "python-docs", "--tokenizer", "char", "--device-map", "auto"]
     assert main(request) == 2
-    assert "pip install 'collapse-study[hub]'" in capsys.readouterr().err
+    assert "pip install 'collapse-study[large]'" in capsys.readouterr().err
