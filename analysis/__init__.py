@@ -57,7 +57,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     classes: str | Sequence[str] | Mapping[str, Sequence[str]] = (),
     say: Callable[[str], None] | None = None,
 ) -> Report | RunsReport:
-    """The report of a run directory or table, not yet written.
+    """The report of a run directory or table, of the Hub too, not yet written.
 
     See `report.page.Report`.
 
@@ -69,18 +69,19 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     from analysis.reading.class_lists import as_lists
     from analysis.reading.load import load
     from analysis.reading.naming import ColumnNames
+    from analysis.reading.places import place_of
     from analysis.reading.table import Choices
     from analysis.report.page import build_report
     from analysis.report.runs import build_runs_report, run_names
 
-    sources = [Path(each) for each in (source if isinstance(source, list | tuple) else [source])]
+    places = list(map(place_of, source if isinstance(source, list | tuple) else [source]))
     names = ColumnNames(unit, metrics, axes, architecture, order, seed_column, precision_column)
     tables = []
-    for path in sources:
-        mapped = len(sources) == 1 or not path.is_dir()
+    for place in places:
+        mapped = len(places) == 1 or not place.path.is_dir()
         tables.append(
             load(
-                path,
+                place,
                 columns=columns if mapped else None,
                 names=names if mapped else None,
                 response=response,
@@ -94,5 +95,5 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
     choices = Choices(permutations, bootstrap, seed, as_lists(classes))
     if len(tables) == 1:
         return build_report(tables[0], choices, only=only, say=say)
-    named = dict(zip(run_names(sources), tables, strict=True))
+    named = dict(zip(run_names(places), tables, strict=True))
     return build_runs_report(named, choices, only=only, say=say)

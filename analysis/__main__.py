@@ -49,10 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse("--table: give one source, whose table is to be printed")
     if options.readme and (len(options.source) > 1 or not Path(options.source[0]).is_dir()):
         return _refuse("--readme: give one run directory, in which README.md is to stand")
-    folder = options.out or default_folder([Path(source) for source in options.source])
-    if problem := obstacle(folder):
-        return _refuse(f"{folder}: cannot write the report there ({problem}); pass --out DIR")
     try:
+        folder = options.out or default_folder(options.source)
+        if problem := obstacle(folder):
+            return _refuse(f"{folder}: cannot write the report there ({problem}); pass --out DIR")
         if options.serve or options.port is not None:
             return serve(options, arguments, folder)
         document = report(options.source, **report_options(options), say=_say)

@@ -16,6 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "study doors": {
         "analysis.statistics",
         "study.data",
+        "study.hub",
         "study.launching",
         "study.measuring",
         "study.models",
@@ -34,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
         "study.config",
         "study.data",
         "study.grid",
+        "study.hub",
         "study.launching",
         "study.scheduling",
         "study.settings",
@@ -44,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
         "study.config",
         "study.data",
         "study.grid",
+        "study.hub",
         "study.measuring",
         "study.models",
         "study.precision",
@@ -96,6 +99,7 @@ ROOMS: dict[str, set[str]] = {
     "study.models": {"study.settings", "study.store"},
     "study.precision": {"study.settings"},
     "study.settings": set(),
+    "study.hub": {"study.columns", "study.settings", "study.store"},
     "study.store": set(),
     "study.metrics": {"study.columns"},
     "study.columns": set(),
@@ -111,6 +115,7 @@ ROOMS: dict[str, set[str]] = {
         "analysis.reading",
         "analysis.statistics",
         "study.columns",
+        "study.hub",
         "study.store",
     },
     "analysis.figures": {
@@ -121,7 +126,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "analysis.findings": {"analysis.reading", "analysis.statistics", "study.store"},
     "analysis.statistics": set(),
-    "analysis.reading": {"study.columns", "study.search", "study.store"},
+    "analysis.reading": {"study.columns", "study.hub", "study.search", "study.store"},
 }
 """Room -> rooms that it imports: exactly these arrows exist."""
 
@@ -276,6 +281,11 @@ def users_of(package: str) -> set[str]:
 
 def test_ray_has_one_door() -> None:
     assert users_of("ray") == {"study.scheduling.crew", "study.scheduling.ray_tune"}
+
+
+def test_data_sets_of_the_hub_have_one_room() -> None:
+    for room in {room_of(name) for name in users_of("huggingface_hub")}:
+        assert room in ("study.hub", "study.models", "study.data")  # checkpoints and tokenizers
 
 
 def test_torchao_has_one_room() -> None:

@@ -32,6 +32,7 @@ from analysis.reading.naming import (
     map_of,
 )
 from analysis.reading.numbers import Mark, as_numbers, first, is_number, matches
+from analysis.reading.places import Place, place_of
 from analysis.reading.responses import check_response
 from analysis.reading.search_record import SearchRecord
 from analysis.reading.sources import read_data, read_file, read_run, with_places
@@ -63,7 +64,7 @@ MISSING_SHOWN = 20
 
 
 def load(
-    source: str | Path,
+    source: str | Path | Place,
     *,
     columns: str | Path | None = None,
     names: ColumnNames | None = None,
@@ -74,7 +75,7 @@ def load(
     decimal: Mark | None = None,
     allow_missing: bool = False,
 ) -> Table:
-    """The table at `source`: a run directory, or the file of a table.
+    """The table at `source`: a run directory, or the file of a table, of the Hub too.
 
     A foreign file needs a map of its columns, or their `names`.
 
@@ -85,7 +86,8 @@ def load(
     precision, for a column of numbers that holds text, and for an incomplete grid unless
     `allow_missing`; points that a map declares as missing are not held against it.
     """
-    path = Path(source)
+    place = place_of(source)
+    path = place.path
     known: list[KnownMissing] = []
     planned: pl.DataFrame | None = None
     texts: frozenset[str] = frozenset()
@@ -96,22 +98,22 @@ def load(
         for option, value in (("--columns", columns), ("names of columns", names)):
             if value:
                 raise AnalysisError(
-                    f"{path} is a run directory, whose columns are known: leave {option} out"
+                    f"{place.text} is a run directory, whose columns are known: leave {option} out"
                 )
         frame, metrics, planned = read_run(path)
         trainings = dict(frame.select("cell", "training").rows())
         axes = _varied(planned)
         texts = frozenset(name for name in axes if planned[name].null_count())
         frame = with_robust(_with_none(with_places(_above_floor(frame)), texts))
-        roles = _own_roles(frame, metrics, response, str(path), axes=axes)
+        roles = _own_roles(frame, metrics, response, place.text, axes=axes)
         declared = read_declared(RunPaths(path).study)
     elif columns is None and not names:
         frame, metrics = read_file(path, decimal)
         frame = with_robust(_above_floor(frame))
-        roles = _own_roles(frame, metrics, response, str(path), axes=KNOWN_AXES)
+        roles = _own_roles(frame, metrics, response, place.text, axes=KNOWN_AXES)
     else:
         frame, declared = _read_mapped(path, columns, names, response, decimal)
-        frame, roles = apply_map(frame, declared, response, str(path))
+        frame, roles = apply_map(frame, declared, response, place.text)
         known, about = declared.known_missing, declared.about
     # Of a response that is a metric nothing is asked but how it goes with the others.
     others = {name: metric for name, metric in roles.metrics.items() if name != roles.response}
@@ -121,9 +123,9 @@ def load(
     roles = _with_declared(roles, declared, outcomes)
     frame, layers = without_layers(frame)
     rows = frame
-    frame, left_out = _checked(frame, roles, str(path), texts)
+    frame, left_out = _checked(frame, roles, place.text, texts)
     if response is not None and columns is None and not names:
-        check_response(rows, frame, roles, str(path))
+        check_response(rows, frame, roles, place.text)
     asked = [] if planned is None else [name for name in _varied(planned) if name not in NO_AXES]
     if waiting := unmeasured(declared.intervention, roles, asked):
         what = f"interventions of which one level is measured so far ({', '.join(waiting)})"
@@ -140,16 +142,17 @@ def load(
     unknown = [part for part in missing if not part.reason]
     if unknown and not allow_missing:
         raise AnalysisError(
-            f"{path}: the grid is incomplete: {_listing(unknown[0].points)}; pass --allow-missing"
+            f"{place.text}: the grid is incomplete: {_listing(unknown[0].points)}; "
+            "pass --allow-missing"
         )
-    order = {name: place for place, name in enumerate(HEADLINE)}
+    order = {name: number for number, name in enumerate(HEADLINE)}
     ordered = dict(sorted(roles.metrics.items(), key=lambda entry: order.get(entry[0], len(order))))
     data, classes = read_data(path) if path.is_dir() else ((), {})
     search = _search(path, trainings)
     return Table(
         frame,
         replace(roles, metrics=ordered),
-        str(path),
+        place.text,
         about,
         tuple(missing),
         left_out,
@@ -157,7 +160,7 @@ def load(
         data=data,
         classes=classes,
         search=search,
-        name=path.stem,
+        name=place.name,
     )
 
 
@@ -176,12 +179,15 @@ def written_map(
 
     Raises AnalysisError as `load`, which reads the table with it.
     """
-    path = Path(source)
+    place = place_of(source)
+    path = place.path
     if path.is_dir():
-        raise AnalysisError(f"{path} is a run directory, whose columns are known: it needs no map")
+        raise AnalysisError(
+            f"{place.text} is a run directory, whose columns are known: it needs no map"
+        )
     frame, mapping = _read_mapped(path, columns, names, response, decimal)
     mapping = _replaced(mapping, primary, margin, intervention)
-    tidy, roles = apply_map(frame, mapping, response, str(path))
+    tidy, roles = apply_map(frame, mapping, response, place.text)
     interventions(tidy, roles, mapping.intervention)
     matched_axis(tidy, roles, mapping.matched, ())
     _with_declared(roles, mapping, tidy.columns)

@@ -25,6 +25,7 @@ exit codes: 0 the report is written, 1 it could not be written, 2 the request or
 examples:
   python -m analysis runs/quickstart
   python -m analysis runs/a runs/b
+  python -m analysis hub:ada/quickstart
   python -m analysis lc-2024_10_24.csv \\
       --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
   python -m analysis runs/quickstart --table within --metrics nc1_ratio,nc4_agreement \\
@@ -44,14 +45,15 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "source",
         nargs="+",
-        help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet; "
-        "several are reported one by one and pooled",
+        help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet; or one of "
+        "the Hub, hub:OWNER/NAME[@REVISION][/FILE]; several are reported one by one and pooled",
     )
     arguments.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
-        help="where to write (default: SOURCE/report, NAME-report, or NAME+NAME-report)",
+        help="where to write (default: SOURCE/report; of a table or of the Hub NAME-report; of "
+        "several NAME+NAME-report)",
     )
     arguments.add_argument(
         "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"
@@ -197,16 +199,29 @@ def draws(value: str) -> int:
     return number
 
 
-def default_folder(sources: Sequence[Path]) -> Path:
-    """Where a report is written unless `--out` says it: in a run, beside a table."""
-    from study.store import RunPaths  # with polars, so not before the arguments are read
+def default_folder(sources: Sequence[str]) -> Path:
+    """Where a report is written unless `--out` says it.
+
+    In a run, beside a table, and of the Hub where the command is called. Raises AnalysisError for
+    what is no name of the Hub.
+    """
+    # with polars, so not before the arguments are read
+    from analysis.reading.table import AnalysisError
+    from study.hub import HubError, is_hub, parse_name
+    from study.store import RunPaths
 
     first = sources[0]
-    if len(sources) > 1:
-        names = "+".join(source.stem for source in sources)
-        name = names if len(names) <= LONGEST_NAME else f"{first.stem}+{len(sources) - 1}-more"
-        return first.with_name(f"{name}-report")
-    return RunPaths(first).report if first.is_dir() else first.with_name(f"{first.stem}-report")
+    if len(sources) == 1 and not is_hub(first) and Path(first).is_dir():
+        return RunPaths(Path(first)).report
+    try:
+        stems = [parse_name(each).short if is_hub(each) else Path(each).stem for each in sources]
+    except HubError as error:
+        raise AnalysisError(str(error)) from None
+    name = "+".join(stems)
+    if len(sources) > 1 and len(name) > LONGEST_NAME:
+        name = f"{stems[0]}+{len(sources) - 1}-more"
+    folder = Path() if is_hub(first) else Path(first).parent
+    return folder / f"{name}-report"
 
 
 def obstacle(folder: Path) -> str:

@@ -22,6 +22,7 @@ from analysis.findings.runs import (
     run_lines,
 )
 from analysis.findings.verdicts import PRIMARY
+from analysis.reading.places import Place
 from analysis.reading.table import AnalysisError, Choices, Metric, Table
 from analysis.report.columns import POOLED_RUNS, RUNS
 from analysis.report.descriptions import Paragraph
@@ -117,21 +118,20 @@ def build_runs_report(
     )
 
 
-def run_names(paths: Sequence[Path]) -> list[str]:
-    """What the runs at some paths are called.
+def run_names(places: Sequence[Place]) -> list[str]:
+    """What the runs at some places are called.
 
-    By their own name, with those of folders where two share it. Raises AnalysisError where a path
+    By their own name, with those of folders where two share it. Raises AnalysisError where a place
     is given twice.
     """
-    places = [path.resolve() for path in paths]
-    if len(set(places)) < len(places):
+    if len({place.path.resolve() for place in places}) < len(places):
         raise AnalysisError("the same run is given twice: leave one out")
-    parts = [(*place.parts[1:-1], place.name if place.is_dir() else place.stem) for place in places]
+    parts = [place.parts for place in places]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["-".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
-    return [place.name for place in places]  # a.csv beside a.parquet
+    return [place.path.name for place in places]  # a.csv beside a.parquet
 
 
 def _one_response(tables: Iterable[Table]) -> str:

@@ -9,6 +9,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from study.hub import is_hub
 from study.settings.arguments import whole
 
 
@@ -73,6 +74,8 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
 
 def wrong_serving(options: argparse.Namespace) -> str:
     """What of the arguments does not go together; '' where all does."""
+    if options.serve and is_hub(options.run):
+        return f"--serve: what lies on the Hub does not change: python -m analysis {options.run}"
     if options.serve:
         others = [f"--{name}" for name in ("watch", "json") if getattr(options, name)]
         return f"--serve: leave out {others[0]}, which prints here" if others else ""

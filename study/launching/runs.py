@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig, study_from
+from study.hub import refuse_hub
 from study.launching.declared import declared_faults
 from study.launching.overrides import overridden
 from study.settings.faults import Fault, StudyError
@@ -26,8 +27,11 @@ def open_study(
 
     Raises:
         StudyError: the target is no study, or it or an override cannot be used.
+        HubError: the target, or where runs lie, is on the Hub.
     """
     run: Path | None = None
+    refuse_hub(target, "nothing is launched")
+    refuse_hub(runs, "nothing is launched")
     if isinstance(target, StudyConfig):
         content, folder, source = target.as_yaml(), target.folder, f"study {target.name}"
     elif is_folder(path := Path(target)):

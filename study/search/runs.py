@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.hub import is_hub, parse_name, refuse_hub
 from study.launching.overrides import overridden
 from study.launching.runs import open_study
 from study.launching.status import StudyStatus
@@ -30,7 +31,10 @@ def open_search(
 
     Raises:
         StudyError: the target is no search, or it or an override cannot be used.
+        HubError: the target, or where runs lie, is on the Hub.
     """
+    refuse_hub(target, "nothing is searched")
+    refuse_hub(runs, "nothing is searched")
     path = Path(target)
     if not is_folder(path):
         content = overridden(read_extended(path), overrides)
@@ -48,10 +52,14 @@ def open_search(
 
 
 def status_of(run: str) -> StudyStatus | SearchStatus:
-    """What looks at a run: a search has a journal.
+    """What looks at a run, one of the Hub too: a search has a journal.
 
-    Raises StudyError for what is no folder of a run.
+    Raises StudyError for what is no folder of a run, HubError where the Hub does not give it.
     """
+    if is_hub(run):
+        from study.hub.fetching import fetch
+
+        run = str(fetch(parse_name(run)).path)
     if not Path(run).is_dir():
         what = "is a file" if Path(run).exists() else "does not exist"
         fix = "Give the folder of a run: the study `NAME` lies in runs/NAME once it is launched"
