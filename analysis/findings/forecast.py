@@ -44,6 +44,8 @@ class Forecast(Tested):
     metric adds to it, its interval by the squared errors of each architecture. p is one-sided, by
     exchanging the metric inside design cells. The line `TOGETHER` has all primary metrics by ridge
     regression. `model` and `terms` name the model of the design, `groups` the architectures.
+    Trainings with a setting that no other architecture has are left out, as nothing that remains
+    says what it does; `note` counts them.
     """
 
     q2_without: float | None = None
@@ -61,10 +63,16 @@ def forecast(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame
     architecture = [axis for axis in roles.architecture if rows[axis].n_unique() > 1]
     if not architecture or rows.select(architecture).n_unique() < LEAST_GROUPS:
         return frame_of(Forecast, [])
-    groups = (rows.select(pl.struct(architecture).rank("dense") - 1)).to_series().to_numpy()
-    groups, y = groups.astype(np.intp), rows[roles.response].to_numpy()
+    everything, rows = len(rows), _shared_settings(rows, roles, architecture)
+    left_out = everything - len(rows)
+    named = [
+        ", ".join(f"{axis} {value}" for axis, value in row.items())
+        for row in rows.select(architecture).iter_rows(named=True)
+    ]
+    groups, y = np.asarray(named), rows[roles.response].to_numpy()
     values = metric_values(rows, roles)
-    start = Forecast("", len(rows), groups=int(groups.max()) + 1)
+    note = f"{left_out} trainings with a setting of one architecture left out" if left_out else ""
+    start = Forecast("", len(rows), groups=len(np.unique(groups)), note=note)
     try:
         numeric, categorical = numeric_and_categorical(rows, roles)
         model = choose_design(design_candidates(y, numeric, categorical, groups=groups))
@@ -78,7 +86,7 @@ def forecast(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame
                     metric=name,
                     family=family_of(name, roles),
                     verdict=CANNOT_REJECT,
-                    note=reason,
+                    note=joined(note, reason),
                 )
                 for name in values
             ],
@@ -99,10 +107,22 @@ def forecast(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataFrame
     usable = {line.metric for line in lines if line.q2_with is not None and line.n == len(y)}
     joint = [name for name in roles.primary if name in usable]
     if len(joint) > 1:
-        line = replace(start, metric=TOGETHER, family=JOINT, note=f"by ridge: {', '.join(joint)}")
+        by = joined(note, f"by ridge: {', '.join(joint)}")
+        line = replace(start, metric=TOGETHER, family=JOINT, note=by)
         x = np.column_stack([values[name] for name in joint])
         lines.append(_together(line, test(x, np.arange(len(y)), together=True), choices))
     return frame_of(Forecast, lines)
+
+
+def _shared_settings(rows: pl.DataFrame, roles: Roles, architecture: list[str]) -> pl.DataFrame:
+    """The rows whose other axes have values that a second architecture has as well.
+
+    All rows where fewer than `LEAST_GROUPS` architectures would be left.
+    """
+    kept = rows
+    for axis in (name for name in roles.axes if name not in architecture):
+        kept = kept.filter(pl.struct(architecture).n_unique().over(axis) > 1)
+    return kept if kept.select(architecture).n_unique() >= LEAST_GROUPS else rows
 
 
 def _gained(line: Forecast, x: Floats, at: Codes, test: Preparation) -> Forecast:

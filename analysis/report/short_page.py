@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from analysis.findings.changes import CHANGED, NO_MORE_THAN, TOTAL
+from analysis.findings.effects import Effect
 from analysis.findings.frames import lines_of
 from analysis.findings.interventions import OUTCOME, Contrast
 from analysis.findings.matched import MatchedContrast
@@ -24,6 +25,7 @@ from analysis.reading.table import AnalysisError
 from analysis.report.page import Report
 from analysis.report.tables import TableExhibit, number, share
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT
+from analysis.statistics.levels import ALPHA
 from study.columns import in_words, noun
 from study.store.atomic import write_atomically
 
@@ -32,8 +34,11 @@ CONTROLS = {
     "within": "within design cells",
     "given_design": "given the settings",
     "given_train_loss": "given the training loss",
+    "fixed": "one configuration",
+    "checkpoints": "over training",
+    "forecast": "added to the forecast",
 }
-"""Table -> what it holds alike, as a heading."""
+"""Table -> what it holds alike, or what it asks, as a heading."""
 CLAIMS = (ASSOCIATED, CHANGED)
 """Verdicts that claim something; their cells are bold."""
 MARKS = {NO_MORE_THAN: "≈", INADEQUATE: "✗", CANNOT_REJECT: "–"}
@@ -56,8 +61,8 @@ def short_page(report: Report) -> str:
     """The page as Markdown.
 
     Limits, the sentences of the report, collapse at a glance, and a table a question: metrics
-    under each control, interventions, levels at equal loss, precisions. A question without rows
-    has no part. Bold cells are those whose verdict claims something; all others do not.
+    under each control, axes, interventions, levels at equal loss, precisions. A question without
+    rows has no part. Bold cells are those whose verdict claims something; all others do not.
     """
     frames = report.frames
     blocks = [
@@ -67,6 +72,8 @@ def short_page(report: Report) -> str:
         *_glance(report),
         *_controls(report),
     ]
+    if "effects" in frames:
+        blocks += _axes(report)
     if "interventions" in frames:
         blocks += _interventions(report)
     if "matched" in frames:
@@ -134,23 +141,59 @@ def _glance(report: Report) -> Iterator[str]:
 
 
 def _controls(report: Report) -> Iterator[str]:
-    """The primary metrics, a column a control."""
+    """The primary metrics, a column a control, and what they add to a forecast."""
     frames, response = report.frames, report.table.roles.response
     columns: dict[str, dict[str, str]] = {}
+    told: list[str] = []
     for name, heading in CONTROLS.items():
         if name not in frames:
             continue
         lines = frames[name].filter(pl.col("family") == PRIMARY)
         if "response" in lines.columns:
             lines = lines.filter(pl.col("response") == response)
-        cells = {}
-        for line in lines.to_dicts():
-            cells[line["metric"]] = _cell(line, described=name == "association")
-        columns[heading] = cells
+        if name == "fixed":
+            lines = lines.filter(pl.col("configuration") == pl.col("configuration").first())
+        cells = {
+            line["metric"]: _cell(line, described=name == "association")
+            for line in lines.to_dicts()
+        }
+        if any(cells.values()):
+            columns[heading] = cells
+            told += _of_control(name, lines)
     if columns:
         title = f"**Primary metrics and {noun(response)}.** Correlations under each control."
-        yield title
+        yield " ".join((title, *told))
         yield _matrix("metric", report.table.roles.primary, columns, row=noun)
+
+
+def _of_control(name: str, lines: pl.DataFrame) -> Iterator[str]:
+    """What a heading leaves out: which configuration, and how well the axes forecast."""
+    first = lines.row(0, named=True)
+    if name == "fixed":
+        yield f"One configuration: {first['n']} trainings of {in_words(first['configuration'])}."
+    elif name == "forecast":
+        yield (
+            "Added to the forecast: Q² of architectures left out, beyond the "
+            f"{share(first['q2_without'])} that the axes alone have."
+        )
+
+
+def _axes(report: Report) -> Iterator[str]:
+    """A row an outcome or primary metric, a column an axis."""
+    roles, frame = report.table.roles, report.frames["effects"]
+    shown = (roles.response, *roles.primary)
+    columns: dict[str, dict[str, str]] = {}
+    for line in lines_of(Effect, frame.filter(pl.col("metric").is_in(shown))):
+        claimed = CHANGED if line.p_maxt is not None and line.p_maxt <= ALPHA else None
+        columns.setdefault(in_words(line.axis), {})[line.metric] = _written(
+            line.effect, line.low, line.high, claimed
+        )
+    if columns:
+        yield (
+            "**Collapse along the axes.** Standard deviations from the least to the greatest value "
+            "of an axis, the others held; bold where p maxT is at most 0.05."
+        )
+        yield _matrix("outcome", shown, columns, row=noun)
 
 
 def _interventions(report: Report) -> Iterator[str]:

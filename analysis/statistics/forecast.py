@@ -200,7 +200,7 @@ def prepare_forecast(
         values, vectors = np.linalg.eigh(np.eye(span.shape[1]) - span[rows].T @ span[rows])
         if values[0] <= 1e-8:
             raise ValueError(
-                f"the design does not determine the forecast of group "
+                f"the design does not determine the forecast of "
                 f"{np.asarray(groups)[rows[0]]}: it has a term that no other group has"
             )
         # (I - H_gg)^-1 by the identity of Woodbury.

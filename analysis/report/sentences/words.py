@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from analysis.findings.changes import CHANGED
-from analysis.findings.verdicts import EXPLORATORY, PRIMARY, Tested
+from analysis.findings.verdicts import EXPLORATORY, NO_FAMILY, PRIMARY, Tested
 from analysis.report.tables import p_value, signed
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
 
@@ -32,8 +32,12 @@ def with_verdict(lines: Sequence[Line], verdict: str) -> list[Line]:
 
 
 def reason(lines: Sequence[Tested]) -> str:
-    """The shortest note of the lines, which says nothing of a metric's own rows."""
-    return min((line.note for line in lines if line.note), key=len, default="no metric varies")
+    """The shortest note of the lines, which says nothing of a metric's own rows.
+
+    Of lines that belong to a family, where there are any: a function of the axes has its own note.
+    """
+    tested = [line for line in lines if line.family != NO_FAMILY] or lines
+    return min((line.note for line in tested if line.note), key=len, default="no metric varies")
 
 
 def adjusted(line: Tested) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -42,6 +44,21 @@ def test_a_metric_that_knows_more_than_the_axes_adds_it() -> None:
     assert line["verdict"] == "associated" and line["estimate"] > 0
     assert line["q2_with"] - line["q2_without"] == pytest.approx(line["estimate"])
     assert lines.filter(metric=TOGETHER)["verdict"].item() == "associated"
+
+
+def test_a_setting_of_one_architecture_is_left_out() -> None:
+    """Orders of one cell, at a decay of their own, change nothing of the forecast of the grid."""
+    data = null_study(5)
+    decay = pl.when(pl.col("seed") % 2 == 0).then(0.01).otherwise(1.0)
+    rows = final_rows(data).with_columns(weight_decay=decay)
+    roles = replace(data.roles, axes=(*data.roles.axes, "weight_decay"))
+    grid = forecast(rows, roles, CHOICES)
+    own = rows.filter(pl.col("width") == rows["width"][0]).with_columns(weight_decay=pl.lit(0.1))
+    both = forecast(pl.concat([rows, own]), roles, CHOICES)
+    assert both.drop("note").equals(grid.drop("note"))
+    assert grid["q2_with"].count()
+    counted = f"{len(own)} trainings with a setting of one architecture left out"
+    assert all(note.startswith(counted) for note in both.filter(family="primary")["note"])
 
 
 def test_q2_is_that_of_a_plain_loop() -> None:

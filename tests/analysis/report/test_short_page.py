@@ -15,6 +15,7 @@ from intervention_studies import Truth
 from intervention_studies import table as intervention_table
 from null_study import ROLES, null_study
 from places import ROOT
+from simulated_studies import SCENARIOS, simulate
 
 from analysis.__main__ import main
 from analysis.findings.verdicts import PRIMARY, VERDICTS
@@ -24,6 +25,7 @@ from analysis.report.page import Report, build_report
 from analysis.report.short_page import CLAIMS, short_page
 from analysis.report.tables import TableExhibit
 from analysis.statistics.decide import ASSOCIATED
+from study import columns as label
 
 CHOICES = Choices(permutations=999, bootstrap=200)
 SECTIONS = ("association", "within", "progress", "power")
@@ -65,6 +67,61 @@ def test_association_is_bold_under_the_control_that_finds_it() -> None:
     assert within.startswith("**+0.9")
 
 
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """All columns of controls and the axes, of a study whose metrics go with the loss."""
+    path = tmp_path_factory.mktemp("scaled") / "study.parquet"
+    simulate(SCENARIOS["reference, progress"], 0).write_parquet(path)
+    sections = ("within", "fixed", "checkpoints", "forecast", "axes")
+    return build_report(load(path), Choices(permutations=199, bootstrap=50), only=sections)
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [
+        ("within", "within design cells"),
+        ("fixed", "one configuration"),
+        ("checkpoints", "over training"),
+        ("forecast", "added to the forecast"),
+    ],
+)
+def test_columns_of_controls_claim_what_their_tables_do(
+    scaled: Report, name: str, heading: str
+) -> None:
+    headings, _, *lines = _table(short_page(scaled), "Correlations under each control.")
+    at = headings[2:-2].split(" | ").index(heading)
+    claimed = {
+        line["metric"]
+        for line in scaled.frames[name].filter(pl.col("family") == PRIMARY).to_dicts()
+        if line["verdict"] in CLAIMS
+    }
+    bold = {
+        noun
+        for noun, *cells in (line[2:-2].split(" | ") for line in lines)
+        if cells[at - 1].startswith("**")
+    }
+    assert bold == {label.noun(metric) for metric in claimed}
+    assert claimed
+
+
+def test_axes_are_bold_where_their_p_says_so(scaled: Report) -> None:
+    headings, _, *lines = _table(short_page(scaled), "**Collapse along the axes.**")
+    effects = scaled.frames["effects"]
+    assert headings[2:-2].split(" | ")[1:] == ["log width", "log depth", "epochs"]
+    for line in lines:
+        name, *cells = line[2:-2].split(" | ")
+        own = effects.filter(pl.col("metric").map_elements(label.noun, pl.String) == name)
+        assert [cell.startswith("**") for cell in cells] == (own["p_maxt"] <= 0.05).to_list()
+        estimates = [float(cell.strip("*").split(" ")[0].replace("−", "-")) for cell in cells]
+        assert estimates == pytest.approx(own["effect"].to_list(), rel=0.05, abs=1e-4)
+
+
+def _table(page: str, title: str) -> list[str]:
+    """Lines of the table that follows a title."""
+    _, _, after = page.partition(title)
+    return after.split("\n\n")[1].splitlines()
+
+
 def test_placebo_claims_nothing() -> None:
     rows = associated().table.frame
     page = short_page(report_of(placebo(rows, ["width", "depth", "epochs"], 0)))
@@ -74,11 +131,11 @@ def test_placebo_claims_nothing() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
-def test_placebo_of_the_reference_study_claims_nothing(seed: int) -> None:
-    table = load(ROOT / "runs" / "reference")
+def test_placebo_of_the_study_of_scale_claims_nothing(seed: int) -> None:
+    table = load(ROOT / "runs" / "scale")
     frame = table.frame.filter(pl.col("precision") == "fp32")
     last = frame.filter(pl.col("epoch") == pl.col("epoch").max().over("training"))
-    changed = placebo(last, ["width", "depth", "epochs"], seed)
+    changed = placebo(last, ["width", "depth", "data_train_tokens", "weight_decay"], seed)
     page = short_page(build_report(replace(table, frame=changed), CHOICES, only=SECTIONS))
     assert BOLD_CELL.findall(page) == []
 
@@ -106,8 +163,7 @@ def test_every_verdict_has_its_mark(verdict: str) -> None:
 
 def _matrix(page: str) -> list[str]:
     """Lines of the table of controls."""
-    _, _, after = page.partition("Correlations under each control.")
-    return [line for line in after.split("\n\n")[1].splitlines()[2:] if line]
+    return _table(page, "Correlations under each control.")[2:]
 
 
 def test_interventions_have_a_row_a_level_and_claim_what_changed() -> None:
@@ -131,11 +187,11 @@ def test_interventions_have_a_row_a_level_and_claim_what_changed() -> None:
 
 
 def test_page_stands_in_the_folder_of_the_run(tmp_path: Path) -> None:
-    run = shutil.copytree(ROOT / "runs" / "reference", tmp_path / "reference")
+    run = shutil.copytree(ROOT / "runs" / "optimizers", tmp_path / "optimizers")
     (run / "README.md").unlink()
     arguments = [str(run), "--only", "power,within", "--permutations", "99", "--readme"]
     assert main([*arguments, "--out", str(tmp_path / "report")]) == 0
     page = (run / "README.md").read_text(encoding="utf-8")
-    assert page.startswith("# reference\n\n**Limits.** 128 trainings")
+    assert page.startswith("# optimizers\n\n**Limits.** 408 trainings")
     table = str(ROOT / "tests" / "analysis" / "reading" / "tables")
     assert main([table, table, "--readme"]) == 2

@@ -176,7 +176,7 @@ def test_cells_that_the_design_tells_apart_are_refused() -> None:
 
 def test_a_forecast_that_the_design_does_not_determine_is_refused() -> None:
     x, y, _, groups, cells = study(5)
-    with pytest.raises(ValueError, match="does not determine the forecast of group 0"):
+    with pytest.raises(ValueError, match="does not determine the forecast of 0:"):
         prepare_forecast(x, y, np.eye(6)[groups][:, 1:], groups, cells)
 
 
