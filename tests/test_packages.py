@@ -63,7 +63,7 @@ def test_a_table_and_a_packed_run_are_reported_without_pytorch(tmp_path: Path) -
         "assert main(['report', sys.argv[1], '--out', 'run', *few, 'data']) == 0\n"
         "assert main(['status', sys.argv[1]]) == 0"
     )
-    done = python(code, str(ROOT / "runs" / "reference"), folder=tmp_path)
+    done = python(code, str(ROOT / "runs" / "optimizers"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "t-report" / "report.html").exists()
     assert (tmp_path / "run" / "report.html").exists()

@@ -37,7 +37,7 @@ from analysis.report.digits import DASH
 from analysis.report.tables import p_value
 
 MAP = Path("search_spaces/columns/linguistic_collapse_2024_10.yaml")
-OWN = Path("runs/reference")
+OWN = Path("runs/scale")
 WHY = {
     ("Table 1", "nc2_interference_cov"): "the file has products of class means, not their angles: "
     "`interfere_*` is no longer divided by the norms",
@@ -105,7 +105,7 @@ def _page(file: Path, sides: Sides) -> Iterator[str]:
         "What Wu & Papyan 2024 (arXiv 2405.17767) say of their models, held against the "
         f"measurements that they published: {rows} rows of {trainings} trainings, the file "
         f"`{file.name}` in the folder `artifacts` of github.com/rhubarbwu/linguistic-collapse. "
-        "Beside it stands the same of [our reference study](../runs/reference/README.md), which is "
+        "Beside it stands the same of [our study of scale](../runs/scale/README.md), which is "
         f"of another corpus, other sizes and {len(final_rows(sides.own))} short trainings: their "
         f"median loss is {_median_loss(sides.own):.2f} nats, that of the published "
         f"{_median_loss(sides.published):.2f}. What does not agree there is no error of the paper.",
@@ -217,7 +217,7 @@ def _links(sides: Sides) -> Iterator[str]:
 def _control(sides: Sides) -> Iterator[str]:
     """What is left of the links once a model of the design is given."""
     yield from ("## What is left under a control", "")
-    for name, table in (("published rows", sides.published), ("reference study", sides.own)):
+    for name, table in (("published rows", sides.published), ("study of scale", sides.own)):
         tables = design_tables(final_rows(table), table.roles, Choices(permutations=1_000))
         if tables is None:
             yield f"* {name}: no model of the design can be fitted."

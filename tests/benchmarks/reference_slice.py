@@ -1,4 +1,4 @@
-"""A slice of the reference study, by this version and by an earlier one.
+"""A slice of search_spaces/reference.yaml, by this version and by an earlier one.
 
     python tests/benchmarks/reference_slice.py
 
@@ -42,7 +42,7 @@ def _git(*arguments: str) -> None:
 
 
 def write_slice(folder: Path, widths: list[int], orders: int) -> Path:
-    """The reference study on other prose, with few of its points."""
+    """The study on other prose, with few of its points."""
     study = yaml.safe_load(REFERENCE.read_text())
     scale, seeds = study["grid"]
     grid = [

@@ -1,6 +1,6 @@
 """Time to plan, relaunch, read and report 10,000 real cells, in fresh processes.
 
-The cells have columns and values of rows of runs/reference, and the keys and settings of a grid of
+The cells have columns and values of rows of runs/scale, and the keys and settings of a grid of
 this file. The first 500 lie in files of their own until a launch folds them. Then 100,000 cells are
 read.
 
@@ -105,8 +105,8 @@ class Bounds:
 
 
 def rows_of(cells: Iterable[Cell]) -> pl.DataFrame:
-    """Two measured rows of the reference study for each cell, under its own key and settings."""
-    measured = Store(ROOT / "runs" / "reference").read()
+    """Two measured rows of the study of scale for each cell, under its own key and settings."""
+    measured = Store(ROOT / "runs" / "scale").read()
     own = pl.DataFrame(
         [{"cell": cell.key, "training": cell.training_key, **cell.settings()} for cell in cells],
         infer_schema_length=None,

@@ -1,4 +1,4 @@
-"""The plays of the reference study: the right text or none."""
+"""The plays of the studies: the right text or none."""
 
 from __future__ import annotations
 

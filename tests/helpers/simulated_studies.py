@@ -142,8 +142,8 @@ SCENARIOS = {scenario.name: scenario for scenario in _scenarios()}
 def design_points(design: str) -> pl.DataFrame:
     """Settings of each training.
 
-    Those of the reference study, of the models of Wu & Papyan 2024 with the 21 seeds of one of
-    them or with a "single" seed each, or of those "seeds" alone.
+    Those of search_spaces/reference.yaml, of the models of Wu & Papyan 2024 with the 21 seeds of
+    one of them or with a "single" seed each, or of those "seeds" alone.
     """
     points: Iterable[tuple[int, int, int, float]]
     if design == "reference":

@@ -242,7 +242,7 @@ def browsing(folder: Path) -> Iterator[Browser]:
 def test_the_command_serves_until_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "tiny"
     folder.mkdir(parents=True)
-    (folder / "study.yaml").write_text((ROOT / "runs/reference/study.yaml").read_text())
+    (folder / "study.yaml").write_text((ROOT / "runs/optimizers/study.yaml").read_text())
     with subprocess.Popen(
         [sys.executable, "-m", "study.status", str(folder), "--serve"],
         stdout=subprocess.PIPE,

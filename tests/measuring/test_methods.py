@@ -141,7 +141,7 @@ def loss_of_bigrams(data: Dataset) -> float:
 
 @pytest.fixture(scope="session")
 def shakespeare(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The 2 x 128 GPT-Neo of the reference study, trained until it knows more than pairs of tokens.
+    """A 2 x 128 GPT-Neo on the plays, trained until it knows more than pairs of tokens.
 
     On the 64,000 tokens of the study it does not come as far (5.02 nats where pairs give 4.60), and
     with more epochs it overfits, so that coarse weights lower its validation loss.

@@ -246,7 +246,7 @@ def test_texts_that_cannot_be_read_are_found() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["linked", "axes", "interventions", "reference", "published"])
+@pytest.mark.parametrize("name", ["linked", "axes", "interventions", "scale", "published"])
 def test_every_figure_of_a_report_can_be_read(name: str, tmp_path: Path) -> None:
     report = partial(analysis.report, permutations=50, bootstrap=50)
     path = tmp_path / "rows.parquet"
@@ -257,8 +257,8 @@ def test_every_figure_of_a_report_can_be_read(name: str, tmp_path: Path) -> None
         page = report(path)
     elif name == "interventions":
         page = build_report(intervened(Truth(first=-0.8), 0), Choices(50, 50))
-    elif name == "reference":
-        page = report(ROOT / "runs" / "reference")
+    elif name == "scale":
+        page = report(ROOT / "runs" / "scale")
     else:
         if not PUBLISHED.exists():
             pytest.skip(f"the published measurements are not at {PUBLISHED}")

@@ -45,10 +45,10 @@ def test_verdicts_of_one_configuration_are_those_of_other_seeds(tmp_path: Path) 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_verdicts_of_the_reference_study_are_those_of_ten_seeds() -> None:
-    first = words(ROOT / "runs" / "reference", 0, ())
+def test_verdicts_of_the_study_of_scale_are_those_of_ten_seeds() -> None:
+    first = words(ROOT / "runs" / "scale", 0, ())
     for seed in range(1, 10):
-        assert words(ROOT / "runs" / "reference", seed, ()).equals(first), seed
+        assert words(ROOT / "runs" / "scale", seed, ()).equals(first), seed
 
 
 @pytest.mark.long

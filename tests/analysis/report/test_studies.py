@@ -20,6 +20,10 @@ BUILT = {
         *("matched", "association", "within", "design", "progress", "power", "checkpoints"),
         *("epochs_at", "data"),
     ),
+    "scale": (
+        *("association", "within", "design", "progress", "fixed", "power", "axes", "forecast"),
+        *("checkpoints", "precision", "data"),
+    ),
 }
 """Studies whose page is generated, and the sections of which its report is made."""
 SIZE = re.compile(r"\*\*Limits\.\*\* ([\d,]+) trainings")
