@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.store import StoreError
 
     try:
-        how = LaunchOptions(options.serial, options.address, options.retry_failed)
+        how = LaunchOptions(options.serial, options.address, options.retry_failed, options.track)
         if options.dry_run or options.calibrate:
             study, run_dir = open_study(options.study, Path(options.runs), options.overrides)
             console = Output(file=sys.stdout)

@@ -88,8 +88,8 @@ def parser() -> argparse.ArgumentParser:
 
     arguments = Arguments(
         prog=program("study.pack"),
-        description="Copy a run without weights and logs, with all rows in one file; or fold its "
-        "cells into few files where it lies.",
+        description="Copy a run without weights, logs and what trackers show, with all rows in one "
+        "file; or fold its cells into few files where it lies.",
     )
     add_pack_arguments(arguments)
     return arguments

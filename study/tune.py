@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         search, run_dir = open_search(options.search, Path(options.runs), options.overrides)
-        how = LaunchOptions(options.serial, options.address, options.retry_failed)
+        how = LaunchOptions(options.serial, options.address, options.retry_failed, options.track)
         launch = SearchLaunch(search, run_dir, how, Output(file=sys.stdout))
         if not options.dry_run:
             return launch.run()

@@ -53,8 +53,10 @@ ROOMS: dict[str, set[str]] = {
         "study.scheduling",
         "study.settings",
         "study.store",
+        "study.tracking",
         "study.training",
     },
+    "study.tracking": {"study.columns", "study.settings", "study.store"},
     "study.scheduling": {
         "study.columns",
         "study.config",

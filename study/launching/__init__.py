@@ -30,6 +30,7 @@ def launch(
     serial: bool = False,
     address: str | None = None,
     retry_failed: str | None = None,
+    track: Iterable[str] = (),
     overrides: Iterable[str] = (),
 ) -> Launched:
     """Train and measure what a study's store lacks.
@@ -49,13 +50,15 @@ def launch(
         serial: in this process, one training after another, without Ray.
         address: address of a Ray cluster; by default RAY_ADDRESS, else this computer alone.
         retry_failed: run failed cells again: `all`, or those of one cause.
+        track: trackers that show the curves of trainings, such as `tensorboard`.
         overrides: settings in place of those of the study, `path=value` with a value as in YAML.
 
     Returns:
         `code` 0 where all cells are in the store, 1 where some failed or it was stopped; `paths`.
 
     Raises:
-        StudyError: the study or an override cannot be used, or the cluster cannot be joined.
+        StudyError: the study, an override or a tracker cannot be used, or the cluster cannot be
+            joined.
         StoreError: the run directory holds other rows of a cell, is none, or cannot be written.
         OSError: the disk failed; what was stored before is kept.
     """
@@ -68,7 +71,9 @@ def launch(
     from study.store import RunPaths
 
     config, run_dir = open_study(study, Path(runs), overrides)
-    options = LaunchOptions(serial=serial, address=address, retry_failed=retry_failed)
+    options = LaunchOptions(
+        serial=serial, address=address, retry_failed=retry_failed, track=tuple(track)
+    )
     console = Output(file=sys.stdout)  # this one, also while a training prints elsewhere
     source = str(study) if isinstance(study, str | Path) else f"study {study.name}"
     code = StudyLaunch(config, run_dir, options, console, source=source).run()

@@ -44,6 +44,19 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         help="run failed cells again: all, or those of one cause (see python -m study.status); "
         "in a search, those of the confirmation (failed trials are replaced by others)",
     )
+    parser.add_argument(
+        "--track",
+        type=_names,
+        default=(),
+        metavar="TRACKERS",
+        help="show curves of losses and metrics in tensorboard, mlflow, wandb, trackio "
+        "(several with commas); nothing leaves this computer unless their own settings say so",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Each of the names between commas once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:

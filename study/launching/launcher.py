@@ -31,6 +31,7 @@ from study.launching.checks import Lack, lack_fault, lacking, training_faults
 from study.launching.data_sizes import DataSizes
 from study.launching.options import LaunchOptions
 from study.launching.progress import Watch
+from study.launching.tracking import Tracking
 from study.launching.view import view
 from study.scheduling.backlog import Backlog
 from study.scheduling.joining import ClusterError
@@ -198,13 +199,18 @@ class Launcher:
         Raises StudyError where a Ray cluster cannot be joined, or a training fits no node.
         """
         try:
-            self._work(backlog, watch)
+            with self.tracking(watch):
+                self._work(backlog, watch)
         except (Stopped, KeyboardInterrupt):
             self.say(f"\nStopped. What was finished is stored. {self.again()}")
             return False
         finally:
             self.stop_file.unlink(missing_ok=True)
         return True
+
+    def tracking(self, watch: Watch) -> Tracking:
+        """Within, trackers that were asked for show the trainings that are watched."""
+        return Tracking(self.options.track, self.run_dir, self.name, watch, self.say)
 
     def again(self) -> str:
         """How the user takes this launch up again."""

@@ -1,9 +1,9 @@
 """A copy of a run that is small enough to publish, and still a run.
 
-All rows lie in one file instead of one per cell. Kept weights, logs and states of unfinished
-trainings are left out; study, provenance, data records, failures, search and report are copied.
-Links are neither copied nor followed, and pipes not read. It can be analysed, and relaunched, which
-runs nothing that has rows.
+All rows lie in one file instead of one per cell. Kept weights, logs, states of unfinished trainings
+and what trackers show are left out; study, provenance, data records, failures, search and report
+are copied. Links are neither copied nor followed, and pipes not read. It can be analysed, and
+relaunched, which runs nothing that has rows.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
             paths.all_checkpoints,
             paths.damaged,
             paths.leases,
+            paths.tracking,
         )
     }
 

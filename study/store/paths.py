@@ -24,6 +24,7 @@ runs/NAME/search/search.json             lease of the launch that works on the s
 runs/NAME/best.yaml                      settings of a search's best trial
 runs/NAME/best-trial-0007.yaml           the same for each trial on the front of several objectives
 runs/NAME/report/                        what `python -m analysis` writes
+runs/NAME/tracking/TRACKER/              curves for a tracker, and how far each training is logged
 runs/.cache/                             shared by the runs of a folder: see `CachePaths`
 """
 
@@ -204,6 +205,14 @@ class RunPaths:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+    @property
+    def tracking(self) -> Path:
+        return self.root / "tracking"
+
+    def tracker(self, name: str) -> Path:
+        """What a tracker shows of the run."""
+        return self.tracking / name
 
 
 @dataclass(frozen=True)

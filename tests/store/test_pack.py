@@ -171,6 +171,15 @@ def test_links_are_left_out(finished: Path, tmp_path: Path) -> None:
     assert not names & {"linked", "linked.json", "private.json"}
 
 
+def test_what_trackers_show_is_left_out(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    database = RunPaths(run).tracker("mlflow") / "mlflow.db"
+    database.parent.mkdir(parents=True)
+    database.write_bytes(b"curves")
+    assert main([str(run), str(tmp_path / "target")]) == 0
+    assert not RunPaths(tmp_path / "target").tracking.exists()
+
+
 def test_it_shows_what_it_publishes_and_masks_secrets(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

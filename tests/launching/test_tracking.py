@@ -1,0 +1,168 @@
+"""Trackers of a launch: what they are given, and that their faults stay theirs."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import launch, rows, write_study
+
+from study.config import load_study
+from study.grid import expand
+from study.launch import main
+from study.launching import tracking
+from study.launching.progress import Watch
+from study.launching.tracking import Subjects, cell_labels
+from study.settings.schema import Scalar
+
+STUDY: dict[str, Any] = {
+    "name": "digits",
+    "data": {"kind": "images", "quota": 20},
+    "model": {"kind": "mlp", "width": 16, "depth": 2},
+    "train": {"lr": 0.01, "batch_size": 32},
+    "grid": {"epochs": [1], "precision": ["fp32", "int4"], "seed": [0]},
+}
+LIBRARY = """
+import os, time
+
+class Run:
+    name = "run"
+    logged = 0
+    def log(self, values, step):
+        self.logged += 1
+        if self.logged > 2:
+            {log}
+    def finish(self):
+        {finish}
+
+def init(*arguments, **options):
+    {init}
+    return Run()
+"""
+"""A library that is like trackio, and fails."""
+RAISES = "raise RuntimeError('no room for values')"
+FAULTS = {
+    "import": "raise ImportError('no such symbol')",
+    "init": LIBRARY.format(init=RAISES, log="pass", finish="pass"),
+    "log": LIBRARY.format(init="pass", log=RAISES, finish="pass"),
+    "finish": LIBRARY.format(init="pass", log="pass", finish=RAISES),
+    "death": LIBRARY.format(init="pass", log="os.abort()", finish="pass"),
+    "hang": LIBRARY.format(init="pass", log="time.sleep(1000)", finish="pass"),
+}
+CAUSES = {
+    "import": "ImportError: no such symbol",
+    "init": "RuntimeError: no room for values",
+    "log": "RuntimeError: no room for values",
+    "finish": "RuntimeError: no room for values",
+    "death": "its process ended with code -6",
+    "hang": "it hangs, and is given up after 2 s",
+}
+
+
+@pytest.fixture(scope="module")
+def untracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run that no tracker has seen."""
+    folder = tmp_path_factory.mktemp("untracked")
+    assert launch(folder, STUDY) == 0
+    return folder
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_tracker_that_fails_costs_one_warning(
+    untracked: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "trackio.py").write_text(FAULTS[fault])
+    monkeypatch.syspath_prepend(tmp_path / "library")
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    if fault == "hang":
+        monkeypatch.setattr(tracking, "PATIENCE", 2.0)
+    live = fault in ("log", "hang")  # the others fail over what was trained before
+    folder = tmp_path if live else Path(shutil.copytree(untracked, tmp_path / "copy"))
+    assert launch(folder, STUDY, "--track", "trackio") == 0
+    out = capsys.readouterr().out
+    assert out.count("Warning: ") == 1
+    assert f"Warning: trackio: {CAUSES[fault]}. Trainings go on without it" in out
+    assert rows(folder / "runs" / "digits").equals(rows(untracked / "runs" / "digits"))
+
+
+def test_what_a_failing_tracker_lacks_is_logged_by_the_next_launch(
+    untracked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(untracked, tmp_path / "copy"))
+    library = tmp_path / "library" / "trackio.py"
+    library.parent.mkdir()
+    monkeypatch.syspath_prepend(library.parent)
+    values = tmp_path / "values"
+    note = f"open({str(values)!r}, 'a').write(f'{{step}}\\n')"
+    for log in (RAISES, note):
+        library.write_text(
+            LIBRARY.format(init="pass", log=log, finish="pass").replace("self.logged > 2", "True")
+        )
+        assert launch(folder, STUDY, "--track", "trackio") == 0
+    (losses,) = (folder / "runs").glob("digits/trainings/*/loss_log.jsonl")
+    steps = list(range(1, 1 + len(losses.read_text().splitlines())))
+    assert [int(line) for line in values.read_text().split()] == [
+        *steps,
+        0,
+        steps[-1],
+        0,
+        steps[-1],
+    ]
+
+
+def test_a_launch_refuses_names_that_no_tracker_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path, STUDY)
+    assert main([str(path), "--runs", str(tmp_path / "runs"), "--track", "tensorbord, mlfow"]) == 2
+    error = capsys.readouterr().err
+    assert "'tensorbord' is no tracker. Did you mean `tensorboard`?" in error
+    assert "'mlfow' is no tracker. Did you mean `mlflow`?" in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_tell_trainings_apart_and_settings_are_shared_ones(tmp_path: Path) -> None:
+    study = copy.deepcopy(STUDY)
+    study["grid"] |= {"train.lr": [0.01, 0.1], "seed": [0, 1]}
+    cells = expand(load_study(write_study(tmp_path, study)))
+    watch = Watch(tmp_path, cells)
+    subjects = [Subjects(watch).subject(training).subject for training in watch.trainings]
+    names = [subject.name.removesuffix(f" {subject.key[:8]}") for subject in subjects]
+    assert sorted(names) == [
+        f"mlp 2x16 1 epochs seed {seed} lr {lr}" for seed in (0, 1) for lr in (0.01, 0.1)
+    ]
+    assert all("precision" not in subject.settings for subject in subjects)
+    assert {subject.settings["lr"] for subject in subjects} == {0.01, 0.1}
+    assert None not in {value for subject in subjects for value in subject.settings.values()}
+
+
+def test_cells_of_one_precision_are_told_apart_by_what_differs() -> None:
+    settings: dict[str, dict[str, Scalar]] = {
+        "a": {"precision": "fp32", "calibration_samples": None},
+        "b": {"precision": "gptq-int4", "calibration_samples": 8},
+        "c": {"precision": "gptq-int4", "calibration_samples": 64},
+    }
+    assert cell_labels(settings) == {
+        "a": "fp32",
+        "b": "gptq-int4 calibration_samples 8",
+        "c": "gptq-int4 calibration_samples 64",
+    }
+
+
+def test_only_trainings_that_have_begun_are_handed_on(untracked: Path, tmp_path: Path) -> None:
+    study = copy.deepcopy(STUDY)
+    study["grid"]["seed"] = [0, 1]
+    cells = expand(load_study(write_study(tmp_path, study)))
+    subjects = Subjects(Watch(untracked / "runs" / "digits", cells))
+    (begun,) = subjects.begun(set())
+    assert begun.subject.settings["seed"] == 0
+    assert subjects.begun({begun.subject.key}) == []
+    assert Subjects(Watch(tmp_path, cells)).begun(set()) == []
