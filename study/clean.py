@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 no kept weights are left, 2 the request is wrong."""
     options = parser().parse_args(arguments)
 
-    from study.hub import refuse_hub
+    from study.hub.names import refuse_hub
     from study.launching.units import size_text
     from study.store import StoreError
     from study.store.usage import delete_checkpoints

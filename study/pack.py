@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fold(run: Path) -> int:
     """Fold the cells of a run; the exit code."""
-    from study.hub import refuse_hub
+    from study.hub.names import refuse_hub
     from study.store import Store
     from study.store.folding import fold
 
@@ -52,8 +52,8 @@ def _fold(run: Path) -> int:
 
 def _pack(options: argparse.Namespace, scratch: Path) -> int:
     """Pack a run, of the Hub too, and push it if that is asked for; the exit code."""
-    from study.hub import is_hub, parse_name
     from study.hub.fetching import fetch_whole
+    from study.hub.names import is_hub, parse_name
     from study.hub.pushing import check_target, push, unpublished
     from study.launching.units import size_text
     from study.store import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.reading.table import AnalysisError
-from study.hub import HubError, is_hub, parse_name
+from study.hub.names import HubError, is_hub, parse_name
 
 
 @dataclass(frozen=True)

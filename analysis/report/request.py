@@ -207,7 +207,7 @@ def default_folder(sources: Sequence[str]) -> Path:
     """
     # with polars, so not before the arguments are read
     from analysis.reading.table import AnalysisError
-    from study.hub import HubError, is_hub, parse_name
+    from study.hub.names import HubError, is_hub, parse_name
     from study.store import RunPaths
 
     first = sources[0]

@@ -9,7 +9,6 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from study.hub import is_hub
 from study.settings.arguments import whole
 
 
@@ -87,6 +86,8 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
 
 def wrong_serving(options: argparse.Namespace) -> str:
     """What of the arguments does not go together; '' where all does."""
+    from study.hub.names import is_hub  # with what reads tables, after the arguments are read
+
     if options.serve and is_hub(options.run):
         return f"--serve: what lies on the Hub does not change: python -m analysis {options.run}"
     if options.serve:

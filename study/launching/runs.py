@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig, study_from
-from study.hub import refuse_hub
+from study.hub.names import refuse_hub
 from study.launching.declared import declared_faults
 from study.launching.overrides import overridden
 from study.settings.faults import Fault, StudyError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.hub import is_hub, parse_name, refuse_hub
+from study.hub.names import is_hub, parse_name, refuse_hub
 from study.launching.overrides import overridden
 from study.launching.runs import open_study
 from study.launching.status import StudyStatus

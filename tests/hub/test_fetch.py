@@ -18,8 +18,8 @@ from analysis.reading.places import place_of
 from analysis.report.request import default_folder
 from analysis.report.runs import run_names
 from study.clean import main as clean
-from study.hub import HubError, parse_name
 from study.hub.fetching import fetch
+from study.hub.names import HubError, parse_name
 from study.launch import main as relaunch
 from study.launching import launch
 from study.pack import main as pack

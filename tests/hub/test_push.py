@@ -14,9 +14,9 @@ from hub_server import READER, TOKEN, Hub
 from places import ROOT
 from polars.testing import assert_frame_equal
 
-from study.hub import parse_name
 from study.hub.card import NAME as CARD
 from study.hub.fetching import fetch
+from study.hub.names import parse_name
 from study.pack import main
 from study.status import main as status
 from study.store import RunPaths, Store
