@@ -43,17 +43,23 @@ html_show_sphinx = False
 html_show_copyright = False
 
 
-def inline(translator: HTML5Translator, node: math) -> None:
+def mathml(formula: str, *, block: bool) -> str:
+    """LaTeX as MathML; bars of norms keep their size beside exponents."""
+    text: str = tex2mathml(formula, as_block=block)
+    return text.replace("<mo>‖</mo>", '<mo stretchy="false">‖</mo>')
+
+
+def write_inline(translator: HTML5Translator, node: math) -> None:
     """Write a formula of a line; nothing of it is left to depart from."""
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(mathml(node.astext(), block=False))
     raise SkipNode
 
 
-def block(translator: HTML5Translator, node: math_block) -> None:
+def write_block(translator: HTML5Translator, node: math_block) -> None:
     """Write a formula that stands alone."""
-    translator.body.append(tex2mathml(node.astext(), as_block=True))
+    translator.body.append(mathml(node.astext(), block=True))
     raise SkipNode
 
 
 def setup(app: Sphinx) -> None:
-    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.add_html_math_renderer("mathml", (write_inline, None), (write_block, None))

@@ -61,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(COMMAND, version(COMMAND))
         return 0
     known = modules()
+    if name == "--markdown":
+        from study.reference.commands import page
+
+        print(page({each: import_module(known[each]).parser() for each in known}), end="")
+        return 0
     if name not in known:
         from study.settings.faults import nearest
 

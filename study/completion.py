@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    arguments.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="bash, zsh, fish, ...")
     return arguments
 
 

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         description="Write a commented YAML to start from: a study (quickstart, text, images), a "
         "search, or the column map of a csv. No file is replaced.",
     )
-    arguments.add_argument("kind", choices=list(templates()))
+    arguments.add_argument("kind", choices=list(templates()), help="which of these")
     arguments.add_argument("file", type=Path, nargs="?", help="default: KIND.yaml, columns.yaml")
     return arguments
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from study.init import main as init
 from study.init import templates
 from study.launch import main as launch
 from study.launching import machine
+from study.reference.commands import page
 from study.settings.arguments import Arguments
 from study.tune import main as tune
 
@@ -130,11 +132,17 @@ def test_wrong_arguments_name_no_function_and_say_what_is_meant(
 
 @pytest.mark.parametrize("name", modules())
 def test_no_argument_is_read_by_what_has_a_private_name(name: str) -> None:
-    from importlib import import_module
-
     for action in import_module(modules()[name]).parser()._actions:
         kind = getattr(action.type, "__name__", "str")
         assert not kind.startswith("_"), action.dest
+
+
+def test_the_page_of_commands_is_current_and_explains_every_argument() -> None:
+    parsers = {name: import_module(module).parser() for name, module in modules().items()}
+    for name, parser in parsers.items():
+        assert [action.dest for action in parser._actions if not action.help] == [], name
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == page(parsers), "run `python -m study --markdown > docs/cli.md`"
 
 
 def test_a_choice_is_suggested_by_similarity(capsys: pytest.CaptureFixture[str]) -> None:

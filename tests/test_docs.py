@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from places import ROOT
+
+from study.__main__ import modules
+from study.settings.yaml_files import parse_yaml
 
 DOCS = ROOT / "docs"
 INDEX = DOCS / "index.md"
@@ -27,6 +35,9 @@ PAGES = (
     *sorted((ROOT / "runs").glob("*/README.md")),
 )
 LIST = re.compile(r"^```\{toctree\}\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:collapse-study|python -m study\.)\s?(\w+)([^#]*)")
+OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*")
+SCHEMA = json.loads((DOCS / "study.schema.json").read_text(encoding="utf-8"))
 LOADED = re.compile(r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*\"")
 
 
@@ -95,6 +106,52 @@ def test_a_dead_link_and_a_missing_page_are_seen(tmp_path: Path) -> None:
     bad = "[a](gone.md) [b](there.md#d) [c](#gone) `[d](code.md)` ![e](gone.png)\n"
     assert dead_links(page, bad) == ["gone.md", "there.md#d", "#gone", "gone.png"]
     assert listed("```{toctree}\n:glob:\nmetrics\nnone\n```\n") == {DOCS / "metrics.md"}
+
+
+def fenced(text: str, *languages: str) -> list[str]:
+    """The code blocks of a page in these languages."""
+    blocks = (token for token in tokens(text) if token.type == "fence")
+    return [block.content for block in blocks if block.info.strip() in languages]
+
+
+def unknown_options(text: str, parsers: dict[str, ArgumentParser]) -> list[str]:
+    """Options of commands in a page that the command does not have."""
+    code = [part.content for part in tokens(text) if part.type == "code_inline"]
+    lines = [*code, *"\n".join(fenced(text, "", "console")).splitlines()]
+    unknown = []
+    for name, rest in (found for line in lines for found in COMMAND.findall(line)):
+        known = parsers[name]._option_string_actions if name in parsers else {}
+        unknown += [] if name in parsers else [name]
+        unknown += [f"{name} {option}" for option in OPTION.findall(rest) if option not in known]
+    return unknown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_have_the_options_that_pages_give_them(page: Path) -> None:
+    parsers = {name: import_module(module).parser() for name, module in modules().items()}
+    assert unknown_options(page.read_text(encoding="utf-8"), parsers) == []
+
+
+def test_an_unknown_option_is_seen() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--dry-run")
+    good = "`collapse-study launch x --dry-run`"
+    bad = "```\npython -m study.launch x --dry   # --no\n```\n`python -m study.lanch`"
+    assert unknown_options(f"{good}\n\n{bad}", {"launch": parser}) == ["lanch", "launch --dry"]
+
+
+def studies() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every piece of a study file in the pages, with what a whole file must have."""
+    for page in PAGES:
+        for text in fenced(page.read_text(encoding="utf-8"), "yaml"):
+            piece = parse_yaml(text, source=page.name)
+            yield page.name, {"name": "piece", "grid": {"seed": [0]}} | piece
+
+
+@pytest.mark.parametrize(("name", "study"), studies())
+def test_pieces_of_study_files_fit_the_schema(name: str, study: dict[str, Any]) -> None:
+    faults = Draft202012Validator(SCHEMA).iter_errors(study)
+    assert [fault.message for fault in faults] == [], name
 
 
 @pytest.mark.long

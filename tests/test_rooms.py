@@ -255,8 +255,8 @@ def test_a_stray_file_and_a_forbidden_arrow_are_faults(tmp_path: Path) -> None:
     assert "study.metrics imports study.training" in faults(tmp_path)
 
 
-def test_readme_names_every_room() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_tree_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     tree = text.partition("## The tree")[2].partition("```\n")[2].partition("```")[0]
     names = [room.partition(".")[2] for room in ROOMS if room not in DOORS.values()]
     assert [name for name in names if not re.search(rf"^  {name}(/|\.py) ", tree, flags=re.M)] == []

@@ -52,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
     add("--address", help="with --workers: of a Ray cluster (default: a Ray of its own)")
     add("--dry-run", action="store_true", help="say what memory it takes; measure nothing")
     add("--threads", type=positive, help="CPU threads (default: all cores)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    device = "auto (a GPU where there is one), cpu or cuda"
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help=device)
     add("--out", help="write the rows to this parquet file")
     add("--classes", help="write one row per class to this parquet file")
     return arguments
