@@ -16,13 +16,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from places import ROOT
+from yaml12 import Yaml12
 
 from study.__main__ import modules
-from study.settings.yaml_files import parse_yaml
 
 DOCS = ROOT / "docs"
 INDEX = DOCS / "index.md"
@@ -35,7 +36,7 @@ PAGES = (
     *sorted((ROOT / "runs").glob("*/README.md")),
 )
 LIST = re.compile(r"^```\{toctree\}\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:collapse-study|python -m study\.)\s?(\w+)([^#]*)")
+COMMAND = re.compile(r"(collapse-study |python -m study\.)([a-z]\w*)([^#]*)")
 OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*")
 SCHEMA = json.loads((DOCS / "study.schema.json").read_text(encoding="utf-8"))
 LOADED = re.compile(r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*\"")
@@ -119,10 +120,13 @@ def unknown_options(text: str, parsers: dict[str, ArgumentParser]) -> list[str]:
     code = [part.content for part in tokens(text) if part.type == "code_inline"]
     lines = [*code, *"\n".join(fenced(text, "", "console")).splitlines()]
     unknown = []
-    for name, rest in (found for line in lines for found in COMMAND.findall(line)):
-        known = parsers[name]._option_string_actions if name in parsers else {}
-        unknown += [] if name in parsers else [name]
-        unknown += [f"{name} {option}" for option in OPTION.findall(rest) if option not in known]
+    for script, name, rest in (found for line in lines for found in COMMAND.findall(line)):
+        if name in parsers:
+            known = parsers[name]._option_string_actions
+            options = OPTION.findall(rest)
+            unknown += [f"{name} {option}" for option in options if option not in known]
+        elif script == "collapse-study ":
+            unknown.append(name)
     return unknown
 
 
@@ -136,7 +140,7 @@ def test_an_unknown_option_is_seen() -> None:
     parser = ArgumentParser()
     parser.add_argument("--dry-run")
     good = "`collapse-study launch x --dry-run`"
-    bad = "```\npython -m study.launch x --dry   # --no\n```\n`python -m study.lanch`"
+    bad = "```\npython -m study.launch x --dry   # --no\n```\n`collapse-study lanch`"
     assert unknown_options(f"{good}\n\n{bad}", {"launch": parser}) == ["lanch", "launch --dry"]
 
 
@@ -144,7 +148,7 @@ def studies() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every piece of a study file in the pages, with what a whole file must have."""
     for page in PAGES:
         for text in fenced(page.read_text(encoding="utf-8"), "yaml"):
-            piece = parse_yaml(text, source=page.name)
+            piece = yaml.load(text, Yaml12)
             yield page.name, {"name": "piece", "grid": {"seed": [0]}} | piece
 
 

@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from places import ROOT, SEARCH_SPACES
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from yaml12 import Yaml12
 
 from study.config import AnalysisConfig, CellConfig, Resources, StudyConfig, Tuned, known_paths
 from study.data.kinds import DATA_KINDS
@@ -31,15 +32,6 @@ SHIPPED = [
     *sorted(SEARCH_SPACES.glob("*.yaml")),
     *(path for kind, path in templates().items() if kind != "csv"),
 ]
-
-
-class Yaml12(yaml.SafeLoader):
-    """Numbers as editors read them: `1e-3` is one."""
-
-
-Yaml12.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def read(path: Path) -> Any:
