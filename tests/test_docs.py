@@ -152,7 +152,7 @@ def studies() -> Iterator[tuple[str, dict[str, Any]]]:
             yield page.name, {"name": "piece", "grid": {"seed": [0]}} | piece
 
 
-@pytest.mark.parametrize(("name", "study"), studies())
+@pytest.mark.parametrize(("name", "study"), list(studies()))
 def test_pieces_of_study_files_fit_the_schema(name: str, study: dict[str, Any]) -> None:
     faults = Draft202012Validator(SCHEMA).iter_errors(study)
     assert [fault.message for fault in faults] == [], name
