@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
         "study.training",
     },
     "study.reference": {"study.config", "study.search", "study.settings"},
-    "study.integrations": {"study.columns", "study.measuring", "study.settings"},
+    "study.integrations": {"study.columns", "study.measuring", "study.metrics", "study.settings"},
     "study.search": {
         "study.columns",
         "study.config",

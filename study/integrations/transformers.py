@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from typing import Any
 
-import numpy as np
-import torch
+from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from study.measuring.loaders import measure
-
-COLUMNS = (
-    "nc1_ratio",
-    "nc1_cdnv_galanti",
-    "nc2_equinorm",
-    "nc2_etf_error",
-    "nc3_cosine_mean",
-    "nc4_agreement_train",
-    "ncc_accuracy_train",
-)
-"""Columns that are logged unless others are asked for."""
+from study.integrations.log import COLUMNS, CollapseLog
+from study.integrations.sharing import like
 
 
 class CollapseCallback(TrainerCallback):
     """Logs columns of collapse while a Trainer trains.
 
     They are measured on the batches of `loader` (the Trainer's own training batches by default)
-    every so many steps, else whenever the Trainer evaluates, and at the end of training; the
-    Trainer logs them, so that they are in `trainer.state.log_history` and in TensorBoard and others
-    that it reports to. An undefined column is left out of that log. The state of random numbers is
-    restored, so that the training is the one that it would be without.
+    every so many steps, else whenever the Trainer evaluates, and at the end of training, unless the
+    Trainer has loaded the best model of an earlier step by then. The Trainer logs them, so that
+    they are in `trainer.state.log_history` and in TensorBoard and others that it reports to. An
+    undefined column is left out of that log. The state of random numbers is restored, so that the
+    training is the one that it would be without.
+
+    Several processes share the samples out, each of which is measured once, and all log the columns
+    of all; `study.integrations.sharing.shared_out` says which loaders are shared out.
 
         trainer = Trainer(model, arguments, train_dataset=dataset)
         trainer.add_callback(CollapseCallback(trainer, every=100))
@@ -61,68 +52,57 @@ class CollapseCallback(TrainerCallback):
         head: str | nn.Linear | None = None,
         prefix: str = "collapse/",
     ) -> None:
-        from study.columns import METRICS
-        from study.settings.faults import nearest
+        self.trainer, self.loader = trainer, loader
+        self.collapse = CollapseLog(
+            every=every, columns=columns, min_count=min_count, head=head, prefix=prefix
+        )
 
-        if every is not None and every < 1:
-            raise ValueError(f"every: {every} is no number of steps: give 1 or more")
-        for name in columns:
-            if name not in METRICS:
-                raise ValueError(f"columns: {name!r} is no column. {nearest(name, METRICS)}")
-        self.trainer, self.loader, self.every = trainer, loader, every
-        self.columns, self.min_count, self.head, self.prefix = columns, min_count, head, prefix
-        self.last: int | None = None
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Begin a log of its own for each training."""
+        self.collapse.begin()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Measure every so many steps."""
-        if self.every is not None and state.global_step % self.every == 0:
+        if self.collapse.due(state.global_step):
             self._log(state)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Measure when the Trainer evaluates, unless every so many steps."""
-        if self.every is None:
+        if self.collapse.every is None:
             self._log(state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Measure the trained model."""
-        self._log(state)
+        if not args.load_best_model_at_end:
+            self._log(state)
 
     def _log(self, state: TrainerState) -> None:
         """Measure the model as it is now, once a step."""
-        if self.last == state.global_step:
-            return
-        self.last = state.global_step
         trainer = self.trainer
         model: Any = trainer.accelerator.unwrap_model(trainer.model)
-        with _same_random_numbers():
-            batches = trainer.get_train_dataloader() if self.loader is None else self.loader
-            metrics = measure(
-                model,
-                batches,
-                head=self.head,
-                shift=model.can_generate() and not model.config.is_encoder_decoder,
-                min_count=self.min_count,
-            )
-        values = {f"{self.prefix}{name}": metrics.get(name) for name in self.columns}
-        trainer.log({name: value for name, value in values.items() if value is not None})
+        shift = model.can_generate() and not model.config.is_encoder_decoder
+        loader = _training_loader(trainer) if self.loader is None else self.loader
+        entries = self.collapse.entries(model, loader, state.global_step, shift=shift)
+        if entries:
+            trainer.log(entries)
 
 
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Afterwards random numbers go on as if nothing had been drawn.
-
-    Those of torch, NumPy and Python.
-    """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of others
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+def _training_loader(trainer: Trainer) -> Iterable[Any]:
+    """The training batches of all processes, before accelerate gives each its own."""
+    loader = trainer.get_train_dataloader()
+    if not isinstance(loader, DataLoaderShard):
+        return loader
+    batches: Any = loader.batch_sampler
+    if isinstance(batches, BatchSamplerShard) and batches.num_processes > 1:
+        batches = batches.batch_sampler
+    if batches is None:
+        return loader
+    return like(loader, batch_sampler=batches)

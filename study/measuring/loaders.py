@@ -64,7 +64,8 @@ def measure(
         min_count: least samples of a measured class.
 
     Raises:
-        LoaderError: there is no such head, or labels do not fit what it reads.
+        LoaderError: there is no such head, its weight is sharded, or labels do not fit what it
+            reads.
         MomentsError: a label is no class of the head.
 
     Example: two classes whose features are the inputs.
@@ -124,7 +125,13 @@ def find_head(model: nn.Module, head: str | nn.Linear | None) -> nn.Linear:
         if chosen is None and embeddings is not None:
             chosen = embeddings()
     if isinstance(chosen, nn.Linear):
-        return chosen
+        whole = (chosen.out_features, chosen.in_features)
+        if tuple(chosen.weight.shape) == whole and not hasattr(chosen.weight, "full_tensor"):
+            return chosen
+        raise LoaderError(
+            f"{type(model).__name__}: the weight of its head lies in parts on several devices: "
+            "measure a whole copy of the model, such as a checkpoint"
+        )
     linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)][-5:]
     what = "no head is known by its name" if head is None else f"{head!r} is no linear layer of it"
     known = f"the last linear layers are {', '.join(linear)}" if linear else "it has none"
@@ -155,8 +162,10 @@ def _samples(
             caught.clear()
             labels = _forward(model, batch, layer.weight.device)
             if len(caught) != 1:
-                text = f"the model called its head {len(caught)} times for a batch: it must be once"
-                raise LoaderError(text)
+                raise LoaderError(
+                    f"the model called its head {len(caught)} times for a batch: it must be once; "
+                    "give another head, or the model as it was before torch.compile"
+                )
             yield _aligned(*caught[0], labels, shift=shift)
     finally:
         hook.remove()

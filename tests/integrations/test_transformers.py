@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from two_processes import in_two_processes
 
 from study.integrations.transformers import CollapseCallback
 from study.measuring import measure
@@ -18,8 +19,8 @@ from study.measuring import measure
 class Rows(Dataset[dict[str, torch.Tensor]]):
     """Chunks of random tokens, which are their labels, too."""
 
-    def __init__(self) -> None:
-        self.tokens = torch.randint(7, (12, 8), generator=torch.Generator().manual_seed(0))
+    def __init__(self, count: int = 12) -> None:
+        self.tokens = torch.randint(7, (count, 8), generator=torch.Generator().manual_seed(0))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -28,7 +29,7 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": self.tokens[number], "labels": self.tokens[number]}
 
 
-def trainer(folder: Path, **options: Any) -> Trainer:
+def trainer(folder: Path, count: int = 12, **options: Any) -> Trainer:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "vocab_size": 7,
@@ -50,7 +51,7 @@ def trainer(folder: Path, **options: Any) -> Trainer:
     )
     logging.getLogger("transformers").setLevel(logging.ERROR)
     model = GPT2LMHeadModel(GPT2Config(**sizes))
-    return Trainer(model, arguments, train_dataset=Rows(), eval_dataset=Rows())
+    return Trainer(model, arguments, train_dataset=Rows(count), eval_dataset=Rows())
 
 
 def logged(run: Trainer) -> dict[int, dict[str, float]]:
@@ -93,6 +94,19 @@ def test_without_a_number_of_steps_it_measures_at_evaluations(tmp_path: Path) ->
     assert "collapse/train_nc1_ratio" in log[3]
 
 
+def test_each_training_is_measured_and_no_best_model_taken_for_the_last(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.add_callback(CollapseCallback(run, min_count=1))
+    for _ in range(2):
+        run.train()
+        assert list(logged(run)) == [4]
+    best = trainer(tmp_path, eval_strategy="steps", eval_steps=2)
+    best.args.load_best_model_at_end = True
+    callback = CollapseCallback(best, every=3, min_count=1)
+    callback.on_train_end(best.args, best.state, best.control)
+    assert logged(best) == {}
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -104,3 +118,28 @@ def test_a_wrong_request_is_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         CollapseCallback(None, **options)
     assert text in str(caught.value)
+
+
+NAMES = ("nc1_ratio", "nc3_cosine_mean", "nc4_agreement_train", "samples_measured")
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    run = trainer(folder, count=13, ddp_backend="gloo")
+    run.model.double()
+    run.add_callback(CollapseCallback(run, columns=NAMES, min_count=1))
+    run.train()
+    log = logged(run)
+    assert list(log) == [4]
+    return {"columns": log[4], "state": run.model.state_dict()}
+
+
+@pytest.mark.long
+def test_two_processes_log_the_columns_of_one(tmp_path: Path) -> None:
+    first, second = in_two_processes(_trained, tmp_path)
+    model = trainer(tmp_path).model.double()
+    model.load_state_dict(first["state"])
+    alone = measure(model, DataLoader(Rows(13), batch_size=13), shift=True, min_count=1)
+    expected = {f"collapse/{name}": alone[name] for name in NAMES}
+    assert expected["collapse/samples_measured"] == 13 * 7
+    for each in (first, second):
+        assert each["columns"] == pytest.approx(expected, rel=1e-10)
