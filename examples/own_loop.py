@@ -23,13 +23,8 @@ def main(epochs: int = 20) -> None:
     head = nn.Linear(32, 10)
     optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=3e-3)
 
-    print("epoch   loss", *(f"{name:>16}" for name in COLUMNS), "     nc4_agreement")
-    for epoch in range(1, epochs + 1):
-        for batch in torch.randperm(len(y)).split(64):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(head(body(x[batch])), y[batch])
-            loss.backward()
-            optimizer.step()
+    print("epoch", *(f"{name:>16}" for name in (*COLUMNS, "nc4_agreement")))
+    for epoch in range(epochs + 1):
         if epoch % 5 == 0:
             # Features are what the head reads; a first pass gathers the moments of their classes.
             with torch.no_grad():
@@ -40,7 +35,11 @@ def main(epochs: int = 20) -> None:
                 # A second pass decides each sample by its nearest class mean (NC4).
                 decisions = NearestCentre(moments).agreement(body(x), y, head.weight, head.bias)
             values = [*(columns[name] for name in COLUMNS), decisions.nc4_agreement]
-            print(f"{epoch:5} {loss:6.3f}", *(f"{value:16.4f}" for value in values))
+            print(f"{epoch:5}", *(f"{value:16.4f}" for value in values))
+        for batch in torch.randperm(len(y)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(head(body(x[batch])), y[batch]).backward()
+            optimizer.step()
 
 
 if __name__ == "__main__":
