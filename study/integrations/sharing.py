@@ -59,7 +59,7 @@ def shared_out(loader: Iterable[Any]) -> Iterable[Any]:
 
 
 def undistributed(sampler: DistributedSampler[Any]) -> DistributedSampler[Any]:
-    """A sampler that gives to one process what this one gives to all, without filling up."""
+    """A sampler that gives one process what this one gives all, each sample once."""
     whole = copy.copy(sampler)
     # Lightning's sampler keeps the order of an epoch in its dataset, which a training is reading.
     whole.dataset = copy.copy(sampler.dataset)
