@@ -1,4 +1,4 @@
-"""What callbacks for training loops have in common: columns, when, and their names."""
+"""What callbacks for training loops have in common: what is logged, and when."""
 
 from __future__ import annotations
 

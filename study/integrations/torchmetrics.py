@@ -117,7 +117,7 @@ class NeuralCollapse(Metric):
 
 
 class _Elsewhere:
-    """A module that belongs to another: a copy refers to the copy of the module, if any."""
+    """A module of another: a copy refers to the copy of that module, if any."""
 
     def __init__(self, module: nn.Linear) -> None:
         self.module = module
