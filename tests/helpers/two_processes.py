@@ -20,7 +20,7 @@ def in_two_processes(function: Callable[[Path], Any], folder: Path) -> list[Any]
     """
     for rank in range(PROCESSES):
         (folder / str(rank)).mkdir()
-    spawn(_process, args=(function, str(folder)), nprocs=PROCESSES)
+    spawn(_process, args=(function, str(folder)), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
