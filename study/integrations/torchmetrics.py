@@ -16,6 +16,8 @@ from study.metrics.moments import check_batch
 
 ONE_PASS = tuple(collapse_metrics(ClassMoments(classes=1, dim=1), torch.zeros(1, 1)))
 """Columns that class moments and a head give, without another pass for decisions."""
+LOGGED = tuple(name for name in COLUMNS if name in ONE_PASS)
+"""Columns that are computed unless others are asked for."""
 
 
 class NeuralCollapse(Metric):
@@ -60,7 +62,7 @@ class NeuralCollapse(Metric):
         self,
         head: nn.Linear,
         *,
-        columns: Collection[str] = tuple(name for name in COLUMNS if name in ONE_PASS),
+        columns: Collection[str] = LOGGED,
         min_count: int = 10,
         **options: Any,
     ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from study.integrations.log import COLUMNS, CollapseLog
@@ -97,7 +98,7 @@ class CollapseCallback(TrainerCallback):
 
 def _training_loader(trainer: Trainer) -> Iterable[Any]:
     """The training batches of all processes, before accelerate gives each its own."""
-    loader = trainer.get_train_dataloader()
+    loader: DataLoader[Any] = trainer.get_train_dataloader()
     if not isinstance(loader, DataLoaderShard):
         return loader
     batches: Any = loader.batch_sampler

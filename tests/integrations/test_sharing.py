@@ -68,10 +68,11 @@ def test_lightnings_wrapper_is_shared_out_and_its_order_left(
             SubsetRandomSampler(subset), num_replicas=2, rank=rank
         )
         loaders.append(DataLoader(DATA, 2, sampler=sampler))
-    training = iter(loaders[0].sampler)
-    order = loaders[0].sampler.dataset._sampler_list
+    first: Any = loaders[0].sampler
+    training = iter(first)
+    order = first.dataset._sampler_list
     assert of_two(monkeypatch, loaders) == subset
-    assert loaders[0].sampler.dataset._sampler_list is order
+    assert first.dataset._sampler_list is order
     assert len(list(training)) == 3
 
 
