@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from hub_server import TOKEN, Hub, hub_server
 from places import ROOT
 
@@ -16,13 +17,15 @@ from study.store.sealed import seal_table
 
 
 def write_run(folder: Path, trainings: int) -> Path:
-    """The first trainings of the reference study, as a packed run of its own."""
-    whole, here = Store(ROOT / "runs" / "reference"), RunPaths(folder)
+    """The first trainings of a study that is kept here, as a packed run of its own."""
+    whole, here = Store(ROOT / "runs" / "collapse_language"), RunPaths(folder)
     planned = whole.planned()
     chosen = planned["training"].unique(maintain_order=True)[:trainings]
     planned = planned.filter(pl.col("training").is_in(chosen.to_list()))
     folder.mkdir(parents=True)
-    shutil.copyfile(whole.paths.study, here.study)
+    study = yaml.safe_load(whole.paths.study.read_text())
+    del study["analysis"]  # of trainings that are not all here
+    here.study.write_text(yaml.safe_dump(study, sort_keys=False))
     for name in ("data", "launches"):
         shutil.copytree(whole.paths.root / name, folder / name)
     for name in chosen:
