@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from study.store import Store
 from study.tracking.base import Subject
 from study.tracking.mirror import Training
@@ -76,9 +78,18 @@ def expected() -> Curves:
     return curves
 
 
+def rounded(curves: Curves) -> Curves:
+    """The same as float32, of which TensorBoard's loader shows no others."""
+    return {
+        name: {step: float(np.float32(value)) for step, value in points.items()}
+        for name, points in curves.items()
+    }
+
+
 def events(folder: Path) -> Curves:
     """Scalars of a folder of TensorBoard, by its own reader; no step may be there twice."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.compat.proto.types_pb2 import DT_FLOAT
     from tensorboard.util.tensor_util import make_ndarray
 
     accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0})
@@ -87,6 +98,7 @@ def events(folder: Path) -> Curves:
     for tag in accumulator.Tags()["tensors"]:
         if "/" in tag and not tag.startswith("_hparams_"):
             points = accumulator.Tensors(tag)
+            assert {point.tensor_proto.dtype for point in points} == {DT_FLOAT}
             curves[tag] = {point.step: make_ndarray(point.tensor_proto).item() for point in points}
             assert len(curves[tag]) == len(points)
     return curves
