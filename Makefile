@@ -10,8 +10,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the package with PyTorch, Ray and the tools of development in $(VENV): about 7 GB, a few minutes."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@./install.sh $(BIN)/python -e '.[dev]'
 	touch $(STAMP)
 
 quickstart: $(STAMP)
