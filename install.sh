@@ -40,7 +40,7 @@ auto)
     elif build=$(cpu_torch); then
         echo "No GPU is found: the CPU build is taken ($build; TORCH=cuda takes the default one)."
         set -- "$@" "$build"
-        size="2 GB"
+        size="2.5 GB"
     else
         echo "No GPU is found, but $lacks: the default build is taken."
     fi
@@ -51,7 +51,7 @@ cpu)
         exit 2
     fi
     set -- "$@" "$build"
-    size="2 GB"
+    size="2.5 GB"
     ;;
 cuda) ;;
 *)

@@ -66,7 +66,6 @@ class PodSpec(Strict):
     security_context: SecurityContext
     containers: Annotated[list[Container], Field(min_length=1)]
     volumes: list[Volume]
-    termination_grace_period_seconds: int | None = None
 
 
 class Template(Strict):
