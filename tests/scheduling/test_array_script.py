@@ -50,6 +50,7 @@ def stand_in(folder: Path, body: str) -> None:
     path.chmod(0o755)
 
 
+@pytest.mark.long
 def test_the_tasks_of_an_array_train_every_cell_once(tmp_path: Path) -> None:
     grid = {"precision": ["fp32", "int8"], "seed": list(range(SEEDS))}
     study = write_base(tmp_path, grid=grid)
