@@ -31,7 +31,7 @@ esac
 """A Python whose pip knows an index, and writes down what it is to install."""
 
 
-def install(folder: Path, *, gpu: bool = False, **variables: str) -> tuple[int, str, str]:
+def install(folder: Path, variables: dict[str, str], *, gpu: bool = False) -> tuple[int, str, str]:
     """Exit code, output and the packages that pip was given."""
     python = folder / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -73,14 +73,14 @@ def install(folder: Path, *, gpu: bool = False, **variables: str) -> tuple[int, 
 def test_the_build_of_torch_where_no_gpu_is(
     tmp_path: Path, variables: dict[str, str], packages: str, said: str
 ) -> None:
-    code, output, given = install(tmp_path, **variables)
+    code, output, given = install(tmp_path, variables)
     assert (code, given) == (0, packages), output
     assert said in output
     assert f"{tmp_path}/venv has " in output and ", before it had " in output
 
 
 def test_the_default_build_where_a_gpu_is(tmp_path: Path) -> None:
-    code, output, given = install(tmp_path, gpu=True)
+    code, output, given = install(tmp_path, {}, gpu=True)
     assert (code, given) == (0, "-e .[dev]") and "A GPU is found" in output
 
 
@@ -94,7 +94,7 @@ def test_the_default_build_where_a_gpu_is(tmp_path: Path) -> None:
 def test_what_cannot_be_had_is_refused(
     tmp_path: Path, variables: dict[str, str], said: str
 ) -> None:
-    code, output, given = install(tmp_path, **variables)
+    code, output, given = install(tmp_path, variables)
     assert (code, given) == (2, "") and said in output
 
 
