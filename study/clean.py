@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
@@ -21,11 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.hub.names import refuse_hub
     from study.launching.units import size_text
     from study.store import StoreError
+    from study.store.places import place
     from study.store.usage import delete_checkpoints
 
     try:
         refuse_hub(options.run, "nothing is deleted")
-        freed = delete_checkpoints(options.run)
+        freed = delete_checkpoints(place(options.run))
     except StoreError as error:
         return refused(error)
     print(f"Deleted {size_text(freed)} of checkpoints.")
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         prog=program("study.clean"),
         description="Delete the kept weights of a run; a later precision then trains again.",
     )
-    arguments.add_argument("run", type=Path, help="folder of a run, such as runs/quickstart")
+    arguments.add_argument("run", help="folder of a run, such as runs/quickstart")
     return arguments
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.settings.doors import at_door
+from study.settings.doors import at_door, refused
 
 if TYPE_CHECKING:
     import argparse
@@ -19,9 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
 
     from study.launching.machine import examine
+    from study.store import StoreError
+    from study.store.places import place
 
     broken = 0
-    for finding in examine(options.runs, options.address):
+    try:
+        runs = place(options.runs)
+    except StoreError as error:
+        return refused(error)
+    for finding in examine(runs, options.address):
         broken += finding.state == "broken"
         print(f"{finding.state:<7} {finding.name:<13} {finding.text}")
         if finding.fix:
@@ -42,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "code 1 where something is broken, with what to do.",
     )
     add = arguments.add_argument
-    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs lie (runs)")
+    add("--runs", default="runs", metavar="DIR", help="where runs lie (runs)")
     add("--address", metavar="ADDR", help="of a Ray cluster (default: RAY_ADDRESS, else none)")
     return arguments
 

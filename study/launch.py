@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         how = LaunchOptions(options.serial, options.address, options.retry_failed, options.track)
         if options.dry_run or options.calibrate:
-            study, run_dir = open_study(options.study, Path(options.runs), options.overrides)
+            study, run_dir = open_study(options.study, options.runs, options.overrides)
             console = Output(file=sys.stdout)
             planned = StudyLaunch(study, run_dir, how, console, source=options.study)
             planned.show(calibrated=options.calibrate)

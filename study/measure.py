@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 measured, 2 the request is wrong."""
     options = parser().parse_args(arguments)
     from study.data import DataError
+    from study.measuring.standalone import model_at_hand
     from study.models import ModelError
     from study.precision import PrecisionError
     from study.scheduling.joining import ClusterError
@@ -25,15 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.training.devices import threads
 
     try:
-        with threads(options.threads):
-            _measure(options)
+        with threads(options.threads), model_at_hand(options.model) as model:
+            _measure(options, model)
     except (StudyError, DataError, ModelError, PrecisionError, StoreError, ClusterError) as error:
         return refused(error)
     return 0
 
 
-def _measure(options: argparse.Namespace) -> None:
-    """Measure, print, write."""
+def _measure(options: argparse.Namespace, model: str) -> None:
+    """Measure, print, write; `model` is the checkpoint on this computer."""
     from rich.console import Console
 
     from study.measuring import standalone, tables
@@ -52,15 +53,13 @@ def _measure(options: argparse.Namespace) -> None:
     precisions = standalone.read_precisions(options.precision, measure.compute)
     if options.dry_run:
         gpu = options.device == "cuda" or choose_device(options.device).type == "cuda"
-        print(planned_memory(options.model, precisions, gpu=gpu))
+        print(planned_memory(model, precisions, gpu=gpu))
         return
-    data = standalone.data_request(
-        options.model, options.data, tokenizer=options.tokenizer, context=options.context
-    )
+    data = standalone.requested_data(options, model)
     spread = standalone.spread_of(options)
     sharing = sharing_samples(
         options.workers,
-        options.model,
+        model,
         data,
         measure,
         address=options.address,
@@ -70,7 +69,7 @@ def _measure(options: argparse.Namespace) -> None:
     console = Console()
     with sharing as crew, progress_bars(console) as beat:
         measured = standalone.measure_model(
-            options.model,
+            model,
             data,
             precisions,
             measure,

@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refused(ValueError(f"error: {problem}"))
     try:
         if options.in_place:
-            return _fold(Path(options.run))
+            return _fold(options.run)
         with TemporaryDirectory(prefix="study-pack-") as scratch:
             return _pack(options, Path(scratch))
     except (StoreError, FileExistsError) as error:
         return refused(error)
 
 
-def _fold(run: Path) -> int:
+def _fold(run: str) -> int:
     """Fold the cells of a run; the exit code."""
     from study.hub.names import refuse_hub
     from study.store import Store
@@ -61,7 +61,7 @@ def _pack(options: argparse.Namespace, scratch: Path) -> int:
     from study.store.usage import folder_size
 
     to = None if options.push is None else check_target(options.push)
-    run = Path(options.run)
+    run: str | Path = options.run
     if is_hub(options.run):
         run = fetch_whole(name := parse_name(options.run), scratch / name.short).path
     target = options.target or scratch / "packed"

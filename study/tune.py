@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.settings.doors import at_door, refused
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.store import StoreError
 
     try:
-        search, run_dir = open_search(options.search, Path(options.runs), options.overrides)
+        search, run_dir = open_search(options.search, options.runs, options.overrides)
         how = LaunchOptions(options.serial, options.address, options.retry_failed, options.track)
         launch = SearchLaunch(search, run_dir, how, Output(file=sys.stdout))
         if not options.dry_run:

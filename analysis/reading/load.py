@@ -265,7 +265,7 @@ def _with_declared(roles: Roles, declared: Declared, outcomes: Sequence[str] = (
 
 def _search(path: Path, training_of: Mapping[str, str]) -> SearchRecord | None:
     """The search of a run directory; None where it holds none, and for a file."""
-    if not RunPaths(path).journal.exists():
+    if not RunPaths(path).journal.is_file():
         return None
     from analysis.reading.search import read_search
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from analysis.reading.table import AnalysisError
 from study.hub.names import HubError, is_hub, parse_name
+from study.store import StoreError
+from study.store.places import place
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ def place_of(source: str | Path | Place) -> Place:
     if isinstance(source, Place):
         return source
     if not is_hub(source):
-        path = Path(source)
+        try:
+            path = place(source)
+        except StoreError as error:
+            raise AnalysisError(str(error)) from None
         whole = path.resolve()
         own = whole.name if whole.is_dir() else whole.stem
         return Place(path, str(path), path.stem, (*whole.parts[1:-1], own))

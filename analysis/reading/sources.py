@@ -12,6 +12,7 @@ import polars as pl
 from analysis.reading.foreign import WORKBOOK, is_text, read_text, read_workbook
 from analysis.reading.numbers import Mark
 from analysis.reading.table import CLASS_VALUES, ROW, SCALED_NORM, AnalysisError, DataSet
+from study.store.places import is_object
 
 if TYPE_CHECKING:
     from study.store import Store
@@ -109,6 +110,8 @@ def read_file(
     Its column `ROW` says where each row stands in the file. `decimal` is the mark of its numbers,
     where it does not tell it.
     """
+    if is_object(path):
+        raise AnalysisError(f"{path}: there is no run there; a table is read from a folder")
     if not path.exists():
         raise AnalysisError(f"{path}: no such file or run directory")
     if is_text(path):

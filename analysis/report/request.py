@@ -202,25 +202,26 @@ def draws(value: str) -> int:
 def default_folder(sources: Sequence[str]) -> Path:
     """Where a report is written unless `--out` says it.
 
-    In a run, beside a table, and of the Hub where the command is called. Raises AnalysisError for
-    what is no name of the Hub.
+    In a run, beside a table, and of the Hub or object storage where the command is called. Raises
+    AnalysisError for what is no name of the Hub and no place of a run.
     """
     # with polars, so not before the arguments are read
     from analysis.reading.table import AnalysisError
-    from study.hub.names import HubError, is_hub, parse_name
-    from study.store import RunPaths
+    from study.hub.names import is_hub, parse_name
+    from study.store import RunPaths, StoreError
+    from study.store.places import is_object, place
 
     first = sources[0]
-    if len(sources) == 1 and not is_hub(first) and Path(first).is_dir():
-        return RunPaths(Path(first)).report
     try:
-        stems = [parse_name(each).short if is_hub(each) else Path(each).stem for each in sources]
-    except HubError as error:
+        if len(sources) == 1 and not is_hub(first) and (run := place(first)).is_dir():
+            return RunPaths(run).report
+        stems = [parse_name(each).short if is_hub(each) else place(each).stem for each in sources]
+    except StoreError as error:
         raise AnalysisError(str(error)) from None
     name = "+".join(stems)
     if len(sources) > 1 and len(name) > LONGEST_NAME:
         name = f"{stems[0]}+{len(sources) - 1}-more"
-    folder = Path() if is_hub(first) else Path(first).parent
+    folder = Path() if is_hub(first) or is_object(place(first)) else Path(first).parent
     return folder / f"{name}-report"
 
 

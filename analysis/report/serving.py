@@ -33,10 +33,11 @@ def serve(options: argparse.Namespace, arguments: Sequence[str] | None, folder: 
     Raises AnalysisError where the report is not that of one run, or something else is asked for.
     """
     from analysis.reading.table import AnalysisError  # with polars, after the arguments are read
+    from study.store.places import place
 
     if not options.serve:
         raise AnalysisError("--port: this is of --serve, which is not asked for")
-    if len(options.source) > 1 or not Path(options.source[0]).is_dir():
+    if len(options.source) > 1 or not place(options.source[0]).is_dir():
         raise AnalysisError("--serve: give one run directory, whose report is to be shown")
     if options.table is not None:
         raise AnalysisError("--serve: leave out --table, which writes no report")

@@ -46,7 +46,7 @@ def launch(
 
     Args:
         study: a study, a YAML file, or the folder of a run to relaunch.
-        runs: where runs lie.
+        runs: where runs lie, a folder or `s3://BUCKET/PREFIX`.
         serial: in this process, one training after another, without Ray.
         address: address of a Ray cluster; by default RAY_ADDRESS, else this computer alone.
         retry_failed: run failed cells again: `all`, or those of one cause.
@@ -70,7 +70,7 @@ def launch(
     from study.launching.view import Output
     from study.store import RunPaths
 
-    config, run_dir = open_study(study, Path(runs), overrides)
+    config, run_dir = open_study(study, runs, overrides)
     options = LaunchOptions(
         serial=serial, address=address, retry_failed=retry_failed, track=tuple(track)
     )

@@ -21,7 +21,10 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings in place of the file's, such as train.lr=1e-3 grid.seed=[0,1]",
     )
     parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="where runs lie (default: runs)"
+        "--runs",
+        default="runs",
+        metavar="DIR",
+        help="where runs lie: a folder (default: runs), or s3://BUCKET/PREFIX",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would run and what it costs; run nothing"

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import yaml
@@ -45,6 +44,7 @@ from study.store.atomic import write_atomically, write_json
 from study.store.folding import fold
 from study.store.leases import Leases
 from study.store.paths import TrainingPaths
+from study.store.places import is_object, remove_tree
 from study.store.probe import check_place, probe
 from study.store.provenance import launch_record, now
 from study.training.checkpoints import has_checkpoints
@@ -84,8 +84,13 @@ class Launcher:
     def __init__(
         self, run_dir: Path, options: LaunchOptions, console: Console, description: Description
     ) -> None:
-        """Raises StoreError where the run's folder lies below a file."""
+        """Raises StoreError where the run's folder lies below a file, or cannot be tracked."""
         check_place(run_dir)
+        if options.track and is_object(run_dir):
+            raise StoreError(
+                f"--track: trackers follow the logs of a run in a folder, and {run_dir} lies on "
+                "object storage: leave it out, or give a folder with --runs"
+            )
         self.run_dir, self.options, self.console = run_dir, options, console
         self.description = description
         self.store = Store(run_dir)
@@ -102,12 +107,13 @@ class Launcher:
 
     def plan(self, cells: tuple[Cell, ...]) -> Plan:
         """What is left of cells, with its cost where the size of the data is known."""
+        kept = {path.name for path in self.paths.all_checkpoints.glob("*")}
         return plan(
             cells,
             done=self.store.keys(),
             failed=self.store.failed(),
-            has_checkpoints=lambda training: has_checkpoints(
-                self.paths, training.key, training.epochs
+            has_checkpoints=lambda training: (
+                training.key in kept and has_checkpoints(self.paths, training.key, training.epochs)
             ),
             size=self.sizes.size,
         )
@@ -164,6 +170,8 @@ class Launcher:
     @property
     def read_only(self) -> bool:
         """Whether the run is there and cannot be written, such as one in an archive."""
+        if is_object(self.run_dir):
+            return False  # a try would tell, and is made
         return self.run_dir.is_dir() and not os.access(self.run_dir, os.W_OK)
 
     def missing(self, cells: Iterable[Cell]) -> set[str]:
@@ -241,17 +249,18 @@ class Launcher:
 
     def _delete_leftovers(self, cells: tuple[Cell, ...]) -> None:
         """Delete what killed trainings needed whose rows are stored."""
-        done = self.store.keys()
+        done, unfinished = self.store.keys(), self.paths.unfinished()
         for training in trainings(cells):
-            if all(cell.key in done for cell in training.cells):
+            stored = training.key in unfinished and all(c.key in done for c in training.cells)
+            if stored and not self.leases.busy(training.key):
                 paths = TrainingPaths(self.paths.training(training.key))
-                unfinished = list(paths.unfinished())
-                if unfinished and not self.leases.busy(training.key):
-                    for path in unfinished:
-                        rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                for path in list(paths.unfinished()):
+                    remove_tree(path)
 
     def _relative(self, folder: Path) -> str:
         """A folder as seen from the run, if both lie below this folder, which may move."""
+        if is_object(self.run_dir):
+            return str(folder.resolve())
         folder, run, here = folder.resolve(), self.run_dir.resolve(), Path.cwd()
         near = folder.is_relative_to(here) and run.is_relative_to(here)
         return os.path.relpath(folder, run) if near else str(folder)

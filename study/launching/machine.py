@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import psutil
 
@@ -20,6 +20,7 @@ from study.launching.units import size_text
 from study.scheduling.joining import ClusterError, agree
 from study.settings.arguments import COMMAND
 from study.store import StoreError
+from study.store.places import is_object
 from study.store.probe import probe
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ def _cores() -> Finding:
 
 def _run_folder(runs: Path) -> Finding:
     """What a launch does in a run's folder, done in a passing one at the same place."""
+    if is_object(runs):
+        return _run_objects(cast(Path, runs))
     place = next(path for path in (runs, *runs.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as folder:
@@ -165,6 +168,14 @@ def _run_folder(runs: Path) -> Finding:
         fix = "Make room, or give another folder with --runs; `keep: none` keeps no weights"
         return Finding("runs", "broken", text, fix)
     return Finding("runs", "ok", text)
+
+
+def _run_objects(runs: Path) -> Finding:
+    try:
+        probe(runs)
+    except StoreError as error:
+        return Finding("runs", "broken", str(error), "Give another place with --runs")
+    return Finding("runs", "ok", f"{runs} can be written, with conditions")
 
 
 def _shared_memory() -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 from study.launching.progress import Progress
 from study.settings.faults import Fault, StudyError
 from study.store import RunPaths
+from study.store.places import place
 
 LOOPBACK = "127.0.0.1"
 PAUSE = 1.0
@@ -187,7 +188,7 @@ def serve(look: Callable[[], Progress], options: argparse.Namespace) -> None:
 
     Raises StudyError as `LiveReport`.
     """
-    folder = options.out or RunPaths(Path(options.run)).report
+    folder = options.out or RunPaths(place(options.run)).report
     command = [sys.executable, "-m", "analysis", *(options.report or [options.run])]
     # Most of the time the run is incomplete: it is what the reader wants to see grow.
     command += ["--allow-missing", "--out", str(folder)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
 
@@ -28,8 +29,9 @@ from study.settings.faults import Fault, StudyError
 from study.settings.schema import flat
 from study.settings.validation import validation_faults
 from study.settings.yaml_files import read_yaml
-from study.store import SCHEMA_VERSION, RunPaths
+from study.store import SCHEMA_VERSION, RunPaths, StoreError
 from study.store.paths import cache_of
+from study.store.places import folder_at_hand, is_object, place
 from study.training.devices import choose_device, device_name
 
 if TYPE_CHECKING:
@@ -262,6 +264,19 @@ def spread_of(options: argparse.Namespace) -> Spread | None:
     return spread
 
 
+def requested_data(options: argparse.Namespace, model: str) -> DataRequest:
+    """The data that a command asks for; `model` is its checkpoint on this computer.
+
+    Raises StudyError.
+    """
+    return data_request(
+        options.model if options.data is None else model,
+        options.data,
+        tokenizer=options.tokenizer,
+        context=options.context,
+    )
+
+
 def data_request(
     model: str, data: str | None, *, tokenizer: str | None = None, context: int | None = None
 ) -> DataRequest:
@@ -276,7 +291,7 @@ def data_request(
     """
     cache = cache_of(Path("runs"))
     if data is None:
-        return _data_of_run(Path(model))
+        return _data_of_run(place(model))
     if data.endswith((".yaml", ".yml")):
         path = Path(data)
         content = read_yaml(path)
@@ -290,6 +305,22 @@ def data_request(
         "bos": "auto",
     }
     return DataRequest(_data_config(values, "command line"), Path.cwd(), cache)
+
+
+@contextmanager
+def model_at_hand(name: str) -> Iterator[str]:
+    """A checkpoint as `measure_model` takes it.
+
+    One on object storage is fetched, and deleted here after the block. Raises StoreError where
+    none is there.
+    """
+    if name.startswith("hub:") or not is_object(folder := place(name)):
+        yield name
+        return
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: there is no checkpoint")
+    with folder_at_hand(cast(Path, folder)) as copy:
+        yield str(copy)
 
 
 def _tokenizer_of(model: str) -> str:
@@ -316,14 +347,16 @@ def _data_of_run(model: Path) -> DataRequest:
     It lies at RUN/checkpoints/TRAINING/epoch-N.
     """
     training = model.resolve().parent
-    paths = RunPaths(training.parent.parent)
+    run = training.parent.parent
+    paths = RunPaths(run)
     record = paths.provenance(training.name)
-    if not record.exists():
+    if not record.is_file():
         message = f"is missing, and {model} is no checkpoint of a run"
         fault = Fault("--data", message, "Name the data to measure on")
         raise StudyError([fault], source="command line")
     values = json.loads(record.read_text(encoding="utf-8"))["config"]["data"]
-    folder = (paths.root / str(read_yaml(paths.study)["folder"])).resolve()
+    start = str(read_yaml(paths.study)["folder"])
+    folder = (Path(start) if is_object(run) else run / start).resolve()
     return DataRequest(_data_config(values, str(record)), folder, paths.cache)
 
 

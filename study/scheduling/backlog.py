@@ -217,7 +217,7 @@ class Backlog:
             self._give_up_if_hopeless("node_lost", message)
 
     def _settled(self, cell: str) -> bool:
-        return self.store.has(cell) or self.store.paths.failure(cell).exists()
+        return self.store.has(cell) or self.store.paths.failure(cell).is_file()
 
     def _look_elsewhere(self) -> None:
         """Bring forward the training farthest from those that failed.

@@ -15,15 +15,24 @@ from study.store.paths import TrainingPaths
 from study.store.provenance import now
 
 Cause = Literal[
-    "config", "data", "diverged", "out_of_memory", "node_lost", "timeout", "disk_full", "bug"
+    "config",
+    "data",
+    "diverged",
+    "out_of_memory",
+    "node_lost",
+    "timeout",
+    "disk_full",
+    "storage",
+    "bug",
 ]
-RETRIED: tuple[Cause, ...] = ("node_lost", "out_of_memory", "timeout")
+RETRIED: tuple[Cause, ...] = ("node_lost", "out_of_memory", "timeout", "storage")
 """Causes that another attempt may cure; all others are deterministic."""
 
 _BY_TYPE: dict[str, Cause] = {
     "study.scheduling.watchdog.Hung": "timeout",
     "study.training.train.Diverged": "diverged",
     "study.data.base.DataError": "data",
+    "study.store.objects.StorageError": "storage",
     "study.models.config.ModelError": "config",
     "study.precision.names.PrecisionError": "config",
     "study.training.train.TrainingError": "config",

@@ -18,12 +18,13 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
 from study.scheduling.work import Ended, Work, work
+from study.store.workspace import Workspace, folder_for
 
 NEEDED = ("torch._dynamo", "study.measuring.checkpoint")
 """Imported before a fork. `torch._dynamo` is what any optimizer of torch imports."""
@@ -46,7 +47,18 @@ class Nursery:
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, task: Work) -> Ended:
-        """Work in a process of its own; `lost` if that ends without a word."""
+        """Work in a process of its own; `lost` if that ends without a word.
+
+        What that has written, and has to be published, is published then.
+        """
+        with folder_for(task.home) as folder:
+            ended = self._run(replace(task, folder=folder))
+            if ended.outcome == "lost":
+                with suppress(OSError):
+                    Workspace(task.home, folder).publish_end()
+            return ended
+
+    def _run(self, task: Work) -> Ended:
         if self._process is None or self._process.poll() is not None:
             self._process = _start(self.module)
         assert self._process.stdin is not None and self._process.stdout is not None

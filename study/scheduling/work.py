@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -26,11 +28,13 @@ from study.scheduling.watchdog import Interrupter, Patience, Watchdog
 from study.store import RunPaths, Store
 from study.store.atomic import write_atomically, write_json
 from study.store.known import Known
-from study.store.leases import Holding, LeaseLost, Leases
+from study.store.leases import BEAT, Holding, LeaseLost, Leases
 from study.store.partial import Partial
 from study.store.paths import CachePaths, TrainingPaths
+from study.store.places import place
 from study.store.provenance import hardware, now, versions
 from study.store.sealed import intact, seal
+from study.store.workspace import Workspace, folder_for
 from study.training.devices import choose_device, device_name, threads
 
 if TYPE_CHECKING:
@@ -58,6 +62,7 @@ class Work:
     stale     an owner of the training's lease who is known to be gone
     node      the scheduler's name of the computer where this is done
     waiting   number of the scheduler's process that waits for the end
+    folder    of this computer, in which to write what goes to object storage
     """
 
     training: Training
@@ -67,6 +72,7 @@ class Work:
     stale: str | None = None
     node: str = ""
     waiting: int | None = None
+    folder: Path | None = None
 
     def to_json(self) -> str:
         """One line of text."""
@@ -74,7 +80,12 @@ class Work:
             "key": self.training.key,
             "cells": [cell.to_json() for cell in self.training.cells],
         }
-        where = {"run_dir": str(self.run_dir.resolve()), "node": self.node, "waiting": self.waiting}
+        where = {
+            "run_dir": str(self.run_dir.resolve()),
+            "node": self.node,
+            "waiting": self.waiting,
+            "folder": None if self.folder is None else str(self.folder),
+        }
         return json.dumps(
             {
                 **training,
@@ -92,7 +103,15 @@ class Work:
         training = Training(
             value.pop("key"), tuple(Cell.from_json(cell) for cell in value.pop("cells"))
         )
-        return cls(training, Path(value.pop("run_dir")), **value)
+        run_dir, folder = value.pop("run_dir"), value.pop("folder")
+        return cls(
+            training, place(run_dir), folder=None if folder is None else Path(folder), **value
+        )
+
+    @property
+    def home(self) -> Path:
+        """The folder of the training in its run."""
+        return RunPaths(self.run_dir).training(self.training.key)
 
     @property
     def stop_file(self) -> Path:
@@ -126,18 +145,20 @@ def work(task: Work, *, own_process: bool = False) -> Ended:
             process is interrupted where it hangs, and must call this in its main thread.
     """
     try:
-        return _under_lease(task, own_process)
+        with ExitStack() as stack:
+            folder = task.folder or stack.enter_context(folder_for(task.home))
+            return _under_lease(task, Workspace(task.home, folder), own_process)
     except Exception as error:  # where no log could be opened, or not be closed
         trace = "".join(traceback.format_exception(error))
         return Ended("failed", cause_of(error), f"{type(error).__name__}: {error}\n{trace}")
 
 
-def _under_lease(task: Work, own_process: bool) -> Ended:
+def _under_lease(task: Work, space: Workspace, own_process: bool) -> Ended:
     store = Store(task.run_dir)
     todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
     if not todo.cells:
         return Ended("done")
-    if task.stop_file.exists():
+    if task.stop_file.is_file():
         return Ended("stopped")
     lease = Leases(store.paths.leases).hold(
         todo.key, task.launch, node=task.node, waiting=task.waiting, stale=task.stale
@@ -145,22 +166,21 @@ def _under_lease(task: Work, own_process: bool) -> Ended:
     with lease as holding:
         if holding is None:
             return Ended("busy")
-        folder = store.paths.training(todo.key)
-        folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            path = TrainingPaths(folder).console_log
+        space.fetch()
+        with _published(space, holding), ExitStack() as stack:
+            path = TrainingPaths(space.folder).console_log
             log = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))
             stack.enter_context(_logging(log, all_of_process=own_process))
             seconds = 60 * todo.first.resources.hang_minutes
             watchdog = stack.enter_context(
-                Watchdog(folder, seconds) if own_process else Interrupter(seconds)
+                Watchdog(space.folder, seconds) if own_process else Interrupter(seconds)
             )
             print(
                 f"{HEADER}{now()} launch {task.launch} on {socket.gethostname()}, "
                 f"process {os.getpid()}"
             )
             try:
-                return _Attempt(task, todo, store, holding, watchdog).run()
+                return _Attempt(task, todo, store, space, holding, watchdog).run()
             except StopRequested:
                 print(f"{HEADER}{now()} stopped: the launch was asked to end")
                 return Ended("stopped")
@@ -169,16 +189,33 @@ def _under_lease(task: Work, own_process: bool) -> Ended:
                 return Ended("busy")
             except Exception as error:
                 traceback.print_exc()
-                return _failed(store, todo, error)
+                sys.stderr.flush()
+                return _failed(store, todo, space, error)
 
 
-def _failed(store: Store, training: Training, error: Exception) -> Ended:
+@contextmanager
+def _published(space: Workspace, holding: Holding) -> Iterator[None]:
+    """Within, a training writes; at the end its last words are published.
+
+    Not where another has its lease by then. Storage that fails then takes nothing from how the
+    training ended.
+    """
+    try:
+        yield
+    finally:
+        with suppress(OSError, LeaseLost):
+            holding.check()
+            space.publish()
+
+
+def _failed(store: Store, training: Training, space: Workspace, error: Exception) -> Ended:
     """Record the error for all cells of the training.
 
     A disk may be too full for the records: whoever waits for the result writes them then.
     """
     cause = cause_of(error)
     with suppress(OSError):
+        space.publish()  # the record holds the end of the log
         for cell in training.cells:
             record_failure(store, training.key, cell.key, error, cause)
     return Ended("failed", cause, f"{type(error).__name__}: {error}")
@@ -206,17 +243,18 @@ class _Attempt:
     """The steps of `work`, under the lease."""
 
     def __init__(
-        self, task: Work, training: Training, store: Store, holding: Holding, watchdog: Patience
+        self,
+        task: Work,
+        training: Training,
+        store: Store,
+        space: Workspace,
+        holding: Holding,
+        watchdog: Patience,
     ) -> None:
-        self.task, self.training, self.store, self.holding, self.watchdog = (
-            task,
-            training,
-            store,
-            holding,
-            watchdog,
-        )
-        self.folder = store.paths.training(training.key)
-        self.partial = Partial(self.folder)
+        self.task, self.training, self.store, self.space = task, training, store, space
+        self.holding, self.watchdog = holding, watchdog
+        self.partial = Partial(space.home)
+        self.looked = -math.inf
         self.first = training.first
         self.broken: dict[str, Exception] = {}
         self.steps: dict[str, Any] = {}
@@ -254,8 +292,19 @@ class _Attempt:
         """
         self.watchdog.moved(silent=silent)
         self.holding.report(doing=doing, **progress)
-        if self.task.stop_file.exists() or self.store.paths.stop(self.training.key).exists():
+        if self.space.apart and time.monotonic() - self.looked < BEAT:
+            return  # each look is a request
+        self.looked = time.monotonic()
+        if self.task.stop_file.is_file() or self.store.paths.stop(self.training.key).is_file():
             raise StopRequested
+
+    def publish(self) -> None:
+        """Bring a state that was written, with the logs, to the run.
+
+        Raises LeaseLost where another works on the training by now.
+        """
+        self.holding.check()
+        self.space.publish()
 
     def check_content(self, data: Dataset) -> None:
         """Refuse a corpus whose content changed since the run was begun.
@@ -310,7 +359,8 @@ class _Attempt:
             config,
             data,
             device,
-            folder=self.folder,
+            folder=self.space.folder,
+            saved=self.publish,
             base=self.first.folder,
             checkpoint_minutes=self.first.resources.checkpoint_minutes,
             beat=self.beat_training,
@@ -424,8 +474,9 @@ class _Attempt:
 
     def delete_states(self) -> None:
         """Let the training begin anew, should it be needed."""
-        for path in TrainingPaths(self.folder).states():
+        for path in TrainingPaths(self.space.folder).states():
             path.unlink()
+        self.space.publish()
 
 
 def _digest(value: Any) -> str:

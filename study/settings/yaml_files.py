@@ -49,7 +49,7 @@ def with_inherited_rules(content: Mapping) -> Mapping:
 def is_folder(target: str | Path) -> bool:
     """Whether there is a folder at a path; not where it is no path at all."""
     try:
-        return Path(target).is_dir()
+        return (Path(target) if isinstance(target, str) else target).is_dir()
     except (OSError, ValueError):
         return False
 

@@ -1,7 +1,7 @@
 """What lies on disk: paths, rows, leases, provenance. Knows no other room."""
 
 from study.store.cells import SCHEMA_VERSION, SUBJECTS, VOLATILE, DataRecord, Store, is_main
-from study.store.parts import StoreError
+from study.store.errors import StoreError
 from study.store.paths import RunPaths
 
 HEAD_INPUT = "head input"

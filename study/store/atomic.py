@@ -1,7 +1,8 @@
 """Files that appear whole or not at all.
 
 A temporary file is written and synchronized, then renamed, and its folder synchronized. File
-systems without hard links, or that cannot synchronize a folder, do as well.
+systems without hard links, or that cannot synchronize a folder, do as well. An object is written
+with one request, which is whole by itself.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import errno
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from study.store.places import is_object
 
 UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Numbers of the errors of what a file system cannot do, whatever room it has."""
@@ -26,6 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises, `path` stays as it was. Readers see the old file or the new one, never
     half.
     """
+    if is_object(path):
+        with tempfile.TemporaryDirectory(prefix="collapse-object-") as folder:
+            yield (file := Path(folder) / path.name)
+            path.upload(file)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
@@ -39,6 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` through `replacing`."""
+    if is_object(path):
+        path.write_bytes(content)
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -48,6 +60,9 @@ def create(path: Path, content: bytes) -> None:
 
     Of several writers one wins, the others get FileExistsError.
     """
+    if is_object(path):
+        path.create(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:

@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.store.atomic import create, write_atomically, write_json
+from study.store.errors import StoreError
 from study.store.parts import (
     Parts,
-    StoreError,
     cell_frame,
+    content_of,
     damaged_cell,
     damaged_part,
+    metrics_in,
     sealed_frame,
     while_files_move,
 )
 from study.store.paths import RunPaths
-from study.store.sealed import intact, metrics_of, seal
+from study.store.places import at_hand, over, place
+from study.store.sealed import intact, seal
 
 if TYPE_CHECKING:
     import polars as pl  # imported by those who read tables: its threads do not survive a fork
@@ -96,16 +100,23 @@ def _damaged_record(path: Path) -> bool:
 
 def _record(path: Path) -> dict[str, Any] | None:
     """A failure record; None where the file is not what was written."""
-    if path.exists() and not path.is_file():
-        return None
     try:
-        record: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] | None = json.loads(content_of(path))
     except ValueError:
         return None
     if not isinstance(record, dict) or record.get("cell") != path.stem:
         return None
     whole = all(isinstance(record.get(name), str) for name in ("cause", "message"))
     return record if whole else None
+
+
+def _told(path: Path) -> dict[str, Any] | None:
+    """A failure record, also of a damaged file; None where it was cleared just now."""
+    damaged = {"cell": path.stem, "cause": "unknown", "message": f"{path} is damaged"}
+    try:
+        return _record(path) or damaged
+    except FileNotFoundError:
+        return None
 
 
 class Store:
@@ -115,7 +126,7 @@ class Store:
     """
 
     def __init__(self, run_dir: str | Path) -> None:
-        self.paths = RunPaths(Path(run_dir))
+        self.paths = RunPaths(place(run_dir))
         self.parts = Parts(self.paths)
 
     def keys(self) -> set[str]:
@@ -181,7 +192,8 @@ class Store:
 
     def _rows(self, key: str) -> list[dict[str, Any]]:
         part = self.parts.find(key)
-        table = pq.read_table(self.paths.cell(key) if part is None else part)
+        with at_hand(self.paths.cell(key) if part is None else part) as file:
+            table = pq.read_table(file)
         rows: list[dict[str, Any]] = table.filter(pc.field("cell") == key).to_pylist()
         return rows
 
@@ -190,11 +202,15 @@ class Store:
 
         Their cells count as not done.
         """
-        moved = [self._set_aside_if(damaged_cell, path) for path in self.paths.cell_files()]
-        moved += [self._set_aside_if(damaged_part, path) for path in self.parts.files()]
-        moved += [
-            self._set_aside_if(_damaged_record, path)
-            for path in self.paths.failures.glob("[!.]*.json")
+        files = (
+            (damaged_cell, self.paths.cell_files()),
+            (damaged_part, self.parts.files()),
+            (_damaged_record, list(self.paths.failures.glob("[!.]*.json"))),
+        )
+        moved = [
+            target
+            for damaged, paths in files
+            for target in over(paths, partial(self._set_aside_if, damaged))
         ]
         return sorted(target for target in moved if target is not None)
 
@@ -251,10 +267,8 @@ class Store:
                 some = None if here == held else here
                 frames.append(chosen(sealed_frame(part), cells=some, columns=columns))
                 missing -= here
-        frames += [
-            chosen(cell_frame(self.paths.cell(key)), columns=columns)
-            for key in sorted(single & missing)
-        ]
+        cells = [self.paths.cell(key) for key in sorted(single & missing)]
+        frames += (chosen(frame, columns=columns) for frame in over(cells, cell_frame))
         return frames
 
     def write_planned(
@@ -274,7 +288,7 @@ class Store:
         Raises StoreError where the record is missing or damaged; a relaunch writes it.
         """
         try:
-            content = b"" if self.paths.planned.is_dir() else self.paths.planned.read_bytes()
+            content = content_of(self.paths.planned)
         except FileNotFoundError:
             raise StoreError(
                 f"{self.paths.root} is no run directory: it has no {self.paths.planned.name}"
@@ -286,9 +300,7 @@ class Store:
             )
         import polars as pl
 
-        frame = pl.from_arrow(pq.read_table(self.paths.planned).replace_schema_metadata(None))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return pl.read_parquet(BytesIO(content))
 
     def data(self) -> list[DataRecord]:
         """What was recorded of each data set of the run, in a fixed order.
@@ -319,7 +331,7 @@ class Store:
         import polars as pl
 
         return {
-            path.stem: pl.read_parquet(path)
+            path.stem: pl.read_parquet(BytesIO(path.read_bytes()))
             for path in sorted(self.paths.class_tables.glob("[!.]*.parquet"))
         }
 
@@ -333,7 +345,7 @@ class Store:
     def _metrics(self) -> dict[str, dict[str, Any]]:
         files = [*self.paths.cell_files(), *self.parts.files()]
         newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
-        return {} if newest is None else metrics_of(pq.read_schema(newest))
+        return {} if newest is None else metrics_in(newest)
 
     def fail(self, key: str, record: Mapping[str, Any]) -> None:
         """Record why a cell has no rows. A success clears the record."""
@@ -353,12 +365,7 @@ class Store:
 
         A damaged one has the cause `unknown`; a relaunch runs its cell again.
         """
-        for path in sorted(self.paths.failures.glob("[!.]*.json")):
-            try:
-                record = _record(path)
-            except FileNotFoundError:
-                continue  # cleared just now
-            yield record or {"cell": path.stem, "cause": "unknown", "message": f"{path} is damaged"}
+        yield from filter(None, over(sorted(self.paths.failures.glob("[!.]*.json")), _told))
 
     def forget_failure(self, key: str) -> None:
         """Let a failed cell be pending again."""

@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from study.store.atomic import write_atomically
 from study.store.cells import Store, chosen, joined
-from study.store.parts import StoreError, damaged_cell, sealed_frame, while_files_move
-from study.store.sealed import intact, metrics_of, seal_table
+from study.store.errors import StoreError
+from study.store.parts import cell_frame, metrics_in, sealed_frame, while_files_move
+from study.store.places import over, remove
+from study.store.sealed import intact, seal_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,7 +40,8 @@ def fold(store: Store, *, least: int = 1) -> int:
 
 
 def _fold(store: Store, least: int) -> int:
-    single = store.single_keys()
+    listed = {path.stem: path for path in store.paths.cell_files()}
+    single = listed.keys()
     if len(single) < max(1, least):
         return 0
     keys_of, files = store.parts.keys_of, store.parts.files()
@@ -54,23 +55,31 @@ def _fold(store: Store, least: int) -> int:
             sources.append(part)
             frames.append(chosen(sealed_frame(part), cells=here))
             held |= here
-    folded = [store.paths.cell(key) for key in sorted(single & held)]
-    for key in sorted(single - held):
-        if not damaged_cell(path := store.paths.cell(key)):
+    folded = [listed[key] for key in sorted(single & held)]
+    cells = [listed[key] for key in sorted(single - held)]
+    for path, frame in zip(cells, over(cells, _whole_frame), strict=True):
+        if frame is not None:
             sources.append(path)
-            frames.append(sealed_frame(path))
+            frames.append(frame)
             folded.append(path)
     if not folded:
         return 0
     if sources:
         newest = max(sources, key=lambda path: path.stat().st_mtime)
-        write_parts(store, joined(frames), metrics_of(pq.read_schema(newest)))
-    for path in (*small, *folded):
-        path.unlink(missing_ok=True)
+        write_parts(store, joined(frames), metrics_in(newest))
+    remove((*small, *folded))
     for folder in {path.parent for path in folded}:
         with suppress(OSError):  # others may have written there
             folder.rmdir()
     return len(folded)
+
+
+def _whole_frame(path: Path) -> pl.DataFrame | None:
+    """The rows of a single cell; None where its file is damaged or has just gone."""
+    try:
+        return cell_frame(path)
+    except (StoreError, FileNotFoundError):
+        return None
 
 
 def write_parts(store: Store, frame: pl.DataFrame, metrics: Mapping[str, Any]) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 from study.store.atomic import write_atomically, write_json
 from study.store.cells import Store
-from study.store.parts import StoreError
+from study.store.errors import StoreError
 from study.store.paths import RunPaths
+from study.store.places import fetch, files_below, is_object, place
 from study.store.sealed import seal_table
 
 DIFF = "git_diff"
@@ -96,7 +97,7 @@ def is_of_run(path: str) -> bool:
     )
 
 
-def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
+def pack(run: str | Path, target: Path, *, with_diff: bool = True) -> Published:
     """Copy `run` to the new folder `target`, which appears whole or not at all.
 
     Without `with_diff` the uncommitted changes of the code stay out. Users and passwords in
@@ -105,15 +106,21 @@ def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
     Raises StoreError where `run` is none, has no rows or holds damaged ones, FileExistsError where
     `target` exists.
     """
+    run = place(run)
     if target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} exists already: delete it, or name another folder")
     store = Store(run)
     store.planned()  # refuses what is no run
     content = seal_table(store.read().to_arrow(), store.metrics())
     target.parent.mkdir(parents=True, exist_ok=True)
+    if is_object(target):
+        raise StoreError(f"{target}: a copy is made in a folder of this computer: name one")
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         copied = RunPaths(Path(scratch) / target.name)
-        shutil.copytree(run, copied.root, ignore=_left_out(store.paths))
+        if is_object(run):
+            _fetch(store.paths, copied.root)
+        else:
+            shutil.copytree(run, copied.root, ignore=_left_out(store.paths))
         write_atomically(copied.packed, content)
         _mask(copied.root)
         if not with_diff:
@@ -124,7 +131,19 @@ def pack(run: Path, target: Path, *, with_diff: bool = True) -> Published:
     return published
 
 
-def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
+def _fetch(paths: RunPaths, target: Path) -> None:
+    """Copy what is not left out of a run on object storage."""
+    ignored, several = _left_out(paths), []
+    for path in files_below(paths.root):
+        above = [path]
+        while above[-1].parent != paths.root:
+            above.append(above[-1].parent)
+        if not any(each.name in ignored(each.parent, [each.name]) for each in above):
+            several.append(path)
+    fetch(several, paths.root, target)
+
+
+def _left_out(paths: RunPaths) -> Callable[[str | Path, list[str]], set[str]]:
     """What `shutil.copytree` ignores.
 
     Links, too, because what they lead to is not part of the run, and pipes, which have no end.
@@ -142,8 +161,8 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
         )
     }
 
-    def ignore(folder: str, names: list[str]) -> set[str]:
-        here = Path(folder)
+    def ignore(folder: str | Path, names: list[str]) -> set[str]:
+        here = place(folder)
         links = {name for name in names if not _is_own(here / name)}
         # files that were being written, and what others keep in a folder, such as `.env`
         hidden = {name for name in names if name.startswith(".")}
@@ -158,7 +177,7 @@ def _left_out(paths: RunPaths) -> Callable[[str, list[str]], set[str]]:
 
 def _is_own(path: Path) -> bool:
     """Whether a path is a file or a folder of the run itself, no link and no pipe."""
-    return not path.is_symlink() and (path.is_file() or path.is_dir())
+    return is_object(path) or (not path.is_symlink() and (path.is_file() or path.is_dir()))
 
 
 def _mask(root: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from study.store.atomic import write_json
 from study.store.paths import TrainingPaths
+from study.store.places import remove_tree
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -44,7 +45,8 @@ class Partial:
 
     def delete(self) -> None:
         """Delete all rows, once they are stored."""
-        rmtree(self.paths.partial, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(self.paths.partial)
 
 
 def _digest(value: Any) -> str:

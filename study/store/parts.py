@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow.parquet as pq
 
+from study.store.errors import StoreError
 from study.store.paths import RunPaths
-from study.store.sealed import intact
+from study.store.places import at_hand, is_object
+from study.store.sealed import intact, metrics_of
 
 if TYPE_CHECKING:
     import polars as pl  # imported by those who read tables: its threads do not survive a fork
@@ -25,10 +27,6 @@ TRIES = 100
 """Looks at files that others delete meanwhile, as their rows lie elsewhere."""
 
 T = TypeVar("T")
-
-
-class StoreError(RuntimeError):
-    """The store refuses to take rows, or to read what is no run."""
 
 
 def while_files_move(look: Callable[[], T]) -> T:
@@ -53,26 +51,45 @@ def _damaged(path: object) -> str:
 
 def damaged_part(path: Path) -> bool:
     """Whether what lies at a path is not the file that was written there."""
-    return not (path.is_file() and intact(path.read_bytes()))
+    try:
+        return not intact(content_of(path))
+    except FileNotFoundError:  # a link to nothing, unless it has just gone
+        return True
 
 
 def damaged_cell(path: Path) -> bool:
     """The same of a single cell, whose file holds its rows and no other's."""
-    return damaged_part(path) or cells_in(path) != {path.stem}
+    try:
+        content = content_of(path)
+        return not intact(content) or cells_in(path, content) != {path.stem}
+    except FileNotFoundError:
+        return True
 
 
-def cells_in(path: Path) -> frozenset[str]:
-    """The cells whose rows a sealed file holds."""
+def content_of(path: Path) -> bytes:
+    """Bytes of a file, none of a folder or a pipe; FileNotFoundError for nothing."""
+    special = not is_object(path) and path.exists() and not path.is_file()
+    return b"" if special else path.read_bytes()
+
+
+def cells_in(path: Path, content: bytes) -> frozenset[str]:
+    """The cells whose rows a sealed file holds, of which the content was read already."""
     # From memory, a thread of pyarrow's aborts a process that ends at once; `read_table` takes half
     # a second to import what it needs for folders.
-    with pq.ParquetFile(path) as file:
+    with at_hand(path, content) as whole, pq.ParquetFile(whole) as file:
         table = file.read(columns=["cell"])
     return frozenset(table["cell"].unique().to_pylist() if table.num_columns else ())
 
 
+def metrics_in(path: Path) -> dict[str, dict[str, Any]]:
+    """Metadata of the metric columns of a sealed file."""
+    with at_hand(path) as whole:
+        return metrics_of(pq.read_schema(whole))
+
+
 def sealed_content(path: Path) -> bytes:
     """Bytes of a file; StoreError for a damaged one, FileNotFoundError for none."""
-    content = b"" if path.is_dir() else path.read_bytes()
+    content = content_of(path)
     if not intact(content):
         raise StoreError(_damaged(path))
     return content
@@ -116,8 +133,7 @@ class Parts:
         Raises StoreError where it is damaged, FileNotFoundError where it is gone.
         """
         if part not in self._keys:
-            sealed_content(part)
-            self._keys[part] = cells_in(part)
+            self._keys[part] = cells_in(part, sealed_content(part))
         return self._keys[part]
 
     def keys(self) -> set[str]:

@@ -26,6 +26,9 @@ runs/NAME/best-trial-0007.yaml           the same for each trial on the front of
 runs/NAME/report/                        what `python -m analysis` writes
 runs/NAME/tracking/TRACKER/              curves for a tracker, and how far each training is logged
 runs/.cache/                             shared by the runs of a folder: see `CachePaths`
+
+A run may lie on object storage, with the same names. Its cache is then that of each computer, and
+its report goes to `NAME-report` where the command is called.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+
+from study.store.places import files_below, is_object, own_cache
 
 CHECKPOINT_RECORD = "checkpoint.json"
 KEY = re.compile(r"[0-9a-f]{32}")
@@ -74,6 +80,9 @@ class RunPaths:
         return sorted(path for path in self._in_cells() if not self._is_cell(path))
 
     def _in_cells(self) -> Iterator[Path]:
+        if is_object(self.cells):
+            yield from cast(Iterator[Path], self.cells.rglob("[!.]*.parquet"))
+            return
         for folder in self.cells.glob("??"):
             # A fold removes folders that it has emptied, also while they are listed here.
             with contextlib.suppress(FileNotFoundError):
@@ -117,6 +126,14 @@ class RunPaths:
     def training(self, key: str) -> Path:
         """The folder of a training; `TrainingPaths` names what lies there."""
         return self.trainings / key
+
+    def unfinished(self) -> set[str]:
+        """Trainings that have states or rows so far; one look at all."""
+        return {
+            path.relative_to(self.trainings).parts[0]
+            for path in files_below(self.trainings)
+            if path.parent.name == "partial" or path.name.startswith("state-")
+        }
 
     def provenance(self, key: str) -> Path:
         """Settings, versions, hardware and times of a training."""
@@ -204,7 +221,8 @@ class RunPaths:
 
     @property
     def report(self) -> Path:
-        return self.root / "report"
+        """Where a report goes: of a run on object storage to this computer, to be read."""
+        return Path(f"{self.root.name}-report") if is_object(self.root) else self.root / "report"
 
     @property
     def tracking(self) -> Path:
@@ -352,8 +370,11 @@ def is_stop_file(path: Path) -> bool:
 
 
 def cache_of(runs: Path) -> Path:
-    """The cache that the runs of a folder share."""
-    return runs / ".cache"
+    """The cache that the runs of a folder share.
+
+    It lies on this computer also where they do not: what is there is made anew where it lacks.
+    """
+    return own_cache() if is_object(runs) else runs / ".cache"
 
 
 def epoch_name(epoch: int) -> str:

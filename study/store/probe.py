@@ -8,10 +8,13 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from study.store.atomic import create, write_atomically
-from study.store.parts import StoreError
+from study.store.errors import StoreError
+from study.store.objects import ObjectPath
+from study.store.places import is_object
 
 LITTLE = 100 * 2**20
 """Free bytes below which the user is warned."""
@@ -19,6 +22,8 @@ LITTLE = 100 * 2**20
 
 def check_place(folder: Path) -> None:
     """Raise StoreError where a folder could not even be made, as it lies below a file."""
+    if is_object(folder):
+        return
     above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if not above.is_dir():
         raise StoreError(f"{above} is no folder: give another place with --runs")
@@ -50,6 +55,9 @@ def probe(folder: Path) -> str | None:
 
     Raises StoreError where one of these fails, with what to do.
     """
+    if is_object(folder):
+        _probe_objects(folder)
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,3 +84,49 @@ def probe(folder: Path) -> str | None:
     if free < LITTLE:
         return f"Warning: {folder} has only {free / 2**20:.0f} MiB left"
     return None
+
+
+def _probe_objects(folder: ObjectPath) -> None:
+    """Write, replace, list, read and delete an object, on conditions true and false."""
+    name = f".probe-{secrets.token_hex(4)}"
+    path = folder / name
+    first, second, third = (secrets.token_bytes(64) for _ in range(3))
+    try:
+        try:
+            tag = path.create(first)
+            if _is_accepted(lambda: path.create(second)):
+                raise StoreError(_unconditional(folder, "If-None-Match"))
+            newer = path.exchange(second, tag)
+            if _is_accepted(lambda: path.exchange(third, tag)):
+                raise StoreError(_unconditional(folder, "If-Match"))
+            content, read = path.read_tagged()
+            whole = content == second and read == newer
+            listed = name in {each.name for each in folder.glob(f"{name}*")}
+        finally:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} takes no objects ({error.strerror}): mend that, or give another place with "
+            "--runs. Credentials, region and server are those of the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL) or of "
+            "~/.aws"
+        ) from error
+    if not (whole and listed):
+        raise StoreError(
+            f"{folder} does not at once give back what is written there: --runs names another place"
+        )
+
+
+def _is_accepted(write: Callable[[], object]) -> bool:
+    try:
+        write()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _unconditional(folder: ObjectPath, header: str) -> str:
+    return (
+        f"{folder}: this server ignores {header}, so that two trainings could take one cell: give "
+        "a folder, or a server with conditional writes, such as Amazon S3 or MinIO, with --runs"
+    )

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shutil import rmtree
 
+from study.store.errors import StoreError
 from study.store.leases import Leases
-from study.store.parts import StoreError
 from study.store.paths import RunPaths
+from study.store.places import files_below, remove_tree
 
 
 def disk_use(paths: RunPaths) -> dict[str, int]:
     """Bytes by folder of the run."""
-    return {path.name: folder_size(path) for path in sorted(paths.root.iterdir()) if path.is_dir()}
+    sizes: dict[str, int] = {}
+    for path in files_below(paths.root):
+        folder, *rest = path.relative_to(paths.root).parts
+        if rest:
+            sizes[folder] = sizes.get(folder, 0) + _size(path)
+    return dict(sorted(sizes.items()))
 
 
 def folder_size(folder: Path) -> int:
     """Bytes of all files below a folder; files that vanish meanwhile count nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_size if not path.is_dir() else 0
-        except FileNotFoundError:
-            continue
-    return total
+    return sum(map(_size, files_below(folder)))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def delete_checkpoints(run: Path) -> int:
@@ -41,6 +47,5 @@ def delete_checkpoints(run: Path) -> int:
             "Trainings of this run are running: stop their launch before deleting checkpoints."
         )
     freed = folder_size(paths.all_checkpoints)
-    if paths.all_checkpoints.exists():
-        rmtree(paths.all_checkpoints)
+    remove_tree(paths.all_checkpoints)
     return freed

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from study.grid import Training
 from study.store import RunPaths
 from study.store.atomic import write_json
 from study.store.paths import CHECKPOINT_RECORD as RECORD
+from study.store.places import bring, folder_at_hand
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +35,17 @@ def keep_checkpoint(paths: RunPaths, training: str, checkpoint: Checkpoint) -> N
     """
     from study.models import save_checkpoint
 
-    folder = paths.checkpoint(training, checkpoint.epoch)
-    if _record(folder) is not None:
-        return
-    save_checkpoint(checkpoint.model, folder)
-    files = {path.name: _file_digest(path) for path in folder.glob("[!.]*") if path.name != RECORD}
-    facts = {field.name: getattr(checkpoint, field.name) for field in _fields()}
-    write_json(folder / RECORD, {"sha256": _digest(files, facts), "files": files, "facts": facts})
+    kept = paths.checkpoint(training, checkpoint.epoch)
+    with folder_at_hand(kept) as folder:
+        if _record(folder) is not None:
+            return
+        save_checkpoint(checkpoint.model, folder)
+        own = [path for path in folder.glob("[!.]*") if path.name != RECORD]
+        files = {path.name: _file_digest(path) for path in own}
+        facts = {field.name: getattr(checkpoint, field.name) for field in _fields()}
+        record = {"sha256": _digest(files, facts), "files": files, "facts": facts}
+        bring(own, kept)
+        write_json(kept / RECORD, record)
 
 
 def has_checkpoints(paths: RunPaths, training: str, epochs: Iterable[int]) -> bool:
@@ -47,28 +53,35 @@ def has_checkpoints(paths: RunPaths, training: str, epochs: Iterable[int]) -> bo
 
     A plan need not read gigabytes.
     """
-    return all((paths.checkpoint(training, epoch) / RECORD).exists() for epoch in epochs)
+    return all((paths.checkpoint(training, epoch) / RECORD).is_file() for epoch in epochs)
 
 
 def kept_checkpoints(
     paths: RunPaths, training: Training, epochs: Iterable[int], device: torch.device
 ) -> Iterator[Checkpoint] | None:
     """The kept checkpoints of these epochs, or None where one is missing or damaged."""
-    folders = [paths.checkpoint(training.key, epoch) for epoch in epochs]
-    records = [_record(folder) for folder in folders]
-    if not folders or any(record is None for record in records):
-        return None
-    return _load(folders, [record for record in records if record is not None], device)
+    with ExitStack() as stack:
+        folders = [
+            stack.enter_context(folder_at_hand(paths.checkpoint(training.key, epoch)))
+            for epoch in epochs
+        ]
+        records = [_record(folder) for folder in folders]
+        if not folders or any(record is None for record in records):
+            return None
+        whole = [record for record in records if record is not None]
+        return _load(folders, whole, device, stack.pop_all())
 
 
 def _load(
-    folders: list[Path], records: list[dict[str, Any]], device: torch.device
+    folders: list[Path], records: list[dict[str, Any]], device: torch.device, stack: ExitStack
 ) -> Iterator[Checkpoint]:
+    """Load one after another; what `stack` holds are the folders, which end with it."""
     from study.models import load_checkpoint
     from study.training.train import Checkpoint
 
-    for folder, record in zip(folders, records, strict=True):
-        yield Checkpoint(model=load_checkpoint(folder).to(device).eval(), **record)
+    with stack:
+        for folder, record in zip(folders, records, strict=True):
+            yield Checkpoint(model=load_checkpoint(folder).to(device).eval(), **record)
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

@@ -126,6 +126,7 @@ def train(
     device: torch.device,
     *,
     folder: Path | None = None,
+    saved: Callable[[], None] = lambda: None,
     base: Path = Path(),
     checkpoint_minutes: float = 10.0,
     beat: Callable[[Progress], None] | None = None,
@@ -150,6 +151,7 @@ def train(
             short ones: every `STATE_SECONDS`), every `checkpoint_minutes` and at the end. A
             training whose folder holds a state goes on from it, and first yields that state's
             epoch again if it had just ended.
+        saved: called after each state that is written there.
         base: the folder that relative paths of `config.model` start from.
         checkpoint_minutes: least time between two states within an epoch.
         beat: called at least once a second or once a step, whichever is rarer, and before each
@@ -164,7 +166,7 @@ def train(
         ResumeError: the folder's states belong to other settings or other data.
     """
     training = _Training(
-        config, data, device, folder, base, checkpoint_minutes, beat, model, rounding
+        config, data, device, folder, saved, base, checkpoint_minutes, beat, model, rounding
     )
     measured = set(measured_epochs(config.measure, config.train.epochs))
     while True:
@@ -183,6 +185,7 @@ class _Training:
         data: Dataset,
         device: torch.device,
         folder: Path | None,
+        saved: Callable[[], None],
         base: Path,
         checkpoint_minutes: float,
         beat: Callable[[Progress], None] | None,
@@ -201,6 +204,7 @@ class _Training:
                 "train.precision fp16 on a CPU: PyTorch has no fast float16 kernels there (16 to "
                 "22 times slower than bf16); use bf16 or fp32, or a GPU"
             )
+        self.state_saved = saved
         self.seconds_between_states = 60 * checkpoint_minutes
         self.identity = _identity(config, data)
         self.shuffle_seed = _seed(config.train.shuffle_seed, config.seed)
@@ -493,6 +497,7 @@ class _Training:
             cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             facts = {"position": asdict(self.position), "scaler": self.scaler.state_dict()}
             save_state(self.folder, State(self.position.step, facts, cpu), identity=self.identity)
+            self.state_saved()
 
     def _restore(self, folder: Path) -> None:
         """Go on from the newest whole state, if there is one."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from study.store import Store
+
 BASE: dict[str, Any] = {
     "name": "base",
     "data": {"kind": "free", "classes": 3, "quota": 6},
@@ -23,6 +25,8 @@ BASE: dict[str, Any] = {
     "keep": "none",
 }
 CELLS = 4
+STEPS = 20_000
+"""Steps of a training of a minute or so."""
 
 
 def write_base(folder: Path, **changes: Any) -> Path:
@@ -30,3 +34,16 @@ def write_base(folder: Path, **changes: Any) -> Path:
     path = folder / "base.yaml"
     path.write_text(yaml.safe_dump(BASE | changes))
     return path
+
+
+def write_long(folder: Path) -> Path:
+    """The same with trainings that last until they are killed, and write states meanwhile."""
+    train = {**BASE["train"], "epochs": STEPS}
+    return write_base(folder, train=train, resources={"checkpoint_minutes": 0.05})
+
+
+def every_cell_once(run: str | Path) -> None:
+    """Fail unless a run has each cell at each epoch once."""
+    frame = Store(run).read()
+    assert frame["cell"].n_unique() == CELLS
+    assert frame.select("cell", "epoch").is_duplicated().sum() == 0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+BRIDGE = "10.77.0.254"
+"""The address at which they reach this computer, which has the bridge."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,15 @@ class Computer:
     def command(self, *words: str) -> list[str]:
         """A command as it runs there."""
         return ["ip", "netns", "exec", self.name, *words]
+
+    def kill_all(self) -> None:
+        """Kill everything that runs there, as a loss of power does."""
+        listed = ["ip", "netns", "pids", self.name]
+        for pid in subprocess.run(
+            listed, check=True, capture_output=True, text=True
+        ).stdout.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 @contextmanager
@@ -38,7 +51,11 @@ def computers(count: int) -> Iterator[list[Computer] | None]:
 def _make(bridge: str, made: list[Computer]) -> bool:
     if shutil.which("ip") is None or os.getuid() != 0:
         return False
-    steps = [f"link add {bridge} type bridge", f"link set {bridge} up"]
+    steps = [
+        f"link add {bridge} type bridge",
+        f"addr add {BRIDGE}/24 dev {bridge}",
+        f"link set {bridge} up",
+    ]
     for computer in made:
         name, cable = computer.name, f"v{computer.name}"
         steps += [

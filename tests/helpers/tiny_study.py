@@ -62,7 +62,7 @@ def launch(folder: Path, study: dict[str, Any], *options: str) -> int:
     return main([str(path), "--runs", str(folder / "runs"), "--serial", *options])
 
 
-def rows(run: Path) -> pl.DataFrame:
+def rows(run: str | Path) -> pl.DataFrame:
     """All rows of a run, ready to be compared.
 
     Without the volatile columns and the name of the study.

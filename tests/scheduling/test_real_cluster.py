@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from base_study import CELLS, write_base
-from namespaces import Computer, computers
+from base_study import CELLS, every_cell_once, write_base, write_long
+from namespaces import BRIDGE, Computer, computers
+from object_server import BUCKET, object_server
+from polars.testing import assert_frame_equal
 from ray_home import RayHome, finish, ray_home, wait_for
+from tiny_study import rows
 
+from study.launching import launch
 from study.store import RunPaths, Store
+from study.store.leases import Leases
 
 RAY = str(Path(sys.executable).parent / "ray")
 PORT = 6379
@@ -97,3 +103,32 @@ def test_what_is_waited_for_is_said(home: RayHome, three: list[Computer], tmp_pa
     code, _ = finish(process)
     assert code == 1
     wait_for(lambda: not list(RunPaths(tmp_path / "runs" / "base").launches.glob("*.stop")))
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_on_a_cluster_loses_no_cell(tmp_path: Path) -> None:
+    """Head and worker on computers of their own, which share nothing but the object storage."""
+    with computers(2) as made, ray_home() as home:
+        if made is None:
+            pytest.skip("no right to make network namespaces")
+        with object_server(BRIDGE) as server:
+            head, worker = made
+            home.environment |= server.environment
+            start(home, head, "--head", "--port", str(PORT), "--num-cpus", "1",
+                  "--include-dashboard=false")  # fmt: skip
+            start(home, worker, "--address", f"{head.address}:{PORT}", "--num-cpus", "1")
+            run, study = f"s3://{BUCKET}/runs/base", write_long(tmp_path)
+            command = (sys.executable, "-m", "study.launch", str(study))
+            where = ("--runs", f"s3://{BUCKET}/runs", "--address", f"{head.address}:{PORT}")
+            process = home.run(*head.command(*command, *where))
+            leases = Leases(Store(run).paths.leases)
+            wait_for(lambda: len([lease for lease in leases.all() if lease.progress]) == 2, 600)
+            began = time.monotonic()
+            worker.kill_all()
+            code, output = finish(process, 1500)
+            print(f"{time.monotonic() - began:.0f} s from the kill to the end")
+            assert code == 0, output
+            assert "attempt 2 of" in output
+            every_cell_once(run)
+            assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
+            assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))

@@ -379,7 +379,7 @@ def test_a_disk_too_full_for_the_lease_is_a_failure_as_well(
     def full(*arguments: object, **options: object) -> object:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("study.store.leases.create", full)
+    monkeypatch.setattr("study.store.slots.create", full)
     ended = work(task(tmp_path))
     assert (ended.outcome, ended.cause) == ("failed", "disk_full")
     assert "in _under_lease" in ended.message

@@ -16,6 +16,7 @@ import pytest
 
 from study.store import leases as lease
 from study.store.leases import LeaseLost, Leases, process_start, this_machine
+from study.store.slots import FileSlot
 
 KEY = "a" * 32
 
@@ -165,7 +166,7 @@ def test_whoever_is_taken_over_learns_it_and_leaves_the_lease_alone(leases: Leas
 def test_a_takeover_that_comes_late_gives_the_lease_back(leases: Leases) -> None:
     with leases.hold(KEY, "launch") as mine:
         assert mine is not None
-        leases._clear(KEY, "somebody who held it before")
+        FileSlot(leases.paths, KEY)._clear("somebody who held it before")
         assert leases.stale_owner(KEY) == mine.lease.owner
         time.sleep(3 * lease.BEAT)
         mine.report()

@@ -1,0 +1,139 @@
+"""Studies whose run lies on object storage, on a real server on loopback."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from base_study import CELLS, every_cell_once, write_base, write_long
+from object_server import BUCKET, SECRET, ObjectServer, object_server
+from polars.testing import assert_frame_equal
+from ray_home import finish, ray_home, wait_for
+from tiny_study import rows
+
+from study import clean, measure, pack, status, tune
+from study.launch import main
+from study.launching import launch
+from study.store import Store
+from study.store.leases import Leases
+from study.store.places import place
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectServer]:
+    with object_server() as server:
+        yield server
+
+
+@pytest.fixture
+def runs(server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of runs of its own for each test, and a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return f"s3://{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}"
+
+
+def test_a_launch_that_is_killed_goes_on_and_equals_one_in_a_folder(
+    runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_base(tmp_path, keep="last")
+    write, left = Store.write, [3]
+
+    def until_the_third(store: Store, key: str, *arguments: Any, **options: Any) -> bool:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return write(store, key, *arguments, **options)
+
+    monkeypatch.setattr(Store, "write", until_the_third)
+    assert main([str(study), "--runs", runs, "--serial"]) == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = f"{runs}/base"
+    assert len(Store(run).keys()) == 3
+    assert status.main([run]) == 0
+    assert f"3/{CELLS} cells done" in capsys.readouterr().out
+    assert main([run, "--serial"]) == 0
+    every_cell_once(run)
+    assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
+    assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
+    paths = Store(run).paths
+    assert not any(SECRET in path.read_bytes().decode(errors="replace")
+                   for path in paths.root.rglob("*"))  # fmt: skip
+    assert list(Leases(paths.leases).all()) == []
+    assert paths.unfinished() == set()
+    capsys.readouterr()
+    kept = next(iter(paths.all_checkpoints.glob("*"))) / "epoch-00004"
+    assert measure.main([str(kept), "--precision", "int8"]) == 0
+    assert "nc1" in capsys.readouterr().out.lower()
+    assert pack.main([run, "--in-place"]) == 0
+    assert pack.main([run, str(tmp_path / "packed")]) == 0
+    assert_frame_equal(rows(tmp_path / "packed"), rows(tmp_path / "runs" / "base"))
+    assert clean.main([run]) == 0
+    assert not paths.all_checkpoints.exists()
+
+
+def test_a_report_reads_the_run_there(
+    runs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from analysis.__main__ import main as analysis
+
+    study = write_base(tmp_path)
+    assert launch(study, runs=runs, serial=True).code == 0
+    assert analysis([f"{runs}/base", "--only", "data"]) == 0
+    assert (tmp_path / "base-report" / "report.html").is_file()
+    assert "report: base-report/report.html" in capsys.readouterr().out
+
+
+def test_what_storage_cannot_do_is_refused_before_anything_runs(
+    runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    study = write_base(tmp_path)
+    monkeypatch.setattr(server, "ignored", {"HTTP_IF_NONE_MATCH"})
+    assert main([str(study), "--runs", runs, "--serial"]) == 2
+    assert "ignores If-None-Match" in capsys.readouterr().err
+    assert list(place(runs).rglob("*")) == []
+    assert main([str(study), "--runs", "gs://bucket/runs", "--serial"]) == 2
+    assert "gs:// is no storage" in capsys.readouterr().err
+    assert main([str(study), "--runs", runs, "--track", "tensorboard"]) == 2
+    assert "--track: trackers follow" in capsys.readouterr().err
+    assert tune.main(["search.yaml", "--runs", runs]) == 2
+    assert "a search cannot lie on object storage" in capsys.readouterr().err
+
+
+def test_storage_that_fails_for_a_while_costs_nothing(
+    runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def after_a_pause(store: Store, key: str, *arguments: Any, **options: Any) -> bool:
+        server.failing = True
+        threading.Timer(0.8, lambda: setattr(server, "failing", False)).start()
+        return write(store, key, *arguments, **options)
+
+    monkeypatch.setattr(Store, "write", after_a_pause)
+    assert launch(write_base(tmp_path), runs=runs, serial=True).code == 0
+    every_cell_once(f"{runs}/base")
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_goes_on_from_its_state(runs: str, tmp_path: Path) -> None:
+    study, run = write_long(tmp_path), f"{runs}/base"
+    command = [sys.executable, "-m", "study.launch", str(study), "--runs", runs, "--serial"]
+    with ray_home() as home:
+        process = home.run(*command)
+        paths = Store(run).paths
+        wait_for(lambda: any(path.suffix == ".json" for path in paths.trainings.rglob("state-*")))
+        process.kill()
+        process.wait()
+        code, output = finish(home.run(*command), 900)
+        assert code == 0, output
+    every_cell_once(run)
+    assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
+    assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
