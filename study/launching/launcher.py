@@ -84,7 +84,7 @@ class Launcher:
     def __init__(
         self, run_dir: Path, options: LaunchOptions, console: Console, description: Description
     ) -> None:
-        """Raises StoreError where the run's folder lies below a file, or cannot be tracked."""
+        """Raises StoreError where the run cannot lie there, or not be tracked."""
         check_place(run_dir)
         if options.track and is_object(run_dir):
             raise StoreError(
