@@ -99,11 +99,9 @@ class CollapseCallback(TrainerCallback):
 def _training_loader(trainer: Trainer) -> Iterable[Any]:
     """The training batches of all processes, before accelerate gives each its own."""
     loader: DataLoader[Any] = trainer.get_train_dataloader()
-    if not isinstance(loader, DataLoaderShard):
-        return loader
     batches: Any = loader.batch_sampler
+    if not isinstance(loader, DataLoaderShard) or batches is None:
+        return loader
     if isinstance(batches, BatchSamplerShard) and batches.num_processes > 1:
         batches = batches.batch_sampler
-    if batches is None:
-        return loader
     return like(loader, batch_sampler=batches)
