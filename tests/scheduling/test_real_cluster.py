@@ -106,29 +106,28 @@ def test_what_is_waited_for_is_said(home: RayHome, three: list[Computer], tmp_pa
 
 
 @pytest.mark.long
-def test_a_worker_that_is_killed_on_a_cluster_loses_no_cell(tmp_path: Path) -> None:
-    """Head and worker on computers of their own, which share nothing but the object storage."""
-    with computers(2) as made, ray_home() as home:
-        if made is None:
-            pytest.skip("no right to make network namespaces")
-        with object_server(BRIDGE) as server:
-            head, worker = made
-            home.environment |= server.environment
-            start(home, head, "--head", "--port", str(PORT), "--num-cpus", "1",
-                  "--include-dashboard=false")  # fmt: skip
-            start(home, worker, "--address", f"{head.address}:{PORT}", "--num-cpus", "1")
-            run, study = f"s3://{BUCKET}/runs/base", write_long(tmp_path)
-            command = (sys.executable, "-m", "study.launch", str(study))
-            where = ("--runs", f"s3://{BUCKET}/runs", "--address", f"{head.address}:{PORT}")
-            process = home.run(*head.command(*command, *where))
-            leases = Leases(Store(run).paths.leases)
-            wait_for(lambda: len([lease for lease in leases.all() if lease.progress]) == 2, 600)
-            began = time.monotonic()
-            worker.kill_all()
-            code, output = finish(process, 1500)
-            print(f"{time.monotonic() - began:.0f} s from the kill to the end")
-            assert code == 0, output
-            assert "attempt 2 of" in output
-            every_cell_once(run)
-            assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
-            assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
+def test_a_worker_that_is_killed_on_a_cluster_loses_no_cell(
+    home: RayHome, three: list[Computer], tmp_path: Path
+) -> None:
+    """Head and worker share nothing but the object storage."""
+    head, worker, _ = three
+    with object_server(BRIDGE) as server:
+        home.environment |= server.environment
+        start(home, head, "--head", "--port", str(PORT), "--num-cpus", "1",
+              "--include-dashboard=false")  # fmt: skip
+        start(home, worker, "--address", f"{head.address}:{PORT}", "--num-cpus", "1")
+        run, study = f"s3://{BUCKET}/runs/base", write_long(tmp_path)
+        command = (sys.executable, "-m", "study.launch", str(study))
+        where = ("--runs", f"s3://{BUCKET}/runs", "--address", f"{head.address}:{PORT}")
+        process = home.run(*head.command(*command, *where))
+        leases = Leases(Store(run).paths.leases)
+        wait_for(lambda: len([lease for lease in leases.all() if lease.progress]) == 2, 600)
+        began = time.monotonic()
+        worker.kill_all()
+        code, output = finish(process, 1500)
+        print(output, f"{time.monotonic() - began:.0f} s from the kill to the end", sep="\n")
+        assert code == 0, output
+        assert "attempt 2 of" in output
+        every_cell_once(run)
+        assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
+        assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
