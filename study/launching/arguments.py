@@ -48,7 +48,7 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--track",
-        type=_names,
+        type=trackers,
         default=(),
         metavar="TRACKERS",
         help="show curves of losses and metrics in tensorboard, mlflow, wandb, trackio "
@@ -56,9 +56,14 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Each of the names between commas once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+def trackers(text: str) -> tuple[str, ...]:
+    """Each of the names between commas once; argparse.ArgumentTypeError where there is none."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no tracker: give one or several with commas, such as tensorboard"
+        )
+    return names
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:

@@ -129,6 +129,16 @@ def test_a_launch_refuses_names_that_no_tracker_has(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_launch_refuses_to_track_with_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path, STUDY)
+    with pytest.raises(SystemExit) as ended:
+        main([str(path), "--runs", str(tmp_path / "runs"), "--track", ", "])
+    assert ended.value.code == 2
+    assert "argument --track: ', ' names no tracker: give one" in capsys.readouterr().err
+
+
 def test_names_tell_trainings_apart_and_settings_are_shared_ones(tmp_path: Path) -> None:
     study = copy.deepcopy(STUDY)
     study["grid"] |= {"train.lr": [0.01, 0.1], "seed": [0, 1]}
