@@ -57,7 +57,10 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def trackers(text: str) -> tuple[str, ...]:
-    """Each of the names between commas once; argparse.ArgumentTypeError where there is none."""
+    """Each of the names between commas once.
+
+    Raises argparse.ArgumentTypeError where there is none.
+    """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise argparse.ArgumentTypeError(
