@@ -91,7 +91,15 @@ def chosen(
 
 
 def _stable(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k not in VOLATILE and v is not None} for row in rows]
+    """What is the same of rows whenever they are measured, in an order of their own."""
+
+    def place(row: Row) -> list[tuple[bool, Any]]:
+        return [(row.get(name) is not None, row.get(name)) for name in ORDER]
+
+    return [
+        {k: v for k, v in row.items() if k not in VOLATILE and v is not None}
+        for row in sorted(rows, key=place)
+    ]
 
 
 def _damaged_record(path: Path) -> bool:

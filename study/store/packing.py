@@ -28,6 +28,8 @@ DIFF = "git_diff"
 SECRET = re.compile(r"(?<=://)[^/@\s\"']+(?=@)")
 """`user:password` of an address."""
 MASK = "***"
+ALIKE = ("precision", "layer", "training")
+"""Columns by which packed rows lie, so that metrics next to each other are of one size."""
 READ = (
     "study.yaml",
     "planned.parquet",
@@ -111,7 +113,9 @@ def pack(run: str | Path, target: Path, *, with_diff: bool = True) -> Published:
         raise FileExistsError(f"{target} exists already: delete it, or name another folder")
     store = Store(run)
     store.planned()  # refuses what is no run
-    content = seal_table(store.read().to_arrow(), store.metrics())
+    rows = store.read()
+    order = [name for name in ALIKE if name in rows.columns]
+    content = seal_table(rows.sort(order, maintain_order=True).to_arrow(), store.metrics())
     target.parent.mkdir(parents=True, exist_ok=True)
     if is_object(target):
         raise StoreError(f"{target}: a copy is made in a folder of this computer: name one")

@@ -335,7 +335,7 @@ def test_the_command_folds_a_run_where_it_lies(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run"], "give either the folder TARGET to make, or --in-place"),
+        (["run"], "give either the folder TARGET to make, or --push, or --in-place"),
         (["run", "target", "--in-place"], "give either the folder TARGET"),
         (["run", "--in-place"], "is no run directory"),
     ],

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from places import ROOT
 from polars.testing import assert_frame_equal
@@ -59,6 +60,15 @@ def test_rows_and_metadata_are_those_of_the_run(finished: Path, packed: Path) ->
     assert_frame_equal(load(packed).frame, load(finished).frame)
 
 
+def test_packed_rows_lie_by_precision_so_that_neighbours_are_alike(
+    finished: Path, packed: Path
+) -> None:
+    """Their order on disk makes the file small; read, they are in that of the store."""
+    lain = pl.read_parquet(RunPaths(packed).packed)
+    assert lain["precision"].is_sorted()
+    assert not Store(packed).read()["precision"].is_sorted()
+
+
 def test_only_what_is_small_is_copied(finished: Path, packed: Path) -> None:
     names = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
     assert names == {
@@ -101,6 +111,7 @@ def test_packed_rows_are_never_replaced(packed: Path) -> None:
     key = min(store.keys())
     rows = store.rows(key)
     assert not store.write(key, rows)
+    assert not store.write(key, rows[::-1])
     with pytest.raises(StoreError, match=r"other rows are stored already in .*rows\.parquet"):
         store.write(key, [{**row, "val_loss": 0.0} for row in rows])
 

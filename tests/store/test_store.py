@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
+from io import BytesIO
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 
 from study.store import Store, StoreError
 from study.store.folding import fold
-from study.store.sealed import intact, seal
+from study.store.sealed import intact, seal, seal_table
 
 KEY, OTHER = "a" * 32, "b" * 32
 ROWS = [
@@ -254,3 +258,14 @@ def test_a_damaged_failure_record_is_set_aside(tmp_path: Path) -> None:
     assert moved == {KEY, incomplete.stem}
     assert [record["cell"] for record in run.failures()] == [OTHER]
     assert json.loads(run.paths.failure(OTHER).read_text())["cause"] == "data"
+
+
+def test_metrics_take_less_room_than_in_a_plain_file() -> None:
+    """Values of one size that never repeat, as those of a metric in sorted rows."""
+    values = [1.0 + math.sin(at) / 100 for at in range(5_000)]
+    table = pa.table({"cell": ["a"] * len(values), "nc1_ratio": values})
+    plain = BytesIO()
+    pq.write_table(table, plain, compression="zstd")
+    content = seal_table(table, {})
+    assert len(content) < 0.9 * len(plain.getvalue())
+    assert pl.read_parquet(BytesIO(content))["nc1_ratio"].to_list() == values
