@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from analysis.findings.frames import frame_of
-from analysis.findings.pairs import comparisons, paired
+from analysis.findings.pairs import comparisons, paired, with_training
 from analysis.findings.verdicts import joined
 from analysis.reading.selection import final_rows
 from analysis.reading.table import (
@@ -43,6 +43,7 @@ from analysis.statistics.multiplicity import holm
 CHANGED, NO_MORE_THAN = "changed", "no more than"
 PART_OF_SPREAD = 0.1  # of the deviation within design cells: the margin where none is given
 TOTAL = ""  # the level of a line over all trainings
+TRAINING = "further training is in it, as ft-fp32 is not in the table"
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,8 @@ def _line(line: Change, d: Floats, roles: Roles) -> Change:
     test, better = signed_rank(d), roles.responses.get(line.column)
     margin = roles.margin.get(line.column, PART_OF_SPREAD * (line.seed_sd or 0.0)) or None
     verdict, note = verdict_of(test, margin)
+    if with_training([(line.precision, line.baseline)]):
+        note = joined(note, TRAINING)
     return replace(
         line,
         estimate=test.estimate,

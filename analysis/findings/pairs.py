@@ -5,6 +5,8 @@ Which precisions are compared is decided here, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from analysis.reading.selection import final_rows, precisions
@@ -15,17 +17,23 @@ from study.store.reference import CONTROL, TUNED
 def comparisons(table: Table) -> list[tuple[str, str]]:
     """Pairs (precision, baseline) in the order of the table.
 
-    qat-* and efqat-* are compared with ft-fp32, all others with fp32.
+    qat-* and efqat-* are compared with ft-fp32 where the table has it; they and all others with
+    the reference precision.
     """
     names = precisions(table)
-    pairs = [(name, CONTROL if name.startswith(TUNED) else names[0]) for name in names[1:]]
-    return [(name, baseline) for name, baseline in pairs if baseline in names]
+    controlled = TUNED if CONTROL in names else ()
+    return [(name, CONTROL if name.startswith(controlled) else names[0]) for name in names[1:]]
 
 
-def uncompared(table: Table) -> list[str]:
-    """Precisions of the table that have no baseline in it (qat-* without ft-fp32)."""
-    compared = {pair[0] for pair in comparisons(table)}
-    return [name for name in precisions(table)[1:] if name not in compared]
+def with_training(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """The precisions whose change from their baseline is that of further training, too.
+
+    That of ft-fp32 is nothing else.
+
+        >>> with_training([("int2", "fp32"), ("qat-int2", "fp32"), ("ft-fp32", "fp32")])
+        ['qat-int2']
+    """
+    return [name for name, base in pairs if name.startswith(TUNED) and not fine_tuned(base)]
 
 
 def fine_tuned(precision: str) -> bool:

@@ -21,12 +21,13 @@ from analysis.findings.interventions import (
     interventions,
     shown_level,
 )
-from analysis.findings.pairs import fine_tuned
+from analysis.findings.pairs import comparisons, fine_tuned
 from analysis.findings.verdicts import PRIMARY
 from analysis.reading.table import BITS, Roles, Table
 from analysis.report.columns import ADJUSTED, NOTE, columns_of
 from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
+from analysis.report.sentences.precision import of_tuned
 from analysis.report.tables import (
     Column,
     TableExhibit,
@@ -199,6 +200,7 @@ def interventions_section(context: Context) -> Section | None:
         (
             f"Declared as interventions: {names}. Nothing but the setting differs inside a block, "
             "so a difference is an effect of it, whatever the way in which it comes about.",
+            *filter(None, [of_tuned(comparisons(table))]),
         ),
         tuple(exhibits),
     )

@@ -18,7 +18,7 @@ from analysis.findings.bits import at_all_precisions, has_bits
 from analysis.findings.changes import TOTAL, changes
 from analysis.findings.damage import BASELINE, damage
 from analysis.findings.overview import overview
-from analysis.findings.pairs import comparisons, paired, uncompared
+from analysis.findings.pairs import comparisons, paired
 from analysis.findings.verdicts import PRIMARY
 from analysis.reading.groups import told_apart
 from analysis.reading.selection import precisions
@@ -26,6 +26,7 @@ from analysis.reading.table import core
 from analysis.report.columns import CHANGES, DAMAGE, OVERVIEW
 from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
+from analysis.report.sentences.precision import of_tuned
 from analysis.report.tables import TableExhibit
 from analysis.statistics.decide import ASSOCIATED
 
@@ -46,8 +47,6 @@ def precision(context: Context) -> Section | None:
         f"One difference per training at its last checkpoint; {trainings} trainings for each of "
         f"{len(pairs)} comparisons. {context.seeds}."
     )
-    left = uncompared(table)
-    note = f" Not compared, for want of their baseline: {', '.join(left)}." if left else ""
     few = core(table.roles)
     exhibits: list[Exhibit] = [
         TableExhibit(
@@ -94,13 +93,13 @@ def precision(context: Context) -> Section | None:
         "precision",
         "What the precision changes",
         (
-            f"The change of a column between two precisions of the same checkpoint.{note} qat-* "
-            "is compared with ft-fp32, the same fine-tuning without quantization. A median over "
+            "The change of a column between two precisions of the same checkpoint. A median over "
             "trainings that have nothing to lose hides those that have, so the change stands "
             "beside that at each level of the axis that moves it most.",
             "Rounding noise drives the change of metric and response alike, so both are related "
             "given the relative weight error; and the change contains minus the loss at the "
             "baseline, so what collapse at the baseline predicts is given with that loss.",
+            *filter(None, [of_tuned(pairs)]),
         ),
         tuple(exhibits),
     )

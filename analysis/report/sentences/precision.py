@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.findings.changes import CHANGED, NO_MORE_THAN, TOTAL, Change
+from analysis.findings.pairs import fine_tuned, with_training
 from analysis.report.descriptions import Paragraph
 from analysis.report.sentences.words import NAMED, listing
 from analysis.report.tables import signed_number
 from analysis.statistics.decide import CANNOT_REJECT, UNDECIDED
+
+
+def of_tuned(pairs: Sequence[tuple[str, str]]) -> str:
+    """What fine-tuned precisions among pairs (precision, baseline) are compared with.
+
+    Empty where there are none.
+    """
+    mixed = with_training(pairs)
+    if mixed:
+        baselines = ", ".join(dict.fromkeys(base for name, base in pairs if name in mixed))
+        return (
+            f"{', '.join(mixed)}: compared with {baselines}, so that further training is in the "
+            "difference; ft-fp32, which would tell it apart, was not measured."
+        )
+    if any(fine_tuned(base) for _, base in pairs):
+        return "qat-* is compared with ft-fp32, the same fine-tuning without quantization."
+    return ""
 
 
 def changes(lines: Sequence[Change], response: str) -> Paragraph:

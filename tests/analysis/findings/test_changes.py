@@ -12,7 +12,7 @@ import scipy.stats
 
 from analysis.figures.precision import by_precision
 from analysis.findings.changes import changes, moving_axis, seed_spread
-from analysis.findings.pairs import comparisons, paired, uncompared
+from analysis.findings.pairs import comparisons, paired, with_training
 from analysis.reading.selection import precisions
 from analysis.reading.table import Choices, Metric, Roles, Table
 from analysis.report.page import build_report
@@ -103,8 +103,10 @@ def test_a_training_whose_last_checkpoint_has_no_response_at_a_precision_is_left
 def test_fine_tuned_precisions_are_compared_with_their_control() -> None:
     assert comparisons(table()) == [("int8", "fp32"), ("qat-int4", "ft-fp32"), ("ft-fp32", "fp32")]
     without = table(("fp32", "qat-int4", "efqat-int4-g32", "bf16"))
-    assert comparisons(without) == [("bf16", "fp32")]
-    assert uncompared(without) == ["qat-int4", "efqat-int4-g32"]
+    pairs = [(name, "fp32") for name in ("qat-int4", "efqat-int4-g32", "bf16")]
+    assert comparisons(without) == pairs
+    assert with_training(pairs) == ["qat-int4", "efqat-int4-g32"]
+    assert with_training(comparisons(table())) == []
     assert comparisons(table(("bf16", "int8"))) == [("int8", "bf16")]
 
 
@@ -356,3 +358,18 @@ def test_the_forest_shows_every_line_of_the_response() -> None:
     assert sum(filled) == 2  # int2 over all trainings and after 10 epochs
     texts = [text.get_text() for text in axis.get_yticklabels()]
     assert texts == ["int8 − fp32", "int4 − fp32", "int2 − fp32"]
+
+
+def test_without_their_control_fine_tuned_precisions_say_what_is_in_their_change() -> None:
+    whole = table()
+    part = Table(
+        whole.frame.filter(pl.col("precision") != "ft-fp32"), whole.roles, "without control"
+    )
+    lines = changes(part, CHOICES)
+    line = line_of(lines, precision="qat-int4", column="val_loss")
+    expected = last(whole.frame, "qat-int4", "val_loss") - last(whole.frame, "fp32", "val_loss")
+    assert line["baseline"] == "fp32"
+    assert line["estimate"] == pytest.approx(pseudo_median(expected), rel=1e-12)
+    noted = lines.filter(pl.col("note").str.contains("further training is in it"))
+    assert noted["precision"].unique().to_list() == ["qat-int4"]
+    assert not changes(whole, CHOICES)["note"].str.contains("further training").any()
