@@ -1,9 +1,9 @@
 """The three sentences by which a page begins, chosen by what the run was asked.
 
 Each is made of the verdicts of one question. A study that declares interventions begins with
-these, a search with its best trial; a run that was held against other data says what goes with
-their detection before it says what is left given training progress. Where a question has no table,
-the next one takes its place.
+these, a search with its best trial. What is left given training progress comes third, but after
+what precisions do in a study of interventions, and after what goes with detection in a run that was
+held against other data. Where a question has no table, the next one takes its place.
 """
 
 from __future__ import annotations
@@ -66,14 +66,15 @@ def _answers(frames: Mapping[str, pl.DataFrame], roles: Roles) -> Iterator[Parag
         yield uncontrolled(max((line.n for line in lines), default=0), response)
     given = progress_lines(frames)
     progress = [survival(given, response)] if given else []
+    later = "ood_association" in frames or "interventions" in frames
     if "ood_association" in frames:
         yield detected(lines_of(DetectionAssociation, frames["ood_association"]), roles)
-    else:
+    if not later:
         yield from progress
     if "changes" in frames:
         before = lines_of(Damage, frames["damage"]) if "damage" in frames else []
         yield quantization(lines_of(Change, frames["changes"]), before, roles)
-    if "ood_association" in frames:
+    if later:
         yield from progress
     if "forecast" in frames:
         yield forecast(lines_of(Forecast, frames["forecast"]), response)
@@ -127,4 +128,23 @@ def _intervention(name: str, lines: list[Contrast], roles: Roles) -> str:
         if any(line.metric == metric and line.verdict == CHANGED for line in lines)
     ]
     text += f" and {len(seen)} of {len(primary)} primary metrics at some level"
-    return f"{text} ({listing(seen)})" if seen else text
+    text += f" ({listing(seen)})" if seen else ""
+    return text + _of_damage([line for line in lines if line.precision is not None])
+
+
+def _of_damage(lines: list[Contrast]) -> str:
+    """At how many precisions an intervention changes the damage, and where most clearly."""
+    if not lines:
+        return ""
+    changed = [line for line in lines if line.verdict == CHANGED]
+    moved, tested = ({line.precision for line in each} for each in (changed, lines))
+    text = f", and the damage at {len(moved) or 'none'} of {len(tested)} precisions"
+    if not changed:
+        return text
+    parts = []
+    for verb, sign in (("raised", 1), ("lowered", -1)):
+        own = [line for line in changed if sign * (line.estimate or 0.0) > 0]
+        if own:
+            most = max(own, key=lambda line: abs(line.estimate or 0.0))
+            parts.append(f"{verb} most at {most.level} from {most.baseline}: {size(most)}")
+    return f"{text}, {'; '.join(parts)}"

@@ -64,13 +64,18 @@ def _answer(own: Sequence[GivenProgress], response: str) -> tuple[str, str]:
     if not held:
         start = f"No metric of {len(judged)} is associated with {response} {judged[0].control}"
         return word, f"{start}; given train_loss {appears or 'none appears'}"
-    parts = [
-        f"{len(lines)} {_said(len(lines), *PHRASES[reading])} ({listing(lines)})"
-        for reading in PHRASES
-        if (lines := [line.metric for line in held if line.reading == reading])
-    ]
-    text = f"Given train_loss as well, of {metrics(held, judged[0].family)} associated with "
-    text += f"{response} {judged[0].control} {', '.join(parts)}"
+    associated = f"associated with {response} {judged[0].control}"
+    if len(held) == 1:
+        text = f"Given train_loss as well, the one {judged[0].family} metric {associated} "
+        text += f"{PHRASES[held[0].reading][0]} ({held[0].metric})"
+    else:
+        parts = [
+            f"{len(lines)} {_said(len(lines), *PHRASES[reading])} ({listing(lines)})"
+            for reading in PHRASES
+            if (lines := [line.metric for line in held if line.reading == reading])
+        ]
+        text = f"Given train_loss as well, of {metrics(held, judged[0].family)} {associated} "
+        text += ", ".join(parts)
     return word, f"{text}; of the others {appears}" if appears else text
 
 

@@ -335,10 +335,13 @@ def test_interventions_come_first_and_say_what_they_change() -> None:
         contrast("val_loss", "outcome", CHANGED, -0.5),
         contrast("nc1_ratio", "primary", CHANGED, 0.4),
         contrast("nc4_agreement", "primary", UNDECIDED, 0.1),
+        replace(contrast("damage", "outcome", CHANGED, 0.3), precision="int2"),
+        replace(contrast("damage", "outcome", UNDECIDED, 0.1), precision="int4"),
     ]
     frames = {
         "interventions": frame_of(Contrast, lines),
         "within": frame_of(Within, WITHIN),
+        "given_train_loss": frame_of(GivenProgress, GIVEN),
         "changes": frame_of(Change, CHANGES),
     }
     first, second, third = answers(frames, ROLES)
@@ -350,7 +353,8 @@ def test_interventions_come_first_and_say_what_they_change() -> None:
         "Interventions: changed",
         "train.lr changes val_loss at 1 of 1 levels, lowered most at 0.3 from 0.1: val_loss by "
         "0.5000 (95% interval −0.6000 to −0.4000, n 12, p maxT 0.0100), and 1 of 2 primary metrics "
-        "at some level (nc1_ratio).",
+        "at some level (nc1_ratio), and the damage at 1 of 2 precisions, raised most at 0.3 from "
+        "0.1: damage at int2 by 0.3000 (95% interval +0.2000 to +0.4000, n 12, p maxT 0.0100).",
     )
     for verdict, word in ((CANNOT_REJECT, "nothing can be said: why"), (UNDECIDED, "at 0 of 1")):
         none = frame_of(Contrast, [replace(line, verdict=verdict) for line in lines])
