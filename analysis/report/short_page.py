@@ -23,6 +23,7 @@ from analysis.findings.verdicts import INADEQUATE, PRIMARY
 from analysis.reading.selection import final_rows, telling
 from analysis.reading.table import AnalysisError
 from analysis.report.page import Report
+from analysis.report.sentences.precision import of_tuned
 from analysis.report.tables import TableExhibit, number, share
 from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT
 from analysis.statistics.levels import ALPHA
@@ -47,6 +48,8 @@ LEGEND = (
     "**Bold**: the verdict claims it. ≈: no more than the margin. ?: not found or undecided. ✗: "
     "the control is inadequate. –: too few to reject anything. Brackets are 95% intervals."
 )
+FOLD = "<details>\n<summary>The tables, with their intervals</summary>"
+"""What opens the part of the page that is folded, so that the rest fits on a screen."""
 LEAST = 1e-4
 """The least number that is not written as 0."""
 MOST_PRECISIONS = 6
@@ -61,8 +64,9 @@ def short_page(report: Report) -> str:
     """The page as Markdown.
 
     Limits, the sentences of the report, collapse at a glance, and a table a question: metrics
-    under each control, axes, interventions, levels at equal loss, precisions. A question without
-    rows has no part. Bold cells are those whose verdict claims something; all others do not.
+    under each control, axes, interventions, levels at equal loss, precisions. The tables of
+    questions are folded; a question without rows has no part. Bold cells are those whose verdict
+    claims something; all others do not.
     """
     frames = report.frames
     blocks = [
@@ -70,17 +74,19 @@ def short_page(report: Report) -> str:
         "**Limits.** " + " ".join(_limits(report)),
         *(f"**{part.title}.** {in_words(part.text)}" for part in report.sentences),
         *_glance(report),
-        *_controls(report),
     ]
+    tables = [*_controls(report)]
     if "effects" in frames:
-        blocks += _axes(report)
+        tables += _axes(report)
     if "interventions" in frames:
-        blocks += _interventions(report)
+        tables += _interventions(report)
     if "matched" in frames:
-        blocks += _matched(report)
+        tables += _matched(report)
     if "changes" in frames:
-        blocks += _precisions(report)
-    blocks.append(f"{LEGEND} Every verdict with its reason: [report](report/report.html).")
+        tables += _precisions(report)
+    if tables:
+        blocks += [FOLD, LEGEND, *tables, "</details>"]
+    blocks.append("Every verdict with its reason: [report](report/report.html).")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -263,7 +269,16 @@ def _precisions(report: Report) -> Iterator[str]:
             columns[noun(name)] = cells
     order = tuple(total["precision"].unique(maintain_order=True).to_list())
     baselines = ", ".join(total["baseline"].unique(maintain_order=True).to_list())
-    yield f"**What precisions change**, against {baselines}: pseudo-medians over trainings."
+    pairs = total.select("precision", "baseline").unique(maintain_order=True).rows()
+    yield " ".join(
+        filter(
+            None,
+            [
+                f"**What precisions change**, against {baselines}: pseudo-medians over trainings.",
+                of_tuned(pairs),
+            ],
+        )
+    )
     yield _matrix("precision", order, columns)
 
 

@@ -122,6 +122,15 @@ def _table(page: str, title: str) -> list[str]:
     return after.split("\n\n")[1].splitlines()
 
 
+def test_tables_of_questions_are_folded_and_the_sentences_are_not() -> None:
+    shown, _, rest = short_page(associated()).partition("<details>")
+    folded, _, end = rest.partition("</details>")
+    assert "**Limits.**" in shown
+    assert "**Collapse at a glance.**" in shown
+    assert "Correlations under each control." in folded
+    assert end == "\n\nEvery verdict with its reason: [report](report/report.html).\n"
+
+
 def test_placebo_claims_nothing() -> None:
     rows = associated().table.frame
     page = short_page(report_of(placebo(rows, ["width", "depth", "epochs"], 0)))
