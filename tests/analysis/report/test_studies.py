@@ -13,9 +13,10 @@ from analysis import report
 from analysis.report.short_page import short_page
 from study.store import RunPaths, Store
 
+COLLAPSE = ("interventions", "within", "power", "progress", "precision", "layers", "methods")
 BUILT = {
-    "collapse_images": (*("interventions", "within", "power", "progress", "precision", "layers"),),
-    "collapse_language": ("interventions", "within", "power", "progress", "precision", "layers"),
+    "collapse_images": COLLAPSE,
+    "collapse_language": COLLAPSE,
     "optimizers": (
         *("matched", "association", "within", "design", "progress", "power", "checkpoints"),
         *("epochs_at", "data"),
@@ -27,6 +28,8 @@ BUILT = {
 }
 """Studies whose page is generated, and the sections of which its report is made."""
 SIZE = re.compile(r"\*\*Limits\.\*\* ([\d,]+) trainings")
+MOST_BYTES = 15_000_000
+"""What the folder of a study may take in the repository."""
 
 
 @pytest.fixture(params=sorted(BUILT))
@@ -41,6 +44,33 @@ def test_every_cell_that_was_planned_has_rows(run: Path) -> None:
     told = SIZE.search((run / "README.md").read_text(encoding="utf-8"))
     assert told is not None
     assert int(told[1].replace(",", "")) == rows["training"].n_unique()
+
+
+def test_a_study_is_small_enough_for_the_repository(run: Path) -> None:
+    assert sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) < MOST_BYTES
+
+
+@pytest.mark.parametrize("name", ["collapse_images", "collapse_language", "scale"])
+def test_every_precision_stands_on_the_page_as_its_verdict_says(name: str) -> None:
+    """Fine-tuned ones too, of which the page says what else is in their difference."""
+    run = ROOT / "runs" / name
+    response = "train_loss" if name == "collapse_language" else "val_loss"
+    lines = pl.read_csv(run / "report" / "tables" / "changes.csv", infer_schema_length=None)
+    own = lines.filter((pl.col("column") == response) & pl.col("level").is_null())
+    precisions = pl.read_parquet(RunPaths(run).planned)["precision"].unique()
+    assert set(own["precision"]) == set(precisions) - {"fp32"}
+    page = (run / "README.md").read_text(encoding="utf-8")
+    _, _, after = page.partition("**What precisions change**")
+    told, table, *_ = after.split("\n\n")
+    bold = {
+        row.split(" | ")[0][2:]
+        for row in table.splitlines()[2:]
+        if row.split(" | ")[1].startswith("**")
+    }
+    assert bold == set(own.filter(verdict="changed")["precision"])
+    tuned = [name for name in own["precision"] if name.startswith("qat-")]
+    assert all(name in told for name in tuned)
+    assert ("further training" in told) == bool(tuned)
 
 
 def test_bold_cells_are_verdicts_of_the_tables() -> None:
