@@ -26,7 +26,7 @@ def comparisons(table: Table) -> list[tuple[str, str]]:
 
 
 def with_training(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """The precisions whose change from their baseline is that of further training, too.
+    """The precisions whose change holds that of further training.
 
     That of ft-fp32 is nothing else.
 

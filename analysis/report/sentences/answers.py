@@ -133,7 +133,7 @@ def _intervention(name: str, lines: list[Contrast], roles: Roles) -> str:
 
 
 def _of_damage(lines: list[Contrast]) -> str:
-    """At how many precisions an intervention changes the damage, and where most clearly."""
+    """At how many precisions an intervention changes the damage, and where most."""
     if not lines:
         return ""
     changed = [line for line in lines if line.verdict == CHANGED]

@@ -126,7 +126,7 @@ def test_tables_of_questions_are_folded_and_the_sentences_are_not() -> None:
     shown, _, rest = short_page(associated()).partition("<details>")
     folded, _, end = rest.partition("</details>")
     assert "**Limits.**" in shown
-    assert "**Collapse at a glance.**" in shown
+    assert "**Collapse and val_loss: associated.**" in shown
     assert "Correlations under each control." in folded
     assert end == "\n\nEvery verdict with its reason: [report](report/report.html).\n"
 

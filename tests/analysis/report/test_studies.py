@@ -10,6 +10,7 @@ import pytest
 from places import ROOT
 
 from analysis import report
+from analysis.findings.changes import TOTAL
 from analysis.report.short_page import short_page
 from study.store import RunPaths, Store
 
@@ -56,7 +57,7 @@ def test_every_precision_stands_on_the_page_as_its_verdict_says(name: str) -> No
     run = ROOT / "runs" / name
     response = "train_loss" if name == "collapse_language" else "val_loss"
     lines = pl.read_csv(run / "report" / "tables" / "changes.csv", infer_schema_length=None)
-    own = lines.filter((pl.col("column") == response) & pl.col("level").is_null())
+    own = lines.filter((pl.col("column") == response) & (pl.col("level").fill_null("") == TOTAL))
     precisions = pl.read_parquet(RunPaths(run).planned)["precision"].unique()
     assert set(own["precision"]) == set(precisions) - {"fp32"}
     page = (run / "README.md").read_text(encoding="utf-8")
