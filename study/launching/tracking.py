@@ -30,6 +30,8 @@ PATIENCE = 60.0
 """Seconds at the end of a launch in which a tracker has to log something, or is given up."""
 NAMED = ("model_kind", "depth", "width", "epochs", "seed")
 """Settings that the name of a training has in any case."""
+LONGEST = 200
+"""Characters of a name, without the key: folders and databases take some 250."""
 OF_SEED = ("init_seed", "shuffle_seed")
 """Settings that have the value of `seed` unless a study gives them another."""
 
@@ -96,11 +98,12 @@ class Subjects:
         shared = settings[training.first.key]
         told = {*NAMED, *differing} | {n for n in OF_SEED if shared[n] == shared["seed"]}
         extra = [
-            f"{name} {shared[name]}"
+            f"{name} {_short(shared[name])}"
             for name in self._varying()
             if name not in told and shared.get(name) is not None
         ]
-        name = " ".join([training_name(training.first), *extra, training.key[:8]])
+        words = " ".join([training_name(training.first), *extra])
+        name = f"{words[:LONGEST]} {training.key[:8]}"
         plain = {
             name: value
             for name, value in shared.items()
@@ -114,6 +117,11 @@ class Subjects:
             if training.key not in self._settings:
                 self._settings[training.key] = training.first.settings()
         return varying(self._settings.values())
+
+
+def _short(value: Scalar) -> str:
+    """A setting in a name; a learning rate of a search has all digits of a float."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def varying(settings: Iterable[Mapping[str, Scalar]]) -> list[str]:

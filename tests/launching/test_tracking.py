@@ -154,6 +154,19 @@ def test_names_tell_trainings_apart_and_settings_are_shared_ones(tmp_path: Path)
     assert None not in {value for subject in subjects for value in subject.settings.values()}
 
 
+def test_a_name_is_short_whatever_a_search_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = copy.deepcopy(STUDY)
+    study["grid"]["train.lr"] = [0.17227193848220543, 0.01]
+    watch = Watch(tmp_path, expand(load_study(write_study(tmp_path, study))))
+    subject = Subjects(watch).subject(watch.trainings[0]).subject
+    assert subject.name == f"mlp 2x16 1 epochs seed 0 lr 0.172 {subject.key[:8]}"
+    assert subject.settings["lr"] == 0.17227193848220543
+    monkeypatch.setattr(tracking, "LONGEST", 8)
+    assert Subjects(watch).subject(watch.trainings[0]).subject.name == f"mlp 2x16 {subject.key[:8]}"
+
+
 def test_cells_of_one_precision_are_told_apart_by_what_differs() -> None:
     settings: dict[str, dict[str, Scalar]] = {
         "a": {"precision": "fp32", "calibration_samples": None},
