@@ -1,8 +1,7 @@
 """TensorBoard: a folder of event files a training, written by its own library.
 
-A training that goes on, or whose events a killed process wrote without a note of them, gets a
-further file in the same folder. TensorBoard joins the files; of a step that is in two of them it
-shows both values, which are equal where the training repeats itself bit for bit.
+A training that goes on gets a further file in the same folder, and TensorBoard joins the files.
+They are read first, so that what a killed process wrote without a note of it is not written again.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata as hparams
@@ -49,7 +49,7 @@ class TensorBoard(Tracker):
 
 class _Events(Run):
     def __init__(self, name: str, folder: Path) -> None:
-        self.id, self.step = name, 0
+        self.id, self.last = name, _last_steps(folder)
         self.writer = EventFileWriter(str(folder))
 
     def add(self, summary: Summary, step: int) -> None:
@@ -59,16 +59,17 @@ class _Events(Run):
         """Write values as float32: TensorBoard's fast loader leaves out all others."""
         metadata = create_summary_metadata(display_name="", description="")
         for step, values in points:
+            new = {name: values[name] for name in values if step > self.last.get(name, -1)}
             summary = Summary(
                 value=[
                     Summary.Value(
                         tag=name, tensor=make_tensor_proto(np.float32(value)), metadata=metadata
                     )
-                    for name, value in values.items()
+                    for name, value in new.items()
                 ]
             )
             self.add(summary, step)
-            self.step = max(self.step, step)
+            self.last.update(dict.fromkeys(new, step))
         self.writer.flush()
 
     def finish(self, status: Status, cause: str) -> None:
@@ -81,6 +82,17 @@ class _Events(Run):
             metadata=hparams.create_summary_metadata(HParamsPluginData(session_end_info=ending)),
             tensor=hparams.NULL_TENSOR,
         )
-        self.add(Summary(value=[value]), self.step)
-        self.add(text_pb("status", f"{status}: {cause}" if cause else status), self.step)
+        step = max(self.last.values(), default=0)
+        self.add(Summary(value=[value]), step)
+        self.add(text_pb("status", f"{status}: {cause}" if cause else status), step)
         self.writer.close()
+
+
+def _last_steps(folder: Path) -> dict[str, int]:
+    """The last step of each curve in a folder, by its name; steps of a curve ascend."""
+    last: dict[str, int] = {}
+    for path in sorted(folder.glob("*tfevents*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                last[value.tag] = max(event.step, last.get(value.tag, -1))
+    return last

@@ -129,6 +129,19 @@ def test_a_process_that_takes_over_a_training_repeats_no_step(run: Path) -> None
     assert (logged(run).status, logged(run).step) == ("done", len(losses()))
 
 
+@pytest.mark.parametrize("noted", [False, True])
+def test_what_was_written_without_a_note_is_not_written_again(run: Path, noted: bool) -> None:
+    note = run / "tracking" / "tensorboard" / "logged" / f"{TRAINING}.json"
+    look(mirror_of(run))
+    if noted:
+        early = Logged(logged(run).place, run="a-name", step=EVERY)
+        note.write_text(json.dumps(asdict(early)))
+    else:
+        note.unlink()
+    look(mirror_of(run))
+    assert events(run / "tracking" / "tensorboard" / "a-name") == rounded(expected())
+
+
 def test_a_training_that_is_stopped_goes_on_in_the_same_run(run: Path) -> None:
     begin_again(run)
     look(mirror_of(run), last=True)
@@ -190,11 +203,12 @@ def test_a_tracker_that_fails_in_the_middle_gets_the_rest_at_the_next_look(
 
 def test_another_place_gets_everything_anew(run: Path) -> None:
     look(mirror_of(run))
+    shutil.move(run / "tracking" / "tensorboard" / "a-name", run / "aside")
     mirror = mirror_of(run)
     mirror.tracker.place = "elsewhere"
     look(mirror)
     assert logged(run).place == "elsewhere"
-    assert len(list((run / "tracking" / "tensorboard" / "a-name").iterdir())) == 2
+    assert events(run / "tracking" / "tensorboard" / "a-name") == rounded(expected())
 
 
 def test_a_damaged_note_says_what_to_do(run: Path) -> None:
