@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+import psutil
+
 from study.grid import Training
 from study.launching.progress import Watch, training_name
 from study.settings.schema import Scalar
@@ -27,7 +29,10 @@ from study.tracking.registry import TRACKERS
 LOOK = 1.0
 """Seconds between two looks for trainings that have begun."""
 PATIENCE = 60.0
-"""Seconds at the end of a launch in which a tracker has to log something, or is given up."""
+"""Seconds at the end of a launch in which a tracker has to log something, or is given up.
+
+They are those in which it waits, or those of a processor that it uses.
+"""
 NAMED = ("model_kind", "depth", "width", "epochs", "seed")
 """Settings that the name of a training has in any case."""
 LONGEST = 200
@@ -185,12 +190,37 @@ class _Process:
         self.over.set()
 
     def wait(self) -> None:
-        """Wait until it has ended, or has logged nothing for too long."""
+        """Wait until it has ended, or has logged nothing for too long.
+
+        A busy computer may keep it waiting for a processor; that time does not count.
+        """
+        moved, looked, idle = self.moved, time.monotonic(), 0.0
+        used = self._processor_seconds()
         while not self.ended.wait(0.1):
-            if time.monotonic() - self.moved > PATIENCE:
+            now = time.monotonic()
+            if moved != self.moved:
+                moved, idle, used = self.moved, 0.0, self._processor_seconds()
+            elif not self._runs():
+                idle += now - looked
+            looked = now
+            if idle > PATIENCE or self._processor_seconds() - used > PATIENCE:
                 self._warn(f"it hangs, and is given up after {PATIENCE:g} s")
                 return
         self.process.wait()
+
+    def _runs(self) -> bool:
+        """Whether it has a processor, or waits for nothing else."""
+        try:
+            return psutil.Process(self.process.pid).status() == psutil.STATUS_RUNNING
+        except psutil.NoSuchProcess:
+            return False
+
+    def _processor_seconds(self) -> float:
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return times.user + times.system
 
     def kill(self) -> None:
         """End it, if it still runs."""

@@ -25,8 +25,8 @@ from study.tracking.registry import tracker_class
 
 PAUSE, REST, LONGEST = 2.0, 10.0, 60.0
 """Seconds between two looks; at least so many times what a look took; at most so many."""
-NICE = 19
-"""Trainings come first: this process takes what processor time they leave."""
+NICE = 5
+"""Trainings come first; with less than that a busy computer would hold up the end of a launch."""
 
 
 def main() -> int:

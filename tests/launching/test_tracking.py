@@ -51,6 +51,7 @@ FAULTS = {
     "finish": LIBRARY.format(init="pass", log="pass", finish=RAISES),
     "death": LIBRARY.format(init="pass", log="os.abort()", finish="pass"),
     "hang": LIBRARY.format(init="pass", log="time.sleep(1000)", finish="pass"),
+    "loop": LIBRARY.format(init="pass", log="\n            while True: pass", finish="pass"),
 }
 CAUSES = {
     "import": "ImportError: no such symbol",
@@ -59,6 +60,7 @@ CAUSES = {
     "finish": "RuntimeError: no room for values",
     "death": "its process ended with code -6",
     "hang": "it hangs, and is given up after 2 s",
+    "loop": "it hangs, and is given up after 2 s",
 }
 
 
@@ -82,9 +84,9 @@ def test_a_tracker_that_fails_costs_one_warning(
     (tmp_path / "library" / "trackio.py").write_text(FAULTS[fault])
     monkeypatch.syspath_prepend(tmp_path / "library")
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
-    if fault == "hang":
+    if fault in ("hang", "loop"):
         monkeypatch.setattr(tracking, "PATIENCE", 2.0)
-    live = fault in ("log", "hang")  # the others fail over what was trained before
+    live = fault in ("log", "hang", "loop")  # the others fail over what was trained before
     folder = tmp_path if live else Path(shutil.copytree(untracked, tmp_path / "copy"))
     assert launch(folder, STUDY, "--track", "trackio") == 0
     out = capsys.readouterr().out
