@@ -16,7 +16,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from study.config import MeasureConfig
 from study.data.base import Dataset, Ints, Split
@@ -34,12 +33,11 @@ from study.metrics.scores import HeldOutScores
 from study.models.attacks import Perturbable, ascend, perturbable
 from study.models.base import FeatureModel
 from study.settings.attack import AttackConfig
+from study.training.log_losses import log_cross_entropy, log_sums
 from study.training.losses import by_chunk
 
 PIXELS, TOKENS = 2**16, 2**12
 """Values of the rows that are attacked at once: gradients keep what layers give for them."""
-NARROW = 20.0
-"""Margin in nats beyond which log(1 + exp(-margin)) is exp(-margin) in float32."""
 OWN, KEPT = "own", "refmeans"
 """Names of decisions by the class means of the model itself and by those of the reference."""
 
@@ -213,32 +211,6 @@ def _attacked(
         r = strongest(target, losses, attack, generator, passes.device)
         with torch.no_grad():
             return features(torch.zeros_like(r)), features(r), target.ball.norms(r) / attack.eps
-
-
-def log_cross_entropy(logits_NxV: Tensor, y_N: Tensor) -> Tensor:
-    """(N,) logarithms of cross-entropies, which no rounding makes 0.
-
-    With u = log sum_(c != y) exp(z_c) - z_y the cross-entropy is log(1 + exp(u)). From u = -17 on
-    float32 rounds it, and a part of its gradient, to 0, which hides samples decided by a wide
-    margin from an attack (Carlini & Wagner 2017, section 4.1). Its logarithm is near u there.
-    """
-    own_Nx1 = y_N[:, None]
-    others_NxV = logits_NxV.scatter(1, own_Nx1, -torch.inf)
-    u_N = others_NxV.logsumexp(1) - logits_NxV.gather(1, own_Nx1).squeeze(1)
-    near_N = u_N.clamp_min(-NARROW)
-    return torch.where(u_N < -NARROW, u_N, (-F.logsigmoid(-near_N)).log())
-
-
-def log_sums(logs_N: Tensor, owners_N: Tensor, rows: int) -> Tensor:
-    """(rows,) log sum_i exp(logs_i) over the samples i of each row.
-
-    It is -inf for a row without any.
-    """
-    most = logs_N.new_zeros(rows).scatter_reduce(
-        0, owners_N, logs_N.detach(), "amax", include_self=False
-    )
-    shares_N = (logs_N - most[owners_N]).exp()
-    return logs_N.new_zeros(rows).index_add(0, owners_N, shares_N).log() + most
 
 
 def strongest(

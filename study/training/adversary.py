@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from study.models.attacks import Features, Perturbable, Range, ascend, perturbable
 from study.models.base import FeatureModel
 from study.settings.attack import AdversaryConfig
-from study.training.losses import Loss, by_chunk, head_loss, samples_of
+from study.training.log_losses import log_cross_entropy, log_focal, log_sums
+from study.training.losses import IGNORED, Loss, by_chunk, head_loss, samples_of
 
 
 class Adversary:
@@ -29,7 +30,8 @@ class Adversary:
     by `steps` of projected ascent from a uniform start in the ball, on the model in evaluation
     mode: dropout draws nothing for it, and batch norm does not learn from it, as in the code of
     Zhang et al. The gradient of a step is that at the x' which was found, and of trades also
-    through p(x).
+    through p(x). Cross-entropy and the focal loss of a row are ascended by their logarithm, so that
+    an input which is decided by a wide margin is moved like any other (`log_losses`).
 
     Args:
         settings: with a radius above 0.
@@ -89,15 +91,32 @@ class Adversary:
         # Not without gradients: autocast would keep its rounded weights, which then have none.
         clean = target.features(torch.zeros_like(start)).detach() if away else None
 
-        def total(r: Tensor) -> Tensor:
+        def losses(r: Tensor) -> Tensor:
             h, model = target.features(r), self.model
             if clean is not None:
                 return self._divergence(clean, h, targets)[None]
+            if self.loss.name in ("cross_entropy", "focal"):
+                return self._log_losses(h, targets)
             scale, cap = model.logit_scale, model.logit_cap
             return head_loss(h, model.head, targets, self.loss, scale=scale, cap=cap).loss[None]
 
         steps, length = self.settings.steps, self.settings.length(self.settings.eps)
-        return ascend(total, target.ball, start, steps=steps, length=length, best=False)
+        return ascend(losses, target.ball, start, steps=steps, length=length, best=False)
+
+    def _log_losses(self, features: Tensor, targets: Tensor) -> Tensor:
+        """(B,) logarithms of the loss of each row; -inf for one without samples."""
+        h, y = samples_of(features, targets)
+        owners = (targets != IGNORED).nonzero()[:, 0].to(h.device)
+        weight, bias = self.model.head_rows
+
+        def of_samples(h_Nxd: Tensor, y_N: Tensor) -> Tensor:
+            logits = _logits(h_Nxd, weight, bias, self.model.logit_cap)
+            if self.loss.name == "focal":
+                return log_focal(logits, y_N, self.loss.gamma)
+            return log_cross_entropy(logits, y_N)
+
+        logs = by_chunk(of_samples, len(weight), h, y.to(h.device))
+        return log_sums(logs, owners, len(targets))
 
     def _divergence(self, clean: Tensor, perturbed: Tensor, targets: Tensor) -> Tensor:
         """Sum over samples of KL(p || p'), by features (..., d) of both."""
@@ -122,11 +141,14 @@ def divergences(
     """
 
     def log_p(h: Tensor) -> Tensor:
-        logits = F.linear(h, weight_Vxd, bias_V)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if cap is not None:
-            logits = (logits / cap).tanh() * cap
-        return logits.log_softmax(1)
+        return _logits(h, weight_Vxd, bias_V, cap).log_softmax(1)
 
     clean, moved = log_p(h_Nxd), log_p(perturbed_Nxd)
     return (clean.exp() * (clean - moved)).sum(1)
+
+
+def _logits(h_Nxd: Tensor, weight_Vxd: Tensor, bias_V: Tensor | None, cap: float | None) -> Tensor:
+    """(N, V) capped logits, in float32 at least."""
+    logits = F.linear(h_Nxd, weight_Vxd, bias_V)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if cap is None else (logits / cap).tanh() * cap

@@ -24,7 +24,7 @@ from study.models.vision_config import MLP, SimpleCNN
 from study.settings.attack import AdversaryConfig, Norm
 from study.training.adversary import Adversary
 from study.training.loss_log import read_losses
-from study.training.losses import Loss
+from study.training.losses import IGNORED, Loss, head_loss
 from study.training.train import train
 
 CPU = torch.device("cpu")
@@ -76,6 +76,52 @@ def test_pgd_of_a_linear_model_is_its_closed_form(norm: Norm, loss: str) -> None
     best = away.sign() if norm == "linf" else away / away.norm(dim=1, keepdim=True)
     expected = x.flatten(1).double() + 100 * eps * best  # 100: the range of a pixel
     torch.testing.assert_close(h.double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("margin", [30.0, 300.0])
+def test_pgd_moves_inputs_that_are_decided_by_a_wide_margin(
+    norm: Norm, loss: str, margin: float
+) -> None:
+    """Their loss and its gradient are 0 in float32; the steps are those of the closed form."""
+    model, y = Linear(2), torch.tensor([0, 1, 1, 0])
+    weight, bias = (each.detach() for each in (model.head.weight, model.head.bias))
+    away = weight[1 - y] - weight[y]
+    x = -(margin + bias[1 - y] - bias[y])[:, None] * away / away.square().sum(1, keepdim=True)
+    assert model(x.view(4, *SHAPE)).diff(dim=1).abs().flatten().tolist() == pytest.approx(
+        [margin] * 4, rel=1e-5
+    )
+    eps = 1e-3
+    settings = {"eps": eps, "step_size": eps, "norm": norm, "steps": 30}
+    adversary = adversary_of(model, Loss(loss), **settings)  # type: ignore[arg-type]
+    adversary.reseed(0)
+    h, _ = adversary.features(model.features, x.view(4, *SHAPE), y)
+    best = away.sign() if norm == "linf" else away / away.norm(dim=1, keepdim=True)
+    expected = x.double() + 100 * eps * best.double()
+    torch.testing.assert_close(h.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_rows_of_tokens_are_ascended_by_the_sum_of_their_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The gradient of log sum_i l_i is that of sum_i l_i, divided by it."""
+    monkeypatch.setattr("study.training.losses.CHUNK_ELEMENTS", 5 * CLASSES)  # chunks of 5
+    model = Linear(CLASSES)
+    y = torch.arange(24).view(4, 6) % CLASSES
+    y[0, 2:5], y[3] = IGNORED, IGNORED
+    for loss in (Loss("cross_entropy"), Loss("focal")):
+        h = 0.3 * torch.randn(4, 6, 128, generator=torch.Generator().manual_seed(5))
+        h.requires_grad_()
+        logs = adversary_of(model, loss, eps=0.1)._log_losses(h, y)
+        assert float(logs[3]) == -torch.inf
+        (gradient,) = torch.autograd.grad(logs[:3].sum(), h)
+        assert not gradient[3].any()
+        for row in range(3):
+            own = head_loss(h[row], model.head, y[row], loss).loss
+            (expected,) = torch.autograd.grad(own, h)
+            assert float(logs[row].detach().exp()) == pytest.approx(float(own.detach()), rel=1e-5)
+            torch.testing.assert_close(gradient[row], expected[row] / own.detach())
 
 
 def test_trades_is_the_formula_of_its_paper(monkeypatch: pytest.MonkeyPatch) -> None:
