@@ -75,7 +75,8 @@ def training_epochs(table: Table) -> pl.DataFrame:
     Events, at the reference precision, are
 
         zero training error     `zero_error_epoch`, which training itself records, else the first
-                                checkpoint at which `train_accuracy` is 1
+                                checkpoint at which `train_accuracy` is 1; of a training without
+                                values of either, as a regression, there is no such event
         within 5% of its best   of `val_loss` (at most 1.05 times its least) and of `val_accuracy`
                                 (at least 0.95 times its largest), over all checkpoints
         half-way                of each primary metric: the mean of its values at the first and at
@@ -119,13 +120,13 @@ def _courses(
 
 
 def _of_training(training: str, course: Course, roles: Roles) -> Iterator[TrainingEpoch]:
-    if ZERO_ERROR in course:
-        epochs, _ = course[ZERO_ERROR]
-        epoch = float(epochs.min()) if len(epochs) else None
-        yield TrainingEpoch(
-            training, ZERO_ERROR, FITTED, epoch, NOT_REACHED if epoch is None else ""
-        )
-    elif "train_accuracy" in course:
+    accuracies = course.get("train_accuracy")
+    zero_error = course.get(ZERO_ERROR)
+    if zero_error is not None and len(zero_error[0]):
+        yield TrainingEpoch(training, ZERO_ERROR, FITTED, float(zero_error[0].min()))
+    elif zero_error is not None and (accuracies is None or len(accuracies[0])):
+        yield TrainingEpoch(training, ZERO_ERROR, FITTED, note=NOT_REACHED)
+    elif accuracies is not None and len(accuracies[0]):
         yield _crossing(training, course, "train_accuracy", FITTED, 1.0, "higher")
     for column, better in (("val_loss", "lower"), ("val_accuracy", "higher")):
         if column in course:

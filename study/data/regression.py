@@ -57,10 +57,11 @@ class _Parts:
 def load_regression(config: RegressionData, base: Path, cache: Path) -> Dataset:
     """A seeded split, standardised by its training part; nothing is cached.
 
-    Raises DataError where a table cannot be read, a split is too small, or a target is constant.
+    Raises DataError where a table cannot be read, a split is too small, or a target or every input
+    is constant.
     """
     parts = _split(config, base)
-    inputs = _standardised(parts.examples.inputs, parts.train)
+    inputs = _inputs(parts)
     return _dataset(config, parts, inputs, inputs.shape[1:])
 
 
@@ -77,6 +78,7 @@ def load_free_regression(config: FreeRegressionData, base: Path, cache: Path) ->
 def size_of_regression(config: RegressionData, base: Path) -> Estimate:
     """Exactly the samples of both splits. Raises DataError as `load_regression`."""
     parts = _split(config, base)
+    _inputs(parts)
     _targets(config, parts)
     outputs = config.bins or len(parts.examples.target_names)
     rows = len(parts.train)
@@ -132,6 +134,17 @@ def _standardised(values: Floats, train: Ints) -> npt.NDArray[np.float32]:
     varies = deviation > 1e-12 * np.abs(values[train]).max(axis=0)
     scaled = np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
     return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
+def _inputs(parts: _Parts) -> npt.NDArray[np.float32]:
+    """Standardised inputs; DataError where all are constant in training."""
+    scaled = _standardised(parts.examples.inputs, parts.train)
+    if not np.any(scaled[parts.train]):
+        raise DataError(
+            "data.inputs: every input is constant in training: there is nothing to predict from; "
+            "name columns that vary"
+        )
+    return scaled
 
 
 def _targets(config: RegressionData | FreeRegressionData, parts: _Parts) -> npt.NDArray[Any]:

@@ -119,6 +119,10 @@ def test_settings_that_cannot_be_met_are_refused(settings: dict[str, Any], messa
         ({"source": "t.csv", "targets": ["gap"]}, "'gap' has no number in row 3"),
         ({"source": "t.csv", "targets": ["one"], "inputs": ["x"]}, "one is constant in training"),
         (
+            {"source": "t.csv", "targets": ["x"], "inputs": ["one"]},
+            "data.inputs: every input is constant in training",
+        ),
+        (
             {"source": "t.csv", "targets": ["few"], "inputs": ["x"], "bins": 4},
             "has few distinct values",
         ),

@@ -154,6 +154,19 @@ def test_without_the_epoch_of_zero_error_accuracy_tells_it() -> None:
     assert rows["nc1_ratio", "at most 0.25"]["note"] == "no checkpoint has a value"
 
 
+def test_a_regression_has_no_epoch_of_zero_error() -> None:
+    """It has no error rate; a classification beside it that did not fit is counted."""
+    frame = table(course("a", 8, 0, 1.0), course("b", 8, 1, 1.0)).frame.with_columns(
+        pl.lit(None, pl.Int64).alias(ZERO_ERROR),
+        pl.when(pl.col("training") == "b").then(0.5).alias("train_accuracy"),
+    )
+    lines = epochs_at(Table(frame, ROLES, "runs/made"))
+    fitted = lines.filter(pl.col("event") == FITTED)
+    assert fitted.select("metric", "trainings", "reached").rows() == [(ZERO_ERROR, 1, 0)]
+    alone = Table(frame.filter(pl.col("training") == "a"), ROLES, "runs/made")
+    assert FITTED not in epochs_at(alone)["event"].to_list()
+
+
 def test_single_checkpoints_have_no_course() -> None:
     frame = table(course("a", 8, 0, 1.0)).frame.filter(pl.col("epoch") == 160)
     assert epochs_at(replace(table(course("a", 8, 0, 1.0)), frame=frame)).is_empty()
