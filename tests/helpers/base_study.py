@@ -36,9 +36,9 @@ def write_base(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def write_long(folder: Path) -> Path:
+def write_long(folder: Path, steps: int = STEPS) -> Path:
     """The same with trainings that last until they are killed, and write states meanwhile."""
-    train = {**BASE["train"], "epochs": STEPS}
+    train = {**BASE["train"], "epochs": steps}
     return write_base(folder, train=train, resources={"checkpoint_minutes": 0.05})
 
 

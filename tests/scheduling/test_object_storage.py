@@ -78,6 +78,7 @@ def test_a_launch_that_is_killed_goes_on_and_equals_one_in_a_folder(
     assert not paths.all_checkpoints.exists()
 
 
+@pytest.mark.long
 def test_a_report_reads_the_run_there(
     runs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,21 +111,24 @@ def test_what_storage_cannot_do_is_refused_before_anything_runs(
 def test_storage_that_fails_for_a_while_costs_nothing(
     runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Store.write
+    write, failures = Store.write, []
 
     def after_a_pause(store: Store, key: str, *arguments: Any, **options: Any) -> bool:
-        server.failing = True
-        threading.Timer(0.8, lambda: setattr(server, "failing", False)).start()
+        if not failures:
+            failures.append(key)
+            server.failing = True
+            threading.Timer(0.3, lambda: setattr(server, "failing", False)).start()
         return write(store, key, *arguments, **options)
 
     monkeypatch.setattr(Store, "write", after_a_pause)
     assert launch(write_base(tmp_path), runs=runs, serial=True).code == 0
     every_cell_once(f"{runs}/base")
+    assert failures
 
 
 @pytest.mark.long
 def test_a_process_that_is_killed_goes_on_from_its_state(runs: str, tmp_path: Path) -> None:
-    study, run = write_long(tmp_path), f"{runs}/base"
+    study, run = write_long(tmp_path, steps=5_000), f"{runs}/base"
     command = [sys.executable, "-m", "study.launch", str(study), "--runs", runs, "--serial"]
     with ray_home() as home:
         process = home.run(*command)

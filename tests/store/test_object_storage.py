@@ -384,9 +384,10 @@ def test_an_object_is_no_path_of_this_computer(bucket: Path) -> None:
 def test_a_server_that_fails_for_a_moment_is_asked_again(
     bucket: Path, server: ObjectServer
 ) -> None:
+    server.requests.clear()
     server.failing = True
-    threading.Timer(1.0, lambda: setattr(server, "failing", False)).start()
-    assert Store(bucket / "run").write(key_of(1), rows_of(1))
+    threading.Timer(0.3, lambda: setattr(server, "failing", False)).start()
+    atomic.create(bucket / "name", b"content")
     assert server.requests["PUT"] > 1
 
 
