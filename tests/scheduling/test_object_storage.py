@@ -111,7 +111,7 @@ def test_what_storage_cannot_do_is_refused_before_anything_runs(
 def test_storage_that_fails_for_a_while_costs_nothing(
     runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, failures = Store.write, []
+    write, failures = Store.write, list[str]()
 
     def after_a_pause(store: Store, key: str, *arguments: Any, **options: Any) -> bool:
         if not failures:
