@@ -47,7 +47,7 @@ class CollapseCallback(Callback):
         shift: whether labels are the inputs, as in language models of transformers.
         prefix: of the names in the log.
 
-    Raises ValueError where `every` is below 1 or a column does not exist.
+    Raises ValueError where `every` or `min_count` is below 1, or a column does not exist.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class CollapseLog:
         head: the linear layer or its name; see `study.measuring.loaders.measure`.
         prefix: of the names in the log.
 
-    Raises ValueError where `every` is below 1 or a column does not exist.
+    Raises ValueError where `every` or `min_count` is below 1, or a column does not exist.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class CollapseLog:
         head: str | nn.Linear | None,
         prefix: str,
     ) -> None:
-        if every is not None and every < 1:
-            raise ValueError(f"every: {every} is no number of steps: give 1 or more")
+        if every is not None and (not isinstance(every, int) or every < 1):
+            raise ValueError(f"every: {every!r} is no number of steps: give an integer, 1 or more")
+        if min_count < 1:
+            raise ValueError(f"min_count: {min_count} is no number of samples: give 1 or more")
         check_columns(columns, METRICS)
         self.every, self.columns, self.min_count = every, columns, min_count
         self.head, self.prefix = head, prefix
@@ -103,7 +105,9 @@ class CollapseLog:
 
 
 def check_columns(columns: Collection[str], known: Collection[str]) -> None:
-    """Raise ValueError for a name that is no known column."""
+    """Raise ValueError for no names, or for one that is no known column."""
+    if isinstance(columns, str) or not columns:
+        raise ValueError(f'columns: {columns!r} is no list of names: give one, as ["nc1_ratio"]')
     for name in columns:
         if name not in known:
             raise ValueError(f"columns: {name!r} is no column. {nearest(name, known)}")

@@ -39,7 +39,8 @@ class NeuralCollapse(Metric):
     Attributes:
         reasons: column -> why it was undefined at the last `compute`.
 
-    Raises ValueError for a column that moments do not give.
+    Raises ValueError for a column that moments do not give, TypeError for a head that is no
+    nn.Linear.
 
     Example: classes collapsed to the corners of a triangle, with a head that points at them.
 
@@ -68,6 +69,11 @@ class NeuralCollapse(Metric):
     ) -> None:
         # What was computed before is no answer, as the head changes between two updates.
         super().__init__(**{"compute_with_cache": False, **options})
+        if not isinstance(head, nn.Linear):
+            raise TypeError(
+                f"head: a {type(head).__name__} is no nn.Linear: give the layer that reads "
+                "the features"
+            )
         check_columns(columns, METRICS)
         for name in columns:
             if name not in ONE_PASS:

@@ -39,7 +39,8 @@ class CollapseCallback(TrainerCallback):
         head: the linear layer or its name; see `study.measuring.loaders.measure`.
         prefix: of the names in the log.
 
-    Raises ValueError where `every` is below 1 or a column does not exist.
+    Raises ValueError where `every` or `min_count` is below 1, or a column does not exist,
+    and TypeError where `trainer` is no Trainer.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class CollapseCallback(TrainerCallback):
         self.collapse = CollapseLog(
             every=every, columns=columns, min_count=min_count, head=head, prefix=prefix
         )
+        if not isinstance(trainer, Trainer):
+            raise TypeError(
+                f"trainer: a {type(trainer).__name__} is no Trainer of transformers: give the "
+                "Trainer first, as CollapseCallback(trainer, loader)"
+            )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -96,7 +96,12 @@ def measure(
         columns.put("train_loss", scores.loss)
         columns.put("train_accuracy", scores.accuracy)
         centres = NearestCentre(moments, min_count)
-        decisions, _, _ = _decided(model, layer, train, shift, centres)
+        decisions, again, _ = _decided(model, layer, train, shift, centres)
+        if not again.samples:
+            raise LoaderError(
+                "the training loader gives samples once only, and two passes are made: give a "
+                "DataLoader or a list rather than a generator"
+            )
         _put(columns, decisions, "_train")
         if validation is not None:
             decisions, scores, held_out = _decided(model, layer, validation, shift, centres)
@@ -133,8 +138,13 @@ def find_head(model: nn.Module, head: str | nn.Linear | None) -> nn.Linear:
             "measure a whole copy of the model, such as a checkpoint"
         )
     linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)][-5:]
+    if not linear:
+        raise LoaderError(
+            f"{type(model).__name__} has no nn.Linear: the head must be one; take the "
+            "features yourself and give them to study.metrics.ClassMoments"
+        )
     what = "no head is known by its name" if head is None else f"{head!r} is no linear layer of it"
-    known = f"the last linear layers are {', '.join(linear)}" if linear else "it has none"
+    known = f"the last linear layers are {', '.join(linear)}"
     raise LoaderError(f"{type(model).__name__}: {what}; give head=NAME: {known}")
 
 
@@ -175,29 +185,47 @@ def _forward(model: nn.Module, batch: Any, device: torch.device) -> Tensor:
     """Pass a batch through the model; its labels."""
     if isinstance(batch, Mapping):
         if "labels" not in batch:
-            raise LoaderError(f"a batch has no `labels`, only {', '.join(map(str, batch))}")
+            raise LoaderError(
+                f"a batch has no `labels`, only {', '.join(map(str, batch))}: rename the entry "
+                "with the classes to `labels`; the others are arguments of the model"
+            )
         moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        labels: Tensor = moved.pop("labels")
+        labels = _tensor("labels", moved.pop("labels"))
         model(**moved)
         return labels
     if not isinstance(batch, list | tuple) or len(batch) != 2:
-        text = f"a batch is {type(batch).__name__}: give (inputs, labels) or a mapping with labels"
-        raise LoaderError(text)
-    inputs, labels = batch
+        entries = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
+        raise LoaderError(
+            f"a batch is a {type(batch).__name__}{entries}: give (inputs, labels) or a mapping "
+            "with labels"
+        )
+    inputs, labels = _tensor("inputs", batch[0]), _tensor("labels", batch[1])
     model(inputs.to(device))
     return labels.to(device)
+
+
+def _tensor(what: str, value: Any) -> Any:
+    """A value that can be moved to a device. Raises LoaderError for any other."""
+    if not hasattr(value, "to"):
+        raise LoaderError(f"the {what} of a batch are a {type(value).__name__}: give a tensor")
+    return value
 
 
 def _aligned(
     features: Tensor, logits: Tensor, labels: Tensor, *, shift: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The samples alone, one a row."""
+    if shift and (labels.ndim < 2 or features.ndim < 3):
+        raise LoaderError(
+            f"shift=True is for labels of (batch, length), as a language model has them, and these "
+            f"are {tuple(labels.shape)}: leave it out"
+        )
     if shift:
         features, logits, labels = features[:, :-1], logits[:, :-1], labels[:, 1:]
     if features.shape[:-1] != labels.shape:
         raise LoaderError(
             f"the head reads {tuple(features.shape)}, which does not fit labels of "
-            f"{tuple(labels.shape)}: one label is needed for each feature"
+            f"{tuple(labels.shape)}: give a class number for each feature vector"
         )
     samples = labels.flatten() != IGNORE
     rows = features.flatten(0, -2)[samples], logits.flatten(0, -2)[samples]

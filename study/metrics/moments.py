@@ -27,7 +27,10 @@ def check_batch(features: Tensor, labels: Tensor, classes: int, dim: int) -> Non
     Features must be floating, labels in [0, V).
     """
     if features.ndim != 2 or features.shape[1] != dim:
-        raise MomentsError(f"features must have shape (batch, {dim}), got {tuple(features.shape)}")
+        raise MomentsError(
+            f"features must have shape (batch, {dim}), got {tuple(features.shape)}: give "
+            "what the head reads, not what it gives"
+        )
     if not features.is_floating_point():
         raise MomentsError(f"features must be floating point, got {features.dtype}")
     if labels.shape != features.shape[:1]:
@@ -36,13 +39,14 @@ def check_batch(features: Tensor, labels: Tensor, classes: int, dim: int) -> Non
             f"{tuple(labels.shape)}"
         )
     if labels.dtype not in INTEGER_TYPES:
-        raise MomentsError(f"labels must be integers, got {labels.dtype}")
+        raise MomentsError(f"labels must be integers, got {labels.dtype}: give class numbers")
     if len(labels):
         low, high = (int(value) for value in labels.aminmax())
         if low < 0 or high >= classes:
             raise MomentsError(
                 f"label {low if low < 0 else high} is outside [0, {classes}); drop the positions "
-                "that are not samples (such as -100) first, or make the moments with more classes"
+                "that are not samples (such as -100) first, or give the head (or "
+                "ClassMoments) more classes"
             )
 
 

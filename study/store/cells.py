@@ -256,7 +256,7 @@ class Store:
         """What to do about a run without rows: of one that failed, why it did."""
         records = list(self.failures())
         if not records:
-            return "run `python -m study.launch` first"
+            return "run `python -m study.launch` first, or give the folder of a run"
         causes = ", ".join(sorted({str(record["cause"]) for record in records}))
         return (
             f"{len(records)} failed ({causes}; the first: {records[0]['message']}); `python -m "

@@ -111,6 +111,10 @@ def test_each_training_is_measured_and_no_best_model_taken_for_the_last(tmp_path
     ("options", "text"),
     [
         ({"every": 0}, "every: 0 is no number of steps"),
+        ({"every": 0.5}, "every: 0.5 is no number of steps: give an integer"),
+        ({"min_count": 0}, "min_count: 0 is no number of samples"),
+        ({"columns": "nc1_ratio"}, "columns: 'nc1_ratio' is no list of names"),
+        ({"columns": []}, "columns: [] is no list of names"),
         ({"columns": ["nc1_rato"]}, "Did you mean `nc1_ratio`?"),
     ],
 )
@@ -118,6 +122,13 @@ def test_a_wrong_request_is_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         CollapseCallback(None, **options)
     assert text in str(caught.value)
+
+
+def test_a_loader_in_place_of_the_trainer_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"a list is no Trainer.* CollapseCallback\(trainer, loader"
+    ):
+        CollapseCallback([])
 
 
 NAMES = ("nc1_ratio", "nc3_cosine_mean", "nc4_agreement_train", "samples_measured")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,19 @@ def test_a_language_model_predicts_the_next_label_and_ignores_some() -> None:
     [
         ([(torch.ones(2, 5), torch.zeros(2, dtype=torch.int64))], {"head": "neck"}, "head=NAME"),
         ([torch.ones(2, 5)], {}, "give (inputs, labels)"),
-        ([{"x": torch.ones(2, 5)}], {}, "a batch has no `labels`, only x"),
+        ([(torch.ones(2, 5),)], {}, "a tuple of 1: give (inputs, labels)"),
+        ([(torch.ones(2, 5), [0, 1])], {}, "the labels of a batch are a list: give a tensor"),
+        ([(np.ones((2, 5)), torch.zeros(2))], {}, "the inputs of a batch are a ndarray"),
+        ([{"x": torch.ones(2, 5), "labels": [0, 1]}], {}, "the labels of a batch are a list"),
+        ([{"x": torch.ones(2, 5)}], {}, "a batch has no `labels`, only x: rename the entry"),
+        (loader(8), {"shift": True}, "these are (7,): leave it out"),
+        (iter(loader(8)), {}, "rather than a generator"),
         ([], {}, "gives no samples"),
-        ([(torch.ones(2, 5), torch.zeros(3, dtype=torch.int64))], {}, "one label is needed"),
+        ([(torch.ones(2, 5), torch.zeros(3, dtype=torch.int64))], {}, "a class number for each"),
     ],
 )
 def test_what_cannot_be_measured_says_what_to_give(
-    batches: list[Any], options: dict[str, Any], text: str
+    batches: Iterable[Any], options: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(LoaderError) as caught:
         measure(net(), batches, **options)
@@ -168,6 +175,11 @@ def test_a_label_that_is_no_class_is_named() -> None:
 def test_a_model_without_a_known_head_lists_its_layers() -> None:
     with pytest.raises(LoaderError, match="the last linear layers are 0, 2"):
         measure(nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2)), loader())
+
+
+def test_a_model_without_a_linear_layer_is_told_of_the_moments() -> None:
+    with pytest.raises(LoaderError, match=r"Flatten has no nn\.Linear.*ClassMoments"):
+        measure(nn.Flatten(), loader())
 
 
 def _rank(rank: int, folder: str) -> None:
