@@ -16,6 +16,7 @@ COPY pyproject.toml README.md LICENSE install.sh ./
 COPY study study
 COPY analysis analysis
 COPY docs docs
+COPY examples examples
 COPY search_spaces search_spaces
 RUN if [ "$TORCH" = cuda ]; then extra=gpu; else extra=train; fi \
     && ./install.sh /opt/venv/bin/python ".[$extra,large,cluster]"

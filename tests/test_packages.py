@@ -74,7 +74,8 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     """Built, checked, installed apart from the checkout, and used from init to report."""
     source = tmp_path / "source"
     source.mkdir()
-    parts = ["pyproject.toml", "README.md", "LICENSE", "study", "analysis", "docs", "search_spaces"]
+    files, folders = ["pyproject.toml", "README.md", "LICENSE"], ["study", "analysis", "docs"]
+    parts = [*files, *folders, "examples", "search_spaces"]
     archive = subprocess.run(
         ["git", "ls-files", "-z", *parts], cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -105,6 +106,7 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
         "study/templates/quickstart.yaml",
         "analysis/report/templates/report.html",
         "share/collapse-study/docs/settings.md",
+        "share/collapse-study/examples/own_loop.ipynb",
         "share/collapse-study/docs/study.schema.json",
         "share/collapse-study/search_spaces/reference.yaml",
         "share/collapse-study/search_spaces/columns/linguistic_collapse_2024_10.yaml",
