@@ -190,7 +190,7 @@ def _forward(model: nn.Module, batch: Any, device: torch.device) -> Tensor:
                 "with the classes to `labels`; the others are arguments of the model"
             )
         moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        labels = _tensor("labels", moved.pop("labels"))
+        labels: Tensor = _tensor("labels", moved.pop("labels"))
         model(**moved)
         return labels
     if not isinstance(batch, list | tuple) or len(batch) != 2:
