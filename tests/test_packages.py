@@ -15,13 +15,15 @@ from study.settings.doors import TRAINING
 
 BLOCK = f"""
 import sys
+from importlib.machinery import PathFinder
 
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {TRAINING!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in {TRAINING!r}
+        return None if hidden else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Blocked())
+sys.meta_path[:] = [Finder if each is PathFinder else each for each in sys.meta_path]
 """
 """Hides the libraries of training, as where the plain package alone is installed."""
 FEW = ("--permutations", "20", "--bootstrap", "20", "--only")
@@ -42,6 +44,7 @@ def test_every_module_of_the_analysis_is_imported_without_pytorch(tmp_path: Path
     code = (
         "import analysis, pkgutil\n"
         "names = [m.name for m in pkgutil.walk_packages(analysis.__path__, 'analysis.')]\n"
+        "names.remove('analysis.reading.search')\n"  # which reads journals of Optuna
         "for name in names:\n    __import__(name)\n"
         "print(len(names))"
     )
@@ -67,6 +70,37 @@ def test_a_table_and_a_packed_run_are_reported_without_pytorch(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "t-report" / "report.html").exists()
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_study_is_planned_and_a_run_packed_without_pytorch(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("the quick brown fox jumps over the lazy dog. " * 400)
+    code = (
+        "from study.__main__ import main\n"
+        "small = ['data.source=corpus.txt', 'data.train_tokens=9000', 'data.val_tokens=900', "
+        "'data.context=16']\n"
+        "assert main(['init', 'quickstart']) == 0\n"
+        "assert main(['launch', 'quickstart.yaml', '--dry-run', *small]) == 0\n"
+        "assert main(['launch', 'quickstart.yaml', *small]) == 2\n"
+        "assert main(['pack', sys.argv[1], 'packed']) == 0\n"
+        "assert main(['status', 'packed']) == 0"
+    )
+    done = python(code, str(ROOT / "runs" / "optimizers"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "64 to run: 16 trainings" in done.stdout and "Parameters " in done.stdout
+    assert "not looked at without torch" in done.stdout
+    assert "torch is not installed" in done.stderr and "'collapse-study[train]'" in done.stderr
+    assert not (tmp_path / "runs" / "quickstart" / "launches").exists()
+
+
+def test_data_that_only_training_can_read_are_said_to_be_unknown(tmp_path: Path) -> None:
+    code = (
+        "from study.__main__ import main\n"
+        "assert main(['init', 'images']) == 0\n"
+        "assert main(['launch', 'images.yaml', '--dry-run']) == 0"
+    )
+    done = python(code, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "its size is not known without sklearn" in " ".join(done.stdout.split())
 
 
 @pytest.mark.long
@@ -109,6 +143,7 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
         "share/collapse-study/examples/own_loop.ipynb",
         "share/collapse-study/docs/study.schema.json",
         "share/collapse-study/search_spaces/reference.yaml",
+        "share/collapse-study/search_spaces/cluster/slurm_array.sh",
         "share/collapse-study/search_spaces/columns/linguistic_collapse_2024_10.yaml",
     ):
         assert any(name.endswith(part) for name in names), part

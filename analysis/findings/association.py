@@ -34,7 +34,7 @@ from analysis.reading.table import (
 )
 from analysis.statistics.linear import Codes, Floats
 from analysis.statistics.permutation import Prepared, prepare
-from analysis.statistics.regression import bootstrap_r
+from analysis.statistics.regression import bootstrap_r, regress
 
 LEAST_CELLS = 4  # design cells below which trainings are drawn and not cells
 
@@ -90,7 +90,8 @@ def associations(rows: pl.DataFrame, roles: Roles, choices: Choices) -> pl.DataF
                 x, y[at], clusters[at], replicates=choices.bootstrap, seed=choices.seed
             )
             line = with_interval(line, float(bounds[0][0]), float(bounds[1][0]))  # noqa: PLW2901
-            line = replace(line, **_slope(x, y[at]))  # noqa: PLW2901
+            fit = regress(x, y[at])
+            line = replace(line, slope=fit.slope, slope_se=fit.se)  # noqa: PLW2901
         lines.append(line)
     return frame_of(Association, lines)
 
@@ -161,10 +162,3 @@ def with_interval(line: Any, low: float, high: float) -> Any:
     squares = sorted((low**2, high**2))
     least = 0.0 if low <= 0.0 <= high else squares[0]
     return compared(replace(line, low=low, high=high, r2_low=least, r2_high=squares[1]))
-
-
-def _slope(x: Floats, y: Floats) -> dict[str, float]:
-    import statsmodels.api as sm
-
-    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="HC3")
-    return {"slope": float(fit.params[1]), "slope_se": float(fit.bse[1])}

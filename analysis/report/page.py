@@ -43,7 +43,7 @@ OF_A_SEARCH = (
     "tuning",
     "data",
 )  # its trials are no sample: what the other sections test does not apply to them
-LIBRARIES = ("numpy", "scipy", "statsmodels", "polars", "matplotlib")
+LIBRARIES = ("numpy", "scipy", "polars", "matplotlib")
 VALUES_SHOWN = 12
 
 

@@ -1,7 +1,7 @@
 """Adjusted p-values for families of tests that were not permuted together.
 
-Holm's are two lines of our own, since scipy has none and statsmodels collects garbage in every
-call, which takes up to a second.
+Holm's are two lines of our own, since scipy has none and statsmodels, against which they are
+tested, collects garbage in every call, which takes up to a second.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from study.models.config import ModelError
 from study.models.kinds import parameter_count
 from study.precision import PrecisionError, parse_precision
 from study.precision.names import TRAINED
+from study.settings.doors import TRAINING, installed
 from study.settings.faults import Fault
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def training_faults(
 ) -> list[Fault]:
     """Data, models and resources that cannot be had, each told once.
 
+    Without torch, layers and devices are not looked at.
+
     Args:
         trainings: what is to run.
         sizes: sizes of the data, which are read for it unless they lie on the hub.
@@ -46,17 +49,23 @@ def training_faults(
     trainings = tuple(trainings)
     first = [training.first for training in trainings]
     faults = [*_data_faults(first, sizes), *_model_faults(first, sizes, here=here)]
+    has_torch = installed("torch")
     if not faults:
-        faults += _decay_faults(first, sizes)
-        faults += precision_faults(trainings, sizes)
+        if has_torch:
+            faults += _decay_faults(first, sizes)
+            faults += precision_faults(trainings, sizes)
         cells = (cell for training in trainings for cell in training.cells)
         faults += _calibration_faults(cells, sizes)
         faults += probe_faults(trainings, sizes)
         faults += phase_faults(trainings, sizes)
         faults += attack_faults(trainings)
-    faults += _compute_faults(trainings, here=here, serial=serial)
+    if has_torch:
+        faults += _compute_faults(trainings, here=here, serial=serial)
     if here:
-        faults += resource_faults([cell.resources for cell in first], serial=serial)
+        asked = [cell.resources for cell in first]
+        if not has_torch:  # which counts the GPUs
+            asked = [each for each in asked if not each.gpus and each.device != "cuda"]
+        faults += resource_faults(asked, serial=serial)
     return list(dict.fromkeys(faults))
 
 
@@ -72,7 +81,10 @@ def _data_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
         except DataError as error:
             yield fault_of(str(error), "data")
             continue
-        if (problem := sizes.problem(cell)) is not None and not sizes.unfetched(cell):
+        except ModuleNotFoundError as error:  # a plan goes on where it cannot look
+            if error.name not in TRAINING:
+                raise
+        if (problem := sizes.problem(cell)) is not None and not sizes.unread(cell):
             yield fault_of(problem, "data")
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 
 from study.data import DataConfig, DataError, Estimate, estimate, load_data
-from study.data.config import HUB_IMAGES, ImagesData
+from study.data.config import HUB_IMAGES, Corpus, ImagesData
 from study.data.probes import choose_probe
+from study.data.token_files import tokenize
 from study.grid import Cell
+from study.settings.doors import TRAINING, remedy
 from study.settings.probe import HELD_OUT
 
 
-class UnfetchedError(DataError):
-    """Data on the hub that are not here yet, so that nothing is known of them."""
+class UnreadError(DataError):
+    """Data of a hub that are not here, or that take libraries which are not."""
 
 
 class DataSizes:
@@ -37,9 +40,9 @@ class DataSizes:
         result = self._look_up(cell)
         return str(result) if isinstance(result, DataError) else None
 
-    def unfetched(self, cell: Cell) -> bool:
-        """Whether nothing is known of a cell's data until they are fetched."""
-        return isinstance(self._look_up(cell), UnfetchedError)
+    def unread(self, cell: Cell) -> bool:
+        """Whether nothing is known of a cell's data until a launch reads them."""
+        return isinstance(self._look_up(cell), UnreadError)
 
     def _look_up(self, cell: Cell) -> Estimate | DataError:
         probe = cell.config.measure.probe
@@ -78,14 +81,34 @@ def _size(config: DataConfig, folder: Path, cache: Path) -> Estimate:
     """The size that is known at once, else that of the data, built and cached.
 
     Nothing is fetched from the hub.
+
+    Raises:
+        UnreadError: it cannot be known here.
+        DataError: the data cannot be read.
     """
+    try:
+        return _looked_up(config, folder, cache)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING:
+            raise
+        missing = error.name
+    # The classes and samples of a corpus are told by its tokens alone, which take no torch.
+    if isinstance(config, Corpus) and not (config.is_grouped or config.ood_sets):
+        with suppress(ModuleNotFoundError):
+            tokenize(config, folder, cache)
+            if (known := estimate(config, base=folder, cache=cache)) is not None:
+                return known
+    raise UnreadError(f"its size is not known without {missing}. {remedy(missing)}")
+
+
+def _looked_up(config: DataConfig, folder: Path, cache: Path) -> Estimate:
     known = estimate(config, base=folder, cache=cache)
     # Groups are found in the samples themselves, and other data have to fit them.
     is_read = config.is_grouped or config.ood_sets
     if known is not None and (config.hub_source is not None or not is_read):
         return known
     if config.hub_source is not None:
-        raise UnfetchedError(
+        raise UnreadError(
             f"{config.hub_source} has not been fetched yet: its size is known once a launch did"
         )
     data = load_data(config.without_unfetched(), base=folder, cache=cache)

@@ -38,6 +38,7 @@ from study.scheduling.leftovers import NoPlace, forget_dead_launches, scratch
 from study.scheduling.ray_environment import prepare_environment
 from study.scheduling.stopping import Stopped, Stopping
 from study.scheduling.work import work
+from study.settings.doors import installed, remedy
 from study.settings.faults import Fault, StudyError
 from study.store import Store, StoreError
 from study.store.atomic import write_atomically, write_json
@@ -140,6 +141,12 @@ class Launcher:
         """Raise StudyError with all faults of what would run of cells."""
         if faults := self.faults(cells):
             raise StudyError(faults, source=self.description.source)
+
+    def check_libraries(self, cells: Iterable[Cell]) -> None:
+        """Raise StudyError where something is left to train and torch is not installed."""
+        if not installed("torch") and self.missing(cells):
+            fault = Fault("", "torch is not installed", remedy("torch"))
+            raise StudyError([fault], source=self.description.source)
 
     def open_folder(self) -> None:
         """Make the folder of the run, and set damaged files in it aside.

@@ -19,6 +19,7 @@ import psutil
 from study.launching.units import size_text
 from study.scheduling.joining import ClusterError, agree
 from study.settings.arguments import COMMAND
+from study.settings.doors import installed
 from study.store import StoreError
 from study.store.places import is_object
 from study.store.probe import probe
@@ -33,8 +34,10 @@ LEAST_FREE = 2 * 2**30
 """Free bytes of a run's disk that a study with kept weights soon needs."""
 LEAST_SHARED = 64 * 2**20
 """Bytes of /dev/shm, which PyTorch and Ray share data through; containers often have so few."""
-IMPORTED = ("torch", "torchvision", "torchao", "transformers", "faiss", "ray", "optuna")
+IMPORTED = ("torch", "torchvision", "torchao", "transformers", "ray", "optuna")
 """Libraries of training whose import shows whether they go together."""
+OPTIONAL = ("faiss",)
+"""Those that are looked at where they are installed."""
 _DEVICES = """
 import torch
 print(torch.__version__)
@@ -90,7 +93,7 @@ def _packages() -> Iterator[Finding]:
         return
     plain = {str(each) for each in listed if _holds(each, "")}
     yield _group("packages", COMMAND, [each for each in listed if _holds(each, "")])
-    training = [each for each in listed if _holds(each, "torch") and str(each) not in plain]
+    training = [each for each in listed if _holds(each, "train") and str(each) not in plain]
     yield _group("[train]", f"'{COMMAND}[train]'", training)
 
 
@@ -116,7 +119,8 @@ def _group(name: str, install: str, group: list[Requirement]) -> Finding:
 
 def _imports() -> Iterator[Finding]:
     """Whether each library of training can be imported, in a process of its own."""
-    running = {name: _python(f"import {name}; print({name}.__version__)") for name in IMPORTED}
+    names = (*IMPORTED, *filter(installed, OPTIONAL))
+    running = {name: _python(f"import {name}; print({name}.__version__)") for name in names}
     for name, process in running.items():
         output = _output(process)
         if process.returncode == 0:
@@ -216,8 +220,9 @@ def _output(process: subprocess.Popen[str], *, every: bool = False) -> str:
         out, err = process.communicate(timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
-        return f"no answer within {IMPORT_SECONDS} s"
+        out, err = process.communicate()
+        if process.returncode:  # it may have ended by itself just then
+            return f"no answer within {IMPORT_SECONDS} s"
     text = out if process.returncode == 0 else err
     lines = [line for line in text.strip().splitlines() if re.search(r"\w", line)] or [""]
     return "\n".join(lines) if every and process.returncode == 0 else lines[-1]

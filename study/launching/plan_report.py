@@ -13,6 +13,7 @@ from study.launching.data_sizes import DataSizes
 from study.launching.progress import training_name
 from study.launching.speed import Speeds, at_once
 from study.launching.units import duration, quantity, size_text
+from study.settings.doors import installed, remedy
 from study.settings.faults import shortened
 
 SHOWN = 40
@@ -103,6 +104,13 @@ def _show_trainings(plan: Plan, console: Console, sizes: DataSizes) -> None:
             soft_wrap=True,
         )
     console.print(_total_time(plan, times), soft_wrap=True)
+    if not installed("torch"):
+        console.print(
+            f"Memory, layers and devices are not looked at without torch. {remedy('torch')}.",
+            soft_wrap=True,
+            markup=False,
+        )
+        return
     from study.launching.memory import planned_memory  # torch, which a relaunch need not import
 
     if (memory := planned_memory(plan, sizes)) is not None:

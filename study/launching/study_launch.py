@@ -67,6 +67,7 @@ class StudyLaunch:
         if launcher.read_only and not launcher.missing(self.cells):
             launcher.say(nothing_to_run(len(self.cells), self.cells))
             return self._summary("")
+        launcher.check_libraries(self.cells)
         launcher.open_folder()
         if faults := self._faults():
             raise StudyError(faults, source=launcher.description.source)

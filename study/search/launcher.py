@@ -54,6 +54,7 @@ class SearchLaunch:
         if self.launcher.read_only and self._complete():
             self.launcher.say(f"{self.search.config.trials} trials are done: nothing to run.")
             return 0
+        self.launcher.check_libraries(self.search.default.cells)
         self.launcher.open_folder()
         self._check()
         lease = paths.search_lease

@@ -42,8 +42,11 @@ TRAINING = (
     "sentencepiece",
     "faiss",
     "sklearn",
+    "optuna",
 )
 """Libraries that plans, reports and packing do without: the extra `[train]`."""
+ALONE = {"faiss": "faiss", "optuna": "search"}
+"""Those of them that have an extra of their own."""
 
 
 def at_door(main: Callable[..., int]) -> Callable[..., int]:
@@ -70,12 +73,24 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
             if isinstance(error, OSError) and error.errno in OF_A_PATH and error.filename:
                 return refused(error)
             if isinstance(error, ModuleNotFoundError) and error.name in TRAINING:
-                fix = "Run pip install 'collapse-study[train]'"
-                return refused(ImportError(f"error: {error.name} is not installed. {fix}"))
+                text = f"error: {error.name} is not installed. {remedy(error.name)}"
+                return refused(ImportError(text))
             _say(_line(error))
         return 1
 
     return guarded
+
+
+def installed(library: str) -> bool:
+    """Whether a library can be imported, which is not done."""
+    from importlib.util import find_spec
+
+    return find_spec(library) is not None
+
+
+def remedy(library: str) -> str:
+    """How to get a library of training."""
+    return f"Run pip install 'collapse-study[{ALONE.get(library, 'train')}]'"
 
 
 def own_package(name: str, folder: Path) -> None:

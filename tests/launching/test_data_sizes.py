@@ -54,7 +54,7 @@ def test_data_of_the_hub_are_not_fetched_for_a_plan(tmp_path: Path, source: str)
     content["model"] = {"kind": "mlp", "width": 8, "depth": 1}
     (cell,) = expand(load_study(write_study(tmp_path, content)))
     sizes = DataSizes(tmp_path)
-    assert sizes.unfetched(cell)
+    assert sizes.unread(cell)
     assert sizes.problem(cell) == (
         f"{source} has not been fetched yet: its size is known once a launch did"
     )
@@ -97,4 +97,4 @@ def test_other_data_that_do_not_fit_are_told_before_anything_runs(
 def test_other_data_of_the_hub_are_not_fetched_for_a_plan(tmp_path: Path) -> None:
     data = {"kind": "images", "source": "digits", "ood": ["mnist", "hub:owner/images", "photos"]}
     sizes, cell = sizes_of_other_data(tmp_path, data)
-    assert sizes.problem(cell) is None and not sizes.unfetched(cell)
+    assert sizes.problem(cell) is None and not sizes.unread(cell)
