@@ -32,6 +32,7 @@ include_patterns = [
 exclude_patterns = [".*", "analysis", "build", "study", "tests"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
+smartquotes = False  # which makes one dash of the two of an option
 html_theme = "furo"
 html_title = project
 html_static_path = ["site/static"]

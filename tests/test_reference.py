@@ -136,6 +136,12 @@ def test_a_wrong_file_does_not_fit(change: dict[str, Any]) -> None:
     assert not Draft202012Validator(SCHEMA).is_valid({**content, **change})
 
 
+@pytest.mark.parametrize(("axes", "fits"), [("lr", True), (["lr"], True), (1, False), ([1], False)])
+def test_a_setting_may_be_written_as_one_name_or_a_list(axes: Any, fits: bool) -> None:
+    content = {"extends": "a.yaml", "analysis": {"intervention": axes}}
+    assert Draft202012Validator(SCHEMA).is_valid(content) is fits
+
+
 def test_without_a_name_a_file_must_extend_another() -> None:
     assert not Draft202012Validator(SCHEMA).is_valid({"seed": 1})
     assert Draft202012Validator(SCHEMA).is_valid({"seed": 1, "extends": "a.yaml", ".anchors": [1]})

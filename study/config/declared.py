@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 from pydantic import (
+    BeforeValidator,
     field_validator,
 )
 
@@ -14,6 +15,15 @@ from study.settings.base import (
     PositiveFloat,
     Settings,
 )
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+OneOrSeveral = Annotated[
+    list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])
+]
 
 
 class Tuned(Settings):
@@ -62,8 +72,8 @@ class AnalysisConfig(Settings):
     """Change of a column that counts as none, by column."""
     level: dict[str, Float] = {}
     """Value of a metric whose epoch the report asks for, by metric."""
-    intervention: list[str] = []
-    """Axes whose effect is asked for."""
+    intervention: OneOrSeveral = []
+    """Axis, or list of axes, whose effect is asked for."""
     matched: Matched | None = None
 
     @field_validator("primary")
@@ -72,8 +82,3 @@ class AnalysisConfig(Settings):
         if value is not None and len(set(value)) < len(value):
             raise ValueError("names a metric twice: keep it once")
         return value
-
-    @field_validator("intervention", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value

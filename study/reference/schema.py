@@ -13,7 +13,8 @@ import typing
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
 
 from study.config import (
     ASIDE,
@@ -137,7 +138,8 @@ def leaf(annotation: Any) -> Schema:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         limits = [limit for part in parts[1:] for limit in getattr(part, "metadata", ())]
-        return {**leaf(parts[0]), **{key: value for each in limits for key, value in _limit(each)}}
+        written = leaf(_written(parts))
+        return {**written, **{key: value for each in limits for key, value in _limit(each)}}
     if origin in (typing.Union, types.UnionType):
         return {"anyOf": [leaf(part) for part in parts]}
     if origin is list:
@@ -146,6 +148,12 @@ def leaf(annotation: Any) -> Schema:
         return {"type": "object", "additionalProperties": leaf(parts[1])}
     value = TypeAdapter(annotation).json_schema()
     return {"enum": [*value["enum"], True, False]} if "true" in value.get("enum", ()) else value
+
+
+def _written(parts: tuple[Any, ...]) -> Any:
+    """The type that a file may have, where a setting is converted from another than its own."""
+    types = [each.json_schema_input_type for each in parts if isinstance(each, BeforeValidator)]
+    return next((each for each in types if each is not PydanticUndefined), parts[0])
 
 
 LIMITS = {
