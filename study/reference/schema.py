@@ -151,7 +151,7 @@ def leaf(annotation: Any) -> Schema:
 
 
 def _written(parts: tuple[Any, ...]) -> Any:
-    """The type that a file may have, where a setting is converted from another than its own."""
+    """The type in a file, where a setting is converted from another."""
     types = [each.json_schema_input_type for each in parts if isinstance(each, BeforeValidator)]
     return next((each for each in types if each is not PydanticUndefined), parts[0])
 
