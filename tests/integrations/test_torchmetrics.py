@@ -181,7 +181,7 @@ def test_a_column_that_moments_do_not_give_is_refused(name: str, text: str) -> N
 
 def test_a_head_that_is_not_linear_is_refused() -> None:
     with pytest.raises(TypeError, match=r"head: a ReLU is no nn\.Linear"):
-        NeuralCollapse(nn.ReLU())
+        NeuralCollapse(nn.ReLU())  # type: ignore[arg-type]
 
 
 def _columns(_: Path) -> dict[str, float]:
