@@ -25,6 +25,8 @@ RECIPES = (
     "a penalty",
     "a statistic",
 )
+SLOW = ("a precision", "an optimizer", "a penalty")
+"""Recipes of the long tests; the others stand for them in the fast ones."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,10 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in RECIPES],
+)
 def test_recipe(name: str, copy: Path) -> None:
     shared, recipes = page()
     steps = recipes[name]

@@ -49,6 +49,7 @@ def faulty_launch(
     )
 
 
+@pytest.mark.long
 def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path: Path) -> None:
     grid = ONE["grid"]
     sound = {"train.lr": [1e-3]}

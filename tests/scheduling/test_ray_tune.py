@@ -68,7 +68,7 @@ def test_a_killed_launcher_loses_nothing_and_ray_gives_the_rows_of_a_serial_run(
 @pytest.mark.parametrize(
     ("number", "options"),
     [
-        (signal.SIGINT, ()),
+        pytest.param(signal.SIGINT, (), marks=pytest.mark.long),
         (signal.SIGTERM, ("--serial",)),
         pytest.param(signal.SIGTERM, (), marks=pytest.mark.long),
     ],

@@ -338,6 +338,7 @@ def killed_and_relaunched(
     return run
 
 
+@pytest.mark.long
 def test_a_killed_search_reaches_exactly_the_trials_asked_for(tmp_path: Path) -> None:
     search = hunt(trials=8)
     search["train"]["epochs"] = 20
