@@ -178,10 +178,11 @@ def _of_control(name: str, lines: pl.DataFrame) -> Iterator[str]:
     if name == "fixed":
         yield f"One configuration: {first['n']} trainings of {in_words(first['configuration'])}."
     elif name == "forecast":
-        yield (
-            "Added to the forecast: Q² of architectures left out, beyond the "
-            f"{share(first['q2_without'])} that the axes alone have."
-        )
+        for line in lines.drop_nulls("q2_without").head(1).to_dicts():
+            yield (
+                f"Added to the forecast: Q² of architectures left out, over {line['n']} trainings, "
+                f"beyond the {share(line['q2_without'])} that the axes alone have."
+            )
 
 
 def _axes(report: Report) -> Iterator[str]:
