@@ -63,7 +63,7 @@ def report(  # type: ignore[misc]  # what `options` may be is written once, here
 
     It has three sentences, the summary, every frame and every figure. Several sources make a
     `RunsReport`: each question run by run and pooled, and each run's own report. What names columns
-    holds for those that are files. The arguments are those of `python -m analysis`. Raises
+    holds for those that are files. The arguments are those of `collapse-study report`. Raises
     analysis.reading.table.AnalysisError for a wrong request or table.
     """
     from analysis.reading.class_lists import as_lists

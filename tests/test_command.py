@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -98,6 +99,25 @@ def test_workers_of_ray_take_the_package_where_a_folder_has_its_name(tmp_path: P
     assert "1 of 1 cells are in runs/tiny" in done.stdout
 
 
+def test_texts_name_commands_as_an_installation_has_them() -> None:
+    """`uv tool install` gives the script alone: no Python there finds `python -m study.NAME`.
+
+    Beside the first lines of the doors, pages say it where they explain that both are the same.
+    """
+    modular = re.compile(r"python -m (?:\"\s+f?\")?(?:study\.(\w+)|analysis)\b(?!\.)")
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("architecture", "cli", "running")]
+    pages += [ROOT / "study" / "reference" / "commands.py"]  # writes one of them
+    for path in [*(ROOT / "docs").glob("*.md"), *ROOT.glob("study/**/*.py"),
+                 *ROOT.glob("analysis/**/*.py")]:  # fmt: skip
+        text = path.read_text(encoding="utf-8")
+        if path in pages:
+            continue
+        if text.startswith('"""`python -m '):
+            text = text.partition("\n")[2]
+        names = [name for name in modular.findall(text) if not name or name in modules()]
+        assert not names, f"{path}: name the command as `collapse-study` has it"
+
+
 def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lanch"]) == 2
     assert capsys.readouterr().err.endswith("Did you mean `launch`?\n")
@@ -175,6 +195,8 @@ def test_a_map_to_start_from_reports_a_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert init(["csv"]) == 0
+    assert launch(["columns.yaml", "--dry-run"]) == 2
+    assert "collapse-study report TABLE --columns" in capsys.readouterr().err
     lines = ["run,width,depth,lr,epoch,seed,val_loss,nc1,nc4_mismatch"]
     lines += [
         f"{width}-{depth}-{seed},{width},{depth},0.1,1,{seed},{1 / width + seed / 100},"

@@ -2,7 +2,7 @@
 
 Tables 4 and 5 of Wu & Papyan 2024.
 
-The classes come from tables that `python -m study.measure --classes` writes into a run.
+The classes come from tables that `collapse-study measure --classes` writes into a run.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -194,7 +195,8 @@ def written_map(
     mapping = mapping.model_copy(update={"response": roles.response})
     content = mapping.model_dump(exclude_defaults=True)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return f"# Columns of {path.name}, for python -m analysis {path.name} --columns.\n{text}"
+    command = f"collapse-study report {shlex.quote(path.name)} --columns MAP.yaml"
+    return f"# Columns of {path.name}, for: {command}\n{text}"
 
 
 def _read_mapped(
@@ -313,7 +315,7 @@ def _own_roles(
         raise AnalysisError(
             f"{source}: has no column `{UNIT}`, so it is no table of this project; name the column "
             "of the training of a row with --unit COLUMN (and --response, --metrics, --axes), or "
-            "describe the table with --columns MAP.yaml (examples in search_spaces/columns/)"
+            "describe the table with --columns MAP.yaml; `collapse-study init csv` writes one"
         )
     chosen = response or "val_loss"
     responses = {name: better for name, better in RESPONSES.items() if name in frame.columns}

@@ -83,7 +83,7 @@ def _class_tables(store: Store) -> dict[str, pl.DataFrame]:
     for name, frame in tables.items():
         if lacking := [column for column in CLASS_COLUMNS if column not in frame.columns]:
             path = store.paths.class_tables / f"{name}.parquet"
-            hint = "`python -m study.measure CHECKPOINT --classes FILE` writes one"
+            hint = "`collapse-study measure CHECKPOINT --classes FILE` writes one"
             raise AnalysisError(
                 f"{path}: is no table of classes, it has no column {lacking[0]!r}; {hint}"
             )

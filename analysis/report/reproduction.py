@@ -68,8 +68,8 @@ NOT_HERE = (
     (
         "Tables 4, 5",
         "norms, CDNV and interference of homonyms and names",
-        "single classes of one checkpoint: `python -m study.measure CHECKPOINT --classes FILE` "
-        "measures them, `python -m analysis RUN --classes "
+        "single classes of one checkpoint: `collapse-study measure CHECKPOINT --classes FILE` "
+        "measures them, `collapse-study report RUN --classes "
         "search_spaces/classes/linguistic_collapse.yaml` makes the tables",
     ),
 )

@@ -23,14 +23,14 @@ EPILOG = """\
 exit codes: 0 the report is written, 1 it could not be written, 2 the request or the table is wrong
 
 examples:
-  python -m analysis runs/quickstart
-  python -m analysis runs/a runs/b
-  python -m analysis hub:ada/quickstart
-  python -m analysis lc-2024_10_24.csv \\
+  collapse-study report runs/quickstart
+  collapse-study report runs/a runs/b
+  collapse-study report hub:ada/quickstart
+  collapse-study report lc-2024_10_24.csv \\
       --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
-  python -m analysis runs/quickstart --table within --metrics nc1_ratio,nc4_agreement \\
+  collapse-study report runs/quickstart --table within --metrics nc1_ratio,nc4_agreement \\
       --columns metric,symbol,n,estimate,low,p_maxt,verdict
-  python -m analysis results.tsv --unit run --response loss --metrics nc1,nc4 --axes width,lr
+  collapse-study report results.tsv --unit run --response loss --metrics nc1,nc4 --axes width,lr
 """
 
 

@@ -97,7 +97,7 @@ def classes(context: Context) -> Section | None:
     table = context.table
     if not table.classes and context.choices.classes:
         raise AnalysisError(
-            f"--classes: {table.source} has no table of classes; `python -m study.measure "
+            f"--classes: {table.source} has no table of classes; `collapse-study measure "
             "CHECKPOINT --classes FILE` writes one, which a report finds in the folder "
             "`classes` of the run"
         )

@@ -16,8 +16,8 @@ def power_of_design(context: Context) -> Section:
         "What this design can find",
         (
             "What was not found is shown to be absent only as far as it would have been found. "
-            "This follows from the number of seeds in each design cell alone; `python -m "
-            "study.launch --dry-run` says it of a study before it runs.",
+            "This follows from the number of seeds in each design cell alone; "
+            "`collapse-study launch --dry-run` says it of a study before it runs.",
         ),
         (
             TableExhibit(

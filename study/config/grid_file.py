@@ -27,6 +27,12 @@ TOP_LEVEL = (
     "extends",
 )
 
+OTHER_FILES = {
+    "search": "This is a search: collapse-study tune",
+    "unit": "This describes a table: collapse-study report TABLE --columns",
+}
+"""Settings that only another kind of file has, with the command that takes it."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -40,11 +46,7 @@ class Rule(Settings):
 def structure_faults(content: dict[str, Any]) -> Iterator[Fault]:
     for key in content:
         if key not in TOP_LEVEL:
-            fix = (
-                "This is a search: python -m study.tune"
-                if key == "search"
-                else nearest(str(key), TOP_LEVEL)
-            )
+            fix = OTHER_FILES.get(key) or nearest(str(key), TOP_LEVEL)
             yield Fault(str(key), "unknown setting", fix)
     name = content.get("name")
     if name is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 EPILOG = """\
 examples:
-  python -m study.pack runs/quickstart packed/quickstart
-  python -m study.pack runs/quickstart --push hub:ada/quickstart
-  python -m study.pack hub:ada/quickstart runs/quickstart
+  collapse-study pack runs/quickstart packed/quickstart
+  collapse-study pack runs/quickstart --push hub:ada/quickstart
+  collapse-study pack hub:ada/quickstart runs/quickstart
 
 exit codes: 0 the copy is there, 1 it broke off, 2 the request is wrong or was refused
 """

@@ -211,8 +211,8 @@ def _reading(name: HubName) -> Iterator[str]:
     whole = HubName(name.repository)
     yield from (
         "```",
-        f"python -m analysis {whole}                 # a report of it",
-        f"python -m study.pack {whole} runs/{name.short}   # a copy that a launch goes on with",
+        f"collapse-study report {whole}               # a report of it",
+        f"collapse-study pack {whole} runs/{name.short}   # a copy that a launch goes on with",
         "```",
         "",
         "```python",

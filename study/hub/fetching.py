@@ -61,7 +61,7 @@ def fetch_whole(name: HubName, folder: Path) -> Fetched:
 
 def _run(fetched: Fetched) -> Fetched:
     if not RunPaths(fetched.path).planned.is_file():
-        raise HubError(f"{fetched.name} holds no run that `python -m study.pack --push` has sent")
+        raise HubError(f"{fetched.name} holds no run that `collapse-study pack --push` has sent")
     return fetched
 
 

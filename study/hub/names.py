@@ -88,6 +88,6 @@ def refuse_hub(target: object, what: str) -> None:
     if is_hub(target):
         short = parse_name(str(target)).short
         raise HubError(
-            f"{target} lies on the Hub, where {what}: get a copy, `python -m study.pack {target} "
+            f"{target} lies on the Hub, where {what}: get a copy, `collapse-study pack {target} "
             f"runs/{short}`, and give runs/{short}"
         )

@@ -162,7 +162,7 @@ def _check_rows(name: HubName, there: Store, here: Store) -> None:
     if lost := keys - here.keys():
         raise HubError(
             f"{name} holds rows of {len(lost)} cells that this run lacks, and a push loses none: "
-            "push under another name; or get a copy of it with `python -m study.pack "
+            "push under another name; or get a copy of it with `collapse-study pack "
             f"{name} runs/{name.short}`, let a launch go on with that, and push that"
         )
     if changed := _changed(former, here.read(keys)):

@@ -35,7 +35,7 @@ def launch(
 ) -> Launched:
     """Train and measure what a study's store lacks.
 
-    `python -m study.launch` as a Python call, for notebooks and tests. It belongs in the main
+    `collapse-study launch` as a Python call, for notebooks and tests. It belongs in the main
     thread: Ctrl-C (Interrupt in a notebook) stops it as it stops the command.
 
         from study.launching import launch

@@ -43,7 +43,7 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="all",
         metavar="CAUSE",
-        help="run failed cells again: all, or those of one cause (see python -m study.status); "
+        help="run failed cells again: all, or those of one cause (see collapse-study status); "
         "in a search, those of the confirmation (failed trials are replaced by others)",
     )
     parser.add_argument(
@@ -91,7 +91,7 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
         "--report",
         nargs=argparse.REMAINDER,
         metavar="ARGUMENT",
-        help="of --serve: arguments of python -m analysis, to the end of the line (default: RUN)",
+        help="of --serve: arguments of collapse-study report, up to the end (default: RUN)",
     )
 
 
@@ -100,7 +100,7 @@ def wrong_serving(options: argparse.Namespace) -> str:
     from study.hub.names import is_hub  # with what reads tables, after the arguments are read
 
     if options.serve and is_hub(options.run):
-        return f"--serve: what lies on the Hub does not change: python -m analysis {options.run}"
+        return f"--serve: what lies on the Hub does not change: collapse-study report {options.run}"
     if options.serve:
         others = [f"--{name}" for name in ("watch", "json") if getattr(options, name)]
         return f"--serve: leave out {others[0]}, which prints here" if others else ""

@@ -38,6 +38,7 @@ from study.scheduling.leftovers import NoPlace, forget_dead_launches, scratch
 from study.scheduling.ray_environment import prepare_environment
 from study.scheduling.stopping import Stopped, Stopping
 from study.scheduling.work import work
+from study.settings.arguments import COMMAND
 from study.settings.doors import installed, remedy
 from study.settings.faults import Fault, StudyError
 from study.store import Store, StoreError
@@ -66,7 +67,7 @@ class Description:
     """What a launch calls itself.
 
     source  what is launched, in errors
-    door    the module of its command, in advice
+    door    its command, in advice
     does    what that command does: it `resumes`, or `goes on`
     """
 
@@ -76,7 +77,7 @@ class Description:
 
     def command(self, run_dir: Path, options: LaunchOptions) -> str:
         """The command that takes the launch up again."""
-        return shlex.join(["python", "-m", self.door, str(run_dir), *options.arguments()])
+        return shlex.join([COMMAND, self.door, str(run_dir), *options.arguments()])
 
 
 class Launcher:

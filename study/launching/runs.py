@@ -58,8 +58,8 @@ def _content_of_run(run: Path) -> tuple[dict[str, Any], Path, str]:
         fix = "Give a YAML file, or a folder below runs/"
         if paths.journal.is_file():
             fix = (
-                f"It holds a search: python -m study.tune {run} goes on with it, "
-                f"python -m analysis {run} reports it"
+                f"It holds a search: collapse-study tune {run} goes on with it, "
+                f"collapse-study report {run} reports it"
             )
         fault = Fault("", f"this folder holds no run (no {paths.study.name})", fix)
         raise StudyError([fault], source=str(run))

@@ -33,7 +33,7 @@ class StudyLaunch:
         source: str,
     ) -> None:
         """`source` names the study in errors."""
-        description = Description(source, door="study.launch", does="resumes")
+        description = Description(source, door="launch", does="resumes")
         self.study = study
         self.cells = expand(study)
         gc.freeze()  # of what stays to the end, or each import would have it all looked through
@@ -74,7 +74,7 @@ class StudyLaunch:
         launcher.prepare(self.cells)
         launcher.describe_file(
             launcher.paths.study,
-            "The study as launched last; `python -m study.launch` of this folder runs what is "
+            "The study as launched last; `collapse-study launch` of this folder runs what is "
             "missing.",
             self.study.folder,
             self.study.as_yaml(),
@@ -130,7 +130,7 @@ class StudyLaunch:
             text = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
             launcher.say(
                 f"{len(failed)} cells failed ({text}); "
-                f"`python -m study.status {launcher.run_dir}` tells why, "
+                f"`collapse-study status {launcher.run_dir}` tells why, "
                 "`--retry-failed` runs them again."
             )
         missing = launcher.missing(self.cells)
@@ -143,7 +143,7 @@ class StudyLaunch:
         if done:
             launcher.say(
                 f"{done} of {len(self.cells)} cells are in {launcher.run_dir}. "
-                f"Next: python -m analysis {launcher.run_dir}"
+                f"Next: collapse-study report {launcher.run_dir}"
             )
         return 1 if missing or ending else 0
 

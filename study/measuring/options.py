@@ -1,4 +1,4 @@
-"""The arguments of `python -m study.measure`."""
+"""The arguments of `collapse-study measure`."""
 
 from __future__ import annotations
 

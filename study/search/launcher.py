@@ -27,7 +27,7 @@ class SearchLaunch:
     def __init__(
         self, search: Search, run_dir: Path, options: LaunchOptions, console: Console
     ) -> None:
-        description = Description(search.source, door="study.tune", does="goes on")
+        description = Description(search.source, door="tune", does="goes on")
         self.search = search
         self.launcher = Launcher(run_dir, options, console, description)
 
@@ -108,7 +108,7 @@ class _Session:
         settings = search.config.model_dump(exclude_unset=True)
         launcher.describe_file(
             launcher.paths.search_file,
-            "The search as launched last; `python -m study.tune` of this run's folder goes on "
+            "The search as launched last; `collapse-study tune` of this run's folder goes on "
             "with it.",
             search.study.folder,
             {"source": search.source, **search.content, "search": settings},
@@ -224,7 +224,7 @@ class _Session:
                 f"{len(missing) - len(failed)} cells of the confirmation have neither rows nor a "
                 f"record of why. {launcher.again()}"
             )
-        launcher.say(f"Next: python -m analysis {launcher.run_dir}")
+        launcher.say(f"Next: collapse-study report {launcher.run_dir}")
         launcher.say(f"Trials one by one: optuna-dashboard {launcher.paths.journal}")
         complete = self.searcher.finished >= self.search.config.trials
         return 1 if missing or ending or not complete else 0

@@ -256,11 +256,11 @@ class Store:
         """What to do about a run without rows: of one that failed, why it did."""
         records = list(self.failures())
         if not records:
-            return "run `python -m study.launch` first, or give the folder of a run"
+            return "run `collapse-study launch` first, or give the folder of a run"
         causes = ", ".join(sorted({str(record["cause"]) for record in records}))
         return (
-            f"{len(records)} failed ({causes}; the first: {records[0]['message']}); `python -m "
-            f"study.status {self.paths.root}` says more"
+            f"{len(records)} failed ({causes}; the first: {records[0]['message']}); "
+            f"`collapse-study status {self.paths.root}` says more"
         )
 
     def _frames(
@@ -304,7 +304,7 @@ class Store:
         if not intact(content):
             raise StoreError(
                 f"{self.paths.planned} is damaged; "
-                f"`python -m study.launch {self.paths.root}` writes it anew"
+                f"`collapse-study launch {self.paths.root}` writes it anew"
             )
         import polars as pl
 

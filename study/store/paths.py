@@ -7,14 +7,14 @@ runs/NAME/study.yaml                     the resolved study
 runs/NAME/planned.parquet                keys and settings of its cells
 runs/NAME/cells/ab/KEY.parquet           rows of one cell: one per checkpoint (and layer, attack)
 runs/NAME/parts/TIME-RANDOM.parquet      rows of many cells, which lay in `cells/` before
-runs/NAME/rows.parquet                   all rows in one file, where `python -m study.pack` made it
+runs/NAME/rows.parquet                   all rows in one file, where `collapse-study pack` made it
 runs/NAME/failures/KEY.json              why a cell has no rows
 runs/NAME/damaged/                       files that failed their checksum, set aside
 runs/NAME/trainings/KEY/                 one training: see `TrainingPaths`
 runs/NAME/checkpoints/KEY/epoch-00003/   kept weights, and checkpoint.json, the record of them
 runs/NAME/data/SETTINGS.json             fingerprint and facts of the data that the run measures
 runs/NAME/data/SETTINGS.parquet          their classes: name and samples of each
-runs/NAME/classes/                       class tables of `python -m study.measure --classes`
+runs/NAME/classes/                       class tables of `collapse-study measure --classes`
 runs/NAME/leases/KEY.json                who works on a training, and how far it is
 runs/NAME/launches/TIME.json             provenance of each launch
 runs/NAME/launches/TIME.stop             exists once the launch was asked to end
@@ -23,7 +23,7 @@ runs/NAME/search/search.yaml             the search as it was launched last
 runs/NAME/search/search.json             lease of the launch that works on the search
 runs/NAME/best.yaml                      settings of a search's best trial
 runs/NAME/best-trial-0007.yaml           the same for each trial on the front of several objectives
-runs/NAME/report/                        what `python -m analysis` writes
+runs/NAME/report/                        what `collapse-study report` writes
 runs/NAME/tracking/TRACKER/              curves for a tracker, and how far each training is logged
 runs/.cache/                             shared by the runs of a folder: see `CachePaths`
 

@@ -133,7 +133,7 @@ def test_what_would_change_a_run_there_is_refused(
     hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    copy = "get a copy, `python -m study.pack hub:ada/tiny runs/tiny`, and give runs/tiny"
+    copy = "get a copy, `collapse-study pack hub:ada/tiny runs/tiny`, and give runs/tiny"
     for command, arguments in (
         (relaunch, [NAME]),
         (relaunch, [NAME, "--dry-run"]),

@@ -92,7 +92,7 @@ def test_a_stopped_launch_saves_and_frees_its_leases(
         process.send_signal(number)
     code, output = finish(process)
     assert code == 1
-    assert f"python -m study.launch {run}" in output
+    assert f"collapse-study launch {run}" in output
     assert "Traceback" not in output
     assert home.remains() == []
     assert list((run / "leases").iterdir()) == []

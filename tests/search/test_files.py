@@ -243,7 +243,7 @@ def test_all_faults_are_reported_at_once_with_exit_code_2(
     assert main([str(tmp_path)]) == 2
     assert "holds no search" in capsys.readouterr().err
     assert launch([str(path), "--runs", str(tmp_path)]) == 2
-    assert "This is a search: python -m study.tune" in capsys.readouterr().err
+    assert "This is a search: collapse-study tune" in capsys.readouterr().err
 
 
 def test_the_published_searches_load() -> None:

@@ -241,7 +241,7 @@ def test_the_folder_of_a_search_is_no_grid_to_launch(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert launch([str(finished / "runs" / "hunt")]) == 2
-    assert "python -m study.tune" in capsys.readouterr().err
+    assert "collapse-study tune" in capsys.readouterr().err
 
 
 def test_more_trials_go_on_where_the_search_was(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -308,12 +309,13 @@ def test_long_messages_keep_their_ends(tmp_path: Path) -> None:
 
 
 def test_options_amount_to_a_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = write(tmp_path / "table.csv", separator=";", decimal=",")
+    table = write(tmp_path / "my table.csv", separator=";", decimal=",")
     target = tmp_path / "map.yaml"
     options = ["--unit", "run", "--response", "loss", "--metrics", "nc1,nc4", "--axes", "width"]
     said = [*options, "--primary", "nc4", "--margin", "loss=0.5", "--decimal", ","]
     assert main([str(table), *said, "--write-map", str(target)]) == 0
     assert yaml.safe_load(target.read_text(encoding="utf-8"))["primary"] == ["nc4"]
+    assert f"collapse-study report {shlex.quote(table.name)} --" in target.read_text("utf-8")
     by_map = load(table, columns=target)
     by_options = load(
         table, names=TOLD, response="loss", primary=["nc4"], margin={"loss": 0.5}, decimal=","
@@ -325,7 +327,7 @@ def test_options_amount_to_a_map(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert ROW not in by_map.frame.columns
     assert main([str(table), *said, "--write-map", str(target)]) == 2
     assert "File exists" in capsys.readouterr().err
-    assert not (tmp_path / "table-report").exists()
+    assert not (tmp_path / "my table-report").exists()
 
 
 def test_several_columns_name_a_training(tmp_path: Path) -> None:
