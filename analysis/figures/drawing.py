@@ -157,6 +157,33 @@ def share_y(axes: list[Axes]) -> None:
             axis.set_ylim(low, high)
 
 
+def intervals(
+    axis: Axes,
+    x: Sequence[float],
+    rows: pl.DataFrame,
+    column: str,
+    ends: tuple[str, str],
+    look: Any,
+) -> None:
+    """A line through the estimates of rows, with their intervals.
+
+    `look` is colour and marker. Where an end lacks, no bar stands on that side.
+    """
+    colour, marker = look
+    y = rows[column].to_numpy()
+    low, high = (rows[end].fill_null(rows[column]).to_numpy() for end in ends)
+    axis.errorbar(
+        x,
+        y,
+        yerr=[y - low, high - y],
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linewidth=1.0,
+        capsize=2,
+    )
+
+
 def scale_y(axis: Axes, values: pl.Series) -> None:
     """Scale and ticks of a y axis that is this column's own."""
     known = values.drop_nulls().to_numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.drawing import panels, share_y
+from analysis.figures.drawing import intervals, panels, share_y
 from analysis.figures.key import Entry, Group
 from analysis.figures.looks import looks_of_names
 from analysis.figures.sheets import styled
@@ -34,26 +34,11 @@ def accuracy_under_attack(lines: pl.DataFrame) -> Figure:
             levels=levels,
         )
         for axis, column in zip(axes, TITLES, strict=True):
-            for place, (name, (colour, marker)) in enumerate(looks.items()):
+            for place, (name, look) in enumerate(looks.items()):
                 own = lines.filter(pl.col("adversary") == name).drop_nulls(column)
-                y = own[column].to_numpy()
-                ends = [
-                    own[f"{column}_{end}"].fill_null(own[column]).to_numpy()
-                    for end in ("low", "high")
-                ]
-                axis.errorbar(
-                    [
-                        levels.index(each) + APART * (place - (len(names) - 1) / 2)
-                        for each in own["precision"]
-                    ],
-                    y,
-                    yerr=[y - ends[0], ends[1] - y],
-                    color=colour,
-                    marker=marker,
-                    markersize=4,
-                    linewidth=1.0,
-                    capsize=2,
-                )
+                aside = APART * (place - (len(names) - 1) / 2)
+                x = [levels.index(each) + aside for each in own["precision"]]
+                intervals(axis, x, own, column, (f"{column}_low", f"{column}_high"), look)
             linear_axis(axis, "y")
         share_y(axes)
     return figure

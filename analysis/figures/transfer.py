@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.drawing import panels, share_y
+from analysis.figures.drawing import intervals, panels, share_y
 from analysis.figures.key import Entry, Group
 from analysis.figures.looks import looks_of_names
 from analysis.figures.sheets import styled
@@ -36,22 +35,12 @@ def probes_by_shots(lines: pl.DataFrame) -> Figure:
             levels=levels,
         )
         for axis, kind in zip(axes, kinds, strict=True):
-            for place, (name, (colour, marker)) in enumerate(looks.items()):
+            for place, (name, look) in enumerate(looks.items()):
                 own = lines.filter(pl.col("kind") == kind, pl.col("precision") == name)
                 own = own.drop_nulls("accuracy")
-                y = own["accuracy"].to_numpy()
-                ends = [own[end].fill_null(own["accuracy"]).to_numpy() for end in ("low", "high")]
-                x = np.array([levels.index(each) for each in own["shots"]], dtype=np.float64)
-                axis.errorbar(
-                    x + APART * (place - (len(names) - 1) / 2),
-                    y,
-                    yerr=[y - ends[0], ends[1] - y],
-                    color=colour,
-                    marker=marker,
-                    markersize=4,
-                    linewidth=1.0,
-                    capsize=2,
-                )
+                aside = APART * (place - (len(names) - 1) / 2)
+                x = [levels.index(each) + aside for each in own["shots"]]
+                intervals(axis, x, own, "accuracy", ("low", "high"), look)
             linear_axis(axis, "y")
         share_y(axes)
     return figure

@@ -69,6 +69,11 @@ class Context:
         return tuple(dict.fromkeys([*headline(self.table.roles), *self.table.roles.primary]))
 
     @property
+    def counted(self) -> str:
+        """How many trainings tables of one row each are about."""
+        return f"{counted(len(self.rows))} at the last checkpoint"
+
+    @property
     def seeds(self) -> str:
         """How chance entered."""
         return seeds_used(self.choices)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from analysis.figures.doses import dose_figure
 from analysis.figures.groups import gaps_by_precision
 from analysis.findings.blocks import Blocks, Response
 from analysis.findings.groups import (
@@ -21,10 +20,11 @@ from analysis.findings.groups import (
 from analysis.findings.pairs import comparisons
 from analysis.reading.selection import final_rows, precisions
 from analysis.reading.table import Table
-from analysis.report.columns import CHANGES, columns_of
-from analysis.report.exhibits import Context, Exhibit, Section, counted
+from analysis.report import outcome_exhibits as shared
+from analysis.report.columns import columns_of
+from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
-from analysis.report.sections_interventions import CONTRASTS, TRENDS, fewest_bits
+from analysis.report.sections_interventions import TRENDS, fewest_bits
 from analysis.report.tables import Column, TableExhibit, number, whole
 
 GAPS = columns_of(
@@ -45,7 +45,7 @@ def groups_section(context: Context) -> Section | None:
     table = context.table
     if not has_groups(table):
         return None
-    used = f"{counted(len(context.rows))} at the last checkpoint"
+    used = context.counted
     rows = [(name, final_rows(table, name or None)) for name in precisions(table) or [""]]
     exhibits: list[Exhibit] = [
         TableExhibit("groups", "Gaps between groups", f"{used}.", gaps(table), GAPS),
@@ -57,27 +57,12 @@ def groups_section(context: Context) -> Section | None:
         ),
     ]
     if comparisons(table):
-        exhibits.append(
-            TableExhibit(
-                "group_changes",
-                "What a precision does to the gaps",
-                f"{used}, one difference a training. {context.seeds}.",
-                gap_changes(table, context.choices),
-                CHANGES,
-            )
-        )
+        changes = gap_changes(table, context.choices)
+        exhibits.append(shared.changes("group", "the gaps", changes, context))
     doses = gap_doses(table)
     if doses:
-        exhibits.append(
-            TableExhibit(
-                "group_effects",
-                "What the interventions do to the gaps",
-                f"{used}, one difference a block of trainings that agree in every other setting "
-                f"and every seed. {context.seeds}.",
-                gap_effects(doses, table, context.choices),
-                CONTRASTS,
-            )
-        )
+        effects = gap_effects(doses, table, context.choices)
+        exhibits.append(shared.effects("group", "the gaps", effects, context))
     trends = gap_trends(doses, table, context.choices)
     if len(trends):
         exhibits.append(
@@ -90,16 +75,9 @@ def groups_section(context: Context) -> Section | None:
                 TRENDS,
             )
         )
-    exhibits += [
-        FigureExhibit(
-            f"groups_by_{blocks.intervention.axis}",
-            f"Gaps by the level of {blocks.intervention.name}",
-            f"{used}. A light line a block; means over the blocks that have all levels, with 95% "
-            "intervals of what differs between levels.",
-            partial(dose_figure, blocks, drawn(blocks, table)),
-        )
-        for blocks in doses
-    ]
+    exhibits += shared.by_level(
+        "groups", "Gaps", doses, context, lambda blocks: drawn(blocks, table)
+    )
     return Section(
         "groups",
         "Groups of samples",

@@ -17,8 +17,9 @@ from analysis.findings.detection import (
     sets_of,
 )
 from analysis.findings.pairs import comparisons
-from analysis.report.columns import CHANGES, NOTE, columns_of, tested
-from analysis.report.exhibits import Context, Exhibit, Section, counted
+from analysis.report import outcome_exhibits as shared
+from analysis.report.columns import NOTE, columns_of, tested
+from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import Column, TableExhibit, called, share, whole
 
@@ -52,7 +53,7 @@ def ood_section(context: Context) -> Section | None:
         return None
     lines, sets = detection(table), sets_of(table)
     mean = lines.filter(pl.col("set") == "")
-    used = f"{counted(len(context.rows))} at the last checkpoint"
+    used = context.counted
     over = f" Means over the sets {', '.join(sets)}." if sets else ""
     exhibits: list[Exhibit] = [
         TableExhibit("ood", "Detection of other data", f"{used}.{over}", mean, DETECTION),
@@ -64,16 +65,9 @@ def ood_section(context: Context) -> Section | None:
         ),
     ]
     if comparisons(table):
-        exhibits.append(
-            TableExhibit(
-                "ood_changes",
-                "What a precision does to detection",
-                f"{used}, one difference a training.{over} p maxT is multiplied by the number of "
-                f"columns. {context.seeds}.",
-                detection_changes(table, context.choices),
-                CHANGES,
-            )
-        )
+        changes = detection_changes(table, context.choices)
+        note = f"{over} p maxT is multiplied by the number of columns."
+        exhibits.append(shared.changes("ood", "detection", changes, context, note))
     exhibits.append(
         TableExhibit(
             "ood_association",

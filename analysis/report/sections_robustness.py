@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from analysis.figures.doses import dose_figure
 from analysis.figures.robustness import accuracy_under_attack
 from analysis.findings.outcomes import doses_of, effects_of
 from analysis.findings.pairs import comparisons
@@ -17,10 +16,10 @@ from analysis.findings.robustness import (
     robust_lines,
     robust_links,
 )
-from analysis.report.columns import CHANGES, LINKS, columns_of
-from analysis.report.exhibits import Context, Exhibit, Section, counted, rows_used
+from analysis.report import outcome_exhibits as shared
+from analysis.report.columns import columns_of
+from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
-from analysis.report.sections_interventions import CONTRASTS
 from analysis.report.tables import Column, TableExhibit, number, share, whole
 
 INVERTED = "inverts the signed-rank test"
@@ -48,7 +47,7 @@ def robustness_section(context: Context) -> Section | None:
     lines = robust_lines(table)
     if lines.is_empty():
         return None
-    used = f"{counted(len(context.rows))} at the last checkpoint"
+    used = context.counted
     exhibits: list[Exhibit] = [
         TableExhibit("robustness", "Accuracy under attack, and leaps", f"{used}.", lines, LINES),
         FigureExhibit(
@@ -57,49 +56,15 @@ def robustness_section(context: Context) -> Section | None:
             f"{used}. Pseudo-medians over trainings with their 95% intervals.",
             partial(accuracy_under_attack, lines),
         ),
-        TableExhibit(
-            "robust_links",
-            "Whether collapse goes with robustness",
-            f"{rows_used(table, context.rows)}. {context.seeds}. The response is the outcome of "
-            "the line.",
-            robust_links(table, context.choices),
-            LINKS,
-            more=context.more,
-        ),
+        shared.links("robust", "robustness", robust_links(table, context.choices), context),
     ]
     if comparisons(table):
-        exhibits.append(
-            TableExhibit(
-                "robust_changes",
-                "What a precision does to robustness",
-                f"{used}, one difference a training. {context.seeds}.",
-                robust_changes(table, context.choices),
-                CHANGES,
-            )
-        )
-    doses = doses_of(table, list(outcomes(table)))
-    if doses:
-        exhibits.append(
-            TableExhibit(
-                "robust_effects",
-                "What the interventions do to robustness",
-                f"{used}, one difference a block of trainings that agree in every other setting "
-                f"and every seed. {context.seeds}.",
-                effects_of(doses, table, context.choices),
-                CONTRASTS,
-            )
-        )
-    exhibits += [
-        FigureExhibit(
-            f"robustness_by_{blocks.intervention.axis}",
-            f"Robustness by the level of {blocks.intervention.name}",
-            f"{used}. A light line a block; means over the blocks that have all levels, with 95% "
-            "intervals of what differs between levels.",
-            partial(dose_figure, blocks, list(blocks.values)),
-            folded=True,
-        )
-        for blocks in doses
-    ]
+        lines = robust_changes(table, context.choices)
+        exhibits.append(shared.changes("robust", "robustness", lines, context))
+    if doses := doses_of(table, list(outcomes(table))):
+        lines = effects_of(doses, table, context.choices)
+        exhibits.append(shared.effects("robust", "robustness", lines, context))
+        exhibits += shared.by_level("robustness", "Robustness", doses, context, folded=True)
     return Section(
         "robustness",
         "Robustness to attacks",

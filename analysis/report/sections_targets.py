@@ -17,8 +17,9 @@ from analysis.findings.targets import (
 )
 from analysis.reading.selection import precisions
 from analysis.reading.table import OF_REGRESSION
-from analysis.report.columns import CHANGES, NOTE, columns_of
-from analysis.report.exhibits import Context, Exhibit, Section, at_precision, counted
+from analysis.report import outcome_exhibits as shared
+from analysis.report.columns import NOTE, columns_of
+from analysis.report.exhibits import Context, Exhibit, Section, at_precision
 from analysis.report.pictures import FigureExhibit
 from analysis.report.tables import (
     Column,
@@ -60,7 +61,7 @@ def targets_section(context: Context) -> Section | None:
     if not collapse:
         return None
     columns = [*collapse, *outcome_columns(table)]
-    used = f"{counted(len(context.rows))} at the last checkpoint"
+    used = context.counted
     exhibits: list[Exhibit] = [
         TableExhibit("regression", "Collapse by precision", f"{used}.", levels(table), LEVELS)
     ]
@@ -88,15 +89,8 @@ def targets_section(context: Context) -> Section | None:
             )
         )
     if comparisons(table):
-        exhibits.append(
-            TableExhibit(
-                "regression_changes",
-                "What a precision does to collapse",
-                f"{used}, one difference a training. {context.seeds}.",
-                target_changes(table, context.choices),
-                CHANGES,
-            )
-        )
+        changes = target_changes(table, context.choices)
+        exhibits.append(shared.changes("regression", "collapse", changes, context))
     is_regression = any(name in OF_REGRESSION for name in collapse)
     return Section(
         "regression",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from analysis.figures.doses import dose_figure
 from analysis.figures.transfer import probes_by_shots
 from analysis.findings.outcomes import doses_of, effects_of
 from analysis.findings.pairs import comparisons
@@ -16,10 +15,10 @@ from analysis.findings.transfer import (
     probe_lines,
     transfer_changes,
 )
-from analysis.report.columns import CHANGES, LINKS, columns_of
-from analysis.report.exhibits import Context, Exhibit, Section, counted, rows_used
+from analysis.report import outcome_exhibits as shared
+from analysis.report.columns import columns_of
+from analysis.report.exhibits import Context, Exhibit, Section
 from analysis.report.pictures import FigureExhibit
-from analysis.report.sections_interventions import CONTRASTS
 from analysis.report.tables import Column, TableExhibit, called, number, share, whole
 
 PROBES = columns_of(
@@ -56,7 +55,7 @@ def transfer_section(context: Context) -> Section | None:
     table = context.table
     if not outcomes(table):
         return None
-    used = f"{counted(len(context.rows))} at the last checkpoint"
+    used = context.counted
     exhibits: list[Exhibit] = []
     if len(lines := probe_lines(table)):
         exhibits += [
@@ -68,50 +67,14 @@ def transfer_section(context: Context) -> Section | None:
                 partial(probes_by_shots, lines),
             ),
         ]
-    exhibits.append(
-        TableExhibit(
-            "transfer_links",
-            "Whether collapse goes with transfer",
-            f"{rows_used(table, context.rows)}. The response is the outcome of the line. "
-            f"{context.seeds}.",
-            links(table, context.choices),
-            LINKS,
-            more=context.more,
-        )
-    )
+    exhibits.append(shared.links("transfer", "transfer", links(table, context.choices), context))
     if comparisons(table):
-        exhibits.append(
-            TableExhibit(
-                "transfer_changes",
-                "What a precision does to transfer",
-                f"{used}, one difference a training. {context.seeds}.",
-                transfer_changes(table, context.choices),
-                CHANGES,
-            )
-        )
-    doses = doses_of(table, list(outcomes(table)))
-    if doses:
-        exhibits.append(
-            TableExhibit(
-                "transfer_effects",
-                "What the interventions do to transfer",
-                f"{used}, one difference a block of trainings that agree in every other setting "
-                f"and every seed. {context.seeds}.",
-                effects_of(doses, table, context.choices),
-                CONTRASTS,
-            )
-        )
-    exhibits += [
-        FigureExhibit(
-            f"transfer_by_{blocks.intervention.axis}",
-            f"Transfer by the level of {blocks.intervention.name}",
-            f"{used}. A light line a block; means over the blocks that have all levels, with 95% "
-            "intervals of what differs between levels.",
-            partial(dose_figure, blocks, list(blocks.values)),
-            folded=True,
-        )
-        for blocks in doses
-    ]
+        changes = transfer_changes(table, context.choices)
+        exhibits.append(shared.changes("transfer", "transfer", changes, context))
+    if doses := doses_of(table, list(outcomes(table))):
+        effects = effects_of(doses, table, context.choices)
+        exhibits.append(shared.effects("transfer", "transfer", effects, context))
+        exhibits += shared.by_level("transfer", "Transfer", doses, context, folded=True)
     return Section(
         "transfer",
         "Transfer to other classes",

@@ -6,29 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from analysis.findings.changes import CHANGED, NO_MORE_THAN, Change
+from analysis.findings.changes import Change
 from analysis.findings.dose_response import Trend
 from analysis.findings.frames import lines_of
 from analysis.findings.groups import COSINE, GAP, WORST, GapLine
 from analysis.findings.interventions import Contrast
 from analysis.report.descriptions import Paragraph
+from analysis.report.sentences.outcomes import effects
 from analysis.report.sentences.words import effects_briefly
-from analysis.report.tables import number, p_value, signed, signed_number
-from analysis.statistics.decide import ASSOCIATED, CANNOT_REJECT, UNDECIDED
+from analysis.report.tables import number, p_value, signed
+from analysis.statistics.decide import ASSOCIATED
 
-NAMES = {GAP: "the accuracy gap", WORST: "the worst accuracy", COSINE: "the self-duality gap"}
-VERBS = {
-    GAP: ("narrowed", "widened"),
-    COSINE: ("narrowed", "widened"),
-    WORST: ("lowered", "raised"),
+NAMES = {
+    GAP: ("the accuracy gap", "narrowed", "widened"),
+    WORST: ("the worst accuracy", "lowered", "raised"),
+    COSINE: ("the self-duality gap", "narrowed", "widened"),
 }
-"""What a change below zero, and one above it, is called."""
-OPEN = {
-    UNDECIDED: "undecided",
-    NO_MORE_THAN: "changed by no more than the margin",
-    CANNOT_REJECT: "cannot reject",
-}
-NAMED = 6  # effects that a sentence describes with their numbers
+"""What each column is called, and the verbs of a change below zero and above it."""
+OUTCOMES = "gaps and accuracies"
+NAMED = 6  # trends that a sentence describes with their numbers
 
 
 def groups(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
@@ -37,21 +33,22 @@ def groups(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     sentences = [_described(lines[0])] if lines else []
     if "group_changes" in frames:
         changes = lines_of(Change, frames["group_changes"])
-        sentences.append(_effects(changes, "Precisions", [line.precision for line in changes]))
+        where = [line.precision for line in changes]
+        sentences.append(effects(changes, "Precisions", where, OUTCOMES, NAMES))
     if sentences:
         yield Paragraph("Groups", " ".join(sentences))
     if "group_effects" not in frames:
         return
-    effects = lines_of(Contrast, frames["group_effects"])
+    contrasts = lines_of(Contrast, frames["group_effects"])
     trends = lines_of(Trend, frames["group_doses"]) if "group_doses" in frames else []
-    for name in dict.fromkeys(line.intervention for line in effects):
-        own = [line for line in effects if line.intervention == name]
+    for name in dict.fromkeys(line.intervention for line in contrasts):
+        own = [line for line in contrasts if line.intervention == name]
         where = [
             f"{line.level} instead of {line.baseline}"
             + (f", at {line.precision}" if line.precision else "")
             for line in own
         ]
-        sentences = [_effects(own, f"Levels of {name}", where)]
+        sentences = [effects(own, f"Levels of {name}", where, OUTCOMES, NAMES)]
         sentences += _doses([line for line in trends if line.intervention == name])
         yield Paragraph(f"Groups and {name}", " ".join(sentences))
 
@@ -79,27 +76,6 @@ def _described(line: GapLine) -> str:
     )
 
 
-def _effects(lines: Sequence[Change | Contrast], what: str, where: Sequence[str]) -> str:
-    """What is seen to change, with numbers; then how many effects are open, and why."""
-    if all(line.verdict == CANNOT_REJECT for line in lines):
-        return f"{what}: nothing can be rejected ({lines[0].note})."
-    changed = [
-        (line, place) for line, place in zip(lines, where, strict=True) if line.verdict == CHANGED
-    ]
-    if not changed:
-        text = f"{what} are not seen to change any of {len(lines)} gaps and accuracies."
-    else:
-        parts = [_effect(line, place) for line, place in changed[:NAMED]]
-        more = len(changed) - NAMED
-        text = f"{what} {'; '.join(parts)}" + (f"; and {more} more." if more > 0 else ".")
-    left = [
-        f"{count} {phrase}"
-        for word, phrase in OPEN.items()
-        if (count := sum(line.verdict == word for line in lines))
-    ]
-    return f"{text} Of {len(lines)} effects {', '.join(left)}." if left else text
-
-
 def _doses(lines: Sequence[Trend]) -> Iterator[str]:
     """What goes with the dose, where there are more than two levels."""
     judged = [line for line in lines if line.verdict is not None]
@@ -107,24 +83,10 @@ def _doses(lines: Sequence[Trend]) -> Iterator[str]:
         return
     clear = [line for line in judged if line.verdict == ASSOCIATED]
     parts = [
-        f"{NAMES[line.metric]}{f' at {line.precision}' if line.precision else ''} "
+        f"{NAMES[line.metric][0]}{f' at {line.precision}' if line.precision else ''} "
         f"(r {signed(line.estimate)}, p maxT {p_value(line.p_maxt)})"
         for line in clear[:NAMED]
     ]
     more = f" and {len(clear) - NAMED} more" if len(clear) > NAMED else ""
     text = f"Over its {judged[0].levels} levels {len(clear)} of {len(judged)} go with the dose"
     yield f"{text}: {', '.join(parts)}{more}." if clear else f"{text}."
-
-
-def _effect(line: Change | Contrast, where: str) -> str:
-    column = line.column if isinstance(line, Change) else line.metric
-    below, above = VERBS[column]
-    verb = below if (line.estimate or 0.0) < 0 else above
-    ends = (
-        f"95% interval {signed_number(line.low)} to {signed_number(line.high)}, "
-        if line.low is not None and line.high is not None
-        else ""
-    )
-    adjusted = f", p maxT {p_value(line.p_maxt)}" if line.p_maxt is not None else ""
-    size = number(abs(line.estimate or 0.0))
-    return f"{verb} {NAMES[column]} by {size} ({where}; {ends}n {line.n}{adjusted})"

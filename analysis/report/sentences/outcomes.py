@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.findings.changes import CHANGED, NO_MORE_THAN, Change
 from analysis.findings.interventions import Contrast
@@ -68,10 +68,18 @@ def _read(lines: Sequence[Link], word: str | None) -> list[Link]:
     return [line for line in lines if line.collapse == word]
 
 
-def effects(lines: Sequence[Change | Contrast], what: str, where: Sequence[str], of: str) -> str:
+def effects(
+    lines: Sequence[Change | Contrast],
+    what: str,
+    where: Sequence[str],
+    of: str,
+    names: Mapping[str, tuple[str, str, str]] | None = None,
+) -> str:
     """What is seen to change, with numbers; then how many effects are open, and why.
 
-    `what` acts, `where` on each line, and outcomes are those `of` something.
+    `what` acts, `where` on each line, on things that `of` names. `names` gives what a column is
+    called, and the verbs of a change below zero and above it; columns without one have their own
+    name.
     """
     if all(line.verdict == CANNOT_REJECT for line in lines):
         return f"{what}: nothing can be rejected ({lines[0].note})."
@@ -80,9 +88,9 @@ def effects(lines: Sequence[Change | Contrast], what: str, where: Sequence[str],
         key=lambda pair: -abs(pair[0].estimate or 0.0),
     )
     if not changed:
-        text = f"{what} are not seen to change any of {len(lines)} outcomes of {of}."
+        text = f"{what} are not seen to change any of {len(lines)} {of}."
     else:
-        parts = [_effect(line, place) for line, place in changed[:NAMED]]
+        parts = [_effect(line, place, names or {}) for line, place in changed[:NAMED]]
         more = len(changed) - NAMED
         text = f"{what} {'; '.join(parts)}" + (f"; and {more} more." if more > 0 else ".")
     left = [
@@ -93,9 +101,10 @@ def effects(lines: Sequence[Change | Contrast], what: str, where: Sequence[str],
     return f"{text} Of {len(lines)} effects {', '.join(left)}." if left else text
 
 
-def _effect(line: Change | Contrast, where: str) -> str:
+def _effect(line: Change | Contrast, where: str, names: Mapping[str, tuple[str, str, str]]) -> str:
     column = line.column if isinstance(line, Change) else line.metric
-    verb = "lowered" if (line.estimate or 0.0) < 0 else "raised"
+    name, below, above = names.get(column) or (noun(column), "lowered", "raised")
+    verb = below if (line.estimate or 0.0) < 0 else above
     ends = (
         f"95% interval {signed_number(line.low)} to {signed_number(line.high)}, "
         if line.low is not None and line.high is not None
@@ -103,4 +112,4 @@ def _effect(line: Change | Contrast, where: str) -> str:
     )
     adjusted = f", p maxT {p_value(line.p_maxt)}" if line.p_maxt is not None else ""
     size = number(abs(line.estimate or 0.0))
-    return f"{verb} {noun(column)} by {size} ({where}; {ends}n {line.n}{adjusted})"
+    return f"{verb} {name} by {size} ({where}; {ends}n {line.n}{adjusted})"

@@ -26,6 +26,7 @@ READINGS = {
 ROBUSTNESS = ("a lower accuracy under attack", "a higher accuracy under attack")
 TITLES = {ARRIVAL: "Collapse and leaps"}
 TOLD = (ROBUST, GAP)  # outcomes whose changes are told, both shares of samples
+OUTCOMES = "outcomes of attacks"
 NAMED = 6  # adversaries that a sentence describes with their numbers
 
 
@@ -50,7 +51,7 @@ def robustness(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     for name in dict.fromkeys(line.intervention for line in contrasts):
         of_it = [line for line in contrasts if line.intervention == name and line.metric in TOLD]
         where = [f"{line.level} instead of {line.baseline}" for line in of_it]
-        text = effects(of_it, f"Levels of {name}", where, "attacks")
+        text = effects(of_it, f"Levels of {name}", where, OUTCOMES)
         yield Paragraph(f"Robustness and {name}", text)
 
 

@@ -27,6 +27,7 @@ from analysis.statistics.decide import ASSOCIATED
 from study.columns import noun
 
 READINGS = ("worse transfer", "better transfer")
+OUTCOMES = "outcomes of transfer"
 FORGETS = ("more forgetting", "less forgetting")
 
 
@@ -44,12 +45,12 @@ def transfer(frames: Mapping[str, pl.DataFrame]) -> Iterator[Paragraph]:
     if "transfer_changes" in frames:
         changes = lines_of(Change, frames["transfer_changes"])
         where = [line.precision for line in changes]
-        yield Paragraph("Transfer and precision", effects(changes, "Precisions", where, "transfer"))
+        yield Paragraph("Transfer and precision", effects(changes, "Precisions", where, OUTCOMES))
     contrasts = lines_of(Contrast, frames.get("transfer_effects", pl.DataFrame()))
     for name in dict.fromkeys(line.intervention for line in contrasts):
         lines_of_it = [line for line in contrasts if line.intervention == name]
         where = [f"{line.level} instead of {line.baseline}" for line in lines_of_it]
-        text = effects(lines_of_it, f"Levels of {name}", where, "transfer")
+        text = effects(lines_of_it, f"Levels of {name}", where, OUTCOMES)
         yield Paragraph(f"Transfer and {name}", text)
 
 
