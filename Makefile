@@ -1,4 +1,5 @@
 # Every target makes the virtual environment when it is missing or older than pyproject.toml; nothing is installed twice.
+# Modules are compiled when they are first imported: of most of the packages few ever are.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@./install.sh $(BIN)/python -e '.[dev]'
+	@./install.sh $(BIN)/python --no-compile -e '.[dev]'
 	touch $(STAMP)
 
 quickstart: $(STAMP)

@@ -11,6 +11,9 @@ shift
 pip=("$python" -m pip --disable-pip-version-check)
 prefix=$(dirname "$(dirname "$python")")
 
+# The pip that a new environment comes with may be years old, and reads an index in three times the time of a new one.
+"${pip[@]}" install --quiet --upgrade pip
+
 gpu_found() {
     [[ -e /proc/driver/nvidia/version ]] || nvidia-smi --list-gpus > /dev/null 2>&1
 }

@@ -54,7 +54,9 @@ def install(folder: Path, variables: dict[str, str], *, gpu: bool = False) -> tu
         check=False,
     )
     log = folder / "log"
-    packages = log.read_text().partition("--quiet ")[2].strip() if log.exists() else ""
+    first, *asked = [line.partition("--quiet ")[2] for line in log.read_text().splitlines()]
+    assert first == "--upgrade pip" and len(asked) <= 1
+    packages = asked[0] if asked else ""
     return done.returncode, done.stdout + done.stderr, packages
 
 
