@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -317,6 +319,31 @@ def test_a_library_whose_import_hangs_is_broken_and_one_that_ends_just_then_is_n
     monkeypatch.setattr(machine, "_python", ended)
     (sound,) = machine._imports()
     assert (sound.state, sound.text) == ("ok", "1.2")
+
+
+def test_a_process_whose_output_a_child_holds_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kill does not end the output; a process that a driver holds answers no sooner."""
+    child = tmp_path / "child"
+    start = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    note = f"pathlib.Path({str(child)!r}).write_text(str({start}.pid))"
+    (tmp_path / "holding.py").write_text(
+        f"import pathlib, subprocess, sys, time\n{note}\ntime.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(machine, "IMPORT_SECONDS", 0.2)
+    monkeypatch.setattr(machine, "KILLED_SECONDS", 0.2)
+    process = machine._python("import holding")
+    while not (child.exists() and child.read_text()):
+        time.sleep(0.02)
+    began = time.monotonic()
+    try:
+        assert machine._output(process) == (False, ["no answer within 0.2 s"])
+        assert time.monotonic() - began < 60
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
+        process.communicate()
 
 
 def test_training_without_its_libraries_says_what_to_install(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 State = Literal["ok", "absent", "broken"]
 IMPORT_SECONDS = 180
 """Seconds after which an import hangs: on a busy computer torch alone takes many."""
+KILLED_SECONDS = 10
+"""Seconds that a killed process has for its end: one that its driver holds has none."""
 LEAST_FREE = 2 * 2**30
 """Free bytes of a run's disk that a study with kept weights soon needs."""
 LEAST_SHARED = 64 * 2**20
@@ -122,25 +124,24 @@ def _imports() -> Iterator[Finding]:
     names = (*IMPORTED, *filter(installed, OPTIONAL))
     running = {name: _python(f"import {name}; print({name}.__version__)") for name in names}
     for name, process in running.items():
-        output = _output(process)
-        if process.returncode == 0:
-            yield Finding(name, "ok", output)
+        sound, lines = _output(process)
+        if sound:
+            yield Finding(name, "ok", lines[-1])
         else:
             fix = f"Run pip install --force-reinstall '{COMMAND}[train]'"
-            yield Finding(name, "broken", f"its import fails: {output}", fix)
+            yield Finding(name, "broken", f"its import fails: {lines[-1]}", fix)
 
 
 def _devices() -> Iterator[Finding]:
-    process = _python(_DEVICES)
-    output, *gpus = _output(process, every=True).splitlines() or [""]
-    if process.returncode:
-        reason = (gpus or [output])[-1]
+    sound, (torch, *gpus) = _output(_python(_DEVICES))
+    if not sound:
+        reason = [torch, *gpus][-1]
         fix = "See nvidia-smi; `resources: {device: cpu}` trains without the GPU"
         yield Finding("device", "broken", f"PyTorch cannot use it: {reason}", fix)
     elif gpus:
         yield Finding("device", "ok", "; ".join(gpus))
     elif shutil.which("nvidia-smi") is not None:
-        text = f"a GPU's driver is there, but PyTorch {output} sees no GPU"
+        text = f"a GPU's driver is there, but PyTorch {torch} sees no GPU"
         fix = "See nvidia-smi; a PyTorch with +cpu in its version needs the build for CUDA"
         yield Finding("device", "broken", text, fix)
     else:
@@ -214,15 +215,23 @@ def _python(code: str) -> subprocess.Popen[str]:
     )
 
 
-def _output(process: subprocess.Popen[str], *, every: bool = False) -> str:
-    """What it printed in the end, or the last line of its complaint."""
+def _output(process: subprocess.Popen[str]) -> tuple[bool, list[str]]:
+    """Whether a process ended well, and the lines that it printed or complained with.
+
+    One that does not answer is killed, and left behind where that does not end it either: a driver
+    may hold it, or what it has started its output.
+    """
+    silence = [f"no answer within {IMPORT_SECONDS} s"]
     try:
         out, err = process.communicate(timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate(timeout=KILLED_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False, silence
         if process.returncode:  # it may have ended by itself just then
-            return f"no answer within {IMPORT_SECONDS} s"
-    text = out if process.returncode == 0 else err
-    lines = [line for line in text.strip().splitlines() if re.search(r"\w", line)] or [""]
-    return "\n".join(lines) if every and process.returncode == 0 else lines[-1]
+            return False, silence
+    sound = process.returncode == 0
+    text = out if sound else err
+    return sound, [line for line in text.strip().splitlines() if re.search(r"\w", line)] or [""]
