@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
         prog=program("study.clean"),
         description="Delete the kept weights of a run; a later precision then trains again.",
     )
-    arguments.add_argument("run", help="folder of a run, such as runs/quickstart")
+    arguments.add_argument(
+        "run", help="folder of a run, such as runs/quickstart or s3://BUCKET/runs/quickstart"
+    )
     return arguments
 
 

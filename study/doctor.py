@@ -47,7 +47,12 @@ def parser() -> argparse.ArgumentParser:
         "code 1 where something is broken, with what to do.",
     )
     add = arguments.add_argument
-    add("--runs", default="runs", metavar="DIR", help="where runs lie (runs)")
+    add(
+        "--runs",
+        default="runs",
+        metavar="DIR",
+        help="where runs lie: a folder (runs), or s3://BUCKET/PREFIX",
+    )
     add("--address", metavar="ADDR", help="of a Ray cluster (default: RAY_ADDRESS, else none)")
     return arguments
 

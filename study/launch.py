@@ -74,7 +74,11 @@ def parser() -> argparse.ArgumentParser:
         prog=program("study.launch"),
         description="Train and measure every cell of a study that has no rows yet.",
     )
-    arguments.add_argument("study", help="a study's YAML file, or the folder of a run to relaunch")
+    arguments.add_argument(
+        "study",
+        help="a study's YAML file, or the folder of a run to relaunch, such as runs/quickstart or "
+        "s3://BUCKET/runs/quickstart",
+    )
     add_launch_arguments(arguments)
     arguments.add_argument(
         "--calibrate",

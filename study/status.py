@@ -65,7 +65,11 @@ def parser() -> argparse.ArgumentParser:
         description="What is done, running, failed and left in a run.",
     )
     add = arguments.add_argument
-    add("run", help="folder of a run, such as runs/quickstart, or hub:OWNER/NAME[@REVISION]")
+    add(
+        "run",
+        help="folder of a run, such as runs/quickstart or s3://BUCKET/runs/quickstart, or "
+        "hub:OWNER/NAME[@REVISION]",
+    )
     again = "look again every two seconds until nothing is left"
     add("--watch", action="store_true", help=again)
     add("--json", action="store_true", help="print one JSON object instead of tables")

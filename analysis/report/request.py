@@ -25,6 +25,7 @@ exit codes: 0 the report is written, 1 it could not be written, 2 the request or
 examples:
   collapse-study report runs/quickstart
   collapse-study report runs/a runs/b
+  collapse-study report s3://BUCKET/runs/quickstart
   collapse-study report hub:ada/quickstart
   collapse-study report lc-2024_10_24.csv \\
       --columns search_spaces/columns/linguistic_collapse_2024_10.yaml
@@ -45,15 +46,16 @@ def add_report_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "source",
         nargs="+",
-        help="run directory, or a table: .csv, .tsv, .txt (also .gz), .xlsx, .parquet; or one of "
-        "the Hub, hub:OWNER/NAME[@REVISION][/FILE]; several are reported one by one and pooled",
+        help="run directory, also s3://BUCKET/runs/NAME, or a table: .csv, .tsv, .txt (also .gz), "
+        ".xlsx, .parquet; or one of the Hub, hub:OWNER/NAME[@REVISION][/FILE]; several are "
+        "reported one by one and pooled",
     )
     arguments.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
-        help="where to write (default: SOURCE/report; of a table or of the Hub NAME-report; of "
-        "several NAME+NAME-report)",
+        help="where to write (default: SOURCE/report; of a table, of the Hub or of s3:// "
+        "NAME-report; of several NAME+NAME-report)",
     )
     arguments.add_argument(
         "--response", metavar="COLUMN", help="outcome column (default: val_loss, or the map's)"

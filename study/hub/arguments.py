@@ -8,6 +8,7 @@ from pathlib import Path
 EPILOG = """\
 examples:
   collapse-study pack runs/quickstart packed/quickstart
+  collapse-study pack s3://BUCKET/runs/quickstart packed/quickstart
   collapse-study pack runs/quickstart --push hub:ada/quickstart
   collapse-study pack hub:ada/quickstart runs/quickstart
 
@@ -20,8 +21,12 @@ def add_pack_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("run", help="folder of a run, such as runs/quickstart, or hub:OWNER/NAME[@REVISION]")
-    add("target", type=Path, nargs="?", help="folder to make; it may not exist yet")
+    add(
+        "run",
+        help="folder of a run, such as runs/quickstart or s3://BUCKET/runs/quickstart, or "
+        "hub:OWNER/NAME[@REVISION]",
+    )
+    add("target", type=Path, nargs="?", help="folder to make here; it may not exist yet")
     add(
         "--in-place",
         action="store_true",

@@ -24,7 +24,7 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs",
         default="runs",
         metavar="DIR",
-        help="where runs lie: a folder (default: runs), or s3://BUCKET/PREFIX",
+        help="where runs lie: a folder (default: runs), or of studies s3://BUCKET/PREFIX",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would run and what it costs; run nothing"

@@ -16,7 +16,11 @@ def parser() -> argparse.ArgumentParser:
         description="Measure neural collapse in one checkpoint, at one or more precisions.",
     )
     add = arguments.add_argument
-    add("model", help="folder with config.json and model.safetensors, or hub:NAME[@REVISION]")
+    add(
+        "model",
+        help="folder with config.json and model.safetensors, also "
+        "s3://BUCKET/runs/NAME/checkpoints/KEY/EPOCH, or hub:NAME[@REVISION]",
+    )
     add(
         "--data",
         help="a YAML file with a `data:` section, or a source (python-docs, a file, hub:NAME); "
