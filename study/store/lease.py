@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-_UNREADABLE = "unreadable:"
+_UNREADABLE = "unreadable-"
 
 
 @dataclass
@@ -98,8 +98,8 @@ def process_start(pid: int) -> float | None:
     return None if state in "ZX" else ticks
 
 
-def lease_of(training: str, content: bytes) -> Lease:
-    """The lease that a content says.
+def lease_of(training: str, content: bytes, name: str) -> Lease:
+    """The lease that a content says, of a file or an object of a name.
 
     A damaged one belongs to nobody known and stands still, so it is taken over, or repaired by its
     owner.
@@ -107,5 +107,6 @@ def lease_of(training: str, content: bytes) -> Lease:
     try:
         return Lease(**json.loads(content))
     except (ValueError, TypeError):
-        owner = f"{_UNREADABLE}{hashlib.sha256(content).hexdigest()}"
+        digest = hashlib.sha256(name.encode() + b"\n" + content).hexdigest()
+        owner = f"{_UNREADABLE}{digest}"
         return Lease(training, owner, "", "?", "", "", 0, 0.0, 0.0)

@@ -309,7 +309,7 @@ class LeasePaths:
     """Files of a folder of leases: of the trainings of a run, or of its search.
 
     KEY.json            who works on it, and how far it is
-    .KEY.RANDOM.stale   a lease that is being taken over
+    .KEY.OWNER.heir     who came after an owner who was gone, until that lease ends
     """
 
     folder: Path
@@ -321,9 +321,13 @@ class LeasePaths:
         """The files of all leases, in the order of their keys."""
         return sorted(self.folder.glob("[!.]*.json"))
 
-    def aside(self, key: str, mark: str) -> Path:
-        """Where a lease lies while it is taken over."""
-        return self.folder / f".{key}.{mark}.stale"
+    def heir(self, key: str, owner: str) -> Path:
+        """The lease of whoever came after an owner who was gone."""
+        return self.folder / f".{key}.{owner}.heir"
+
+    def heirs(self, key: str) -> list[Path]:
+        """All those of a key."""
+        return list(self.folder.glob(f".{key}.*.heir"))
 
 
 @dataclass(frozen=True)

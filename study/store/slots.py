@@ -5,21 +5,20 @@
     renew(lease)   write it again; False where another owner has taken it over
     free(lease)    end it, if it is still there
 
-A file is created exclusively and moved aside to be taken over, without locks of the file system,
-which on shared disks are not to be trusted. An object is replaced on the condition that it is the
-one that was read, so that its server lets one of two owners win at any time.
+A file is created exclusively, and so is the name of whoever comes after an owner who is gone, in a
+file of that owner's own: an owner has one heir, whom nobody else replaces, without locks of the
+file system, which on shared disks are not to be trusted. An object is replaced on the condition
+that it is the one that was read, so that its server lets one of two owners win at any time.
 """
 
 from __future__ import annotations
 
 import errno
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from study.store.atomic import create, give_name, write_atomically
+from study.store.atomic import create, write_atomically
 from study.store.lease import Lease, lease_of
 from study.store.objects import ObjectPath
 from study.store.paths import LeasePaths
@@ -59,24 +58,42 @@ def held(paths: LeasePaths) -> Iterator[str]:
 
 
 class FileSlot:
-    """A lease in a file."""
+    """A lease in a file, and beside it an heir of each owner who was taken over.
+
+    Whoever follows the heirs from the file comes to the owner: `take` is decided by the creation of
+    an heir, so that a taker who is killed before the file has its lease holds it all the same, and
+    is taken over like any other. Heirs stay until their lease is freed, so that an owner whom
+    others took for gone learns it whatever the file says.
+    """
 
     def __init__(self, paths: LeasePaths, training: str) -> None:
         self.paths, self.training = paths, training
         self.path = paths.lease(training)
+        self._heirs: list[Path] = []
+        """Those on the way to the lease that was taken here."""
 
     def read(self) -> Lease | None:
         """See `Slot`."""
-        return self._read(self.path)
+        leases = self._line()
+        return leases[-1] if leases else None
 
     def take(self, lease: Lease, gone: Lease | None) -> bool:
         """See `Slot`."""
-        if gone is not None:
-            self._clear(gone.owner)
+        path = self.path if gone is None else self._heir(gone.owner)
         try:
-            create(self.path, lease.content())
+            create(path, lease.content())
         except FileExistsError:
             return False
+        if gone is None:
+            return True
+        owners = [each.owner for each in self._line()]
+        if lease.owner not in owners:  # the one who is gone had an heir, whose lease has ended
+            path.unlink(missing_ok=True)
+            return False
+        write_atomically(self.path, lease.content())
+        self._heirs = [self._heir(owner) for owner in owners]
+        for left in set(self.paths.heirs(self.training)).difference(self._heirs):
+            left.unlink(missing_ok=True)  # by owners who were killed
         return True
 
     def renew(self, lease: Lease) -> bool:
@@ -91,26 +108,24 @@ class FileSlot:
         """See `Slot`."""
         current = self.read()
         if current is not None and current.owner == lease.owner:
-            self.path.unlink(missing_ok=True)
+            for path in (self.path, *self._heirs):
+                path.unlink(missing_ok=True)
 
-    def _clear(self, owner: str) -> None:
-        """Remove the lease of an owner who is gone; of several observers one succeeds."""
-        aside = self.paths.aside(self.training, secrets.token_hex(8))
-        try:
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return
-        taken = self._read(aside)
-        if taken is not None and taken.owner != owner:
-            # Somebody else has taken it over in between: give it back.
-            with suppress(FileExistsError):  # its owner has renewed it already
-                give_name(aside, self.path)
-        aside.unlink(missing_ok=True)
+    def _line(self) -> list[Lease]:
+        """The lease of the file, its owner's heir, and so on."""
+        leases, path = list[Lease](), self.path
+        while (lease := self._look(path)) is not None:
+            leases.append(lease)
+            path = self._heir(lease.owner)
+        return leases
 
-    def _read(self, path: Path) -> Lease | None:
+    def _heir(self, owner: str) -> Path:
+        return self.paths.heir(self.training, owner)
+
+    def _look(self, path: Path) -> Lease | None:
         while True:
             try:
-                return lease_of(self.training, path.read_bytes())
+                return lease_of(self.training, path.read_bytes(), path.name)
             except FileNotFoundError:
                 return None
             except OSError as error:
@@ -169,7 +184,7 @@ class ObjectSlot:
             content, tag = self.path.read_tagged()
         except FileNotFoundError:
             return None, None
-        return lease_of(self.training, content) if content else None, tag
+        return lease_of(self.training, content, self.path.name) if content else None, tag
 
     def _write(self, content: bytes) -> bool:
         """Write where nothing has changed since this slot saw it; whether it did."""

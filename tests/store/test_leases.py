@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from study.store import leases as lease
-from study.store.leases import LeaseLost, Leases, process_start, this_machine
+from study.store import slots
+from study.store.leases import Lease, LeaseLost, Leases, process_start, this_machine
 from study.store.slots import FileSlot
 
 KEY = "a" * 32
@@ -37,21 +42,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def foreign(leases: Leases, **changes: object) -> str:
-    """A lease of another machine, which stands still; its owner."""
-    fields = {
-        "training": KEY,
-        "owner": "them",
-        "launch": "theirs",
-        "host": "far",
-        "machine": "far",
-        "node": "",
-        "pid": 1,
-        "process_started": 1.0,
-        "started": 0.0,
-    }
+def far(**changes: Any) -> Lease:
+    """A lease of another machine, which stands still."""
+    return replace(Lease(KEY, "them", "theirs", "far", "far", "", 1, 1.0, 0.0), **changes)
+
+
+def foreign(leases: Leases, **changes: Any) -> str:
+    """Let such a lease lie there; its owner."""
     leases.paths.folder.mkdir(exist_ok=True)
-    (leases.paths.folder / f"{KEY}.json").write_text(json.dumps(fields | changes))
+    leases.paths.lease(KEY).write_bytes(far(**changes).content())
     return "them"
 
 
@@ -163,14 +162,101 @@ def test_whoever_is_taken_over_learns_it_and_leaves_the_lease_alone(leases: Leas
     assert leases.stale_owner(KEY) == "them"
 
 
-def test_a_takeover_that_comes_late_gives_the_lease_back(leases: Leases) -> None:
-    with leases.hold(KEY, "launch") as mine:
+def test_a_takeover_that_comes_late_leaves_the_lease_alone(leases: Leases) -> None:
+    """It has seen an owner whose heir has ended, or has the lease."""
+    foreign(leases)
+    slot = FileSlot(leases.paths, KEY)
+    with leases.hold(KEY, "launch", stale="them") as mine:
         assert mine is not None
-        FileSlot(leases.paths, KEY)._clear("somebody who held it before")
+        assert not slot.take(far(owner="late"), far())
+        assert not slot.take(far(owner="late"), far(owner="one whose heir has ended"))
         assert leases.stale_owner(KEY) == mine.lease.owner
         time.sleep(3 * lease.BEAT)
         mine.report()
+    assert not slot.take(far(owner="late"), far())
     assert [path.name for path in leases.paths.folder.iterdir()] == []
+
+
+STEPS = ("slots.create", "slots.write_atomically", "paths.LeasePaths.heirs")
+"""What a takeover does one after another."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_taker_who_is_killed_is_taken_over(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Killed before a step: whoever comes then holds the lease alone, and leaves nothing."""
+    foreign(leases)
+    (leases.paths.folder / f".{KEY}.somebody.heir").write_bytes(far(owner="orphan").content())
+
+    def die(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"study.store.{step}", die)
+    with pytest.raises(KeyboardInterrupt):
+        FileSlot(leases.paths, KEY).take(far(owner="killed"), far())
+    monkeypatch.undo()
+    owner = leases.stale_owner(KEY)
+    assert owner == ("them" if step == "slots.create" else "killed")
+    with leases.hold(KEY, "launch", stale=owner) as mine:
+        assert mine is not None
+        assert leases.stale_owner(KEY) == mine.lease.owner
+    assert list(leases.paths.folder.iterdir()) == []
+
+
+def test_an_owner_whom_others_took_for_gone_learns_it_whatever_the_file_says(
+    leases: Leases,
+) -> None:
+    with leases.hold(KEY, "launch") as mine:
+        assert mine is not None
+        leases.paths.heir(KEY, mine.lease.owner).write_bytes(far().content())
+        wait_for(lambda: mine._lost)
+    assert leases.stale_owner(KEY) == "them"
+
+
+TAKERS, RACES = 6, 200
+
+
+def taker(folder: Path, number: int, begin: Any, won: Any) -> None:
+    """Take one stale lease after another, with pauses between the steps; tell which it got."""
+    chance = random.Random(number)
+
+    def late(do: Callable[..., Any]) -> Callable[..., Any]:
+        def later(*arguments: Any, **options: Any) -> Any:
+            time.sleep(chance.uniform(0, 3e-4))
+            return do(*arguments, **options)
+
+        return later
+
+    for home, name in ((slots, "create"), (slots, "write_atomically"), (FileSlot, "_look")):
+        setattr(home, name, late(getattr(home, name)))
+    owner, taken = far(owner=str(number)), []
+    for race in range(RACES):
+        slot = FileSlot(Leases(folder).paths, str(race))
+        gone = slot.read()
+        begin.wait()
+        if slot.take(owner, gone):
+            taken.append(race)
+    won.put(taken)
+
+
+def test_of_processes_that_take_a_stale_lease_over_one_gets_it(leases: Leases) -> None:
+    for race in range(RACES):
+        slot = FileSlot(leases.paths, str(race))
+        slot.paths.folder.mkdir(exist_ok=True)
+        slot.path.write_bytes(far().content())
+    fork = multiprocessing.get_context("fork")
+    begin, won = fork.Barrier(TAKERS), fork.Queue()
+    racers = [
+        fork.Process(target=taker, args=(leases.paths.folder, number, begin, won))
+        for number in range(TAKERS)
+    ]
+    for racer in racers:
+        racer.start()
+    owners = Counter(race for _ in racers for race in won.get(timeout=60))
+    for racer in racers:
+        racer.join()
+    assert owners == Counter(range(RACES))
 
 
 def test_a_lease_that_vanished_is_renewed(leases: Leases) -> None:
