@@ -112,8 +112,8 @@ class Launcher:
         kept = {path.name for path in self.paths.all_checkpoints.glob("*")}
         return plan(
             cells,
-            done=self.store.keys(),
-            failed=self.store.failed(),
+            done=(done := self.store.keys()),
+            failed=self.store.failed(done=done),
             has_checkpoints=lambda training: (
                 training.key in kept and has_checkpoints(self.paths, training.key, training.epochs)
             ),
@@ -156,7 +156,9 @@ class Launcher:
         """
         if (warning := probe(self.run_dir)) is not None:
             self.say(warning)
-        for path in self.store.verify():
+        aside = self.store.verify_parts()
+        self.fold()  # which reads cells that a killed launch has left, so that they are read once
+        for path in [*aside, *self.store.verify_cells()]:
             self.say(f"damaged file set aside, its cell runs again: {path}")
         if (notice := self.store.notice()) is not None:
             self.say(notice)
@@ -188,8 +190,7 @@ class Launcher:
 
     def failures(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
         """Failure records of cells that have no rows."""
-        keys = self.missing(cells)
-        return [record for record in self.store.failures() if record["cell"] in keys]
+        return self.store.failures_of(cell.key for cell in cells)
 
     def describe(self, cells: Iterable[Cell]) -> None:
         """Record in the run which cells it asks for."""

@@ -61,8 +61,7 @@ class StudyStatus:
 
     def failures(self) -> list[dict[str, Any]]:
         """Failure records of the cells of the study that have no rows."""
-        keys = {cell.key for cell in self.watch.cells} - self.watch.store.keys()
-        return [record for record in self.watch.store.failures() if record["cell"] in keys]
+        return self.watch.store.failures_of(cell.key for cell in self.watch.cells)
 
     def by_axis(self) -> dict[str, dict[str, Counter[str]]]:
         """axis -> value -> number of cells done, failed, left.
@@ -70,7 +69,7 @@ class StudyStatus:
         Axes with one value are left out.
         """
         keys = self.watch.store.keys()
-        failed = {record["cell"] for record in self.failures()}
+        failed = self.watch.store.failed(done=keys)
         named = dict.fromkeys(axis for grid in self.study.grid for axis in grid)
         cells = self.watch.cells
         axes = [axis for axis in named if len({str(_value(cell, axis)) for cell in cells}) > 1]

@@ -161,8 +161,10 @@ def run_cells(launcher: Launcher, study: StudyConfig, cells: tuple[Cell, ...]) -
     left = launcher.plan(cells)
     if not left.pending:
         launcher.say(nothing_to_run(len(left.done), cells))
-        with launcher.tracking(launcher.watch(cells)):  # of what ran without a tracker
-            return ""
+        if launcher.options.track:
+            with launcher.tracking(launcher.watch(cells)):  # of what ran without a tracker
+                pass
+        return ""
     backlog = _begin(launcher, study, left)
     return (backlog.ending or "") if launcher.work(backlog, launcher.watch(cells)) else None
 

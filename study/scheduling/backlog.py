@@ -119,7 +119,7 @@ class Backlog:
             self._look_elsewhere()
         while self.waiting:
             training = self.waiting[0]  # it leaves the list once nothing can fail any more
-            left = [cell.key for cell in training.cells if not self._settled(cell.key)]
+            left = self.store.pending(cell.key for cell in training.cells)
             stale = self.leases.stale_owner(training.key)
             busy = self.leases.busy(training.key) and self.gone.get(training.key) != stale
             self.waiting.popleft()
@@ -216,9 +216,6 @@ class Backlog:
             self.streak["node_lost"] += 1
             self._give_up_if_hopeless("node_lost", message)
 
-    def _settled(self, cell: str) -> bool:
-        return self.store.has(cell) or self.store.paths.failure(cell).is_file()
-
     def _look_elsewhere(self) -> None:
         """Bring forward the training farthest from those that failed.
 
@@ -273,11 +270,10 @@ class Backlog:
         False where the disk does not take the record: another attempt may then find room for rows.
         """
         try:
-            for cell in training.cells:
-                if not self._settled(cell.key):
-                    record_failure(
-                        self.store, training.key, cell.key, message, cause, host=node or "unknown"
-                    )
+            for cell in sorted(self.store.pending(cell.key for cell in training.cells)):
+                record_failure(
+                    self.store, training.key, cell, message, cause, host=node or "unknown"
+                )
         except OSError as error:
             self.say(f"training {training.key[:8]}: its failure cannot be recorded: {error}")
             return False

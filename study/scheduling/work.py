@@ -30,10 +30,11 @@ from study.store.atomic import write_atomically, write_json
 from study.store.known import Known
 from study.store.leases import BEAT, Holding, LeaseLost, Leases
 from study.store.partial import Partial
+from study.store.parts import damaged_file
 from study.store.paths import CachePaths, TrainingPaths
 from study.store.places import place
 from study.store.provenance import hardware, now, versions
-from study.store.sealed import intact, seal
+from study.store.sealed import seal
 from study.store.workspace import Workspace, folder_for
 from study.training.devices import choose_device, device_name, threads
 
@@ -155,17 +156,18 @@ def work(task: Work, *, own_process: bool = False) -> Ended:
 
 def _under_lease(task: Work, space: Workspace, own_process: bool) -> Ended:
     store = Store(task.run_dir)
-    todo = task.training.only([cell.key for cell in task.training.cells if not store.has(cell.key)])
-    if not todo.cells:
-        return Ended("done")
     if task.stop_file.is_file():
         return Ended("stopped")
     lease = Leases(store.paths.leases).hold(
-        todo.key, task.launch, node=task.node, waiting=task.waiting, stale=task.stale
+        task.training.key, task.launch, node=task.node, waiting=task.waiting, stale=task.stale
     )
     with lease as holding:
         if holding is None:
             return Ended("busy")
+        # Looked at under the lease, as whoever had it before may have stored them.
+        todo = task.training.only(store.missing(cell.key for cell in task.training.cells))
+        if not todo.cells:
+            return Ended("done")
         space.fetch()
         with _published(space, holding), ExitStack() as stack:
             path = TrainingPaths(space.folder).console_log
@@ -333,7 +335,7 @@ class _Attempt:
                 f"(fingerprint {known['fingerprint'][:12]} then, {data.fingerprint[:12]} now): "
                 "restore the corpus, or launch under another `name`"
             )
-        if data.class_names and not (classes.exists() and intact(classes.read_bytes())):
+        if data.class_names and damaged_file(classes):
             counted = enumerate(zip(data.class_names, data.class_counts.tolist(), strict=True))
             rows = [
                 {"class": number, "name": name, "samples": samples}
@@ -421,6 +423,7 @@ class _Attempt:
             "host": socket.gethostname(),
             "git_sha": self.task.git_sha,
         }
+        cells = {}
         for cell in self.training.cells:
             if cell.key not in self.broken:
                 epochs = Training("", (cell,)).epochs
@@ -429,10 +432,10 @@ class _Attempt:
                     for e in epochs
                     for row in self.partial.read(e)[cell.key]
                 ]
-                rows = with_forgetting(rows, cell.config.train.phases)
-                metrics = metrics_among(name for row in rows for name in row)
-                metadata = {name: asdict(metric) for name, metric in metrics.items()}
-                self.store.write(cell.key, rows, types=COLUMN_KINDS, metrics=metadata)
+                cells[cell.key] = with_forgetting(rows, cell.config.train.phases)
+        metrics = metrics_among(name for rows in cells.values() for row in rows for name in row)
+        metadata = {name: asdict(metric) for name, metric in metrics.items()}
+        self.store.write_all(cells, types=COLUMN_KINDS, metrics=metadata)
 
     def beat_training(self, progress: Progress) -> None:
         """Called by the training loop."""

@@ -150,11 +150,12 @@ class Trials(Backlog):
 
     def _unsettled(self) -> set[str]:
         """Trainings that wait, run or are postponed."""
-        waiting = {training.key for training in self.waiting if not self._has_all(training)}
+        waiting = {
+            training.key
+            for training in self.waiting
+            if self.store.pending(cell.key for cell in training.cells)
+        }
         return waiting | self.out.keys() | {training.key for _, training in self.postponed}
-
-    def _has_all(self, training: Training) -> bool:
-        return all(self._settled(cell.key) for cell in training.cells)
 
     def _settle(self) -> None:
         """Tell what has ended, in the order of the trials.

@@ -25,13 +25,12 @@ from study.store.parts import (
     cell_frame,
     content_of,
     damaged_cell,
-    damaged_part,
+    damaged_file,
     metrics_in,
-    sealed_frame,
     while_files_move,
 )
 from study.store.paths import RunPaths
-from study.store.places import at_hand, over, place
+from study.store.places import at_hand, over, place, remove
 from study.store.sealed import intact, seal
 
 if TYPE_CHECKING:
@@ -157,7 +156,20 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether a cell has rows."""
-        return self.paths.cell(key).exists() or self.parts.find(key) is not None
+        return not self.missing([key])
+
+    def missing(self, keys: Iterable[str]) -> set[str]:
+        """Those of some cells that have no rows; one look at each, and one at the parts."""
+        files = [self.paths.cell(key) for key in keys]
+        there = over(files, lambda path: path.is_file())
+        left = {path.stem for path, is_there in zip(files, there, strict=True) if not is_there}
+        return left - self.parts.keys() if left else left
+
+    def pending(self, keys: Iterable[str]) -> set[str]:
+        """Those of some cells that have neither rows nor a record of a failure."""
+        files = [self.paths.failure(key) for key in self.missing(keys)]
+        failed = over(files, lambda path: path.is_file())
+        return {path.stem for path, is_there in zip(files, failed, strict=True) if not is_there}
 
     def write(
         self,
@@ -171,28 +183,52 @@ class Store:
 
         Raises StoreError if other rows are there, ValueError for no rows.
         """
-        if not rows:
-            raise ValueError(f"cell {key}: there are no rows to write")
-        content = seal(rows, types or {}, metrics or {})
+        return key in self.write_all({key: rows}, types=types, metrics=metrics)
+
+    def write_all(
+        self,
+        cells: Mapping[str, Sequence[Row]],
+        *,
+        types: Mapping[str, type] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> set[str]:
+        """Write the rows of cells, each as by `write`; the keys of those that had none.
+
+        Parts are looked at once, after all are written: a cell that another had written, and that
+        was folded, is there twice until then, which counts once.
+        """
+        written = set()
+        for key, rows in cells.items():
+            if not rows:
+                raise ValueError(f"cell {key}: there are no rows to write")
+            if self._create(key, seal(rows, types or {}, metrics or {})):
+                written.add(key)
+        folded = written & self.parts.keys() if written else written
+        new = written - folded
+        remove(self.paths.cell(key) for key in folded)
+        remove(self.paths.failure(key) for key in new)
+        for key in cells.keys() - new:
+            if _stable(self.rows(key)) != _stable(cells[key]):
+                where = self.parts.find(key) or self.paths.cell(key)
+                raise StoreError(
+                    f"cell {key}: other rows are stored already in {where}; "
+                    "they are kept, the new ones refused"
+                )
+        return new
+
+    def _create(self, key: str, content: bytes) -> bool:
+        """Write the file of a cell; False where one is there, or was and is folded by now."""
         path = self.paths.cell(key)
-        while self.parts.find(key) is None:
+        while True:
             try:
                 create(path, content)
             except FileExistsError:
-                if self._set_aside_if(damaged_cell, path) or not path.exists():
-                    continue
-                break
-            if self.parts.find(key) is None:
-                self.forget_failure(key)
+                if not self._set_aside_if(damaged_cell, path) and path.exists():
+                    return False
+                if self.parts.find(key) is not None:
+                    return False
+            else:
                 return True
-            path.unlink(missing_ok=True)  # another file was there, and has been folded just now
-        if _stable(self.rows(key)) == _stable(rows):
-            return False
-        where = self.parts.find(key) or path
-        raise StoreError(
-            f"cell {key}: other rows are stored already in {where}; "
-            "they are kept, the new ones refused"
-        )
 
     def rows(self, key: str) -> list[dict[str, Any]]:
         """Rows of one cell."""
@@ -210,11 +246,18 @@ class Store:
 
         Their cells count as not done.
         """
-        files = (
-            (damaged_cell, self.paths.cell_files()),
-            (damaged_part, self.parts.files()),
-            (_damaged_record, list(self.paths.failures.glob("[!.]*.json"))),
-        )
+        return sorted([*self.verify_parts(), *self.verify_cells()])
+
+    def verify_parts(self) -> list[Path]:
+        """Set damaged parts aside."""
+        return self._set_aside((damaged_file, self.parts.files()))
+
+    def verify_cells(self) -> list[Path]:
+        """Set damaged files of single cells and records of failures aside."""
+        records = list(self.paths.failures.glob("[!.]*.json"))
+        return self._set_aside((damaged_cell, self.paths.cell_files()), (_damaged_record, records))
+
+    def _set_aside(self, *files: tuple[Callable[[Path], bool], list[Path]]) -> list[Path]:
         moved = [
             target
             for damaged, paths in files
@@ -267,15 +310,16 @@ class Store:
         self, keys: Collection[str] | None, columns: Collection[str] | None
     ) -> list[pl.DataFrame]:
         """Rows of cells, of all without `keys`, each once."""
-        single = self.single_keys()
-        missing = single | self.parts.keys() if keys is None else set(keys)
-        frames = []
+        single, read, frames = self.single_keys(), set[str](), []
         for part in self.parts.files():
-            if here := (held := self.parts.keys_of(part)) & missing:
+            held, rows = self.parts.opened(part)
+            here = (held if keys is None else held & set(keys)) - read
+            if here:
                 some = None if here == held else here
-                frames.append(chosen(sealed_frame(part), cells=some, columns=columns))
-                missing -= here
-        cells = [self.paths.cell(key) for key in sorted(single & missing)]
+                frames.append(chosen(rows(), cells=some, columns=columns))
+                read |= here
+        left = (single if keys is None else single & set(keys)) - read
+        cells = [self.paths.cell(key) for key in sorted(left)]
         frames += (chosen(frame, columns=columns) for frame in over(cells, cell_frame))
         return frames
 
@@ -366,7 +410,7 @@ class Store:
         `done`: the cells that have rows, where the caller has listed them already.
         """
         records = {path.stem for path in self.paths.failures.glob("[!.]*.json")}
-        return records.difference(self.keys() if done is None else done)
+        return records.difference(self.keys() if records and done is None else done or ())
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """Records of the cells that failed.
@@ -374,6 +418,11 @@ class Store:
         A damaged one has the cause `unknown`; a relaunch runs its cell again.
         """
         yield from filter(None, over(sorted(self.paths.failures.glob("[!.]*.json")), _told))
+
+    def failures_of(self, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """Records of those of some cells that failed and have no rows."""
+        failed = self.failed().intersection(keys)
+        return [record for record in self.failures() if record["cell"] in failed] if failed else []
 
     def forget_failure(self, key: str) -> None:
         """Let a failed cell be pending again."""

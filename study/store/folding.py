@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from study.store.atomic import write_atomically
 from study.store.cells import Store, chosen, joined
 from study.store.errors import StoreError
-from study.store.parts import cell_frame, metrics_in, sealed_frame, while_files_move
+from study.store.parts import cell_frame, metrics_in, while_files_move
 from study.store.places import over, remove
 from study.store.sealed import intact, seal_table
 
@@ -44,16 +44,19 @@ def _fold(store: Store, least: int) -> int:
     single = listed.keys()
     if len(single) < max(1, least):
         return 0
-    keys_of, files = store.parts.keys_of, store.parts.files()
-    full = {part for part in files if len(keys_of(part)) >= PART_CELLS} | {store.paths.packed}
+    files = store.parts.files()
+    parts = {part: store.parts.opened(part) for part in files}
+    full = {part for part, (keys, _) in parts.items() if len(keys) >= PART_CELLS}
+    full.add(store.paths.packed)
     small = [part for part in files if part not in full]
-    held = set().union(*(keys_of(part) for part in files if part in full))
+    held = set().union(*(keys for part, (keys, _) in parts.items() if part in full))
     sources: list[Path] = []
     frames: list[pl.DataFrame] = []
     for part in small:
-        if here := keys_of(part) - held:
+        keys, rows = parts[part]
+        if here := keys - held:
             sources.append(part)
-            frames.append(chosen(sealed_frame(part), cells=here))
+            frames.append(chosen(rows(), cells=here))
             held |= here
     folded = [listed[key] for key in sorted(single & held)]
     cells = [listed[key] for key in sorted(single - held)]

@@ -9,6 +9,7 @@ in the order of that way (single cells, then parts) misses none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,7 +50,7 @@ def _damaged(path: object) -> str:
     return f"{path} is damaged; a relaunch sets it aside and measures its cells again"
 
 
-def damaged_part(path: Path) -> bool:
+def damaged_file(path: Path) -> bool:
     """Whether what lies at a path is not the file that was written there."""
     try:
         return not intact(content_of(path))
@@ -97,9 +98,13 @@ def sealed_content(path: Path) -> bytes:
 
 def sealed_frame(path: Path) -> pl.DataFrame:
     """Rows of a file, checked as by `sealed_content`."""
+    return _frame(sealed_content(path))
+
+
+def _frame(content: bytes) -> pl.DataFrame:
     import polars as pl
 
-    return pl.read_parquet(BytesIO(sealed_content(path)))
+    return pl.read_parquet(BytesIO(content))
 
 
 def cell_frame(path: Path) -> pl.DataFrame:
@@ -116,25 +121,41 @@ class Parts:
     def __init__(self, paths: RunPaths) -> None:
         self.paths = paths
         self._keys: dict[Path, frozenset[str]] = {}
+        self._packed: list[Path] | None = None
 
     def files(self) -> list[Path]:
         """All parts, in the order in which they count.
 
-        The folder is listed until nothing changes, as a list misses what comes and goes meanwhile.
+        A folder is listed until nothing changes, as a list misses what comes and goes meanwhile.
+        Objects are listed in the order of their names, and a part is written before those go whose
+        rows it has, and has a later name.
         """
-        files = self.paths.part_files()
-        while files != (again := self.paths.part_files()):
+        if is_object(self.paths.root):
+            if self._packed is None:  # nothing that runs writes it
+                self._packed = self.paths.packed_files()
+            return [*self._packed, *self.paths.folded_files()]
+        files = self._listed()
+        while files != (again := self._listed()):
             files = again
         return files
+
+    def _listed(self) -> list[Path]:
+        return [*self.paths.packed_files(), *self.paths.folded_files()]
 
     def keys_of(self, part: Path) -> frozenset[str]:
         """The cells of a part, which is checked once.
 
         Raises StoreError where it is damaged, FileNotFoundError where it is gone.
         """
-        if part not in self._keys:
-            self._keys[part] = cells_in(part, sealed_content(part))
-        return self._keys[part]
+        return self.opened(part)[0]
+
+    def opened(self, part: Path) -> tuple[frozenset[str], Callable[[], pl.DataFrame]]:
+        """The cells of a part, and what gives its rows; a file that is new is read once."""
+        if part in self._keys:
+            return self._keys[part], partial(sealed_frame, part)
+        content = sealed_content(part)
+        self._keys[part] = cells_in(part, content)
+        return self._keys[part], partial(_frame, content)
 
     def keys(self) -> set[str]:
         """The cells of all parts."""

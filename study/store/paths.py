@@ -104,9 +104,13 @@ class RunPaths:
         """Rows of many cells, folded into one file."""
         return self.parts / f"{name}.parquet"
 
-    def part_files(self) -> list[Path]:
-        """All files with rows of many cells."""
-        return [*self.root.glob(self.packed.name), *sorted(self.parts.glob("[!.]*.parquet"))]
+    def packed_files(self) -> list[Path]:
+        """The file of a packed run, if it is one."""
+        return list(self.root.glob(self.packed.name))
+
+    def folded_files(self) -> list[Path]:
+        """Files into which cells were folded, the oldest first."""
+        return sorted(self.parts.glob("[!.]*.parquet"))
 
     @property
     def failures(self) -> Path:
@@ -292,6 +296,12 @@ class TrainingPaths:
         return sorted(
             int(path.stem.removeprefix("epoch-")) for path in self.partial.glob("epoch-*.json")
         )
+
+    def resumed(self) -> list[Path]:
+        """Logs and states, from which a training goes on; one look."""
+        logs = {self.loss_log.name, self.console_log.name}
+        there = self.folder.iterdir()
+        return [path for path in there if path.name in logs or path.name.startswith("state-")]
 
     def unfinished(self) -> Iterator[Path]:
         """What a training needs until its rows are stored: resume states, rows so far."""

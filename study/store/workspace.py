@@ -42,9 +42,7 @@ class Workspace:
         if not self.apart:
             self.folder.mkdir(parents=True, exist_ok=True)
             return
-        paths = TrainingPaths(self.home)
-        wanted = (paths.loss_log, paths.console_log, *paths.states())
-        fetch([path for path in wanted if path.is_file()], self.home, self.folder)
+        fetch(TrainingPaths(self.home).resumed(), self.home, self.folder)
         self._published = self._files()
 
     def publish(self) -> None:
@@ -76,9 +74,7 @@ class Workspace:
 
     def _files(self) -> dict[str, tuple[int, int]]:
         """Size and time of the files that belong to the run, by name."""
-        paths = TrainingPaths(self.folder)
-        files = (path for path in (paths.loss_log, paths.console_log) if path.exists())
-        stats = {path.name: path.stat() for path in (*files, *paths.states())}
+        stats = {path.name: path.stat() for path in TrainingPaths(self.folder).resumed()}
         return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 

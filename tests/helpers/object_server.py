@@ -23,7 +23,7 @@ WRITES = ("PUT", "POST", "DELETE")
 class ObjectServer:
     """The server, in this process.
 
-    requests   counts them by method
+    requests   counts them by method; a GET of a list is `LIST`, a PUT of a copy `COPY`
     failing    answers 503 while it is true
     ignored    headers that it does not know, such as `HTTP_IF_NONE_MATCH`
     """
@@ -67,7 +67,7 @@ class ObjectServer:
 
     def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
-        self.requests[method] += 1
+        self.requests[_kind(environ)] += 1
         if self.failing:
             start("503 Slow Down", [("Content-Length", "0")])
             return [b""]
@@ -77,6 +77,13 @@ class ObjectServer:
             return list(self._application(environ, start))
         with self._writing:
             return list(self._application(environ, start))
+
+
+def _kind(environ: dict[str, Any]) -> str:
+    method: str = environ["REQUEST_METHOD"]
+    if method == "GET" and "list-type" in environ.get("QUERY_STRING", ""):
+        return "LIST"
+    return "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else method
 
 
 @contextmanager

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from base_study import CELLS, every_cell_once, write_base, write_long
+from base_study import BASE, CELLS, every_cell_once, write_base, write_long
 from object_server import BUCKET, SECRET, ObjectServer, object_server
-from polars.testing import assert_frame_equal
 from ray_home import finish, ray_home, wait_for
 from tiny_study import rows
 
 from study import clean, measure, pack, status, tune
 from study.launch import main
-from study.launching import launch
-from study.store import Store
+from study.launching import launch, launcher
+from study.store import Store, cells
+from study.store.atomic import create
 from study.store.leases import Leases
 from study.store.places import place
 
@@ -41,15 +41,15 @@ def test_a_launch_that_is_killed_goes_on_and_equals_one_in_a_folder(
     runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = write_base(tmp_path, keep="last")
-    write, left = Store.write, [3]
+    left = [3]
 
-    def until_the_third(store: Store, key: str, *arguments: Any, **options: Any) -> bool:
+    def until_the_third(path: Path, content: bytes) -> None:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return write(store, key, *arguments, **options)
+        create(path, content)
 
-    monkeypatch.setattr(Store, "write", until_the_third)
+    monkeypatch.setattr(cells, "create", until_the_third)
     assert main([str(study), "--runs", runs, "--serial"]) == 1
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -61,7 +61,7 @@ def test_a_launch_that_is_killed_goes_on_and_equals_one_in_a_folder(
     assert main([run, "--serial"]) == 0
     every_cell_once(run)
     assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
-    assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
+    assert rows(run).equals(rows(tmp_path / "runs" / "base"))
     paths = Store(run).paths
     assert not any(SECRET in path.read_bytes().decode(errors="replace")
                    for path in paths.root.rglob("*"))  # fmt: skip
@@ -73,9 +73,33 @@ def test_a_launch_that_is_killed_goes_on_and_equals_one_in_a_folder(
     assert "nc1" in capsys.readouterr().out.lower()
     assert pack.main([run, "--in-place"]) == 0
     assert pack.main([run, str(tmp_path / "packed")]) == 0
-    assert_frame_equal(rows(tmp_path / "packed"), rows(tmp_path / "runs" / "base"))
+    assert rows(tmp_path / "packed").equals(rows(tmp_path / "runs" / "base"))
     assert clean.main([run]) == 0
     assert not paths.all_checkpoints.exists()
+
+
+def test_a_relaunch_reads_each_cell_once(
+    runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has nothing to run, and folds what a killed launch has left."""
+    study, run = write_base(tmp_path), f"{runs}/base"
+    assert launch(study, runs=runs, serial=True).code == 0
+    assert len(Store(run).single_keys()) == CELLS
+    monkeypatch.setattr(launcher, "MANY", CELLS)
+    counts = []
+    for _ in range(2):
+        server.requests.clear()
+        assert launch(study, runs=runs, serial=True).code == 0
+        counts.append(server.requests.copy())
+    assert len(Store(run).parts.files()) == 1
+    folds, reads = counts
+    # metadata and the new part; the part, for its check and its cells; three of the probe
+    assert folds["GET"] == CELLS + 2 + 1 + 3
+    assert reads["GET"] == 2 + 3
+    assert max(sum(folds.values()) - CELLS, sum(reads.values())) < 50
+    server.requests.clear()
+    assert status.main([run]) == 0
+    assert sum(server.requests.values()) < 25
 
 
 @pytest.mark.long
@@ -111,16 +135,16 @@ def test_what_storage_cannot_do_is_refused_before_anything_runs(
 def test_storage_that_fails_for_a_while_costs_nothing(
     runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, failures = Store.write, list[str]()
+    failures = list[Path]()
 
-    def after_a_pause(store: Store, key: str, *arguments: Any, **options: Any) -> bool:
+    def after_a_pause(path: Path, content: bytes) -> None:
         if not failures:
-            failures.append(key)
+            failures.append(path)
             server.failing = True
             threading.Timer(0.3, lambda: setattr(server, "failing", False)).start()
-        return write(store, key, *arguments, **options)
+        create(path, content)
 
-    monkeypatch.setattr(Store, "write", after_a_pause)
+    monkeypatch.setattr(cells, "create", after_a_pause)
     assert launch(write_base(tmp_path), runs=runs, serial=True).code == 0
     every_cell_once(f"{runs}/base")
     assert failures
@@ -140,4 +164,49 @@ def test_a_process_that_is_killed_goes_on_from_its_state(runs: str, tmp_path: Pa
         assert code == 0, output
     every_cell_once(run)
     assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
-    assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
+    assert rows(run).equals(rows(tmp_path / "runs" / "base"))
+
+
+def begun(run: str) -> dict[str, int]:
+    """How many times each training was begun, as far as its log is published."""
+    logs = Store(run).paths.trainings.rglob("console.log")
+    return {path.parent.name: path.read_text().count(" launch ") for path in logs}
+
+
+@pytest.mark.long
+def test_a_launch_on_ray_whose_driver_is_killed_goes_on(runs: str, tmp_path: Path) -> None:
+    """What is stored then is not trained again, what was under way goes on from its state."""
+    steps, seeds, run = 2_000, range(4), f"{runs}/base"
+    study = write_base(
+        tmp_path,
+        train={**BASE["train"], "epochs": steps},
+        grid={**BASE["grid"], "seed": list(seeds)},
+        resources={"checkpoint_minutes": 0.02, "parallel": 2},
+    )
+    command = [sys.executable, "-m", "study.launch", str(study), "--runs", runs]
+    store = Store(run)
+
+    def trained() -> set[str]:
+        keys = store.keys()
+        return {str(store.rows(key)[0]["training"]) for key in keys} if len(keys) > 1 else set()
+
+    with ray_home() as home:
+        process = home.run(*command)
+        wait_for(lambda: trained() and len(store.paths.unfinished() - trained()) == 2, 600)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not home.workers())
+        before, done = begun(run), trained()
+        assert set(before.values()) == {1}
+        code, output = finish(home.run(*command), 1200)
+        assert code == 0, output
+        assert home.remains() == []
+    after = begun(run)
+    print(f"begun before {before}, after {after}, done before {done}", output, sep="\n")
+    assert after == {key: 1 + (key in before and key not in done) for key in after}
+    assert len(after) == len(seeds)
+    for log in store.paths.trainings.rglob("loss_log.jsonl"):
+        lines = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+        assert lines == list(range(1, steps + 1))
+    assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
+    assert rows(run).equals(rows(tmp_path / "runs" / "base"))

@@ -184,7 +184,7 @@ def test_partial_rows_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
         "",
     ):
         path.write_text(content)
-        assert partial.read(1) == {}
+        assert Partial(tmp_path).read(1) == {}
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:

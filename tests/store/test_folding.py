@@ -19,7 +19,8 @@ from places import HELPERS, ROOT
 from polars.testing import assert_frame_equal
 
 from study.pack import main
-from study.store import Store, StoreError
+from study.store import Store, StoreError, cells
+from study.store.atomic import create
 from study.store.folding import fold
 
 CELLS = 11
@@ -129,22 +130,21 @@ def test_other_rows_of_a_folded_cell_are_refused(tmp_path: Path) -> None:
 def test_a_cell_that_is_folded_while_it_is_written_again_is_kept_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first file is folded after the second writer looked for it."""
+    """The first file is folded just before the second writer creates its own."""
     store, other = filled(tmp_path), Store(tmp_path)
-    find, looks = other.parts.find, []
+    store.fail(key_of(CELLS), {"cause": "bug"})
 
-    def late(key: str) -> Path | None:
-        looks.append(key)
-        if len(looks) == 1:
-            before = find(key)
-            fold(store)
-            return before
-        return find(key)
+    def late(path: Path, content: bytes) -> None:
+        fold(store)
+        create(path, content)
 
-    monkeypatch.setattr(other.parts, "find", late)
+    monkeypatch.setattr(cells, "create", late)
     with pytest.raises(StoreError, match="other rows are stored already"):
         other.write(key_of(2), [{**row, "val_loss": -1.0} for row in rows_of(2)])
     assert not store.single_keys()
+    again = {key_of(number): rows_of(number) for number in (2, CELLS)}
+    assert other.write_all(again, types={"layer": str, "note": str}) == {key_of(CELLS)}
+    assert (store.single_keys(), store.failed(done=())) == ({key_of(CELLS)}, set())
     assert without_nulls(store.rows(key_of(2))) == without_nulls(rows_of(2))
 
 

@@ -298,13 +298,45 @@ def test_a_listing_is_one_look(
         list(pool.map(lambda n: store.paths.cell(key_of(n)).write_bytes(b"x"), range(120)))
     server.requests.clear()
     assert len(store.single_keys()) == 120
-    assert server.requests == {"GET": 3}
+    assert server.requests == {"LIST": 3}
     server.requests.clear()
     assert disk_use(store.paths) == {"cells": 120}
-    assert server.requests == {"GET": 3}
+    assert server.requests == {"LIST": 3}
     server.requests.clear()
     remove_tree(store.paths.root)
-    assert server.requests == {"GET": 3, "POST": 3}
+    assert server.requests == {"LIST": 3, "POST": 3}
+
+
+def test_requests_of_each_use_of_a_store(bucket: Path, server: ObjectServer) -> None:
+    store, keys = Store(bucket / "run"), [key_of(number) for number in range(CELLS)]
+    cells = {key: rows_of(number) for number, key in enumerate(keys)}
+
+    def requests(act: Callable[[], object]) -> dict[str, int]:
+        server.requests.clear()
+        act()
+        return dict(server.requests)
+
+    packed = {"LIST": 1}  # whether the run is packed, once
+    assert requests(lambda: store.missing(keys)) == {"HEAD": CELLS, "LIST": 1 + packed["LIST"]}
+    assert requests(lambda: store.write_all(cells)) == {"PUT": CELLS, "LIST": 1, "POST": 1}
+    assert requests(lambda: store.missing(keys)) == {"HEAD": CELLS}
+    assert requests(lambda: store.pending([*keys, key_of(CELLS)])) == {"HEAD": CELLS + 2, "LIST": 1}
+    assert requests(store.keys) == {"LIST": 2}
+    assert requests(store.failed) == {"LIST": 1}
+    assert requests(lambda: store.failures_of(keys)) == {"LIST": 1}
+    assert requests(store.read) == {"LIST": 2, "GET": CELLS}
+    assert requests(store.verify_cells) == {"LIST": 2, "GET": CELLS}
+    # the metadata of the newest cell, and the part that was written, are read once more
+    assert requests(lambda: fold(store)) == {"LIST": 2, "GET": CELLS + 2, "PUT": 1, "POST": 1}
+    assert requests(Store(bucket / "run").read) == {"LIST": 3, "GET": 1}
+    store.write(key_of(CELLS), rows_of(CELLS))
+    assert requests(lambda: fold(Store(bucket / "run"))) == {
+        "LIST": 3,
+        "GET": 4,
+        "PUT": 1,
+        "POST": 1,
+    }
+    assert Store(bucket / "run").keys() == {*keys, key_of(CELLS)}
 
 
 def test_a_workspace_takes_states_and_logs_to_the_run(bucket: Path) -> None:
