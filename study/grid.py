@@ -21,6 +21,7 @@ from study.config import (
     TrainConfig,
     measured_epochs,
 )
+from study.config.measuring import WHEN
 from study.data.base import Estimate
 from study.models.kinds import parameter_count
 from study.models.vision_config import ImageModel
@@ -43,6 +44,18 @@ class Cell:
     resources: Resources
     keep: str
     folder: Path
+
+    @cached_property
+    def beginning(self) -> tuple[str, ...]:
+        """What cells share whose rows of epoch 0 are the same.
+
+        Their weights are equal, and they are measured alike.
+        """
+        config = self.config
+        seed = config.seed if config.train.init_seed is None else config.train.init_seed
+        measured = config.measure.model_dump_json(exclude=set(WHEN))
+        parts = (config.data, config.model, config.precision_options)
+        return (*(part.model_dump_json() for part in parts), measured, config.precision, str(seed))
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -175,13 +188,15 @@ class Cost:
     """What a training costs.
 
     None is what cannot be known yet: parameters of a model that must be fetched, FLOPs without the
-    number of validation samples. `measuring_flops` are those of the FLOPs that measure checkpoints.
+    number of validation samples. `measuring_flops` are those of the FLOPs that measure checkpoints,
+    and `measurements` how many checkpoints are measured, at each precision.
     """
 
     parameters: int | None
     tokens: int
     flops: float | None
     measuring_flops: float | None
+    measurements: int
     disk: int | None
 
 
@@ -230,11 +245,17 @@ def plan(
     started = {cell.training_key for cell in cells if cell.key in done}
     measured_only = frozenset(training.key for training in pending if has_checkpoints(training))
     costs = {}
+    begun: set[tuple[str, ...]] = set()
     for training in pending:
         if (data_size := size(training.first)) is not None:
             costs[training.key] = cost(
-                training, data_size, trained=training.key not in measured_only, sizes=size
+                training,
+                data_size,
+                trained=training.key not in measured_only,
+                sizes=size,
+                begun=begun,
             )
+            begun |= {cell.beginning for cell in training.cells if 0 in _epochs(cell)}
     return Plan(
         cells=cells,
         done=frozenset(cell.key for cell in cells if cell.key in done),
@@ -254,8 +275,11 @@ def cost(
     *,
     trained: bool = True,
     sizes: Callable[[Cell], Estimate | None] = lambda cell: None,
+    begun: Collection[tuple[str, ...]] = (),
 ) -> Cost:
     """Cost of a training in tokens, FLOPs and bytes.
+
+    `begun` are the untrained models that other trainings measure: each is measured once.
 
     FLOPs are 6 N per token trained or fine-tuned, more with an adversary, 2 N per token measured
     or probed, 2 N for each pass of an attack, and 2 N for each derivative by an input. `sizes`
@@ -278,13 +302,18 @@ def cost(
         else size.train_samples
     )
     tokens = _trained_samples(config.train, size, read) if trained else 0
-    passes = [_passes(cell, sizes(cell) or size) for cell in cells]
+    epochs = [
+        [each for each in _epochs(cell) if each or cell.beginning not in begun] for cell in cells
+    ]
+    passes = [
+        _passes(cell, sizes(cell) or size, len(own))
+        for cell, own in zip(cells, epochs, strict=True)
+    ]
     known = [each for each in passes if each is not None]
     measured = sum(known) * read / size.train_samples if len(known) == len(passes) else None
     tuned = sum(
-        cell.config.precision_options.qat.epochs
-        * len(measured_epochs(cell.config.measure, config.train.epochs))
-        for cell in cells
+        cell.config.precision_options.qat.epochs * len(own)
+        for cell, own in zip(cells, epochs, strict=True)
         if parse_precision(cell.config.precision).tuning is not None
     )
     checkpoints = (
@@ -300,17 +329,14 @@ def cost(
         if parameters is None or measuring is None
         else float(parameters) * trained_flops * (tokens + tuned * read) + measuring,
         measuring_flops=measuring,
+        measurements=sum(map(len, epochs)),
         disk=None if parameters is None else 4 * parameters * checkpoints,
     )
 
 
-def measurements(training: Training) -> int:
-    """How many rows a training gives.
-
-    Cells times the checkpoints at which each is measured.
-    """
-    epochs = training.first.config.train.epochs
-    return sum(len(measured_epochs(cell.config.measure, epochs)) for cell in training.cells)
+def _epochs(cell: Cell) -> tuple[int, ...]:
+    """The checkpoints at which a cell is measured."""
+    return measured_epochs(cell.config.measure, cell.config.train.epochs)
 
 
 def _trained_samples(train: TrainConfig, size: Estimate, read: int) -> int:
@@ -324,8 +350,8 @@ def _trained_samples(train: TrainConfig, size: Estimate, read: int) -> int:
     )
 
 
-def _passes(cell: Cell, size: Estimate) -> int | None:
-    """Passes of samples that measure a cell's checkpoints; None: not known yet."""
+def _passes(cell: Cell, size: Estimate, checkpoints: int) -> int | None:
+    """Passes of samples that measure a cell at some checkpoints; None: not known yet."""
     measure, val_samples, probed = cell.config.measure, size.val_samples, size.probe_samples
     derived = _derivatives(cell, size)
     if val_samples is None or probed is None or derived is None:
@@ -333,8 +359,7 @@ def _passes(cell: Cell, size: Estimate) -> int | None:
     sample = min(measure.train_tokens or size.train_samples, size.train_samples)
     attacked = 0 if measure.attack is None else measure.attack.passes
     attacked *= min(sample, measure.agreement_samples) + val_samples
-    epochs = len(measured_epochs(measure, cell.config.train.epochs))
-    return (sample + val_samples + attacked + probed + derived) * epochs
+    return (sample + val_samples + attacked + probed + derived) * checkpoints
 
 
 def _derivatives(cell: Cell, size: Estimate) -> int | None:

@@ -18,6 +18,8 @@ from study.settings.base import (
 from study.settings.probe import ProbeConfig
 
 Compute = Literal["fp32", "tf32", "bf16"]
+WHEN = ("at", "initial")
+"""Settings of measuring that say when, not what."""
 
 
 class MeasureConfig(Settings):

@@ -25,11 +25,12 @@ import yaml
 from rich.console import Console
 
 from study.config import COLUMN_KINDS
-from study.grid import Cell, Plan, measurements, plan, trainings
+from study.grid import Cell, Plan, plan, trainings
 from study.launching.checks import Lack, lack_fault, lacking, training_faults
 from study.launching.data_sizes import DataSizes
 from study.launching.options import LaunchOptions
 from study.launching.progress import Watch
+from study.launching.speed import Speeds, efforts
 from study.launching.tracking import Tracking
 from study.launching.view import view
 from study.scheduling.backlog import Backlog
@@ -51,11 +52,6 @@ from study.store.probe import check_place, probe
 from study.store.provenance import launch_record, now
 from study.training.checkpoints import has_checkpoints
 
-START, MEASURED = 1e11, 5e10
-"""FLOPs that a core does while a training starts, and while a cell is measured at a checkpoint.
-
-Small trainings take no less time than that.
-"""
 MANY = 64
 """Single cells that are folded at the end of a launch."""
 IDLE = 0.2
@@ -235,14 +231,9 @@ class Launcher:
         return f"This {self.description.does}:\n  {command}"
 
     def watch(self, cells: tuple[Cell, ...]) -> Watch:
-        """A look at cells, each training weighted by its cost where that is known."""
+        """A look at cells, with what each training takes where that is known."""
         everything = plan(cells, size=self.sizes.size)
-        weights = {
-            training.key: START + MEASURED * measurements(training) + cost.flops
-            for training in everything.pending
-            if (cost := everything.costs.get(training.key)) is not None and cost.flops is not None
-        }
-        return Watch(self.run_dir, cells, weights)
+        return Watch(self.run_dir, cells, efforts(everything, Speeds(self.sizes.cache)))
 
     def fold(self) -> None:
         """Fold single cells into parts where there are many, as those read at once.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.grid import Cost, Plan, trainings
+from study.grid import Cost, Plan, Training, trainings
 from study.launching.data_sizes import DataSizes
 from study.launching.progress import training_name
 from study.launching.speed import Speeds, at_once
@@ -75,22 +75,28 @@ def _show_trainings(plan: Plan, console: Console, sizes: DataSizes) -> None:
     )
     for column in ("training", "cells", "params", "tokens", "FLOPs", "time each", "kept"):
         table.add_column(column, justify="left" if column == "training" else "right", no_wrap=True)
-    rows: Counter[tuple[str, ...]] = Counter()
+    kinds: dict[tuple[Any, ...], list[Training]] = {}
     speeds = Speeds(sizes.cache)
     times = {
-        t.key: speeds.seconds(t, plan.costs[t.key]) for t in plan.pending if t.key in plan.costs
+        t.key: effort.total
+        for t in plan.pending
+        if t.key in plan.costs and (effort := speeds.seconds(t, plan.costs[t.key])) is not None
     }
     for training in plan.pending:
         name = training_name(training.first).rpartition(" seed ")[0]
-        columns = _cost_columns(plan.costs.get(training.key), times.get(training.key))
-        rows[(name, str(len(training.cells)), *columns)] += 1
-    for (name, *numbers), count in list(rows.items())[:SHOWN]:
-        table.add_row(f"{count} x {name}", *numbers)
-    if not rows:
+        cost = plan.costs.get(training.key)
+        size = () if cost is None else (cost.parameters, cost.tokens, cost.disk)
+        kinds.setdefault((name, len(training.cells), *size), []).append(training)
+    for (name, cells, *_), alike in list(kinds.items())[:SHOWN]:
+        # Of trainings that share an untrained model one measures it: the line is that one's.
+        most = max(alike, key=lambda training: _flops_of(plan.costs.get(training.key)))
+        columns = _cost_columns(plan.costs.get(most.key), times.get(most.key))
+        table.add_row(f"{len(alike)} x {name}", str(cells), *columns)
+    if not kinds:
         return
     console.print(table)
-    if len(rows) > SHOWN:
-        console.print(f"... and {len(rows) - SHOWN} more kinds")
+    if len(kinds) > SHOWN:
+        console.print(f"... and {len(kinds) - SHOWN} more kinds")
     costs = list(plan.costs.values())
     if len(costs) < len(plan.pending):
         console.print("The cost of trainings whose data cannot be read is not known.")
@@ -117,7 +123,7 @@ def _show_trainings(plan: Plan, console: Console, sizes: DataSizes) -> None:
         console.print(f"Of the largest training, {memory}", soft_wrap=True)
 
 
-def _total_time(plan: Plan, times: dict[str, float | None]) -> str:
+def _total_time(plan: Plan, times: dict[str, float]) -> str:
     """How long all trainings take on this computer, as many at a time as fit."""
     known = [time / at_once(t) for t in plan.pending if (time := times.get(t.key)) is not None]
     if not known:
@@ -126,7 +132,8 @@ def _total_time(plan: Plan, times: dict[str, float | None]) -> str:
     rest = (
         f" and {missing} trainings of unknown time (`--calibrate` measures them)" if missing else ""
     )
-    return f"Time on this computer: about {duration(sum(known))}{rest}."
+    total = max(sum(known), *times.values())  # a training runs on no more than its own cores
+    return f"Time on this computer: about {duration(total)}{rest}."
 
 
 def _flops(costs: list[Cost]) -> str:
@@ -136,6 +143,10 @@ def _flops(costs: list[Cost]) -> str:
     measuring = sum(cost.measuring_flops or 0 for cost in costs)
     share = f", {measuring / sum(known):.0%} of them to measure" if sum(known) else ""
     return f"{quantity(sum(known))}FLOPs{share}"
+
+
+def _flops_of(cost: Cost | None) -> float:
+    return 0.0 if cost is None or cost.flops is None else cost.flops
 
 
 def _cost_columns(cost: Cost | None, seconds: float | None) -> tuple[str, str, str, str, str]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group
 from rich.markup import escape
@@ -66,6 +67,33 @@ class Progress:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a training takes: its steps, and measuring.
+
+    In seconds, or in any other unit.
+    """
+
+    training: float
+    measuring: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.training + self.measuring
+
+    def done(self, progress: Mapping[str, Any]) -> float:
+        """How much of it a worker has done that reports such progress.
+
+        That is `step` of `steps`, and `measured` of `checkpoints`.
+        """
+        trained, measured = (
+            progress.get(part, 0) / whole if (whole := progress.get(of)) else 0.0
+            for part, of in (("step", "steps"), ("measured", "checkpoints"))
+        )
+        return self.training * trained + self.measuring * measured
+
+
 ENOUGH = 0.01
 """Share of the work whose time tells that of the rest.
 
@@ -83,7 +111,7 @@ class Watch:
         self,
         run_dir: Path,
         cells: Iterable[Cell],
-        weights: Mapping[str, float] | None = None,
+        efforts: Mapping[str, Effort] | None = None,
         *,
         trials: int = 0,
         each: int = 0,
@@ -93,15 +121,15 @@ class Watch:
         Args:
             run_dir: the run.
             cells: its cells that are known so far.
-            weights: cost of a training by its key; if one lacks, all trainings count alike.
+            efforts: what a training takes, by its key; if one lacks, all trainings count alike.
             trials: trainings in all of a search; those not yet asked for count as left.
             each: cells of each of these.
         """
         self.store = Store(run_dir)
         self.leases = Leases(self.store.paths.leases)
         self.trials, self.each = trials, each
-        self._weights = dict(weights or {})
-        self._known = _Known.of(cells, self._weights)
+        self._efforts = dict(efforts or {})
+        self._known = _Known.of(cells, self._efforts)
         self.started = time.monotonic()
         self.seen: float | None = None
         self.first = self.look()
@@ -118,7 +146,7 @@ class Watch:
 
     def add(self, cells: Iterable[Cell]) -> None:
         """Look at these cells too."""
-        self._known = _Known.of((*self._known.cells, *cells), self._weights)
+        self._known = _Known.of((*self._known.cells, *cells), self._efforts)
 
     def look(self) -> Snapshot:
         """The state now."""
@@ -131,8 +159,9 @@ class Watch:
         for training in known.trainings:
             ended = sum(cell.key in keys or cell.key in failures for cell in training.cells)
             lease = by_key.get(training.key)
-            share = training_share(lease) if lease else 0.0
-            finished += known.weights[training.key] * max(ended / len(training.cells), share)
+            effort = known.efforts[training.key]
+            under_way = effort.done(lease.progress) if lease else 0.0
+            finished += max(effort.total * ended / len(training.cells), under_way)
         if running and self.seen is None:
             self.seen = time.monotonic()
         unknown = max(0, self.trials - len(known.trainings))
@@ -141,7 +170,7 @@ class Watch:
             done=sum(cell.key in keys for cell in known.cells),
             failed=sum(cell.key in failures for cell in known.cells),
             running=running,
-            share=finished / (sum(known.weights.values()) + unknown or 1.0),
+            share=finished / (sum(each.total for each in known.efforts.values()) + unknown or 1.0),
         )
 
     def seconds_left(self, now: Snapshot) -> float | None:
@@ -155,28 +184,26 @@ class Watch:
         return (time.monotonic() - since) * (1 - now.share) / gained
 
 
+ALIKE = Effort(0.5, 0.5)
+"""What a training takes of which nothing is known."""
+
+
 @dataclass(frozen=True)
 class _Known:
-    """Cells, their trainings, and the share of the work that each training is."""
+    """Cells, their trainings, and what each training takes."""
 
     cells: tuple[Cell, ...]
     trainings: tuple[Training, ...]
-    weights: dict[str, float]
+    efforts: dict[str, Effort]
 
     @classmethod
-    def of(cls, cells: Iterable[Cell], weights: Mapping[str, float]) -> _Known:
-        """Each cell once; if the weight of a training lacks, all count alike."""
+    def of(cls, cells: Iterable[Cell], efforts: Mapping[str, Effort]) -> _Known:
+        """Each cell once; if what a training takes is not known, all count alike."""
         once = tuple({cell.key: cell for cell in cells}.values())
         groups = trainings(once)
-        complete = all(training.key in weights for training in groups)
-        own = {t.key: weights[t.key] if complete else 1.0 for t in groups}
+        complete = all(training.key in efforts for training in groups)
+        own = {t.key: efforts[t.key] if complete else ALIKE for t in groups}
         return cls(once, groups, own)
-
-
-def training_share(lease: Lease) -> float:
-    """Share of its optimizer steps that a training has done."""
-    steps = lease.progress.get("steps")
-    return float(lease.progress.get("step", 0)) / steps if steps else 0.0
 
 
 def headline(now: Snapshot, left: float | None) -> str:

@@ -11,21 +11,28 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from study.grid import Cell, Cost, Plan, Training
+from study.launching.progress import Effort
 from study.precision import parse_precision
 from study.store.atomic import write_json
 from study.store.paths import CachePaths
 from study.training.devices import choose_device, threads
 
 if TYPE_CHECKING:
-    from study.training.train import Progress
+    import torch
+
+    from study.data import Dataset
+    from study.training.train import Checkpoint, Progress
 
 SIZES = 3
 """Trainings measured of each kind: the smallest, the largest, and between."""
@@ -36,20 +43,29 @@ PRECISIONS = 4
 SAMPLES = 50_000
 """Most training samples that it is measured on."""
 FEWEST = 1_000
-"""Training samples of the measurement before, whose time does not count."""
+"""Training samples of the measurement that tells what does not depend on their number."""
+START, MEASURED = 1e11, 5e10
+"""FLOPs that a core does while a training starts, and while a cell is measured at a checkpoint.
+
+Small trainings take no less time than that.
+"""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """FLOP/s (by `study.grid.cost`) of trainings of a kind and a size.
+    """How fast trainings of a kind and a size are.
 
-    Once of training steps, once of measuring.
+    Beside each run as many others as in a study. FLOP/s are those of `study.grid.cost`: of training
+    steps, and of the samples that are measured. To this come the seconds before the first step, and
+    those of a measurement, whatever the number of its samples.
     """
 
     kind: str
     parameters: int
     flops_per_second: float
     measuring_flops_per_second: float
+    start_seconds: float
+    measurement_seconds: float
 
 
 def kind_of(cell: Cell) -> str:
@@ -84,24 +100,49 @@ class Speeds:
         self.known = [*others, speed]
         write_json(self.path, [asdict(each) for each in self.known])
 
-    def seconds(self, training: Training, cost: Cost) -> float | None:
-        """Time that a training takes alone, interpolated between sizes.
+    def seconds(self, training: Training, cost: Cost) -> Effort | None:
+        """Time that a training takes, interpolated between sizes.
 
         None where none of its kind was measured.
         """
-        near = sorted(
-            (s.parameters, s.flops_per_second, s.measuring_flops_per_second)
-            for s in self.known
-            if s.kind == kind_of(training.first)
-        )
+        kind = kind_of(training.first)
+        near = sorted((s for s in self.known if s.kind == kind), key=lambda s: s.parameters)
         if not near or not cost.parameters or cost.flops is None or cost.measuring_flops is None:
             return None
-        sizes, *speeds = np.log(np.array(near)).T
-        training_speed, measuring_speed = (
-            math.exp(float(np.interp(math.log(cost.parameters), sizes, each))) for each in speeds
+        at = math.log(cost.parameters)
+        sizes = [math.log(s.parameters) for s in near]
+        trained, measured = (
+            math.exp(np.interp(at, sizes, np.log(each)))
+            for each in (
+                [s.flops_per_second for s in near],
+                [s.measuring_flops_per_second for s in near],
+            )
         )
-        trained = (cost.flops - cost.measuring_flops) / training_speed
-        return trained + cost.measuring_flops / measuring_speed
+        start = float(np.interp(at, sizes, [s.start_seconds for s in near]))
+        each = float(np.interp(at, sizes, [s.measurement_seconds for s in near]))
+        return Effort(
+            start + (cost.flops - cost.measuring_flops) / trained,
+            each * cost.measurements + cost.measuring_flops / measured,
+        )
+
+
+def efforts(plan: Plan, speeds: Speeds) -> dict[str, Effort]:
+    """What each training takes whose cost is known.
+
+    In seconds where the speed of all is known, else in FLOPs.
+    """
+    known = [(t, cost) for t in plan.pending if (cost := plan.costs.get(t.key)) is not None]
+    seconds = {training.key: speeds.seconds(training, cost) for training, cost in known}
+    if all(seconds.values()):
+        return {key: effort for key, effort in seconds.items() if effort is not None}
+    return {
+        training.key: Effort(
+            START + cost.flops - cost.measuring_flops,
+            MEASURED * cost.measurements + cost.measuring_flops,
+        )
+        for training, cost in known
+        if cost.flops is not None and cost.measuring_flops is not None
+    }
 
 
 def at_once(training: Training) -> int:
@@ -110,7 +151,12 @@ def at_once(training: Training) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    return max(1, min(cores // resources.cpus, resources.parallel or cores))
+    fit = min(cores // resources.cpus, resources.parallel or cores)
+    if resources.gpus:
+        from torch.cuda import device_count
+
+        fit = min(fit, math.floor(device_count() / resources.gpus))
+    return max(1, fit)
 
 
 def to_measure(plan: Plan) -> Iterator[Training]:
@@ -127,22 +173,26 @@ def to_measure(plan: Plan) -> Iterator[Training]:
 
 
 def calibrate(plan: Plan, cache: Path, say: Callable[[str], None]) -> None:
-    """Run a few steps of some trainings, measure each once, and keep their speed."""
+    """Run a few steps of some trainings, measure each, and keep their speed.
+
+    Each runs in as many processes as its trainings will: cores share caches and memory.
+    """
     speeds = Speeds(cache)
     for training in to_measure(plan):
         parameters = plan.costs[training.key].parameters
         assert parameters is not None
-        rate = _tokens_per_second(training, cache)
-        measuring = _measured_per_second(training, cache)
+        processes = at_once(training)
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            seen = list(pool.map(_observed, [training] * processes, [cache] * processes))
+        steps, samples, start, each = (float(np.mean(every)) for every in zip(*seen, strict=True))
+        kind = kind_of(training.first)
         speed = Speed(
-            kind_of(training.first),
-            parameters,
-            6.0 * parameters * rate,
-            2.0 * parameters * measuring,
+            kind, parameters, 6.0 * parameters * steps, 2.0 * parameters * samples, start, each
         )
+        beside = f", {processes} at a time" if processes > 1 else ""
         say(
-            f"measured {parameters:,} parameters: {rate:,.0f} tokens/s, "
-            f"{speed.flops_per_second:.2g} FLOP/s; {measuring:,.0f} samples/s at a precision"
+            f"measured {parameters:,} parameters{beside}: {steps:,.0f} tokens/s, "
+            f"{speed.flops_per_second:.2g} FLOP/s; {samples:,.0f} samples/s at a precision"
         )
         speeds.add(speed)
 
@@ -151,13 +201,16 @@ class _Enough(Exception):
     pass
 
 
-def _tokens_per_second(training: Training, cache: Path) -> float:
-    """Speed of a training after its first report, which is slowed down by starting."""
-    from study.data import load_data
+def _observed(training: Training, cache: Path) -> tuple[float, float, float, float]:
+    """Tokens a second, samples measured a second, and seconds beside them.
+
+    These are the seconds before the first step and those of a measurement.
+    """
+    from study.measuring.data import data_of
     from study.training.train import train
 
-    config, folder = training.first.config, training.first.folder
-    data = load_data(config.data, base=folder, cache=cache)
+    measure = training.first.config.measure.model_copy(update={"initial": "once", "at": "last"})
+    config = training.first.config.model_copy(update={"measure": measure})
     rates: list[float] = []
     began: list[float] = []
 
@@ -167,42 +220,48 @@ def _tokens_per_second(training: Training, cache: Path) -> float:
         if len(rates) > 3 or began[-1] - began[0] > SECONDS:
             raise _Enough
 
+    data_of(training, cache)  # what a run prepares once
     with threads(training.first.resources.cpus):
+        start = time.monotonic()
+        data = data_of(training, cache)
         device = choose_device(training.first.resources.device)
-        checkpoints: Iterable[object] = train(config, data, device, base=folder, beat=beat)
-        try:
+        checkpoints = train(config, data, device, base=training.first.folder, beat=beat)
+        checkpoint = next(checkpoints)
+        start = time.monotonic() - start
+        samples, each = _measured(training, checkpoint, data, device)
+        with suppress(_Enough):
             for _ in checkpoints:
                 pass
-        except _Enough:
-            return float(np.median(rates[1:]))
-    return float(np.median(rates[1:] or rates))
+    # The first report is slowed down by starting.
+    return float(np.median(rates[1:] or rates)), samples, start, each
 
 
-def _measured_per_second(training: Training, cache: Path) -> float:
-    """Samples measured a second, of the untrained model at some precisions."""
+def _measured(
+    training: Training, checkpoint: Checkpoint, data: Dataset, device: torch.device
+) -> tuple[float, float]:
+    """Samples measured a second, and seconds of a measurement beside.
+
+    These do not depend on the number of samples.
+    """
     from study.measuring.checkpoint import measure_checkpoint
-    from study.measuring.data import data_of
-    from study.training.train import train
 
-    first = training.first
-    data = data_of(training, cache)
-    cells = [_fewer_samples(cell) for cell in training.cells if not _tuned(cell)][:PRECISIONS]
-    cells = cells or [_fewer_samples(first)]
-    with threads(first.resources.cpus):
-        device = choose_device(first.resources.device)
-        checkpoint = next(iter(train(first.config, data, device, base=first.folder)))
-        # What is imported and chosen at the first use is paid once in a run.
-        measure_checkpoint(
-            checkpoint, [_fewer_samples(cell, FEWEST) for cell in cells], data, device
-        )
+    cells = [cell for cell in training.cells if not _tuned(cell)][:PRECISIONS]
+    cells = cells or [training.first]
+
+    def measured(most: int) -> tuple[int, float]:
+        few = [_fewer_samples(cell, most) for cell in cells]
         began = time.monotonic()
-        measure_checkpoint(checkpoint, cells, data, device)
+        measure_checkpoint(checkpoint, few, data, device)
         seconds = time.monotonic() - began
-    samples = sum(
-        min(cell.config.measure.train_tokens or SAMPLES, data.train.samples) + data.val.samples
-        for cell in cells
-    )
-    return samples / seconds
+        read = (min(cell.config.measure.train_tokens or most, data.train.samples) for cell in few)
+        return sum(read) + data.val.samples * len(few), seconds
+
+    measured(FEWEST)  # What is imported and chosen at the first use is paid once in a run.
+    (few, short), (many, long) = measured(FEWEST), measured(SAMPLES)
+    if many == few or long <= short:
+        return many / long, 0.0
+    rate = (many - few) / (long - short)
+    return rate, max(0.0, short - few / rate) / len(cells)
 
 
 def _tuned(cell: Cell) -> bool:
@@ -210,7 +269,7 @@ def _tuned(cell: Cell) -> bool:
     return parse_precision(cell.config.precision).tuning is not None
 
 
-def _fewer_samples(cell: Cell, most: int = SAMPLES) -> Cell:
+def _fewer_samples(cell: Cell, most: int) -> Cell:
     """The cell, measured on at most `most` training samples."""
     measure = cell.config.measure
     few = min(measure.train_tokens or most, most)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from study.config import CellConfig, measured_epochs
+from study.config.measuring import WHEN
 from study.data.base import Dataset
 from study.grid import Cell, Training
 from study.measuring.calibration import calibration
@@ -23,7 +24,7 @@ from study.measuring.collect import meter_of, passes_over
 from study.measuring.crew import Alone
 from study.measuring.forgetting import put_first_phase
 from study.measuring.samples import Beat
-from study.measuring.subject import WHEN, key_of, subject_digest
+from study.measuring.subject import key_of, subject_digest
 from study.models.base import FeatureModel
 from study.precision import REFERENCE, PrecisionError, Record, at_precision, parse_precision
 from study.settings.schema import plain

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from study.config import MeasureConfig
+from study.config.measuring import WHEN
 from study.data.base import Dataset
 from study.data.config import DataSettings
 from study.models import description
@@ -17,9 +18,6 @@ from study.models.base import FeatureModel
 from study.settings.schema import canonical, plain
 from study.store.provenance import hardware, versions
 from study.training.devices import device_name
-
-WHEN = ("at", "initial")
-"""Settings of measuring that say when, not what."""
 
 
 def subject_digest(

@@ -259,7 +259,7 @@ class _Attempt:
         self.looked = -math.inf
         self.first = training.first
         self.broken: dict[str, Exception] = {}
-        self.steps: dict[str, Any] = {}
+        self.done: dict[str, Any] = {"measured": 0, "checkpoints": len(training.epochs)}
 
     def run(self) -> Ended:
         """Measure all checkpoints, then store the rows of all cells."""
@@ -411,6 +411,7 @@ class _Attempt:
             }
             if rows:
                 self.partial.write(checkpoint.epoch, rows)
+            self.done["measured"] = sum(e <= checkpoint.epoch for e in self.training.epochs)
             if len(self.broken) == len(self.training.cells):
                 return
 
@@ -439,12 +440,12 @@ class _Attempt:
 
     def beat_training(self, progress: Progress) -> None:
         """Called by the training loop."""
-        self.steps = {"step": progress.step, "steps": progress.steps}
-        self.report("training", **asdict(progress))
+        self.done |= {"step": progress.step, "steps": progress.steps}
+        self.report("training", **self.done | asdict(progress))
 
     def beat_measuring(self, doing: str, share: float) -> None:
         """Called while a checkpoint is measured."""
-        self.report(f"measuring: {doing}", **self.steps, share=share)
+        self.report(f"measuring: {doing}", **self.done, share=share)
 
     def write_provenance(self, started: str, device: torch.device, data: Dataset) -> None:
         """Record where this training's numbers come from, pass by pass.

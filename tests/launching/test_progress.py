@@ -9,10 +9,11 @@ import pytest
 from tiny_study import tiny, write_study
 
 from study.config import load_study
-from study.grid import Training, measurements, trainings
+from study.data import Estimate
+from study.grid import Training, plan, trainings
 from study.grid import expand as cells_of
 from study.launching import progress
-from study.launching.progress import Watch, headline
+from study.launching.progress import Effort, Watch, headline
 from study.scheduling.failure import record_failure
 from study.store import Store
 from study.store.leases import Holding, Leases
@@ -37,14 +38,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def groups(tmp_path: Path) -> tuple[Training, ...]:
-    """Two trainings of one cell each, whose weights will be 1 and 3."""
+    """Two trainings of one cell each, of which the second will take three times the first."""
     grid = {"epochs": [1, 2], "precision": ["fp32"], "seed": [0], "width": [16], "depth": [1]}
     return trainings(cells_of(load_study(write_study(tmp_path, tiny(grid=grid)))))
 
 
 def watch(run: Path, groups: tuple[Training, ...]) -> Watch:
     cells = tuple(cell for training in groups for cell in training.cells)
-    return Watch(run, cells, dict(zip((t.key for t in groups), (1.0, 3.0), strict=True)))
+    takes = (Effort(1.0, 0.0), Effort(3.0, 0.0))
+    return Watch(run, cells, dict(zip((t.key for t in groups), takes, strict=True)))
 
 
 def test_time_is_counted_from_the_first_training_and_by_weight(
@@ -115,9 +117,43 @@ def test_failed_cells_are_work_that_is_done(
     assert watching.seconds_left(now) == pytest.approx(10 / 3)
 
 
-def test_measurements_are_cells_times_checkpoints(tmp_path: Path) -> None:
-    """Epochs 0, 3 and 4 (the first and the last always), at two precisions."""
-    grid = {"epochs": [4], "precision": ["fp32", "int8"], "seed": [0], "width": [16], "depth": [1]}
+def test_measuring_counts_by_the_checkpoints_that_are_measured() -> None:
+    """Of 10 s of steps and 30 s of measuring, half the steps and two of three checkpoints."""
+    effort = Effort(10.0, 30.0)
+    assert effort.total == 40
+    assert effort.done({}) == 0
+    assert effort.done({"step": 5, "steps": 10, "measured": 2, "checkpoints": 3}) == 25
+    assert effort.done({"measured": 3, "checkpoints": 3}) == 30
+
+
+def test_the_first_estimate_is_right_where_measuring_takes_longest(
+    tmp_path: Path, groups: tuple[Training, ...], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps of a training are a tenth of its time; the rest is its last checkpoint."""
+    monkeypatch.setattr("study.store.leases.BEAT", 0.02)
+    run = tmp_path / "run"
+    cells = tuple(cell for training in groups for cell in training.cells)
+    watching = Watch(run, cells, {training.key: Effort(10.0, 90.0) for training in groups})
+    with Leases(run / "leases").hold(groups[0].key, "launch") as holding:
+        assert holding is not None
+        watching.look()
+        clock.now += 10
+        publish(watching, holding, 100)
+        now = watching.look()
+    assert watching.seconds_left(now) == pytest.approx(190)
+
+
+def test_untrained_models_are_priced_once(tmp_path: Path) -> None:
+    """Epochs 0, 3 and 4 (the first and the last always), at two precisions, of two seeds.
+
+    The trainings of a seed differ in their rate alone, so they begin with the same weights.
+    """
+    grid = {"epochs": [4], "precision": ["fp32", "int8"], "seed": [0, 1], "width": [16],
+            "depth": [1], "train.lr": [0.01, 0.02]}  # fmt: skip
     study = tiny(grid=grid, measure={"at": [3]})
-    (training,) = trainings(cells_of(load_study(write_study(tmp_path, study))))
-    assert measurements(training) == 6
+    size = Estimate(classes=3, input_shape=(18,), train_rows=18, train_samples=18, val_samples=18)
+    planned = plan(cells_of(load_study(write_study(tmp_path, study))), size=lambda cell: size)
+    costs = [planned.costs[training.key] for training in planned.pending]
+    assert sorted(cost.measurements for cost in costs) == [4, 4, 6, 6]
+    each = {cost.measuring_flops / cost.measurements for cost in costs if cost.measuring_flops}
+    assert len(each) == 1

@@ -25,10 +25,15 @@ def tiny_plan(folder: Path) -> Plan:
 def test_time_is_that_of_training_and_of_measuring(tmp_path: Path) -> None:
     training = tiny_plan(tmp_path).pending[0]
     speeds = Speeds(tmp_path)
-    price = Cost(parameters=1000, tokens=5, flops=700.0, measuring_flops=300.0, disk=0)
+    price = Cost(
+        parameters=1000, tokens=5, flops=700.0, measuring_flops=300.0, measurements=4, disk=0
+    )
     assert speeds.seconds(training, price) is None
-    speeds.add(Speed(kind_of(training.first), 1000, 40.0, 10.0))
-    assert speeds.seconds(training, price) == pytest.approx(400 / 40 + 300 / 10)
+    speeds.add(Speed(kind_of(training.first), 1000, 40.0, 10.0, 3.0, 0.5))
+    effort = speeds.seconds(training, price)
+    assert effort is not None
+    assert effort.training == pytest.approx(3 + 400 / 40)
+    assert effort.measuring == pytest.approx(4 * 0.5 + 300 / 10)
     assert Speeds(tmp_path).known == speeds.known
 
 
