@@ -15,6 +15,16 @@ LEADING = 1.25
 """Distance of two lines over the size of their letters."""
 MEASURED = 100.0  # points at which letters are measured: large, so that no hint rounds them
 SLACK = 1.03  # what hinting adds at the size of print
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_ten(exponent: int) -> str:
+    """A power of ten as text.
+
+    >>> power_of_ten(-5)
+    '10⁻⁵'
+    """
+    return f"10{str(exponent).translate(RAISED)}"
 
 
 @cache

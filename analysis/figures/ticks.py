@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.lettering import width_of
+from analysis.figures.lettering import power_of_ten, width_of
 from analysis.figures.sheets import sheet
 
 Side = Literal["x", "y"]
@@ -105,8 +105,16 @@ def linear_axis(axis: Axes, which: Side, *, integer: bool = False) -> None:
 
 
 def plain(value: float) -> str:
-    """A tick label: `0.05`, `2e−5`."""
-    return f"{value:.6g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+    """A tick label.
+
+    >>> plain(-0.05), plain(2e-5), plain(1e9)
+    ('−0.05', '2×10⁻⁵', '10⁹')
+    """
+    digits, _, exponent = f"{value:.6g}".replace("-", "−", 1 if value < 0 else 0).partition("e")
+    if not exponent:
+        return digits
+    power = power_of_ten(int(exponent))
+    return f"{digits.removesuffix('1')}{power}" if digits in ("1", "−1") else f"{digits}×{power}"
 
 
 def log_axis(axis: Axes, which: Side, values: Sequence[float] | np.ndarray[Any, Any]) -> None:

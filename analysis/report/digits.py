@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Callable, Iterable
 
+from analysis.figures.lettering import power_of_ten
+
 DASH = "–"
 DIGITS = 4  # significant ones of the largest value of a column
 LEAST = 2  # significant ones that the smallest value keeps where all share their decimals
 PLAIN = (1e-3, 1e4)  # sizes that are written without a power of ten
 POWER = re.compile("×10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
@@ -37,7 +38,7 @@ def significant(value: float) -> str:
         text = f"{value:.{DIGITS - 1 - power}f}"
     else:
         digits, _, raised = f"{value:.{DIGITS - 1}e}".partition("e")
-        text = f"{digits}×10{str(int(raised)).translate(RAISED)}"
+        text = f"{digits}×{power_of_ten(int(raised))}"
     return text.replace("-", "−")
 
 

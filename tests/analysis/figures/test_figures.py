@@ -440,7 +440,7 @@ def test_ticks_of_logarithmic_axes_are_few_and_round() -> None:
     assert log_ticks(2, 9, 5) == [2, 5]
     assert log_ticks(1e-5, 12, 5) == [1e-5, 1e-3, 1e-1, 10]
     assert log_ticks(1, 1e9, 4) == [1, 1e3, 1e6, 1e9]
-    assert [plain(value) for value in (1e-5, 0.03, 1e9, -0.5)] == ["1e−5", "0.03", "1e9", "−0.5"]
+    assert [plain(value) for value in (1e-5, 0.03, 1e9, -0.5)] == ["10⁻⁵", "0.03", "10⁹", "−0.5"]
 
 
 def test_the_longest_name_of_a_row_has_its_room() -> None:
