@@ -10,12 +10,13 @@ import json
 import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,7 +183,8 @@ def calibrate(plan: Plan, cache: Path, say: Callable[[str], None]) -> None:
         parameters = plan.costs[training.key].parameters
         assert parameters is not None
         processes = at_once(training)
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
             seen = list(pool.map(_observed, [training] * processes, [cache] * processes))
         steps, samples, start, each = (float(np.mean(every)) for every in zip(*seen, strict=True))
         kind = kind_of(training.first)
@@ -195,6 +197,18 @@ def calibrate(plan: Plan, cache: Path, say: Callable[[str], None]) -> None:
             f"{speed.flops_per_second:.2g} FLOP/s; {samples:,.0f} samples/s at a precision"
         )
         speeds.add(speed)
+
+
+def _end_with_parent() -> None:
+    """End this process with its parent, which else leaves it waiting for work."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class _Enough(Exception):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny_search
+from places import ROOT
 
 from study.config import study_from
 from study.data import Estimate
@@ -44,6 +49,24 @@ def test_measuring_is_two_flops_a_parameter_and_sample(tmp_path: Path) -> None:
     assert price.parameters is not None
     assert price.measuring_flops == 2 * price.parameters * 2 * 4 * (18 + 18)
     assert price.flops == 6 * price.parameters * price.tokens + price.measuring_flops
+
+
+@pytest.mark.long
+def test_processes_of_a_calibration_end_with_it(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "study.launch", ROOT / "search_spaces" / "quickstart.yaml",
+         "--calibrate", "--runs", tmp_path],
+    )  # fmt: skip
+    parent = psutil.Process(process.pid)
+    deadline = time.monotonic() + 120
+    while not (children := [c for c in parent.children() if "spawn_main" in str(c.cmdline())]):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(5)  # until they work
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert gone and not alive
 
 
 def test_calibration_measures_a_checkpoint(tmp_path: Path) -> None:
