@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @at_door
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 all cells stored, 1 some failed or were stopped, 2 wrong request."""
+    """Exit code: 0 all stored, 1 failed or stopped, 2 wrong request, 3 no storage."""
     options = parser().parse_intermixed_args(arguments)
 
     from dataclasses import asdict

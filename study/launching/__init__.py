@@ -60,7 +60,8 @@ def launch(
         StudyError: the study, an override or a tracker cannot be used, or the cluster cannot be
             joined.
         StoreError: the run directory holds other rows of a cell, is none, or cannot be written.
-        OSError: the disk failed; what was stored before is kept.
+        OSError: the disk failed, or object storage no longer answers (`StorageError`); what was
+            stored before is kept, and another call goes on from there.
     """
     import sys
 

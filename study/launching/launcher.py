@@ -15,7 +15,8 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,8 +45,10 @@ from study.settings.doors import installed, remedy
 from study.settings.faults import Fault, StudyError
 from study.store import Store, StoreError
 from study.store.atomic import write_atomically, write_json
+from study.store.errors import StorageError
 from study.store.folding import fold
 from study.store.leases import Leases
+from study.store.outage import OUTAGE, patient
 from study.store.paths import TrainingPaths
 from study.store.places import is_object, remove_tree
 from study.store.probe import check_place, probe
@@ -209,17 +212,31 @@ class Launcher:
     def work(self, backlog: Backlog, watch: Watch) -> bool:
         """Hand out trainings until the backlog is finished; False if the user stopped it.
 
-        Raises StudyError where a Ray cluster cannot be joined, or a training fits no node.
+        Raises StudyError where a Ray cluster cannot be joined, or a training fits no node,
+        StorageError where object storage has not answered for `study.store.outage.LONG` seconds.
         """
         try:
-            with self.tracking(watch):
+            with patient(self.say), self.tracking(watch), self._without_stop_file():
                 self._work(backlog, watch)
         except (Stopped, KeyboardInterrupt):
             self.say(f"\nStopped. What was finished is stored. {self.again()}")
             return False
-        finally:
-            self.stop_file.unlink(missing_ok=True)
+        except StorageError:
+            self.say(
+                "\nNothing is lost of what was stored: finished cells, and each training up to the "
+                f"state that it published last. {self.again()}"
+            )
+            raise
         return True
+
+    @contextmanager
+    def _without_stop_file(self) -> Iterator[None]:
+        """Within, a stop file may be written; storage that is away may keep it."""
+        try:
+            yield
+        finally:
+            with suppress(StorageError):
+                self.stop_file.unlink(missing_ok=True)
 
     def tracking(self, watch: Watch) -> Tracking:
         """Within, trackers that were asked for show the trainings that are watched."""
@@ -330,6 +347,7 @@ class Launcher:
     def _ask_to_stop(self, backlog: Backlog) -> None:
         self.say("\nStopping: asking the trainings to save (again to stop at once) ...")
         backlog.end("the launch was stopped")
+        OUTAGE.give_up()
         try:
             write_atomically(self.stop_file, now().encode())
         except OSError as error:

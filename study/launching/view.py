@@ -17,7 +17,8 @@ from rich.live import Live
 
 from study.launching.progress import Snapshot, Watch, headline, render
 
-REFRESH = 1.0
+REFRESH, SELDOM = 1.0, 60.0
+"""Seconds between two looks: at least, and at most however long one takes."""
 LINE_AFTER, LINE_AT_LEAST = 5.0, 60.0
 """Seconds between two lines when something has changed, and when nothing has."""
 
@@ -73,7 +74,7 @@ def _looking(watch: Watch, show: Callable[[Snapshot], None]) -> Iterator[None]:
             began = time.monotonic()
             with suppress(OSError):  # a disk that does not answer now may at the next look
                 show(watch.look())
-            pause = max(REFRESH, 20 * (time.monotonic() - began))
+            pause = min(max(REFRESH, 20 * (time.monotonic() - began)), SELDOM)
 
     thread = threading.Thread(target=look, name="view", daemon=True)
     thread.start()

@@ -15,7 +15,7 @@ docs/cli.md`.) `collapse-study NAME` works in any folder; in a checkout `python 
 the same, and `python -m analysis` is `report`. Every command has `--help`.
 
 Exit codes: 0 all is done, 1 something failed and is recorded, 2 the request is wrong and nothing
-was done.
+was done, 3 object storage no longer answers, and what it holds is safe.
 """
 TABLE = "| argument | meaning |\n|---|---|\n"
 

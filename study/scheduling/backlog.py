@@ -17,6 +17,7 @@ from study.scheduling.failure import RETRIED, Cause, record_failure
 from study.scheduling.watchdog import clear_stacks, stacks_of_hang
 from study.scheduling.work import Ended, Work
 from study.store import Store
+from study.store.errors import StorageError
 from study.store.leases import Lease, Leases
 
 POLL = 2.0
@@ -274,6 +275,8 @@ class Backlog:
                 record_failure(
                     self.store, training.key, cell, message, cause, host=node or "unknown"
                 )
+        except StorageError:
+            raise
         except OSError as error:
             self.say(f"training {training.key[:8]}: its failure cannot be recorded: {error}")
             return False

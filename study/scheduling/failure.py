@@ -32,7 +32,7 @@ _BY_TYPE: dict[str, Cause] = {
     "study.scheduling.watchdog.Hung": "timeout",
     "study.training.train.Diverged": "diverged",
     "study.data.base.DataError": "data",
-    "study.store.objects.StorageError": "storage",
+    "study.store.errors.StorageError": "storage",
     "study.models.config.ModelError": "config",
     "study.precision.names.PrecisionError": "config",
     "study.training.train.TrainingError": "config",
@@ -58,7 +58,7 @@ def cause_of(error: BaseException) -> Cause:
 
     Where a library gives neither, by its text.
     """
-    for link in _chain(error):
+    for link in chain(error):
         if isinstance(link, OSError) and link.errno in _NO_SPACE:
             return "disk_full"
         if any(text in str(link) for text in _NO_SPACE_TEXT):
@@ -69,7 +69,7 @@ def cause_of(error: BaseException) -> Cause:
     return "out_of_memory" if any(text in str(error) for text in _NO_MEMORY_TEXT) else "bug"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """An error and those that it was raised from."""
     seen: set[int] = set()
     link: BaseException | None = error

@@ -24,9 +24,11 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.search import Searcher
 
 from study.scheduling.backlog import Backlog
+from study.scheduling.failure import chain
 from study.scheduling.joining import ClusterError
 from study.scheduling.processes import Nursery
 from study.scheduling.work import Ended, Work
+from study.store.errors import StorageError
 from study.store.paths import ScratchPaths
 
 TRIALS = 500
@@ -151,6 +153,9 @@ def run(backlog: Backlog, scratch: Path) -> None:
         try:
             tuner.fit()
         except (RuntimeError, OSError, RayError, tune.TuneError) as error:
+            for link in chain(error):
+                if isinstance(link, StorageError):  # of the backlog, which knows nothing of Ray
+                    raise link from None
             raise SweepError(str(error) or type(error).__name__) from error
 
 

@@ -29,6 +29,7 @@ from study.store import RunPaths, Store
 from study.store.atomic import write_atomically, write_json
 from study.store.known import Known
 from study.store.leases import BEAT, Holding, LeaseLost, Leases
+from study.store.outage import patient
 from study.store.partial import Partial
 from study.store.parts import damaged_file
 from study.store.paths import CachePaths, TrainingPaths
@@ -146,7 +147,7 @@ def work(task: Work, *, own_process: bool = False) -> Ended:
             process is interrupted where it hangs, and must call this in its main thread.
     """
     try:
-        with ExitStack() as stack:
+        with patient(print), ExitStack() as stack:
             folder = task.folder or stack.enter_context(folder_for(task.home))
             return _under_lease(task, Workspace(task.home, folder), own_process)
     except Exception as error:  # where no log could be opened, or not be closed

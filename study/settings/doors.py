@@ -52,10 +52,10 @@ ALONE = {"faiss": "faiss", "optuna": "search"}
 def at_door(main: Callable[..., int]) -> Callable[..., int]:
     """Let a command end in a code and at most one line, whatever is raised within.
 
-    Ctrl-C and errors that are no fault of the request end in code 1; the trace of an error lies in
-    a file, which the line names. A reader of the output who has gone ends in code 1, too. A path
-    that cannot be used is a fault of the request, code 2, as is training where nothing for it is
-    installed.
+    Ctrl-C and errors that are no fault of the request end in code 1, or in the `exit_code` of the
+    error; the trace of an error lies in a file, which the line names. A reader of the output who
+    has gone ends in code 1, too. A path that cannot be used is a fault of the request, code 2, as
+    is training where nothing for it is installed.
     """
 
     @wraps(main)
@@ -76,6 +76,7 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
                 text = f"error: {error.name} is not installed. {remedy(error.name)}"
                 return refused(ImportError(text))
             _say(_line(error))
+            return int(getattr(error, "exit_code", 1))
         return 1
 
     return guarded

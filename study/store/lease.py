@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import uuid
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 import psutil
 
 _UNREADABLE = "unreadable-"
+HELD: set[str] = set()
+"""Owners of the leases that this process holds now."""
 
 
 @dataclass
@@ -61,8 +64,15 @@ class Lease:
         return json.dumps(asdict(self)).encode()
 
     def dead(self) -> bool:
-        """Whether its process ran on this machine and is gone."""
-        return self.machine == this_machine() and process_start(self.pid) != self.process_started
+        """Whether its process ran on this machine and is gone.
+
+        One of this process counts as gone that it does not hold: storage that was away has kept it.
+        """
+        if self.machine != this_machine():
+            return False
+        if process_start(self.pid) != self.process_started:
+            return True
+        return self.pid == os.getpid() and self.owner not in HELD
 
 
 @cache

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from study.store.lease import Lease, process_start, this_machine
+from study.store.lease import HELD, Lease, process_start, this_machine
 from study.store.paths import LeasePaths
 from study.store.slots import Slot, held, slot_of
 
@@ -30,6 +30,8 @@ __all__ = ["Holding", "Lease", "LeaseLost", "Leases", "process_start", "this_mac
 BEAT = 2.0
 STALE = 120.0
 """Longer than an NFS client caches a folder, which is 60 s unless mounted otherwise."""
+BLIND = 30.0
+"""Seconds of a look after which nothing is known of the time before it."""
 
 
 class LeaseLost(RuntimeError):
@@ -63,7 +65,10 @@ class Leases:
 
         That a heartbeat stands still shows only over time: call it again and again.
         """
+        began = time.monotonic()
         lease = self.get(training)
+        if time.monotonic() - began > BLIND:
+            self._seen.clear()  # storage that did not answer has shown no heartbeat either
         if lease is None or lease.dead():
             return False
         owner, beats, since = self._seen.get(training, ("", -1, 0.0))
@@ -106,14 +111,18 @@ class Leases:
             waiting=waiting,
             progressed=time.time(),
         )
-        if not slot.take(lease, current):
-            yield None
-            return
-        holding = Holding(lease, slot)
+        HELD.add(lease.owner)
         try:
-            yield holding
+            if not slot.take(lease, current):
+                yield None
+                return
+            holding = Holding(lease, slot)
+            try:
+                yield holding
+            finally:
+                holding.release()
         finally:
-            holding.release()
+            HELD.discard(lease.owner)
 
 
 class Holding:

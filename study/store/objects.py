@@ -2,43 +2,45 @@
 
 A write is whole or not at all. `create` and `exchange` are conditional writes: of several writers
 the server lets one win. Folders exist while objects lie below them. Each look is one request, or
-one listing for all that lies in a folder, unless it says otherwise.
+one listing for all that lies in a folder, unless it says otherwise. A request that fails for the
+moment is sent again, as `study.store.outage` says.
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import total_ordering
+from functools import partial, total_ordering
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from study.store.errors import StorageError
+from study.store.outage import OUTAGE
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
+T = TypeVar("T")
 SCHEME = "s3://"
-ATTEMPTS = 7
-"""Tries of a request, with pauses that double up to 20 s: half a minute in the mean."""
-READS = 3
-"""Tries of a content whose transfer broke off."""
+ATTEMPTS = 3
+"""Tries of a request, or of a part of a large file, within a second or two."""
+CONFLICTS = 7
+"""Tries of a write that meets others, with pauses that double."""
 PAGE = 1000
 """Objects that one request lists or deletes; the protocol allows no more."""
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _CHANGED = ("412", "PreconditionFailed")
 _CONFLICT = "ConditionalRequestConflict"
 """What a server answers where two conditional writes meet: the later is to ask again."""
-
-
-class StorageError(OSError):
-    """The object storage refused a request or did not answer, as `strerror` says."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def _new_client() -> BaseClient:
 
     config = Config(
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        connect_timeout=10,
+        connect_timeout=5,
         read_timeout=60,
         max_pool_connections=32,
         # Servers other than Amazon's refuse checksums that they do not know.
@@ -98,15 +100,25 @@ def _errors(path: ObjectPath) -> Iterator[None]:
     a condition does not hold, and StorageError for all else.
     """
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
 
     try:
         yield
     except ClientError as error:
         raise _translated(error.response, path) from error
     except (BotoCoreError, Boto3Error) as error:
+        cause = error.__cause__ or error.__context__  # of a transfer, which has errors of its own
+        if isinstance(error, Boto3Error) and isinstance(cause, ClientError):
+            raise _translated(cause.response, path) from error
         text = str(error).strip().rstrip(".")
-        raise StorageError(errno.EIO, f"the object storage failed: {text}", str(path)) from error
+        failure = StorageError(errno.EIO, f"the object storage failed: {text}", str(path))
+        failure.passing = isinstance(error, HTTPClientError | IncompleteReadError | Boto3Error)
+        raise failure from error
 
 
 def _translated(response: Mapping[str, Any], path: ObjectPath) -> OSError:
@@ -124,7 +136,29 @@ def _translated(response: Mapping[str, Any], path: ObjectPath) -> OSError:
         message = f"the object storage denies access ({code}: {text})"
         return StorageError(errno.EACCES, message, str(path))
     message = f"the object storage failed ({code}: {text})"
-    return StorageError(errno.EIO, message, str(path))
+    failure = StorageError(errno.EIO, message, str(path))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    failure.passing = status in (408, 429) or (status >= 500 and status != 501)
+    return failure
+
+
+def _asked(path: ObjectPath, request: Callable[[], T]) -> T:
+    """What the storage answers, as `_errors` says; asked again while that may help."""
+    for tries in itertools.count(1):
+        try:
+            with _errors(path):
+                answer = request()
+        except StorageError as error:
+            if not error.passing:
+                raise
+            OUTAGE.failed(error, tries)
+        except OSError:  # an answer, too: no such object, or a condition that does not hold
+            OUTAGE.answered()
+            raise
+        else:
+            OUTAGE.answered()
+            return answer
+    raise AssertionError("unreachable")
 
 
 @total_ordering
@@ -268,16 +302,12 @@ class ObjectPath:
 
     def read_tagged(self) -> tuple[bytes, str]:
         """The whole content, and the tag by which `exchange` knows it again."""
-        for left in reversed(range(READS)):
-            with _errors(self):
-                answer = client().get_object(Bucket=self.bucket, Key=self.key)
-            try:
-                with _errors(self):
-                    return answer["Body"].read(), answer["ETag"]
-            except StorageError:
-                if not left:
-                    raise
-        raise AssertionError("unreachable")
+
+        def read() -> tuple[bytes, str]:
+            answer = client().get_object(Bucket=self.bucket, Key=self.key)
+            return answer["Body"].read(), answer["ETag"]
+
+        return _asked(self, read)
 
     def open(self, mode: str = "r", encoding: str | None = None) -> Any:
         """The whole content as a stream to read. Raises ValueError for another mode."""
@@ -303,31 +333,27 @@ class ObjectPath:
 
     def upload(self, file: Path) -> None:
         """Write an object from a file, in parts where it is large; it appears whole."""
-        with _errors(self):
-            client().upload_file(str(file), self.bucket, self.key)
+        _asked(self, lambda: client().upload_file(str(file), self.bucket, self.key))
 
     def download(self, file: Path) -> None:
         """Write the content to a file."""
-        with _errors(self):
-            client().download_file(self.bucket, self.key, str(file))
+        _asked(self, lambda: client().download_file(self.bucket, self.key, str(file)))
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete an object. Without `missing_ok` a missing one is FileNotFoundError."""
         if not missing_ok:
             self._head()
-        with _errors(self):
-            client().delete_object(Bucket=self.bucket, Key=self.key)
+        _asked(self, lambda: client().delete_object(Bucket=self.bucket, Key=self.key))
 
     def replace(self, target: ObjectPath) -> None:
         """Copy an object and delete it here: whoever looks meanwhile sees it twice."""
-        with _errors(self):
-            source = {"Bucket": self.bucket, "Key": self.key}
-            client().copy(source, target.bucket, target.key)
+        source = {"Bucket": self.bucket, "Key": self.key}
+        _asked(self, lambda: client().copy(source, target.bucket, target.key))
         self.unlink(missing_ok=True)
 
     def _head(self) -> Facts:
-        with _errors(self):
-            answer = client().head_object(Bucket=self.bucket, Key=self.key or "/")
+        key = self.key or "/"
+        answer = _asked(self, lambda: client().head_object(Bucket=self.bucket, Key=key))
         return Facts(answer["ContentLength"], answer["LastModified"].timestamp())
 
     def _put(self, content: bytes, **condition: str) -> str:
@@ -347,14 +373,19 @@ class ObjectPath:
         from botocore.exceptions import ClientError
 
         request = {"Bucket": self.bucket, "Key": self.key, "Body": content, **condition}
-        with _errors(self):
-            for attempt in range(ATTEMPTS):
-                try:
-                    return str(client().put_object(**request)["ETag"])
-                except ClientError as error:
-                    if error.response.get("Error", {}).get("Code") != _CONFLICT:
-                        raise
-                time.sleep(0.05 * 2**attempt)
+
+        def put() -> str | None:
+            try:
+                return str(client().put_object(**request)["ETag"])
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != _CONFLICT:
+                    raise
+                return None
+
+        for attempt in range(CONFLICTS):
+            if (tag := _asked(self, put)) is not None:
+                return tag
+            time.sleep(0.05 * 2**attempt)
         raise StorageError(errno.EIO, "others write this object again and again", str(self))
 
     def _listed(
@@ -364,8 +395,7 @@ class ObjectPath:
         begin = f"{self.key}/{prefix}" if self.key else prefix
         page: dict[str, Any] = {"Prefix": begin, "Delimiter": delimiter, "MaxKeys": most or PAGE}
         while True:
-            with _errors(self):
-                answer = client().list_objects_v2(Bucket=self.bucket, **page)
+            answer = _asked(self, partial(client().list_objects_v2, Bucket=self.bucket, **page))
             paths = [
                 ObjectPath(
                     f"{self.bucket}/{each['Key']}",
@@ -390,8 +420,7 @@ def delete(paths: Sequence[ObjectPath]) -> None:
         keys = [path.key for path in paths if path.bucket == bucket]
         for start in range(0, len(keys), PAGE):
             batch = [{"Key": key} for key in keys[start : start + PAGE]]
-            with _errors(path := ObjectPath(bucket)):
-                wanted = {"Objects": batch, "Quiet": True}
-                answer = client().delete_objects(Bucket=bucket, Delete=wanted)
+            wanted, path = {"Objects": batch, "Quiet": True}, ObjectPath(bucket)
+            answer = _asked(path, partial(client().delete_objects, Bucket=bucket, Delete=wanted))
             for error in answer.get("Errors", ()):
                 raise _translated({"Error": error}, path / error.get("Key", ""))

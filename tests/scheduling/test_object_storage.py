@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from tiny_study import rows
 from study import clean, measure, pack, status, tune
 from study.launch import main
 from study.launching import launch, launcher
-from study.store import Store, cells
+from study.store import Store, cells, objects, outage
 from study.store.atomic import create
 from study.store.leases import Leases
 from study.store.places import place
@@ -148,6 +151,101 @@ def test_storage_that_fails_for_a_while_costs_nothing(
     assert launch(write_base(tmp_path), runs=runs, serial=True).code == 0
     every_cell_once(f"{runs}/base")
     assert failures
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Launches wait for a second, and each request is sent once at a time."""
+    monkeypatch.setattr(outage, "LONG", 1.0)
+    monkeypatch.setattr(objects, "ATTEMPTS", 1)
+    objects.CLIENTS.forget()
+    yield
+    objects.CLIENTS.forget()
+
+
+def fails_after(server: ObjectServer, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the server fail once so many cells are created."""
+    left = [count]
+
+    def until_then(path: Path, content: bytes) -> None:
+        server.failing = not left[0]
+        left[0] -= 1
+        create(path, content)
+
+    monkeypatch.setattr(cells, "create", until_then)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("new_process", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_server_that_is_gone_ends_a_launch_and_the_next_one_resumes(
+    runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], new_process: bool,
+) -> None:  # fmt: skip
+    study, run = write_base(tmp_path), f"{runs}/base"
+    with monkeypatch.context() as patch:
+        fails_after(server, patch, 3)
+        assert main([str(study), "--runs", runs, "--serial"]) == 3
+    out, error = capsys.readouterr()
+    assert out.count("The object storage has not answered since ") == 1
+    assert "requests are sent again until " in out
+    assert "Nothing is lost of what was stored" in out
+    assert f"launch {run} --serial" in out
+    assert error.count("\n") == 1
+    assert "no answer since" in error and ".stop" not in error
+    server.failing = False
+    assert len(Store(run).keys()) == 3
+    if new_process:
+        command = [sys.executable, "-m", "study.launch", run, "--serial"]
+        assert subprocess.run(command, check=False).returncode == 0
+    else:
+        assert launch(run, serial=True).code == 0
+    every_cell_once(run)
+    assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
+    assert rows(run).equals(rows(tmp_path / "runs" / "base"))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_answers_again_is_told(
+    runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(outage, "LONG", 60.0)
+    fails_after(server, monkeypatch, 1)
+    say = launcher.Launcher.say
+
+    def mend(self: launcher.Launcher, text: str) -> None:
+        say(self, text)
+        if "has not answered" in text:
+            server.failing = False
+
+    monkeypatch.setattr(launcher.Launcher, "say", mend)
+    assert launch(write_base(tmp_path), runs=runs, serial=True).code == 0
+    out = capsys.readouterr().out
+    assert out.index("The object storage has not answered since ") < out.index(
+        "The object storage answers again, after "
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+def test_ctrl_c_ends_the_wait_for_a_server(
+    runs: str, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(outage, "LONG", 600.0)
+    fails_after(server, monkeypatch, 1)
+    say = launcher.Launcher.say
+
+    def interrupt(self: launcher.Launcher, text: str) -> None:
+        say(self, text)
+        if "has not answered" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(launcher.Launcher, "say", interrupt)
+    try:
+        assert main([str(write_base(tmp_path)), "--runs", runs, "--serial"]) == 1
+    finally:
+        server.failing = False
+    assert "They cannot be asked" in capsys.readouterr().out
 
 
 @pytest.mark.long

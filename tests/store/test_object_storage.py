@@ -17,9 +17,11 @@ from polars.testing import assert_frame_equal
 from study.scheduling.failure import cause_of
 from study.store import Store, StoreError, atomic, folding, objects
 from study.store import leases as lease
+from study.store.errors import StorageError
 from study.store.folding import fold
 from study.store.leases import Holding, LeaseLost, Leases
-from study.store.objects import ObjectPath, StorageError
+from study.store.objects import ObjectPath
+from study.store.outage import OUTAGE
 from study.store.packing import pack
 from study.store.paths import TrainingPaths
 from study.store.places import place, remove, remove_tree
@@ -427,6 +429,7 @@ def test_a_server_that_fails_for_good_is_a_cause(
     bucket: Path, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "ATTEMPTS", 2)
+    monkeypatch.setattr(OUTAGE, "patience", 0.1)
     objects.CLIENTS.forget()
     monkeypatch.setattr(server, "failing", True)
     with pytest.raises(StorageError, match="the object storage failed") as failed:
