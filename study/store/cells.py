@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from study.store.atomic import create, write_atomically, write_json
 from study.store.errors import StoreError
@@ -27,6 +26,7 @@ from study.store.parts import (
     damaged_cell,
     damaged_file,
     metrics_in,
+    table_of,
     while_files_move,
 )
 from study.store.paths import RunPaths
@@ -237,8 +237,10 @@ class Store:
     def _rows(self, key: str) -> list[dict[str, Any]]:
         part = self.parts.find(key)
         with at_hand(self.paths.cell(key) if part is None else part) as file:
-            table = pq.read_table(file)
-        rows: list[dict[str, Any]] = table.filter(pc.field("cell") == key).to_pylist()
+            table = table_of(file)
+        if part is not None:
+            table = table.filter(pc.field("cell") == key)
+        rows: list[dict[str, Any]] = table.to_pylist()
         return rows
 
     def verify(self) -> list[Path]:

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.store.errors import StoreError
@@ -75,11 +76,17 @@ def content_of(path: Path) -> bytes:
 
 def cells_in(path: Path, content: bytes) -> frozenset[str]:
     """The cells whose rows a sealed file holds, of which the content was read already."""
-    # From memory, a thread of pyarrow's aborts a process that ends at once; `read_table` takes half
-    # a second to import what it needs for folders.
-    with at_hand(path, content) as whole, pq.ParquetFile(whole) as file:
-        table = file.read(columns=["cell"])
+    # From memory, a thread of pyarrow's aborts a process that ends at once.
+    with at_hand(path, content) as whole:
+        table = table_of(whole, columns=["cell"])
     return frozenset(table["cell"].unique().to_pylist() if table.num_columns else ())
+
+
+def table_of(file: Path, columns: list[str] | None = None) -> pa.Table:
+    """The table of a parquet file of this computer, or some columns that it may have."""
+    # `pyarrow.parquet.read_table` takes half a second to import what it needs for folders.
+    with pq.ParquetFile(file) as parquet:
+        return parquet.read(columns=columns)
 
 
 def metrics_in(path: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from study.store.leases import Leases
@@ -25,6 +25,8 @@ from study.tracking.registry import tracker_class
 
 PAUSE, REST, LONGEST = 2.0, 10.0, 60.0
 """Seconds between two looks; at least so many times what a look took; at most so many."""
+TURN = 30.0
+"""Seconds that the tracker of an earlier launch has for its end."""
 NICE = 5
 """Trainings come first; with less than that a busy computer would hold up the end of a launch."""
 
@@ -43,12 +45,25 @@ def main() -> int:
         with suppress(OSError):  # the launch was killed: what it knew of is logged all the same
             answers.write(text + "\n")
 
-    with Leases(Path(folder)).hold("writer", launch) as holding:
-        if holding is None:
-            say("!another launch of this run logs to it; launch again once that has ended")
-        else:
+    with ExitStack() as stack:
+        if _is_writer(Leases(Path(folder)), launch, stack):
             _follow(lambda: _open(name, Path(run_dir), Path(folder), study), say)
+        else:
+            say("!another launch of this run logs to it; launch again once that has ended")
     return 0
+
+
+def _is_writer(leases: Leases, launch: str, stack: ExitStack) -> bool:
+    """Whether this process alone logs, while the stack is open.
+
+    The tracker of a launch that was killed just now still logs what that knew of.
+    """
+    end = time.monotonic() + TURN
+    while stack.enter_context(leases.hold("writer", launch)) is None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(PAUSE / 4)
+    return True
 
 
 def _open(name: str, run_dir: Path, folder: Path, study: str) -> Mirror:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from base_study import BASE, write_base
+from followed_run import Curves, events, rounded
+from ray_home import finish, ray_home, wait_for
 from tiny_study import launch, rows, write_study
 
 from study.config import load_study
@@ -17,6 +22,7 @@ from study.launching import tracking
 from study.launching.progress import Watch
 from study.launching.tracking import Subjects, cell_labels
 from study.settings.schema import Scalar
+from study.store import Store
 
 STUDY: dict[str, Any] = {
     "name": "digits",
@@ -191,3 +197,42 @@ def test_only_trainings_that_have_begun_are_handed_on(untracked: Path, tmp_path:
     assert begun.subject.settings["seed"] == 0
     assert subjects.begun({begun.subject.key}) == []
     assert Subjects(Watch(tmp_path, cells)).begun(set()) == []
+
+
+@pytest.mark.long
+def test_a_launch_on_ray_that_is_killed_is_logged_once(tmp_path: Path) -> None:
+    """Each training has one run, in which no step is missing or there twice."""
+    steps, seeds, run = 1_500, [0, 1, 2], tmp_path / "runs" / "base"
+    study = write_base(
+        tmp_path,
+        train={**BASE["train"], "epochs": steps},
+        grid={**BASE["grid"], "seed": seeds},
+        resources={"checkpoint_minutes": 0.02, "parallel": 2},
+    )
+    places = ("--runs", str(tmp_path / "runs"), "--track", "tensorboard")
+    command = [sys.executable, "-m", "study.launch", str(study), *places]
+    store = Store(run)
+    shown = store.paths.tracker("tensorboard")
+    with ray_home() as home:
+        process = home.run(*command)
+        wait_for(lambda: store.keys() and len(list(shown.glob("*/*tfevents*"))) > 1, 600)
+        process.kill()
+        process.wait()
+        code, output = finish(home.run(*command), 1200)
+    assert code == 0, output
+    assert "Warning" not in output
+    stored = store.read()
+    trainings = set(stored["training"])
+    folders = {next(key for key in trainings if path.parent.name.endswith(key[:8])): path.parent
+               for path in shown.glob("*/*tfevents*")}  # fmt: skip
+    assert len(folders) == len({path.parent for path in shown.glob("*/*tfevents*")}) == len(seeds)
+    for key, folder in folders.items():
+        lines = [json.loads(line) for line in store.paths.loss_log(key).read_text().splitlines()]
+        expected: Curves = {"train/loss": {line["step"]: line["loss"] for line in lines}}
+        mine = stored.filter(training=key)
+        for precision in BASE["grid"]["precision"]:
+            measured = mine.filter(precision=precision)["step", "nc2_equinorm"].drop_nulls().rows()
+            expected[f"{precision}/nc2_equinorm"] = dict(measured)
+        curves = events(folder)
+        assert {name: curves[name] for name in expected} == rounded(expected)
+        assert list(curves["train/loss"]) == list(range(1, steps + 1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import subprocess
+import sys
 import threading
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from study.store import Store, StoreError
 from study.store.folding import fold
@@ -40,6 +43,19 @@ def test_rows_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert run.keys() == {KEY}
     assert run.rows(KEY) == [{**row, "layer": None} for row in ROWS]
     assert run.read()["val_loss"].to_list() == [4.25, 0.30000000000000004]
+
+
+def test_a_reader_of_single_cells_imports_no_reader_of_tables(tmp_path: Path) -> None:
+    """Trackers read them beside a launch: pandas and folders of tables take half a second."""
+    store(tmp_path).write(KEY, ROWS)
+    script = (
+        "import sys; from study.store import Store; "
+        f"assert len(Store({str(tmp_path / 'run')!r}).rows({KEY!r})) == 2; "
+        "print({'pandas', 'polars', 'pyarrow.dataset'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_writing_the_same_rows_again_changes_nothing(tmp_path: Path) -> None:
