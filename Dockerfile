@@ -18,8 +18,7 @@ COPY analysis analysis
 COPY docs docs
 COPY examples examples
 COPY search_spaces search_spaces
-RUN if [ "$TORCH" = cuda ]; then extra=gpu; else extra=train; fi \
-    && ./install.sh /opt/venv/bin/python ".[$extra,large,cluster]"
+RUN ./install.sh /opt/venv/bin/python ".[train,large,cluster]"
 
 FROM python:3.11-slim-bookworm
 # KubeRay asks by wget whether a node is well; every version that the distribution has will do.

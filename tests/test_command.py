@@ -291,7 +291,6 @@ def test_a_library_that_cannot_be_imported_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "IMPORTED", ("nosuchlibrary", "json"))
-    monkeypatch.setattr(machine, "OPTIONAL", ("nosuchoption",))
     lost, sound = machine._imports()
     assert (lost.state, sound.state) == ("broken", "ok")
     assert "No module named 'nosuchlibrary'" in lost.text
@@ -303,7 +302,6 @@ def test_a_library_whose_import_hangs_is_broken_and_one_that_ends_just_then_is_n
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
     (tmp_path / "sound.py").write_text("__version__ = '1.2'\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(machine, "OPTIONAL", ())
     monkeypatch.setattr(machine, "IMPORT_SECONDS", -1)  # over before it is asked
     monkeypatch.setattr(machine, "IMPORTED", ("hanging",))
     (lost,) = machine._imports()

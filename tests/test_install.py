@@ -133,5 +133,5 @@ def test_the_image_runs_the_command_as_a_user_without_rights() -> None:
     assert all(re.fullmatch(r"python:3\.\d+-slim-\w+", base) for base in bases) and bases
     extras = project["project"]["optional-dependencies"]
     (run,) = [rest for word, rest in instructions() if word == "RUN" and "install.sh" in rest]
-    asked = set(re.findall(r"extra=(\w+)", run)) | {"large", "cluster"}
-    assert "[$extra,large,cluster]" in run and asked <= set(extras)
+    (asked,) = re.findall(r"\.\[([\w,]+)\]", run)
+    assert {"train", "large", "cluster"} == set(asked.split(",")) <= set(extras)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from places import ROOT
 
 from study.settings.doors import TRAINING
@@ -101,6 +106,17 @@ def test_data_that_only_training_can_read_are_said_to_be_unknown(tmp_path: Path)
     done = python(code, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "its size is not known without sklearn" in " ".join(done.stdout.split())
+
+
+def test_no_two_requirements_are_builds_of_one_library() -> None:
+    """As of faiss-cpu and faiss-gpu, or mlflow and mlflow-skinny, which write the same module."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    requirements = map(Requirement, itertools.chain(project["dependencies"], *extras))
+    names = {canonicalize_name(each.name) for each in requirements} - {project["name"]}
+    libraries = [re.sub(r"-(cpu|gpu|cu\d+|headless|skinny|binary)$", "", name) for name in names]
+    assert len(libraries) > 40
+    assert len(set(libraries)) == len(libraries), sorted(libraries)
 
 
 @pytest.mark.long

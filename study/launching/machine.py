@@ -19,7 +19,6 @@ import psutil
 from study.launching.units import size_text
 from study.scheduling.joining import ClusterError, agree
 from study.settings.arguments import COMMAND
-from study.settings.doors import installed
 from study.store import StoreError
 from study.store.places import is_object
 from study.store.probe import probe
@@ -38,8 +37,6 @@ LEAST_SHARED = 64 * 2**20
 """Bytes of /dev/shm, which PyTorch and Ray share data through; containers often have so few."""
 IMPORTED = ("torch", "torchvision", "torchao", "transformers", "ray", "optuna")
 """Libraries of training whose import shows whether they go together."""
-OPTIONAL = ("faiss",)
-"""Those that are looked at where they are installed."""
 _DEVICES = """
 import torch
 print(torch.__version__)
@@ -121,8 +118,7 @@ def _group(name: str, install: str, group: list[Requirement]) -> Finding:
 
 def _imports() -> Iterator[Finding]:
     """Whether each library of training can be imported, in a process of its own."""
-    names = (*IMPORTED, *filter(installed, OPTIONAL))
-    running = {name: _python(f"import {name}; print({name}.__version__)") for name in names}
+    running = {name: _python(f"import {name}; print({name}.__version__)") for name in IMPORTED}
     for name, process in running.items():
         sound, lines = _output(process)
         if sound:

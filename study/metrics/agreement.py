@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from study.metrics.decisions import AffineScores, FaissCentres, Question, decide
+from study.metrics.decisions import AffineScores, Question, decide
 from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
 from study.metrics.moments import ClassMoments, MomentsError, check_batch
-
-Engine = Literal["torch", "faiss"]
 
 
 @dataclass(frozen=True)
@@ -188,12 +185,12 @@ def agreements(
     questions = []
     if head is not None and isinstance(head[0], LinearHead):
         questions.append(Question(head[0].scores, head[1], products))
-    reasons, asked = {}, {}
+    reasons, numbers = {}, {}
     for name, (centre, h) in centres.items():
         at_head = head is not None and h is head[1]
         reasons[name] = centre.reason or (head[0].reason if head is not None and at_head else None)
-        if reasons[name] is None and isinstance(centre.decide, AffineScores):
-            asked[name] = len(questions)
+        if reasons[name] is None:
+            numbers[name] = len(questions)
             questions.append(Question(centre.decide, centre.centred(h)))
     answers = decide(questions) if len(labels) and None in reasons.values() else []
     result = {}
@@ -202,8 +199,8 @@ def agreements(
         result[name] = empty
         if reasons[name] is not None or not len(labels):
             continue
-        chosen = answers[asked[name]] if name in asked else centre.decide.argmax(centre.centred(h))
-        nearest, outside = centre.indices[chosen], (~centre.measured)[labels]
+        nearest = centre.indices[answers[numbers[name]]]
+        outside = (~centre.measured)[labels]
         counts = [(empty.samples, torch.ones_like(labels)), (empty.own, nearest == labels)]
         if head is not None and h is head[1]:
             own = head[0]
@@ -223,8 +220,7 @@ class NearestCentre:
 
     Both decisions are those of exact arithmetic on the numbers given: float32 products screen the
     classes, and those that float32 cannot tell apart are decided in float64; classes equal to the
-    rounding of float64 go to the lowest index. So both engines answer alike. `engine`: "torch", or
-    "faiss" (`IndexFlatL2`, on the GPU where faiss has one) for the centres.
+    rounding of float64 go to the lowest index.
 
     The means of `m` are copied; with the means of another precision this gives the `_refmeans`
     columns.
@@ -245,9 +241,7 @@ class NearestCentre:
         (0.5, 1.0, 0.5)
     """
 
-    def __init__(self, m: ClassMoments, min_count: int = 10, engine: Engine = "torch") -> None:
-        if engine not in ("torch", "faiss"):
-            raise MomentsError(f"unknown engine {engine!r}: known are 'torch' and 'faiss'")
+    def __init__(self, m: ClassMoments, min_count: int = 10) -> None:
         measured = MeasuredClasses.of(m, min_count)
         self.moments_shape = (m.classes, m.dim)
         self.device = m.device
@@ -261,8 +255,7 @@ class NearestCentre:
             # offset costs no digits
             self.centre = measured.means.centre
             self.means = measured.means.matrix()
-            scores = AffineScores(self.means, measured.means.norms.square() / -2)
-            self.decide = FaissCentres(scores) if engine == "faiss" else scores
+            self.decide = AffineScores(self.means, measured.means.norms.square() / -2)
 
     def nearest(self, features: Tensor) -> Tensor:
         """(B,) class, in [0, V), of the centre nearest to each feature row (B, d).

@@ -5,10 +5,8 @@ Shapes: B samples, C classes, K blocks of classes, d entries.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -177,46 +175,3 @@ def _samples_at_once(scores: AffineScores) -> int:
 
 def _block_maxima(values_C: Tensor) -> Tensor:
     return torch.stack([block.amax() for block in torch.split(values_C, CLASSES)])
-
-
-class FaissCentres:
-    """Nearest of C centres by faiss `IndexFlatL2`.
-
-    It runs on the GPU where the centres and a GPU build of faiss are.
-
-    faiss answers in float32; where its two nearest centres are closer than its rounding can tell
-    apart, `scores` decides, so that the answer is that of `scores` for every sample.
-    """
-
-    def __init__(self, scores: AffineScores) -> None:
-        """scores: those whose argmax is the nearest centre, <c, x> - ||c||^2 / 2.
-
-        Their weight holds the centres.
-        """
-        faiss: Any = importlib.import_module("faiss")
-        self._faiss = faiss
-        self.scores = scores
-        self.largest = float(scores.block_norms.amax())
-        centres = scores.single_weight
-        self.index = faiss.IndexFlatL2(centres.shape[1])
-        if centres.is_cuda and hasattr(faiss, "StandardGpuResources"):
-            self.resources = faiss.StandardGpuResources()  # must outlive the index
-            self.index = faiss.index_cpu_to_gpu(self.resources, centres.get_device(), self.index)
-        self.index.add(centres.cpu().numpy())
-
-    def argmax(self, x_Bxd: Tensor) -> Tensor:
-        """(B,) index of the centre nearest to finite x (B, d)."""
-        if not len(x_Bxd) or self.index.ntotal == 1:
-            return self.scores.argmax(x_Bxd)
-        self._faiss.omp_set_num_threads(torch.get_num_threads())
-        distances, neighbours = self.index.search(x_Bxd.to("cpu", torch.float32).numpy(), 2)
-        gap_B = torch.from_numpy(distances[:, 1] - distances[:, 0]).to(x_Bxd.device)
-        winner = torch.from_numpy(neighbours[:, 0]).to(x_Bxd.device)
-        # ||x||^2 + ||c||^2 - 2 <x, c> errs by at most (d + 4) u (||x|| + ||c||)^2, for each of the
-        # two distances
-        size_B = (
-            torch.linalg.vector_norm(x_Bxd, dim=1, dtype=torch.float64) + self.largest
-        ).square()
-        unsure = ~(gap_B > 2 * (x_Bxd.shape[1] + 4) * UNIT_SINGLE * size_B)
-        winner[unsure] = self.scores.argmax(x_Bxd[unsure])
-        return winner

@@ -50,9 +50,7 @@ class OodScorer:
         if self.centres.reason is not None:
             self._lack(self.centres.reason, "ncc", "mahalanobis", "neco")
             return
-        decide = self.centres.decide
-        assert isinstance(decide, AffineScores)
-        self.nearest = decide
+        self.nearest = self.centres.decide
         self._whiten(m)
         self._find_axes(m)
 

@@ -40,12 +40,11 @@ TRAINING = (
     "datasets",
     "safetensors",
     "sentencepiece",
-    "faiss",
     "sklearn",
     "optuna",
 )
 """Libraries that plans, reports and packing do without: the extra `[train]`."""
-ALONE = {"faiss": "faiss", "optuna": "search"}
+ALONE = {"optuna": "search"}
 """Those of them that have an extra of their own."""
 
 

@@ -32,8 +32,6 @@ PACKAGES = (
 )
 LIBRARIES = (
     *PACKAGES,
-    "faiss-cpu",
-    "faiss-gpu",
     "numpy",
     "scipy",
     "polars",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from functools import reduce
 from operator import add
-from typing import Any
 
 import metrics_brute_force as brute
 import numpy as np
@@ -22,10 +21,7 @@ from study.metrics import (
     decisions,
     reference_drift,
 )
-from study.metrics.agreement import Engine
 from study.metrics.decisions import CLASSES, FEW, AffineScores, Question, decide
-
-ENGINES: list[Engine] = ["torch", "faiss"]
 
 
 @pytest.fixture(autouse=True, params=[FEW, 0], ids=["two-largest", "blocks"])
@@ -51,10 +47,9 @@ def labels_for(samples: int, classes: int, seed: int = 0) -> Tensor:
     return torch.randint(0, classes, (samples,), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("biased", [True, False])
-def test_decisions_and_shares_equal_loops(engine: Engine, dtype: torch.dtype, biased: bool) -> None:
+def test_decisions_and_shares_equal_loops(dtype: torch.dtype, biased: bool) -> None:
     classes, dim, samples = 90, 8, 500
     counts = torch.arange(classes) % 30  # a third is unmeasured
     means, features = drawn(classes, dim, seed=1), drawn(samples, dim, seed=2).to(dtype)
@@ -69,7 +64,7 @@ def test_decisions_and_shares_equal_loops(engine: Engine, dtype: torch.dtype, bi
     )
     y, measured = labels.numpy(), (counts >= 10).numpy()
 
-    centre = NearestCentre(moments_with(means, counts), engine=engine)
+    centre = NearestCentre(moments_with(means, counts))
     agreement = centre.agreement(features, labels, weight, bias)
 
     np.testing.assert_array_equal(centre.nearest(features).numpy(), nearest)
@@ -84,17 +79,15 @@ def test_decisions_and_shares_equal_loops(engine: Engine, dtype: torch.dtype, bi
         assert agreement.agreed[c] == ((linear == nearest) & (y == c)).sum()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_blocks_of_samples_and_classes_join_without_seams(engine: Engine) -> None:
+def test_blocks_of_samples_and_classes_join_without_seams() -> None:
     means, features = drawn(2 * CLASSES + 9, 4, seed=5), drawn(1100, 4, seed=6)
-    nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)
+    nearest = NearestCentre(moments_with(means)).nearest(features)
     expected = (features[:, None] - means).square().sum(dim=2).argmin(dim=1)
     assert torch.equal(nearest, expected)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("distance", [0, 1, CLASSES + 3])
-def test_ties_go_to_the_lowest_index(engine: Engine, distance: int) -> None:
+def test_ties_go_to_the_lowest_index(distance: int) -> None:
     """Every centre occurs twice, so every sample is tied between two of them.
 
     They are `distance` classes apart (0: none does).
@@ -104,7 +97,7 @@ def test_ties_go_to_the_lowest_index(engine: Engine, distance: int) -> None:
     features = drawn(300, 6, seed=8)
     alone = (features[:, None] - half).square().sum(dim=2).argmin(dim=1)
     first = 2 * alone if distance == 1 else alone
-    assert torch.equal(NearestCentre(moments_with(means), engine=engine).nearest(features), first)
+    assert torch.equal(NearestCentre(moments_with(means)).nearest(features), first)
     weight = means
     linear = (features @ half.T).argmax(dim=1) * (2 if distance == 1 else 1)
     assert torch.equal(AffineScores(weight).argmax(features), linear)
@@ -137,8 +130,7 @@ def test_equal_logits_go_to_the_lowest_index() -> None:
     )
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_differences_that_float32_cannot_see_decide(engine: Engine) -> None:
+def test_differences_that_float32_cannot_see_decide() -> None:
     """Pairs of centres 2e-7 apart behind an offset of 1e3.
 
     Reference: the side of its pair that a sample lies on.
@@ -149,7 +141,7 @@ def test_differences_that_float32_cannot_see_decide(engine: Engine) -> None:
     means = torch.cat([middle + 1e-7 * direction, middle - 1e-7 * direction])
     side = torch.where(drawn(pairs, seed=12) > 0, 1.0, -1.0).to(torch.float64)
     features = middle + 1e-2 * side[:, None] * direction
-    nearest = NearestCentre(moments_with(means), engine=engine).nearest(features)
+    nearest = NearestCentre(moments_with(means)).nearest(features)
     assert torch.equal(nearest, torch.arange(pairs) + torch.where(side > 0, 0, pairs))
 
 
@@ -186,10 +178,9 @@ def test_products_computed_elsewhere_decide_alike_for_several_questions_at_once(
     assert torch.equal(alone, other.argmax(features))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_batches_add_up(engine: Engine) -> None:
+def test_batches_add_up() -> None:
     means, features, labels = drawn(40, 5, seed=15), drawn(333, 5, seed=16), labels_for(333, 40)
-    centre = NearestCentre(moments_with(means), engine=engine)
+    centre = NearestCentre(moments_with(means))
     whole = centre.agreement(features, labels, means)
     parts = [
         centre.agreement(x, y, means)
@@ -252,9 +243,6 @@ def test_what_cannot_be_decided_has_a_reason() -> None:
 def test_bad_requests() -> None:
     means, features, labels = drawn(4, 3, seed=17), drawn(5, 3, seed=18), labels_for(5, 4)
     centre = NearestCentre(moments_with(means))
-    misspelt: Any = "fais"
-    with pytest.raises(MomentsError, match="unknown engine 'fais': known are"):
-        NearestCentre(moments_with(means), engine=misspelt)
     with pytest.raises(MomentsError, match="weight must be"):
         centre.agreement(features, labels, means[:3])
     with pytest.raises(MomentsError, match=r"bias must have shape \(4,\), got \(3,\)"):
@@ -263,10 +251,9 @@ def test_bad_requests() -> None:
         centre.agreement(features, labels * 0 + 4, means)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_one_centre_takes_all(engine: Engine) -> None:
+def test_one_centre_takes_all() -> None:
     counts = torch.tensor([0, 10, 3])
-    nearest = NearestCentre(moments_with(drawn(3, 4, seed=19), counts), engine=engine).nearest(
+    nearest = NearestCentre(moments_with(drawn(3, 4, seed=19), counts)).nearest(
         drawn(6, 4, seed=20)
     )
     assert nearest.tolist() == [1] * 6

@@ -44,7 +44,6 @@ from study.metrics import (
     reference_drift,
 )
 from study.metrics import decisions as decisions_module
-from study.metrics.agreement import Engine
 from study.models import SimpleCNN
 from study.models.base import FeatureModel
 from study.models.foreign import HubModel
@@ -192,10 +191,7 @@ def test_fine_tuning(
 
 
 @pytest.mark.parametrize("few", [decisions_module.FEW, 0])
-@pytest.mark.parametrize("engine", ["torch", "faiss"])
-def test_metrics(
-    device: torch.device, engine: Engine, few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_metrics(device: torch.device, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decisions_module, "FEW", few)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(400, DIM, generator=generator)
@@ -212,7 +208,7 @@ def test_metrics(
         double.update(2 * x, labels)
         ends = (Gaussian.of(each) for each in (moments, half, double))
         path = [end for end in ends if isinstance(end, Gaussian)]
-        centres = NearestCentre(moments, 2, engine)
+        centres = NearestCentre(moments, 2)
         decided = centres.agreement(x, labels, w, bias.to(at))
         scorer = OodScorer(moments, 2)
         scored = ScoredSamples(scorer.reasons)
