@@ -14,7 +14,7 @@ from torch import Tensor
 
 from study.metrics.decisions import AffineScores, Question, decide
 from study.metrics.measured import MeasuredClasses, check_head, nonfinite_reason
-from study.metrics.moments import ClassMoments, MomentsError, check_batch
+from study.metrics.moments import ClassMoments, MomentsError, all_finite, check_batch
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,7 @@ class LinearHead:
             raise MomentsError(
                 f"the head's bias must have shape ({self.classes},), got {tuple(bias.shape)}"
             )
-        finite = (
-            weight.isfinite().all()
-            if bias is None
-            else (weight.isfinite().all() & bias.isfinite().all())
-        )
+        finite = all_finite(weight) if bias is None else all_finite(weight) & all_finite(bias)
         self.reason = None if finite else "the head has an infinite or NaN entry"
         self.scores = AffineScores(weight.to(device), None if bias is None else bias.to(device))
 
@@ -148,7 +144,7 @@ class LinkHead:
     def __init__(self, logits: Callable[[Tensor], Tensor], *parameters: Tensor) -> None:
         """`logits` of features (B, d) are (B, V) and depend on `parameters`."""
         self.logits = logits
-        finite = all(bool(each.isfinite().all()) for each in parameters)
+        finite = all(bool(all_finite(each)) for each in parameters)
         self.reason = None if finite else "the head has an infinite or NaN entry"
 
 
@@ -191,8 +187,9 @@ def agreements(
         reasons[name] = centre.reason or (head[0].reason if head is not None and at_head else None)
         if reasons[name] is None:
             numbers[name] = len(questions)
-            questions.append(Question(centre.decide, centre.centred(h)))
+            questions.append(Question(centre.decide, h.to(centre.device)))
     answers = decide(questions) if len(labels) and None in reasons.values() else []
+    broken = {key: ~all_finite(h) for key, h in {id(h): h for _, h in centres.values()}.items()}
     result = {}
     for name, (centre, h) in centres.items():
         empty = Agreement.empty(centre.moments_shape[0], h.device, reasons[name])
@@ -209,7 +206,7 @@ def agreements(
             counts += [(empty.agreed, linear == nearest), (empty.correct, linear == labels)]
         for total, of_samples in counts:
             total.index_add_(0, labels, of_samples.long())
-        result[name] = replace(empty, unmeasured=outside.sum(), broken=~h.isfinite().all())
+        result[name] = replace(empty, unmeasured=outside.sum(), broken=broken[id(h)])
     return result
 
 
@@ -255,7 +252,7 @@ class NearestCentre:
             # offset costs no digits
             self.centre = measured.means.centre
             self.means = measured.means.matrix()
-            self.decide = AffineScores(self.means, measured.means.norms.square() / -2)
+            self.decide = AffineScores(self.means, measured.means.norms.square() / -2, self.centre)
 
     def nearest(self, features: Tensor) -> Tensor:
         """(B,) class, in [0, V), of the centre nearest to each feature row (B, d).
@@ -264,9 +261,9 @@ class NearestCentre:
         """
         if self.reason is not None:
             raise MomentsError(f"there are no centres: {self.reason}")
-        if not bool(features.isfinite().all()):
+        if not all_finite(features):
             raise MomentsError("features are infinite or NaN: no centre is nearest to them")
-        return self.indices[self.decide.argmax(self.centred(features))]
+        return self.indices[self.decide.argmax(features.to(self.device))]
 
     def means_of(self, classes: Tensor) -> Tensor:
         """(B, d) float64 means of measured classes (B,), minus the mean of all centres."""

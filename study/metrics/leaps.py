@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from study.metrics.agreement import LinearHead, NearestCentre
+from study.metrics.moments import all_finite
 from study.metrics.result import CollapseMetrics
 
 COLUMNS = ("attack_success", "leap_share", "leap_arrival", "leap_progress", "leap_distance")
@@ -86,7 +87,7 @@ def leaps(
     if not len(labels_N):
         return nothing
     values = {"samples": nothing.samples + len(labels_N), "largest": radii.amax().double()}
-    finite = clean_Nxd.isfinite().all() & attacked_Nxd.isfinite().all()
+    finite = all_finite(clean_Nxd) & all_finite(attacked_Nxd)
     if head.reason is not None or not finite:
         return Leaps(**(vars(nothing) | values | {"broken": ~nothing.broken}))
     before_N, after_N = (head.scores.argmax(h) for h in (clean_Nxd, attacked_Nxd))

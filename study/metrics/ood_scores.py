@@ -100,8 +100,8 @@ class OodScorer:
         log_p_B = -torch.log1p(others_BxV.sum(dim=1))
         scores = {"msp": log_p_B, "maxlogit": top_B, "energy": top_B - log_p_B}
         if "ncc" not in self.reasons:
-            x_Bxd = self.centres.centred(features)
-            apart_Bxd = x_Bxd - self.nearest.weight[self.nearest.argmax(x_Bxd)]
+            winner_B = self.nearest.argmax(features.to(self.device))
+            apart_Bxd = self.centres.centred(features) - self.nearest.weight[winner_B]
             scores["ncc"] = -torch.linalg.vector_norm(apart_Bxd, dim=1)
         if "mahalanobis" not in self.reasons:
             x_Bxr = self.centres.centred(features) @ self.whitening_dxr

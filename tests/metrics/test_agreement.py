@@ -24,7 +24,7 @@ from study.metrics import (
 from study.metrics.decisions import CLASSES, FEW, AffineScores, Question, decide
 
 
-@pytest.fixture(autouse=True, params=[FEW, 0], ids=["two-largest", "blocks"])
+@pytest.fixture(autouse=True, params=[FEW, 0], ids=["all-scores", "blocks"])
 def screen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decide by each of the two screens, in blocks of few samples."""
     monkeypatch.setattr(decisions, "FEW", request.param)
@@ -152,10 +152,81 @@ def test_scores_beyond_float32_are_decided_all_the_same() -> None:
         assert torch.equal(AffineScores(weight * scale).argmax(features * scale), expected)
 
 
+def test_weights_whose_digits_float32_loses_are_decided_all_the_same() -> None:
+    weight, features = drawn(700, 5, seed=13), drawn(40, 5, seed=14)
+    expected = (features @ weight.T).argmax(dim=1)
+    assert torch.equal(AffineScores(weight * 1e-44).argmax(features * 1e17), expected)
+    assert torch.equal(AffineScores(weight * 1e17).argmax(features * 1e-44), expected)
+
+
+def test_a_centre_that_float32_cannot_hold_decides_all_the_same() -> None:
+    """Around the rounded centre the sum of the entries is positive, around the centre negative."""
+    centre = torch.full((16,), 1000 + 0.45 * 2**-14, dtype=torch.float64)
+    features = torch.full((1, 16), 1000.0)
+    features[0, 0] += 2**-14  # the step of float32 there
+    weight = torch.tensor([[1.0], [-1.0]]).expand(2, 16)
+    assert (features - centre.float()).sum() > 0 > (features - centre).sum()
+    assert AffineScores(weight, None, centre).argmax(features).tolist() == [1]
+
+
 def test_scores_that_a_float32_weight_cannot_hold_are_decided_in_float64() -> None:
     weight = torch.tensor([[1e40, 0], [2e40, 0], [0, 1e40]], dtype=torch.float64)
     features = torch.tensor([[1e-20, 0], [-1e-20, 1e-20], [0, 0]], dtype=torch.float64)
     assert AffineScores(weight).argmax(features).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("classes", "offset"), [(90, 0.0), (90, 50.0), (563, 3.0)])
+def test_samples_between_two_centres_at_every_distance(
+    dtype: torch.dtype, classes: int, offset: float
+) -> None:
+    """They lie on the way from a centre to another, 1e-1 to 1e-9 of it beyond its middle.
+
+    Rounding to the type moves them. Reference: distances in extended precision.
+    """
+    dim, samples = 24, 160
+    means = offset + drawn(classes, dim, seed=32)
+    pairs = labels_for(2 * samples, classes, seed=33).view(2, samples)
+    beyond = torch.logspace(-1, -9, samples, dtype=torch.float64)[:, None]
+    starts, ends = means[pairs[0]], means[pairs[1]]
+    features = (starts + (0.5 + beyond) * (ends - starts)).to(dtype)
+    x = features.double().numpy().astype(np.longdouble)
+    squares = np.stack([((x - mean) ** 2).sum(axis=1) for mean in means.numpy()], axis=1)
+    first, second = np.sort(squares, axis=1)[:, :2].T
+    told = second - first > 1e-11 * (1 + offset) ** 2
+    assert told.mean() > 0.8
+    nearest = NearestCentre(moments_with(means)).nearest(features).numpy()
+    np.testing.assert_array_equal(nearest[told], squares.argmin(axis=1)[told])
+
+
+def test_float32_settles_nearly_all() -> None:
+    """Few samples, or blocks beside their own, are left to float64, also behind an offset."""
+    means, samples = 3 + drawn(CLASSES + 51, 64, seed=34), labels_for(2000, CLASSES + 51)
+    features = means[samples] + 0.5 * drawn(2000, 64, seed=35)
+    scores = NearestCentre(moments_with(means)).decide
+    winners, blocks = scores.screen(features.float(), None)
+    share = blocks.sum(dim=1).double().mean()
+    assert share < 0.02 if decisions.FEW else 1 <= share < 1.02
+    settled = ~blocks.any(dim=1)
+    expected = torch.cdist(features, means).argmin(dim=1)
+    assert torch.equal(winners[settled], expected[settled])
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_a_caller_may_round_products_of_its_own(precision: str) -> None:
+    """Where PyTorch may round factors, decisions do not; afterwards it may as before."""
+    weight, features = drawn(500, 256, seed=36).float(), drawn(2000, 256, seed=37).float()
+    expected = (features.double() @ weight.double().T).argmax(dim=1)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(AffineScores(weight).argmax(features), expected)
+            rounded = features @ weight.T
+        assert torch.equal(AffineScores(weight).argmax(features), expected)
+        assert rounded.dtype == torch.bfloat16
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-7, 1e-5, 1e-3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import metrics_brute_force as brute
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from study.metrics import ClassMoments, MomentsError
-from study.metrics.moments import CHUNK
+from study.metrics.moments import CHUNK, all_finite
 
 
 def samples(
@@ -244,6 +246,21 @@ def test_non_finite_samples_are_counted_and_kept_out() -> None:
     assert moments.nonfinite == 2
     moments.merge(moments)
     assert moments.nonfinite == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_one_entry_that_is_not_finite_is_seen_wherever_it_lies(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    for shape in ((0, 3), (1, 1), (5, 67), (129,)):
+        values = torch.full(shape, largest, dtype=dtype)
+        values.view(-1)[::2] *= -1
+        assert all_finite(values)
+        for place, wrong in itertools.product(
+            range(values.numel()), (torch.nan, torch.inf, -torch.inf)
+        ):
+            broken = values.clone()
+            broken.view(-1)[place] = wrong
+            assert not all_finite(broken)
 
 
 def test_finite_features_whose_sum_overflows_are_not_taken_for_infinite() -> None:
