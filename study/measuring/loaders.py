@@ -20,6 +20,7 @@ from study.metrics import (
     collapse_metrics,
     held_out_collapse,
 )
+from study.metrics.agreement import LinearHead, agreements
 from study.metrics.scores import Scores
 
 IGNORE = -100
@@ -243,11 +244,11 @@ def _decided(
     device = layer.weight.device
     total = Agreement.empty(layer.out_features, device, centres.reason)
     scores, moments = Scores(device), ClassMoments(layer.out_features, layer.in_features, device)
+    head = LinearHead(layer.weight, layer.bias)
     for features, labels, logits in _samples(model, layer, loader, shift):
-        if centres.reason is None:
-            total += centres.agreement(features, labels, layer.weight, layer.bias)
-        scores.update(logits, labels)
         moments.update(features, labels)
+        scores.update(logits, labels)
+        total += agreements(labels, {"": (centres, features)}, (head, features))[""]
     for agreement, other_scores, other_moments in _elsewhere((total, scores, moments)):
         total += agreement
         scores.merge(other_scores)
