@@ -29,7 +29,7 @@ SINGLE_RANGE = 1e37  # numbers beyond it are scored in float64
 
 
 class AffineScores:
-    """Scores <w_c, x - o> + b_c of C classes around a centre o, zero where none is given.
+    """Scores <w_c, x - o> + b_c of C classes; the centre o is zero by default.
 
     `argmax` decides as exact arithmetic on the given numbers would.
 
@@ -107,7 +107,7 @@ class AffineScores:
         return winner_B, ~sure_B[:, None]
 
     def _errors(self, length: Tensor, norm: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds on the errors of scores in float32, and whether float32 holds such scores."""
+        """Bounds on errors of float32 scores, and whether float32 holds them."""
         size = length * (norm + TINY) + bias
         slack = self.factor * (UNIT_SINGLE * size + TINY)
         sound = (size < SINGLE_RANGE) & (norm < SINGLE_RANGE) & (length < SINGLE_RANGE)
