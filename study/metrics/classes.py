@@ -129,13 +129,13 @@ def _mean_cdnv(measured: MeasuredClasses, tile: int) -> tuple[Tensor, Tensor]:
 
     The fourth and the second; not finite at distance 0.
     """
-    half = measured.spreads / 2
-    sums = half.new_zeros(2, len(half))
+    sums = measured.spreads.new_zeros(2, len(measured))
     for pair in pair_tiles(measured, tile):
-        inverse = pair.counted(pair.distances.reciprocal_())
-        value = (half[pair.rows, None] + half[pair.columns]).mul_(inverse)
-        for total in (sums[1], sums[0]):
-            total[pair.rows] += value.sum(dim=1)
-            total[pair.columns] += value.sum(dim=0)
-            value.mul_(inverse)
-    return tuple((sums / (len(half) - 1)).unbind(0))  # type: ignore[return-value]
+        scales = pair.terms.scales
+        ratio, inverse = pair.ratios()
+        sums[1, pair.rows] += ratio.sum(dim=1)
+        sums[1, pair.columns] += ratio.sum(dim=0)
+        ratio.mul_(inverse)
+        sums[0, pair.rows] += scales[pair.rows] * (ratio @ scales[pair.columns])
+        sums[0, pair.columns] += scales[pair.columns] * (scales[pair.rows] @ ratio)
+    return tuple((sums / (len(measured) - 1)).unbind(0))  # type: ignore[return-value]
