@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from study.metrics.measured import nonfinite_reason
-from study.metrics.moments import CHUNK, ClassMoments
+from study.metrics.moments import ClassMoments
 from study.metrics.result import ROUNDING, CollapseMetrics
 from study.metrics.spectra import gram
+from study.metrics.vectors import BLOCK_ENTRIES
 
 NO_SCATTER = "needs the scatter: collect with ClassMoments(..., scatter=True)"
 EQUAL_FEATURES = "all features are equal: they have no covariance"
@@ -40,7 +41,10 @@ class Gaussian:
         classes = m.counts.nonzero().squeeze(1)
         if not len(classes):
             return "there are no samples"
-        parts = [(m.rows_of(part), m.counts[part].double()) for part in torch.split(classes, CHUNK)]
+        parts = [
+            (m.rows_of(part), m.counts[part].double())
+            for part in torch.split(classes, max(1, BLOCK_ENTRIES // m.dim))
+        ]
         samples = m.counts.sum().double()
         mean = sum(
             (counts @ means[rows] for (means, rows), counts in parts),
