@@ -164,7 +164,7 @@ class Estimate:
 
 def sample_count(targets: Tensor) -> int:
     """Samples among the targets of a batch: vectors, or classes that are not ignored."""
-    return len(targets) if targets.is_floating_point() else int((targets != IGNORE).sum())
+    return len(targets) if targets.is_floating_point() else int((targets != IGNORE).count_nonzero())
 
 
 def class_facts(counts: Ints) -> dict[str, Fact]:

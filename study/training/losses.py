@@ -108,7 +108,7 @@ def head_loss(
 
 def samples_of(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Features (N, D) and classes (N,) of the samples among (..., D) and (...)."""
-    flat, targets = features.reshape(-1, features.shape[-1]), targets.reshape(-1)
+    flat, targets = features.flatten(0, -2), targets.flatten()
     is_sample = targets != IGNORED
     if not is_sample.all():
         flat, targets = flat[is_sample.nonzero().squeeze(1).to(flat.device)], targets[is_sample]
@@ -126,11 +126,11 @@ def by_chunk(values: Callable[..., Tensor], classes: int, *samples: Tensor) -> T
     parts = [
         checkpoint(
             values,
-            *(each[chunk] for each in samples),
+            *chunk,
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for chunk in _slices(len(samples[0]), size)
+        for chunk in _parts(size, *samples)
     ]
     return torch.cat(parts)
 
@@ -154,36 +154,37 @@ class _HeadLoss(torch.autograd.Function):
         with torch.autocast(device.type, enabled=False) if autocast else nullcontext():
             features, weight = features_NxD.to(dtype), weight_VxD.to(dtype)
             grad_features = torch.empty_like(features)
-            grad_weight = torch.zeros(weight.shape, dtype=exact, device=device)
-            grad_bias = None if bias_V is None else torch.zeros(V, dtype=exact, device=device)
-            total, correct = (
-                torch.zeros((), dtype=exact, device=device),
-                torch.zeros((), device=device),
-            )
-            part = torch.empty_like(weight)
-            logits = torch.empty(
-                min(len(targets_N), _rows(CHUNK_ELEMENTS, V)), V, dtype=dtype, device=device
-            )
-            for chunk in _slices(len(targets_N), _rows(CHUNK_ELEMENTS, V)):
-                h, y = features[chunk], targets_N[chunk]
+            rows, tile_rows = _rows(CHUNK_ELEMENTS, V), _tile_rows(V, device)
+            logits = torch.empty(min(len(features), rows), V, dtype=dtype, device=device)
+            values: list[Tensor] = []
+            hits: list[Tensor] = []
+            grad_weight = grad_bias = part = None
+            for h, y, grad_h in _parts(rows, features, targets_N, grad_features):
                 z = torch.mm(h, weight.T, out=logits[: len(h)])
                 if bias_V is not None:
                     z += bias_V.to(dtype)
                 if scale != 1:
                     z *= scale
-                for tile in _slices(len(h), _tile_rows(V, device)):
-                    slope = None if cap is None else _cap(z[tile], cap)
-                    values, hits = _replace_by_gradient(z[tile], y[tile], loss)
-                    total += values.sum()
-                    correct += hits.sum()
+                for z_tile, y_tile in _parts(tile_rows, z, y):
+                    slope = None if cap is None else _cap(z_tile, cap)
+                    value, hit = _replace_by_gradient(z_tile, y_tile, loss)
+                    values.append(value.sum())
+                    hits.append(hit.count_nonzero())
                     if slope is not None:
-                        z[tile] *= slope
+                        z_tile.mul_(slope)
                 if scale != 1:
                     z *= scale
-                torch.mm(z, weight, out=grad_features[chunk])
-                grad_weight += torch.mm(z.T, h, out=part)
-                if grad_bias is not None:
-                    grad_bias += z.sum(0, dtype=exact)
+                torch.mm(z, weight, out=grad_h)
+                if grad_weight is None:
+                    grad_weight = torch.mm(z.T, h).to(exact)
+                    grad_bias = None if bias_V is None else z.sum(0, dtype=exact)
+                else:
+                    part = torch.mm(z.T, h, out=part)
+                    grad_weight += part
+                    if grad_bias is not None:
+                        grad_bias += z.sum(0, dtype=exact)
+            assert grad_weight is not None  # there is a chunk, though it may be empty
+            total, correct = sum(values[1:], start=values[0]), sum(hits[1:], start=hits[0])
         ctx.save_for_backward(
             grad_features.to(features_NxD.dtype), grad_weight.to(weight_VxD.dtype), grad_bias
         )
@@ -218,7 +219,7 @@ def _replace_by_gradient(logits_RxV: Tensor, y_R: Tensor, loss: Loss) -> tuple[T
     """
     R, V = logits_RxV.shape
     flat, at_y = logits_RxV.view(-1), torch.arange(0, R * V, V, device=y_R.device) + y_R
-    own = flat[at_y]
+    own = flat.index_select(0, at_y)
     other = flat.index_fill_(0, at_y, -torch.inf).view(R, V).amax(1)
     z = flat.index_copy_(0, at_y, own).view(R, V).to(torch.promote_types(own.dtype, torch.float32))
     z_y = own.to(z.dtype)
@@ -227,14 +228,15 @@ def _replace_by_gradient(logits_RxV: Tensor, y_R: Tensor, loss: Loss) -> tuple[T
     else:
         p = z.softmax(1)
         log_p_y = z_y - torch.maximum(z_y, other) + p.amax(1).log()
-        rest = -log_p_y.expm1()  # 1 - p_y
+        excess = log_p_y.expm1()  # p_y - 1
         if loss.name == "cross_entropy":
-            values, gradient, gradient_y = -log_p_y, p, -rest
+            values, gradient, gradient_y = -log_p_y, p, excess
         elif loss.name == "label_smoothing":
             spread = loss.smoothing / V
             values = -(1 - loss.smoothing) * log_p_y - loss.smoothing * (z.mean(1) - z_y + log_p_y)
-            gradient, gradient_y = p - spread, loss.smoothing - spread - rest
+            gradient, gradient_y = p - spread, loss.smoothing - spread + excess
         else:
+            rest = -excess
             modulation = rest.pow(loss.gamma)
             # log p_y / (1 - p_y) tends to -1 as p_y tends to 1, where the modulation vanishes.
             ratio = log_p_y / rest.clamp_min(torch.finfo(z.dtype).tiny)
@@ -259,5 +261,11 @@ def _tile_rows(V: int, device: torch.device) -> int:
     )
 
 
-def _slices(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+def _parts(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of tensors of one length, at most `size` at a time; what fits is no view."""
+    length = len(tensors[0])
+    if length <= size:
+        yield tensors
+        return
+    for start in range(0, length, size):
+        yield tuple(each[start : start + size] for each in tensors)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -103,6 +104,15 @@ class Progress:
     steps: int
     loss: float
     tokens_per_second: float
+
+
+class _Step(NamedTuple):
+    """A step whose sums, of losses and penalties, are still on the device."""
+
+    row: LossRow
+    samples: int
+    loss: Tensor
+    penalty: Tensor | None
 
 
 @dataclass
@@ -245,11 +255,12 @@ class _Training:
         if own_parameters:
             self.optimizer.add_param_group({"params": own_parameters, "weight_decay": 0.0})
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.config.precision == "fp16")
+        # Whether a step may draw random numbers; a model does so in each step or in none.
+        self.draws = True
         self.rows = EpochRows.of(self.config.phases, data.train, self.config.epochs)
         self.rows_per_step = self.config.batch_size * self.config.accumulation
         self.steps = self.rows.steps(self.rows_per_step)
-        # Rows of the log, their losses, and what penalties added.
-        self.pending: list[tuple[LossRow, Tensor, Tensor | None]] = []
+        self.pending: list[_Step] = []
         # Where the batch begins that had an error when errors were looked for last.
         self.erring = 0
         if folder is not None:
@@ -257,11 +268,6 @@ class _Training:
             self.log = LossLog(folder, keep=self.position.step)
         self.flushed = self.saved = time.monotonic()
         self.tokens_flushed = self.position.tokens
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of the current epoch."""
-        return math.ceil(len(self.rows.at(self.position.epoch)) / self.rows_per_step)
 
     def checkpoint(self) -> Checkpoint:
         """The model as it stands at the end of an epoch; never one that has diverged."""
@@ -289,14 +295,15 @@ class _Training:
             self.totals.zero_()
         rows, chosen = self.rows_per_step, self.rows.at(position.epoch)
         order = np.random.default_rng([self.shuffle_seed, position.epoch]).permutation(chosen)
-        while position.step_in_epoch < self.steps_per_epoch:
+        steps = math.ceil(len(chosen) / rows)
+        while position.step_in_epoch < steps:
             start = position.step_in_epoch * rows
-            self._step(order[start : start + rows])
+            self._step(order[start : start + rows], steps)
             if len(self.pending) == FLUSH_STEPS or time.monotonic() - self.flushed >= FLUSH_SECONDS:
                 self._flush()
             if (
                 time.monotonic() - self.saved >= self.seconds_between_states
-                and position.step_in_epoch < self.steps_per_epoch
+                and position.step_in_epoch < steps
             ):
                 self._save()
         position.epoch, position.step_in_epoch = position.epoch + 1, 0
@@ -353,8 +360,8 @@ class _Training:
             sums = replace(sums, penalty=added)
         return sums
 
-    def _step(self, rows: Ints) -> None:
-        """One optimizer step on `rows`, without waiting for the device."""
+    def _step(self, rows: Ints, steps: int) -> None:
+        """One optimizer step of an epoch on `rows`, without waiting for the device."""
         position, config = self.position, self.config
         batches = [
             self.data.train.batch(rows[start : start + config.batch_size])
@@ -371,12 +378,12 @@ class _Training:
         losses, penalties = [], []
         if self.adversary is not None:
             self.adversary.reseed(_mix(self.shuffle_seed, position.step, ADVERSARY))
-        with self._own_draws(_mix(self.shuffle_seed, position.step)):
+        with self._own_draws(position.step) if self.draws else nullcontext():
             for inputs, targets in batches:
-                sums = self._accumulate(inputs, targets, samples)
-                losses.append(sums.loss.detach())
-                if sums.penalty is not None:
-                    penalties.append(sums.penalty.detach())
+                loss, penalty = self._accumulate(inputs, targets, samples)
+                losses.append(loss)
+                if penalty is not None:
+                    penalties.append(penalty)
         if self.rounding is not None:
             self.rounding.before_update()
         if config.clip is not None:
@@ -394,37 +401,39 @@ class _Training:
         position.tokens += sum(
             targets.numel() if self.classifies else len(targets) for _, targets in batches
         )
-        epoch = round(position.epoch + position.step_in_epoch / self.steps_per_epoch, 6)
-        self.pending.append(
-            (
-                LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan),
-                sum(losses[1:], start=losses[0]) / samples,
-                sum(penalties[1:], start=penalties[0]) / samples if penalties else None,
-            )
-        )
+        epoch = round(position.epoch + position.step_in_epoch / steps, 6)
+        row = LossRow(step=position.step, epoch=epoch, lr=rate, loss=math.nan)
+        loss = sum(losses[1:], start=losses[0])
+        penalty = sum(penalties[1:], start=penalties[0]) if penalties else None
+        self.pending.append(_Step(row, samples, loss, penalty))
 
     @contextmanager
-    def _own_draws(self, seed: int) -> Iterator[None]:
-        """Let dropout draw from `seed`, and leave the generators as they were.
+    def _own_draws(self, step: int) -> Iterator[None]:
+        """Let dropout draw from a seed of the step, and leave the generators as they were.
 
         Where no other device takes part, the generator of the CPU alone: `fork_rng` and
         `torch.manual_seed` ask for each device that might be there, which takes longer than a small
-        step.
+        step. If a step has drawn nothing from it, no later one will.
         """
+        seed = _mix(self.shuffle_seed, step)
         if self.device.type == "cpu":
-            before = torch.default_generator.get_state()
-            torch.default_generator.manual_seed(seed)
+            generator = torch.default_generator
+            before = generator.get_state()
+            seeded = generator.manual_seed(seed).get_state()
             try:
                 yield
             finally:
-                torch.default_generator.set_state(before)
+                self.draws = not torch.equal(generator.get_state(), seeded)
+                generator.set_state(before)
             return
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             yield
 
-    def _accumulate(self, inputs: Tensor, targets: Tensor, samples: int) -> LossSums:
-        """Add the gradients of one pass; return its sums."""
+    def _accumulate(
+        self, inputs: Tensor, targets: Tensor, samples: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add the gradients of one pass to the mean over samples; return its sums."""
         if self.device.type == "cuda":
             inputs = inputs.pin_memory()
         inputs = inputs.to(self.device, non_blocking=True)
@@ -432,24 +441,25 @@ class _Training:
         with nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype):
             sums = self._loss(self.features, inputs, targets)
         total = sums.loss if sums.penalty is None else sums.loss + sums.penalty
-        self.scaler.scale(total / samples).backward()  # type: ignore[no-untyped-call]
-        self.total_loss += sums.loss.detach()
+        # The gradient of total / samples, without a node of the graph for it.
+        total.backward(self.scaler.scale(total.new_full((), 1 / samples)))  # type: ignore[no-untyped-call]
+        loss = sums.loss.detach()
+        self.total_loss += loss
         self.total_correct += sums.correct
-        return sums
+        return loss, None if sums.penalty is None else sums.penalty.detach()
 
     def _flush(self) -> None:
         """Bring the losses since the last flush to the host: check, log and report them."""
-        tensors = [loss for _, loss, _ in self.pending]
-        tensors += [penalty for _, _, penalty in self.pending if penalty is not None]
-        values = torch.stack(tensors).tolist() if tensors else []
-        losses, penalties = values[: len(self.pending)], values[len(self.pending) :]
-        rows = [
-            LossRow(**{**row, "loss": loss})
-            for (row, _, _), loss in zip(self.pending, losses, strict=True)
-        ]
-        if penalties:
-            for row, penalty in zip(rows, penalties, strict=True):
-                row["penalty"] = penalty
+        rows = [step.row for step in self.pending]
+        if rows:
+            losses = [step.loss for step in self.pending]
+            penalties = [step.penalty for step in self.pending if step.penalty is not None]
+            sums = torch.stack(losses + penalties).cpu().view(-1, len(rows))
+            means = sums / torch.tensor([step.samples for step in self.pending])
+            for row, values in zip(rows, means.T.tolist(), strict=True):
+                row["loss"] = values[0]
+                if penalties:
+                    row["penalty"] = values[1]
         self.pending.clear()
         finite = list(itertools.takewhile(_is_finite, rows))
         if self.folder is not None:

@@ -13,6 +13,7 @@ from token_rows import TokenRows, cell, dataset
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, get_linear_schedule_with_warmup
 
+import study.training.train as train_module
 from study.models import build_model, load_checkpoint, save_checkpoint
 from study.training.loss_log import read_losses
 from study.training.optimizer import make_optimizer
@@ -154,6 +155,41 @@ def test_training_leaves_the_global_generator_alone() -> None:
     for _ in train(cell(epochs=1), dataset(), CPU):
         pass
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_each_step_draws_from_its_own_seed_where_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that draws nothing is seeded for its first step alone."""
+    seeds = []
+    mix = train_module._mix
+
+    def noted(*numbers: int) -> int:
+        seeds.append(numbers)
+        return mix(*numbers)
+
+    monkeypatch.setattr(train_module, "_mix", noted)
+    config, data, drawn = cell(epochs=2), dataset(), []
+    steps = 2 * -(-len(data.train) // config.train.batch_size)
+    for _ in train(config, data, CPU):
+        pass
+    assert seeds == [(config.train.shuffle_seed, 0)]
+
+    model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=0)
+    features = model.features
+
+    def drawing(x: torch.Tensor) -> torch.Tensor:
+        if model.training:
+            drawn.append(torch.rand(()).item())
+        return features(x)
+
+    monkeypatch.setattr(model, "features", drawing)
+    for _ in train(config, data, CPU, model=model):
+        pass
+    expected = []
+    for step in range(steps):
+        sequence = np.random.SeedSequence((config.train.shuffle_seed, step))
+        (seed,) = sequence.generate_state(1, np.uint64)
+        expected.append(torch.rand((), generator=torch.Generator().manual_seed(int(seed))).item())
+    assert drawn == expected
 
 
 def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
