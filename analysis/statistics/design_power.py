@@ -44,24 +44,26 @@ def detectable_r(
     tests has level / family, which max-T undercuts where metrics are correlated. Noncentral t
     with noncentrality r sqrt((dof + 1) / (1 - r^2)) (Cohen 1988, chapter 9, with one predictor).
     """
-    from scipy.optimize import brentq
-
     if dof < 1:
         return None
     critical = _critical(dof, level / family)
-
-    def lack(r: float) -> float:
-        return _power(r, dof, critical) - power
-
-    if lack(1.0 - 1e-9) < 0:
+    if _power(1.0 - 1e-9, dof, critical) < power:
         return None
-    return float(brentq(lack, 1e-9, 1.0 - 1e-9, xtol=1e-10))
+    shift = _shift(dof, critical, power)
+    return shift / math.sqrt(dof + 1 + shift * shift)
 
 
 def _critical(dof: int, level: float) -> float:
     from scipy.special import stdtrit
 
     return float(-stdtrit(dof, level / 2))
+
+
+def _shift(dof: int, critical: float, power: float) -> float:
+    """Noncentrality whose t is above the critical value with probability `power`."""
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(dof, 1.0 - power, critical))
 
 
 def _power(r: float, dof: int, critical: float) -> float:
@@ -83,17 +85,10 @@ def detectable_difference(
     of `family` at level / family: Student's t with 3 / pi of the pairs' information, the efficiency
     of the test in large samples (Hodges & Lehmann 1956). No p of n pairs is below 2^(1 - n).
     """
-    from scipy.optimize import brentq
-    from scipy.special import nctdtr
-
     if 2.0 ** (1 - pairs) > level / family:
         return None
-    dof, critical = pairs - 1, _critical(pairs - 1, level / family)
-
-    def lack(shift: float) -> float:
-        return 1.0 - float(nctdtr(dof, shift, critical)) - power
-
-    return float(brentq(lack, 0.0, critical + 20.0, xtol=1e-10)) / math.sqrt(pairs * 3 / math.pi)
+    shift = _shift(pairs - 1, _critical(pairs - 1, level / family), power)
+    return shift / math.sqrt(pairs * 3 / math.pi)
 
 
 def replicates_needed(

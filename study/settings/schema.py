@@ -28,6 +28,7 @@ class _Invalid:
 
 INVALID = _Invalid()
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_PLAIN = {type(None), bool, int, float, str}
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -122,12 +123,12 @@ def flat(settings: BaseModel, prefix: str = "") -> dict[str, Scalar]:
     for name, _ in _fields(type(settings)):
         value = getattr(settings, name)
         path = f"{prefix}{name}"
-        if isinstance(value, BaseModel):
-            values |= flat(value, f"{path}.")
-        elif value is None and models_in(_hints(type(settings))[name]):
+        if value is None and models_in(_hints(type(settings))[name]):
             continue
-        elif value is None or isinstance(value, str | int | float | bool):
+        if value is None or isinstance(value, str | int | float | bool):
             values[path] = value
+        elif isinstance(value, BaseModel):
+            values |= flat(value, f"{path}.")
         else:
             values[path] = canonical(_plain_value(value))
     return values
@@ -199,6 +200,8 @@ def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
 
 def _plain_value(value: Any) -> Any:
     """A setting without classes: a group, or a list of them, by names."""
+    if type(value) in _PLAIN:  # before `isinstance`, which classes of pydantic answer slowly
+        return value
     if isinstance(value, list):
         return [_plain_value(each) for each in value]
     return plain(value) if isinstance(value, BaseModel) else value
