@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from _machine import machine
 from torch import Tensor, nn
 
 from study.config import MeasureConfig
@@ -130,11 +129,7 @@ def planned_gib() -> float:
 
 def main() -> int:
     """Print each peak with its ratio to the first; 1 where a target is missed."""
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}; torch "
-        f"{torch.__version__}, Python {platform.python_version()}; V = {CLASSES:,}, d = {WIDTH}"
-    )
+    print(machine("torch", threads=torch.get_num_threads()), flush=True)
     plan, first, missed = planned_gib(), 0.0, False
     for precisions, layers in CASES:
         command = [sys.executable, __file__, json.dumps([precisions, layers])]

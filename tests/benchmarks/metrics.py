@@ -21,8 +21,6 @@ idle machine. Exit code 1 where a target is missed.
 from __future__ import annotations
 
 import math
-import os
-import platform
 import statistics
 import sys
 import threading
@@ -33,6 +31,7 @@ from unittest.mock import patch
 
 import psutil
 import torch
+from _machine import machine
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -341,13 +340,7 @@ def among_few(classes: int, dim: int) -> bool:
 def main() -> int:
     """Print all figures; 1 where a target is missed."""
     torch.set_num_threads(2)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}, "
-        f"{torch.get_num_threads()} threads, python {platform.python_version()}, torch "
-        f"{torch.__version__}, "
-        f"AVX-512 {torch.backends.cpu.get_cpu_capability()}"
-    )
+    print(machine("torch", threads=torch.get_num_threads()), flush=True)
     few = (partial(among_few, classes, dim) for classes in (90, 563) for dim in (128, 768))
     parts: list[Callable[[], bool]] = [against_one_hot, *few, against_decision_products]
     parts += [against_plain, against_products]

@@ -16,17 +16,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import yaml
+from _machine import machine
 
 from study.store import VOLATILE, Store
 
@@ -92,10 +91,7 @@ def main() -> int:
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument("--orders", type=int, default=ORDERS)
     options = parser.parse_args()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread, load "
-        f"{os.getloadavg()[0]:.1f}; torch {version('torch')}, Python {platform.python_version()}"
-    )
+    print(machine("torch", threads=1), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         before = folder / "before"

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
-import os
 import pstats
 import resource
 import subprocess
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from _machine import machine
 
 from analysis.__main__ import main as analyse
 from study.metrics import METRICS
@@ -99,6 +99,7 @@ def main() -> int:
     )
     parser.add_argument("--profile", action="store_true", help="run once more under cProfile")
     profile = parser.parse_args().profile
+    print(machine("numpy", "scipy", "polars", threads=pl.thread_pool_size()), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "rows.parquet"
         rows = write_rows(table)
@@ -123,7 +124,6 @@ def main() -> int:
             f"processor time {used.ru_utime + used.ru_stime:.1f} s, memory "
             f"{used.ru_maxrss / 2**20:.2f} GiB"
         )
-        print(f"{os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}")
         if profile:
             with cProfile.Profile() as profile:
                 analyse(arguments)

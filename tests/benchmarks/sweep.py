@@ -12,8 +12,6 @@ Exit code 1 beyond the bounds.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import polars as pl
 import yaml
+from _machine import machine
 
 from study.columns import METRICS
 from study.config import COLUMN_KINDS, load_study
@@ -140,11 +139,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     bounds = Bounds(parser.parse_args().rounds)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}; polars {pl.__version__} on {pl.thread_pool_size()} threads, "
-        f"Python {platform.python_version()}"
-    )
+    print(machine("polars", threads=pl.thread_pool_size()), flush=True)
     with tempfile.TemporaryDirectory() as name:
         path, run = Path(name) / "large.yaml", Path(name) / "large"
         path.write_text(yaml.safe_dump(STUDY))

@@ -5,30 +5,30 @@ at 18 checkpoints; then the status of its run.
 
     python tests/benchmarks/terminal.py [--before COMMIT] [--threads 1]
 
-With `--before`, 1,500 epochs run there too, in a worktree; every column that is not volatile must
-be equal bit for bit. Exit code 1 beyond the bounds.
+With `--before`, both versions run 1,500 epochs three times, in turns, the former in a worktree;
+every column that is not volatile must be equal bit for bit. Exit code 1 beyond the bounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
 import yaml
+from _machine import machine
 from polars.testing import assert_frame_equal
 
 from study.store import VOLATILE, RunPaths, Store
 from study.store.usage import folder_size
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EPOCHS, FEW = 100_000, 1_500
+EPOCHS, FEW, ROUNDS = 100_000, 1_500, 3
 MOST_SECONDS, MOST_STATUS, MOST_BYTES = 60.0, 5.0, 20e6
 STUDY = {
     "data": {"kind": "free", "classes": 5, "quota": 12},
@@ -64,11 +64,17 @@ def compare(folder: Path, commit: str, threads: int) -> bool:
     git = ["git", "-C", str(ROOT), "worktree"]
     subprocess.run([*git, "add", "--quiet", "--detach", str(worktree), commit], check=True)
     try:
-        before = launch(worktree, folder / "before", FEW, threads)
+        times = [
+            [
+                launch(tree, folder / f"{side}-{number}", FEW, threads)
+                for side, tree in (("before", worktree), ("after", ROOT))
+            ]
+            for number in range(ROUNDS)
+        ]
     finally:
         subprocess.run([*git, "remove", "--force", str(worktree)], check=True)
-    after = launch(ROOT, folder / "after", FEW, threads)
-    old, new = (Store(folder / name / "runs/terminal").read() for name in ("before", "after"))
+    before, after = (statistics.median(side) for side in zip(*times, strict=True))
+    old, new = (Store(folder / name / "runs/terminal").read() for name in ("before-0", "after-0"))
     columns = [name for name in old.columns if name not in VOLATILE]
     try:
         assert_frame_equal(new.select(columns), old.select(columns), check_exact=True)
@@ -78,7 +84,7 @@ def compare(folder: Path, commit: str, threads: int) -> bool:
         equal = False
     print(
         f"{FEW:,} epochs: {before:.1f} s at {commit}, {after:.1f} s here, ratio "
-        f"{before / after:.1f}; {len(columns)} columns {'equal' if equal else 'NOT equal'}"
+        f"{before / after:.2f}; {len(columns)} columns {'equal' if equal else 'NOT equal'}"
     )
     return equal
 
@@ -88,11 +94,7 @@ def main() -> int:
     parser.add_argument("--before", help="a commit to compare with")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} "
-        f"threads, load {os.getloadavg()[0]:.1f}; torch {torch.__version__}, Python "
-        f"{platform.python_version()}"
-    )
+    print(machine("torch", threads=options.threads), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         equal = options.before is None or compare(folder, options.before, options.threads)

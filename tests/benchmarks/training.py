@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -24,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from _machine import machine
 
 WIDTH, DEPTH, BATCH, TOKENS = 256, 2, 2, 2048
 FULL, OBSERVED = 50_257, 29_233
@@ -139,19 +139,9 @@ def ours(tokens, classes, weights):
 
 
 def compare(options: argparse.Namespace) -> int:
-    import torch
-    import transformers
-
     from study.models import GPTNeoModel, build_model, save_checkpoint
 
-    versions = (
-        f"torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"Python {platform.python_version()}"
-    )
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"{options.threads} threads; {versions}"
-    )
+    print(machine("torch", "transformers", threads=options.threads), flush=True)
     results: dict[str, list[dict[str, Any]]] = {"hugging_face": [], "full": [], "observed": []}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights"
