@@ -88,6 +88,20 @@ def test_commands_take_their_own_packages_where_others_have_their_names(tmp_path
         assert "wrong package" not in done.stderr
 
 
+def test_modules_take_their_own_package_where_a_folder_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "study", "report", "none.csv"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "none.csv" in done.stderr, done.stderr
+
+
 @pytest.mark.long
 def test_workers_of_ray_take_the_package_where_a_folder_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()

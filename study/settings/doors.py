@@ -60,6 +60,7 @@ def at_door(main: Callable[..., int]) -> Callable[..., int]:
     @wraps(main)
     def guarded(arguments: Sequence[str] | None = None) -> int:
         _open_standard_streams()
+        _leave_foreign_folder()
         try:
             code = main(arguments)
             sys.stdout.flush()
@@ -138,6 +139,17 @@ def _open_standard_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def _leave_foreign_folder() -> None:
+    """Find no module where `python -m` was called, unless ours lie there.
+
+    Python looks there first, and a user's folder may have an `analysis` of its own.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    called = spec is not None and spec.name.partition(".")[0] in ("study", "analysis")
+    if called and Path(sys.path[0]) == Path.cwd() != Path(__file__).parents[2]:
+        del sys.path[0]
 
 
 def _line(error: Exception) -> str:
