@@ -12,7 +12,7 @@ from study.grid import Cost, Plan, Training, trainings
 from study.launching.data_sizes import DataSizes
 from study.launching.progress import training_name
 from study.launching.speed import Speeds, at_once
-from study.launching.units import duration, quantity, size_text
+from study.launching.units import counted, duration, quantity, size_text
 from study.settings.doors import installed, remedy
 from study.settings.faults import shortened
 
@@ -23,9 +23,11 @@ def show_plan(plan: Plan, console: Console, sizes: DataSizes) -> None:
     """Print cells by state, data, trainings with their cost, and totals."""
     groups = trainings(plan.cells)
     console.print(
-        f"[bold]{plan.cells[0].study}[/]: {len(plan.cells)} cells of {len(groups)} trainings. "
-        f"{len(plan.done)} cells done, {len(plan.failed)} failed, {plan.pending_cells} to run: "
-        f"{len(plan.pending) - len(plan.measured_only)} trainings, "
+        f"[bold]{plan.cells[0].study}[/]: {counted(len(plan.cells), 'cell')} of "
+        f"{counted(len(groups), 'training')}. "
+        f"{counted(len(plan.done), 'cell')} done, {len(plan.failed)} failed, "
+        f"{plan.pending_cells} to run: "
+        f"{counted(len(plan.pending) - len(plan.measured_only), 'training')}, "
         f"{len(plan.measured_only)} measured from kept checkpoints.",
         soft_wrap=True,
     )

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.grid import Cell, Training, trainings
-from study.launching.units import duration
+from study.launching.units import counted, duration
 from study.store import Store
 from study.store.leases import Lease, Leases
 
@@ -211,7 +211,7 @@ def headline(now: Snapshot, left: float | None) -> str:
     parts = [f"{now.done}/{now.total} cells done"]
     if now.failed:
         parts.append(f"{now.failed} failed")
-    parts.append(f"{len(now.running)} trainings running")
+    parts.append(f"{counted(len(now.running), 'training')} running")
     return ", ".join(parts) + (
         f", about {duration(left)} left" if now.left and left is not None else ""
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from study.config import COLUMNS, full_path
 from study.grid import Cell, trainings
+from study.launching.units import counted
 from study.settings.faults import Fault
 
 CHANCE: Mapping[str, bool | set[str]] = {
@@ -94,6 +95,7 @@ def power_text(
         )
     needs = ", ".join(f"{count} for {r:g}" for r, count in seeds.items())
     return (
-        f"Design: {trainings} trainings; {cells} design cells have replicates, {r_w} beyond the "
-        f"first seeds. These {finds}; seeds in each cell that this takes: {needs}."
+        f"Design: {counted(trainings, 'training')}; {counted(cells, 'design cell')} with "
+        f"replicates, {r_w} beyond the first seeds. These {finds}; "
+        f"seeds in each cell that this takes: {needs}."
     )

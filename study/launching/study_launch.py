@@ -16,6 +16,7 @@ from study.launching.options import LaunchOptions
 from study.launching.plan_report import show_plan
 from study.launching.replicates import unpaired_faults
 from study.launching.speed import calibrate
+from study.launching.units import counted
 from study.scheduling.backlog import Backlog
 from study.settings.faults import Fault, StudyError
 
@@ -174,8 +175,9 @@ def _begin(launcher: Launcher, study: StudyConfig, left: Plan) -> Backlog:
     launcher.record_launch(cells=len(left.cells))
     trained = len(left.pending) - len(left.measured_only)
     launcher.say(
-        f"{study.name}: {left.pending_cells} of {len(left.cells)} cells to run "
-        f"({len(left.done)} done, {len(left.failed)} failed before): {trained} trainings, "
+        f"{study.name}: {left.pending_cells} of {counted(len(left.cells), 'cell')} to run "
+        f"({len(left.done)} done, {len(left.failed)} failed before): "
+        f"{counted(trained, 'training')}, "
         f"{len(left.measured_only)} measured from kept checkpoints. Results: {launcher.run_dir}"
     )
     return Backlog(

@@ -11,6 +11,11 @@ def quantity(number: float) -> str:
     return f"{number:g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size_text(count: float) -> str:
     """Bytes as `1.2 GiB`."""
     for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):

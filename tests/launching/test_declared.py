@@ -140,9 +140,10 @@ def test_a_dry_run_says_what_the_design_finds(
 
 def test_designs_without_replicates_find_nothing() -> None:
     said = power_text(
-        cells=0, trainings=3, r_w=0, alone=None, within_family=None, seeds={0.3: 9}, family=7
+        cells=1, trainings=3, r_w=0, alone=None, within_family=None, seeds={0.3: 9}, family=7
     )
     assert "These are too few to find a correlation; seeds in each cell" in said
+    assert said.startswith("Design: 3 trainings; 1 design cell with replicates, ")
 
 
 def test_a_dry_run_says_what_an_intervention_finds(
