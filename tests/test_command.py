@@ -262,6 +262,9 @@ def test_bash_takes_the_completion(tmp_path: Path) -> None:
     assert done.stdout.split() == ["--dry-run"]
 
 
+TRAIN = ['ray; extra == "train"', 'optuna>=5; extra == "train"']
+
+
 def findings(runs: Path, **more: str) -> dict[str, machine.Finding]:
     return {finding.name: finding for finding in machine.examine(runs, **more)}
 
@@ -299,6 +302,24 @@ def test_a_dead_cluster_is_broken_at_once(
     out = capsys.readouterr().out
     assert "broken  cluster       nobody answers at 127.0.0.1:9" in out
     assert out.endswith("1 broken\n")
+
+
+@pytest.mark.usefixtures("quick")
+def test_training_is_absent_where_another_extra_brings_a_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name == "optuna":
+            return "5.0.0"
+        raise machine.PackageNotFoundError(name)
+
+    monkeypatch.setattr(machine, "requires", lambda _: ['torch; extra == "train"', *TRAIN])
+    monkeypatch.setattr(machine, "version", version)
+    found = findings(tmp_path)
+    assert (found["[train]"].state, found["packages"].state) == ("absent", "ok")
+    assert "'collapse-study[train]'" in found["[train]"].text
+    monkeypatch.setattr(machine, "requires", lambda _: TRAIN)
+    assert findings(tmp_path)["[train]"].text == "missing: ray"
 
 
 def test_a_library_that_cannot_be_imported_is_broken(
