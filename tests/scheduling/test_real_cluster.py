@@ -12,6 +12,7 @@ import pytest
 from base_study import CELLS, every_cell_once, write_base, write_long
 from namespaces import BRIDGE, Computer, computers
 from object_server import BUCKET, object_server
+from polars.testing import assert_frame_equal
 from ray_home import RayHome, finish, ray_home, wait_for
 from tiny_study import rows
 
@@ -129,4 +130,4 @@ def test_a_worker_that_is_killed_on_a_cluster_loses_no_cell(
         assert "attempt 2 of" in output
         every_cell_once(run)
         assert launch(study, runs=tmp_path / "runs", serial=True).code == 0
-        assert rows(run).equals(rows(tmp_path / "runs" / "base"))
+        assert_frame_equal(rows(run), rows(tmp_path / "runs" / "base"))
