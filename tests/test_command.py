@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -311,7 +312,7 @@ def test_training_is_absent_where_another_extra_brings_a_part_of_it(
     def version(name: str) -> str:
         if name == "optuna":
             return "5.0.0"
-        raise machine.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(machine, "requires", lambda _: ['torch; extra == "train"', *TRAIN])
     monkeypatch.setattr(machine, "version", version)
