@@ -1,5 +1,7 @@
 # Every target makes the virtual environment when it is missing or older than pyproject.toml; nothing is installed twice.
-# Modules are compiled when they are first imported: of most of the packages few ever are.
+# Of most packages few modules are ever imported: modules are compiled when they are first, those of a launch and a report
+# at once. Python must then keep what it has compiled, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +14,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@./install.sh $(BIN)/python --no-compile -e '.[dev]'
+	$(BIN)/python -c 'import analysis.__main__, ray.tune, study.measuring.checkpoint, torch._dynamo'
 	touch $(STAMP)
 
 quickstart: $(STAMP)
