@@ -30,7 +30,14 @@ def zipf(size: int, exponent: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-@pytest.mark.parametrize(("exponent", "ambiguity"), [(0.0, 0.0), (1.0, 0.2), (0.5, 1.0)])
+@pytest.mark.parametrize(
+    ("exponent", "ambiguity"),
+    [
+        pytest.param(0.0, 0.0, marks=pytest.mark.long),
+        (1.0, 0.2),
+        pytest.param(0.5, 1.0, marks=pytest.mark.long),
+    ],
+)
 def test_entropy_agrees_with_counting_what_follows_what(exponent: float, ambiguity: float) -> None:
     """Plug-in estimate of the entropy, Miller-Madow corrected.
 

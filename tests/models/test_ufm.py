@@ -205,6 +205,7 @@ def imbalanced(ratio: float) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ratio", "merged"), [(5, False), (50, True)])
 def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
     tmp_path: Any, ratio: int, merged: bool
@@ -234,6 +235,7 @@ def test_minority_rows_of_squared_error_vanish_beyond_the_threshold(
         )
 
 
+@pytest.mark.long
 def test_minority_rows_of_cross_entropy_merge_beyond_the_threshold(tmp_path: Any) -> None:
     """Rows of the minority coincide beyond a finite ratio of imbalance.
 
