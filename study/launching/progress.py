@@ -19,7 +19,7 @@ from rich.text import Text
 
 from study.grid import Cell, Training, trainings
 from study.launching.units import counted, duration
-from study.store import Store
+from study.store import Store, leases
 from study.store.leases import Lease, Leases
 
 
@@ -181,7 +181,9 @@ class Watch:
             return None
         # before a training was seen, time went into starting Ray
         since = self.started if self.seen is None else self.seen
-        return (time.monotonic() - since) * (1 - now.share) / gained
+        # what a running training says of itself is half a beat old on average
+        late = leases.BEAT / 2 if now.running else 0.0
+        return max(0.0, time.monotonic() - since - late) * (1 - now.share) / gained
 
 
 ALIKE = Effort(0.5, 0.5)

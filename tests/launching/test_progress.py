@@ -102,7 +102,7 @@ def test_steps_of_running_trainings_count_once_they_are_enough(
         assert "left" not in headline(now, None)
         publish(watching, holding, 20)
         now = watching.look()
-    assert watching.seconds_left(now) == pytest.approx(30 * 0.85 / 0.15)
+    assert watching.seconds_left(now) == pytest.approx(29.99 * 0.85 / 0.15)
 
 
 def test_failed_cells_are_work_that_is_done(
@@ -140,7 +140,7 @@ def test_the_first_estimate_is_right_where_measuring_takes_longest(
         clock.now += 10
         publish(watching, holding, 100)
         now = watching.look()
-    assert watching.seconds_left(now) == pytest.approx(190)
+    assert watching.seconds_left(now) == pytest.approx(9.99 * 19)
 
 
 def test_untrained_models_are_priced_once(tmp_path: Path) -> None:
