@@ -82,7 +82,7 @@ def _show_trainings(plan: Plan, console: Console, sizes: DataSizes) -> None:
     times = {
         t.key: effort.total
         for t in plan.pending
-        if t.key in plan.costs and (effort := speeds.seconds(t, plan.costs[t.key])) is not None
+        if t.key in plan.costs and (effort := speeds.effort(t, plan.costs[t.key])) is not None
     }
     for training in plan.pending:
         name = training_name(training.first).rpartition(" seed ")[0]

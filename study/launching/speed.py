@@ -101,8 +101,8 @@ class Speeds:
         self.known = [*others, speed]
         write_json(self.path, [asdict(each) for each in self.known])
 
-    def seconds(self, training: Training, cost: Cost) -> Effort | None:
-        """Time that a training takes, interpolated between sizes.
+    def effort(self, training: Training, cost: Cost) -> Effort | None:
+        """Seconds that a training takes, interpolated between sizes.
 
         None where none of its kind was measured.
         """
@@ -133,7 +133,7 @@ def efforts(plan: Plan, speeds: Speeds) -> dict[str, Effort]:
     In seconds where the speed of all is known, else in FLOPs.
     """
     known = [(t, cost) for t in plan.pending if (cost := plan.costs.get(t.key)) is not None]
-    seconds = {training.key: speeds.seconds(training, cost) for training, cost in known}
+    seconds = {training.key: speeds.effort(training, cost) for training, cost in known}
     if all(seconds.values()):
         return {key: effort for key, effort in seconds.items() if effort is not None}
     return {

@@ -33,9 +33,9 @@ def test_time_is_that_of_training_and_of_measuring(tmp_path: Path) -> None:
     price = Cost(
         parameters=1000, tokens=5, flops=700.0, measuring_flops=300.0, measurements=4, disk=0
     )
-    assert speeds.seconds(training, price) is None
+    assert speeds.effort(training, price) is None
     speeds.add(Speed(kind_of(training.first), 1000, 40.0, 10.0, 3.0, 0.5))
-    effort = speeds.seconds(training, price)
+    effort = speeds.effort(training, price)
     assert effort is not None
     assert effort.training == pytest.approx(3 + 400 / 40)
     assert effort.measuring == pytest.approx(4 * 0.5 + 300 / 10)
