@@ -34,10 +34,9 @@ TILE = 1024
 """Classes of a tile: products of this size run at full speed."""
 DIAGONAL = 256
 """Classes of the largest tile on the diagonal."""
-STRIP = DIAGONAL**2
-"""Entries that a thread of a CPU works on at a time; two buffers of them stay in its cache.
-
-A tile on the diagonal is one strip.
+STRIP = 2 * DIAGONAL**2
+"""Entries that a thread of a CPU works on at a time: few enough for two buffers of them to stay in
+cache, many enough for a pass to take longer than its call. A tile on the diagonal is one strip.
 """
 NEAR = 1e-6
 """Squared distance of directions below which a pair is recomputed.
@@ -54,46 +53,51 @@ def frame_distance(classes: int) -> float:
 
 
 @dataclass(frozen=True)
-class RankTwo:
-    """The (C, C) matrix a_i b_j + b_i a_j as a product of (C, 2) and (2, C)."""
+class Outer:
+    """The (C, C) matrix a_i b_j + b_i a_j, of which tiles are made by passes over their entries."""
 
-    left: Tensor
-    right: Tensor
+    a: Tensor
+    b: Tensor
 
-    @classmethod
-    def of(cls, a_C: Tensor, b_C: Tensor) -> RankTwo:
-        return cls(torch.stack([a_C, b_C], dim=1), torch.stack([b_C, a_C]))
+    def put(self, rows: slice, columns: slice, out: Tensor) -> Tensor:
+        """(I, J) a tile of it, in `out`."""
+        torch.mul(self.a[rows, None], self.b[columns], out=out)
+        return out.addcmul_(self.b[rows, None], self.a[columns])
 
-    def factors(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-        """(I, 2) and (2, J) of a tile."""
-        return self.left[rows], self.right[:, columns]
+    def add(
+        self, values_IxJ: Tensor, rows: slice, columns: slice, *, out: Tensor, times: float = 1.0
+    ) -> Tensor:
+        """`values` and a multiple of a tile, in `out`, which may be `values`."""
+        torch.addcmul(values_IxJ, self.a[rows, None], self.b[columns], value=times, out=out)
+        return out.addcmul_(self.b[rows, None], self.a[columns], value=times)
 
 
 class PairTerms:
     """What turns the cosines of centred means into other values of their pairs.
 
     Squared distances D^2 = ||mu_i - mu_j||^2, products <mu_i, mu_j> and spreads
-    S = (s2_i + s2_j) / 2, all times w_i w_j, are a multiple of the cosine <u_i, u_j> and a matrix
-    of rank two, because adding that as a product is a single pass over a tile.
+    S = (s2_i + s2_j) / 2 are, but for a factor of each class, sums of the cosine <u_i, u_j> and of
+    an `Outer`. Of centred norms n, w = 1 / n and z = w / sqrt 2; of a vanishing mean, those of the
+    largest.
 
     Attributes:
         units: (C, d) directions u.
-        scales: (C,) w = 1 / ||m_c||; of a vanishing mean, that of the largest.
-        shares: (C,) 1 / (||mu_c|| w_c); zero for a zero mean.
-        distances: D^2 w_i w_j + 2 <u_i, u_j>.
+        scales: (C,) z.
+        shares: (C,) n / ||mu_c||; zero for a zero mean.
+        distances: D^2 z_i z_j + <u_i, u_j>.
         uncentred: <mu_i, mu_j> w_i w_j - <u_i, u_j>.
-        spreads: S w_i w_j.
+        spreads: S z_i z_j.
     """
 
     def __init__(self, measured: MeasuredClasses) -> None:
         norms, centre = measured.means.norms, measured.means.centre
         lengths = torch.where(norms > 0, norms, norms.amax())
         w = 1 / torch.where(lengths > 0, lengths, 1.0)
-        self.units, self.scales = measured.means.directions(), w
+        self.units, self.scales = measured.means.directions(), w / math.sqrt(2)
         self.shares = inverse_or_zero(measured.means.sizes) / w
-        self.distances = RankTwo.of(norms, w)
-        self.uncentred = RankTwo.of(self.units @ centre + centre.dot(centre) / 2 * w, w)
-        self.spreads = RankTwo.of(measured.spreads / 2 * w, w)
+        self.distances = Outer(norms / 2, w)
+        self.uncentred = Outer(self.units @ centre + centre.dot(centre) / 2 * w, w)
+        self.spreads = Outer(measured.spreads / 4 * w, w)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class PairTile:
 
     Attributes:
         terms: those of all classes.
-        cosines: (I, J) <u_i, u_j>; 0 on the diagonal.
+        opposites: (I, J) -<u_i, u_j>, so that squared distances are sums; 0 on the diagonal.
         scratch: (I, J) for what is made from them; the next tile reuses both buffers.
         near: pairs whose distances do not follow from the cosines, or None.
     """
@@ -131,7 +135,7 @@ class PairTile:
     terms: PairTerms
     rows: slice
     columns: slice
-    cosines: Tensor
+    opposites: Tensor
     scratch: Tensor
     near: NearPairs | None
 
@@ -146,30 +150,29 @@ class PairTile:
     def directions(self) -> Tensor:
         """(I, J) ||u_i - u_j||^2 / `frame_distance`, so 1 at collapse, in `scratch`."""
         frame = frame_distance(len(self.terms.units))
-        one = self.cosines.new_full((), 2 / frame)
-        x = torch.sub(one, self.cosines, alpha=2 / frame, out=self.scratch)
+        one = self.opposites.new_full((), 2 / frame)
+        x = torch.add(one, self.opposites, alpha=2 / frame, out=self.scratch)
         if self.near is not None:
             x[self.near.index] = self.near.directions / frame
         return x
 
     def uncentred(self) -> Tensor:
-        """(I, J) <mu_i, mu_j> w_i w_j, in `scratch`."""
-        factors = self.terms.uncentred.factors(self.rows, self.columns)
-        return self.counted(torch.addmm(self.cosines, *factors, out=self.scratch))
+        """(I, J) -<mu_i, mu_j> w_i w_j, in `scratch`."""
+        outer, rows, columns = self.terms.uncentred, self.rows, self.columns
+        return self.counted(outer.add(self.opposites, rows, columns, out=self.scratch, times=-1.0))
 
     def ratios(self) -> tuple[Tensor, Tensor]:
-        """(I, J) S / D^2 in `scratch`, and 1 / (D^2 w_i w_j) in place of the cosines.
+        """(I, J) S / D^2 in `scratch`, and 1 / (D^2 z_i z_j) in place of the opposites.
 
         Both are 0 where the entry is no pair.
         """
         terms, rows, columns = self.terms, self.rows, self.columns
-        d2 = self.cosines.addmm_(*terms.distances.factors(rows, columns), beta=-2)
+        d2 = terms.distances.add(self.opposites, rows, columns, out=self.opposites)
         if self.near is not None:
             i, j = self.near.index
             d2[i, j] = self.near.distances * terms.scales[rows][i] * terms.scales[columns][j]
         inverse = self.counted(d2.reciprocal_())
-        spreads = torch.mm(*terms.spreads.factors(rows, columns), out=self.scratch)
-        return spreads.mul_(inverse), inverse
+        return terms.spreads.put(rows, columns, self.scratch).mul_(inverse), inverse
 
 
 def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile]:
@@ -186,18 +189,18 @@ def pair_tiles(measured: MeasuredClasses, tile: int = TILE) -> Iterator[PairTile
     for all_rows, columns in _tiles(0, count, tile):
         shape = (all_rows.stop - all_rows.start, columns.stop - columns.start)
         product = products[: math.prod(shape)].view(shape)
-        torch.mm(terms.units[all_rows], terms.units[columns].T, out=product)
+        product.addmm_(terms.units[all_rows], terms.units[columns].T, beta=0, alpha=-1)
         if all_rows == columns:
             product.fill_diagonal_(0)
         first = all_rows.start
-        for cosines in torch.split(product, max(1, entries // shape[1])):
-            rows = slice(first, first + len(cosines))
+        for opposites in torch.split(product, max(1, entries // shape[1])):
+            rows = slice(first, first + len(opposites))
             first = rows.stop
             near = None
-            if float(cosines.amax()) > 1 - NEAR / 2:
-                near = _near_pairs(cosines, measured, terms.units, rows, columns)
-            buffer = scratch[: cosines.numel()].view(cosines.shape)
-            yield PairTile(terms, rows, columns, cosines, buffer, near)
+            if float(opposites.amin()) < NEAR / 2 - 1:
+                near = _near_pairs(opposites, measured, terms.units, rows, columns)
+            buffer = scratch[: opposites.numel()].view(opposites.shape)
+            yield PairTile(terms, rows, columns, opposites, buffer, near)
 
 
 def _tiles(start: int, stop: int, tile: int) -> Iterator[tuple[slice, slice]]:
@@ -217,10 +220,10 @@ def _tiles(start: int, stop: int, tile: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _near_pairs(
-    cosines_IxJ: Tensor, measured: MeasuredClasses, units: Tensor, rows: slice, columns: slice
+    opposites_IxJ: Tensor, measured: MeasuredClasses, units: Tensor, rows: slice, columns: slice
 ) -> NearPairs:
     """The near pairs of a tile, from the differences of their vectors."""
-    near = cosines_IxJ > 1 - NEAR / 2
+    near = opposites_IxJ < NEAR / 2 - 1
     if rows == columns:
         near.triu_(1)
     index = near.nonzero(as_tuple=True)
@@ -276,16 +279,16 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
             parallel += pair.near.parallel
         terms = pair.terms
         size = _weighted_sum(pair, pair.uncentred().abs_(), terms.shares)
-        # <u, u'> + 1/(C-1) and log ||u - u'||^2 - log frame vanish at collapse, where digits are
-        # wanted.
-        excess = pair.counted(torch.add(pair.cosines, 1 / (count - 1), out=pair.scratch)).view(-1)
+        # <u, u'> + 1/(C-1), here negative, and log ||u - u'||^2 - log frame vanish at collapse,
+        # where digits are wanted.
+        excess = pair.counted(torch.sub(pair.opposites, 1 / (count - 1), out=pair.scratch)).view(-1)
         excess_2, coherence = torch.dot(excess, excess), excess.abs_().sum()
         logs = pair.counted(pair.directions().log_()).view(-1)
         log, log_2 = logs.sum(), torch.dot(logs, logs)
         ratio, inverse = pair.ratios()
         galanti = ratio.sum()
         cdnv = _weighted_sum(pair, ratio.mul_(inverse), terms.scales)
-        log10 = _log10_sum(pair.counted(ratio, otherwise=1.0))
+        log10 = _log10_sum(pair.counted(ratio, otherwise=1.0), inverse)
         sums += torch.stack([cdnv, galanti, log10, excess_2, coherence, size, log, log_2])
     pairs = count * (count - 1) / 2
     cdnv, galanti, log10, excess_2, coherence, size, log, log_2 = sums / pairs
@@ -324,12 +327,12 @@ def galanti_mean(measured: MeasuredClasses, tile: int = TILE) -> tuple[Tensor, i
     return total / (len(measured) * (len(measured) - 1) / 2), coincident
 
 
-def _log10_sum(values_IxJ: Tensor) -> Tensor:
-    """Sum of log10 over positive values of at most 1e77, at least 1e-77.
+def _log10_sum(values_IxJ: Tensor, free_IxJ: Tensor) -> Tensor:
+    """Sum of log10 over positive values of at most 1e77, at least 1e-77; `free` is written to.
 
     A logarithm costs as much as four products, so one is taken of four values at a time.
     """
-    values = values_IxJ.view(-1)
-    quarter = len(values) // 4
-    fours = values[: 4 * quarter].view(4, quarter).prod(dim=0)
+    values, quarter = values_IxJ.view(-1), values_IxJ.numel() // 4
+    fours = free_IxJ.view(-1)[:quarter]
+    torch.prod(values[: 4 * quarter].view(4, quarter), dim=0, out=fours)
     return fours.log10_().sum() + values[4 * quarter :].log10().sum()

@@ -197,7 +197,7 @@ def test_tiles_give_every_pair_once(tile: int) -> None:
     classes = 600 if tile == 300 else 90
     seen = torch.zeros(classes, classes)
     for pair in pairs.pair_tiles(measured(drawn(classes, DIM, seed=7)), tile):
-        seen[pair.rows, pair.columns] += pair.counted(torch.ones_like(pair.cosines))
+        seen[pair.rows, pair.columns] += pair.counted(torch.ones_like(pair.opposites))
     assert torch.equal(seen, torch.ones(classes, classes).triu(1))
 
 
