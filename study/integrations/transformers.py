@@ -14,7 +14,7 @@ from study.integrations.log import COLUMNS, CollapseLog
 from study.integrations.sharing import like
 
 
-class CollapseCallback(TrainerCallback):
+class CollapseCallback(TrainerCallback):  # type: ignore[misc]
     """Logs columns of collapse while a Trainer trains.
 
     They are measured on the batches of `loader` (the Trainer's own training batches by default)

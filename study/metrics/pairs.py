@@ -35,8 +35,10 @@ TILE = 1024
 DIAGONAL = 256
 """Classes of the largest tile on the diagonal."""
 STRIP = 2 * DIAGONAL**2
-"""Entries that a thread of a CPU works on at a time: few enough for two buffers of them to stay in
-cache, many enough for a pass to take longer than its call. A tile on the diagonal is one strip.
+"""Entries that a thread of a CPU works on at a time.
+
+Few enough for two buffers of them to stay in cache, and enough for a pass to take longer than its
+call. A tile on the diagonal is one strip.
 """
 NEAR = 1e-6
 """Squared distance of directions below which a pair is recomputed.
@@ -54,7 +56,10 @@ def frame_distance(classes: int) -> float:
 
 @dataclass(frozen=True)
 class Outer:
-    """The (C, C) matrix a_i b_j + b_i a_j, of which tiles are made by passes over their entries."""
+    """The (C, C) matrix a_i b_j + b_i a_j, made tile by tile.
+
+    Two passes over a tile take less time than a product with two columns.
+    """
 
     a: Tensor
     b: Tensor
@@ -328,9 +333,10 @@ def galanti_mean(measured: MeasuredClasses, tile: int = TILE) -> tuple[Tensor, i
 
 
 def _log10_sum(values_IxJ: Tensor, free_IxJ: Tensor) -> Tensor:
-    """Sum of log10 over positive values of at most 1e77, at least 1e-77; `free` is written to.
+    """Sum of log10 over positive values of at most 1e77, at least 1e-77.
 
-    A logarithm costs as much as four products, so one is taken of four values at a time.
+    A logarithm costs as much as four products, so one is taken of four values at a time; they are
+    written to `free`.
     """
     values, quarter = values_IxJ.view(-1), values_IxJ.numel() // 4
     fours = free_IxJ.view(-1)[:quarter]

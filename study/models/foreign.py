@@ -138,12 +138,13 @@ class HubModel(FeatureModel):
         """A cache of the model that transforms keys and values as it takes them in."""
         from transformers import DynamicCache
 
-        class TransformingCache(DynamicCache):
+        class TransformingCache(DynamicCache):  # type: ignore[misc]
             def update(
                 self, key_states: Tensor, value_states: Tensor, *arguments: Any, **named: Any
             ) -> tuple[Tensor, Tensor]:
                 written = transform(key_states), transform(value_states)
-                return super().update(*written, *arguments, **named)
+                updated: tuple[Tensor, Tensor] = super().update(*written, *arguments, **named)
+                return updated
 
         return TransformingCache(config=self.config)
 

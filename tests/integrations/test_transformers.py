@@ -128,7 +128,7 @@ def test_a_loader_in_place_of_the_trainer_is_refused() -> None:
     with pytest.raises(
         TypeError, match=r"a list is no Trainer.* CollapseCallback\(trainer, loader"
     ):
-        CollapseCallback([])  # type: ignore[arg-type]
+        CollapseCallback([])
 
 
 NAMES = ("nc1_ratio", "nc3_cosine_mean", "nc4_agreement_train", "samples_measured")
