@@ -25,7 +25,7 @@ RECIPES = (
     "a penalty",
     "a statistic",
 )
-SLOW = ("a precision", "an optimizer", "a penalty", "a metric")
+SLOW = ("a model", "a precision", "an optimizer", "a penalty", "a metric")
 """Recipes of the long tests; the others stand for them in the fast ones."""
 
 

@@ -247,12 +247,14 @@ def test_a_stray_file_and_a_forbidden_arrow_are_faults(tmp_path: Path) -> None:
     assert faults(tmp_path) == []
     (tmp_path / "study" / "attic").mkdir()
     (tmp_path / "study" / "attic" / "junk.py").write_text("import os\n")
-    assert "study.attic is no room of the table" in faults(tmp_path)
     (tmp_path / "analysis" / "loose.py").write_text("import os\n")
-    assert "analysis.loose is no room of the table" in faults(tmp_path)
     upward = tmp_path / "study" / "metrics" / "pairs.py"
     upward.write_text(upward.read_text() + "\nfrom study.training import train\n")
-    assert "study.metrics imports study.training" in faults(tmp_path)
+    assert {
+        "study.attic is no room of the table",
+        "analysis.loose is no room of the table",
+        "study.metrics imports study.training",
+    } <= set(faults(tmp_path))
 
 
 def test_the_tree_names_every_room() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from study.launching.data_sizes import DataSizes
 from study.launching.phase_checks import phase_faults
 from study.launching.probe_checks import probe_faults
 from study.launching.units import quantity, size_text
-from study.models.config import ModelError
+from study.models.config import ModelError, ModelSettings
 from study.models.kinds import parameter_count
 from study.precision import PrecisionError, parse_precision
 from study.precision.names import TRAINED
@@ -127,7 +127,6 @@ def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
     ]
     if not cells:
         return  # before torch is imported for nothing
-    from study.models import build_model
     from study.training.optimizer import parameter_groups
 
     models: dict[tuple[str, Path], FeatureModel] = {}
@@ -136,14 +135,9 @@ def _decay_faults(cells: Iterable[Cell], sizes: DataSizes) -> Iterator[Fault]:
         if size is None or getattr(settings, "path", "").startswith("hub:"):
             continue
         key = (settings.model_dump_json(), cell.folder)
-        classes, shape, base = size.classes, size.input_shape, cell.folder
         try:
             if key not in models:
-                models[key] = (
-                    build_model(settings, classes=classes, input_shape=shape, seed=0, base=base)
-                    if settings.reads is None
-                    else settings.skeleton(classes=classes, input_shape=shape, base=base)
-                )
+                models[key] = _built(settings, size, cell.folder, filled=False)
             parameter_groups(models[key], cell.config.train)
         except ModelError as error:
             yield fault_of(str(error), "model")
@@ -171,27 +165,32 @@ def precision_faults(trainings: Iterable[Training], sizes: DataSizes) -> Iterato
             yield from _layer_faults(cells[model], asking, sizes)
 
 
+def _built(settings: ModelSettings, size: Estimate, base: Path, *, filled: bool) -> FeatureModel:
+    """A model, whose parameters have no values where they need not be filled.
+
+    Those of a checkpoint, whose size it alone knows, have them.
+    """
+    classes, shape = size.classes, size.input_shape
+    if settings.reads is None or filled:
+        return settings.build(classes=classes, input_shape=shape, seed=0, base=base)
+    return settings.skeleton(classes=classes, input_shape=shape, base=base)
+
+
 def _layer_faults(
-    cell: Cell, precisions: Iterable[tuple[str, str]], sizes: DataSizes
+    cell: Cell, precisions: Sequence[tuple[str, str]], sizes: DataSizes
 ) -> Iterator[Fault]:
-    from study.models import build_model
     from study.precision.apply import check_precision
 
     size = sizes.size(cell)
     if size is None or getattr(cell.config.model, "path", "").startswith("hub:"):
         return
+    rotated = any(parse_precision(name).rotated for _, name in precisions)
     try:
-        model = build_model(
-            cell.config.model,
-            classes=size.classes,
-            input_shape=size.input_shape,
-            seed=0,
-            base=cell.folder,
-        )
+        model = _built(cell.config.model, size, cell.folder, filled=rotated)
     except ModelError as error:
         yield fault_of(str(error), "model")
         return
-    example = _example(cell, size)
+    example = _example(cell, size) if rotated else None
     for setting, name in precisions:
         try:
             check_precision(model, parse_precision(name), example)

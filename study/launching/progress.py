@@ -237,12 +237,13 @@ def describe_lease(lease: Lease, cell: Cell | None) -> list[str]:
 
 def training_name(cell: Cell) -> str:
     """A training as people speak of it: kind, size, epochs, seed."""
-    settings = cell.settings()
-    size = "x".join(
-        str(settings[axis]) for axis in ("depth", "width") if settings.get(axis) is not None
+    config = cell.config
+    sizes = (getattr(config.model, axis, None) for axis in ("depth", "width"))
+    size = "x".join(str(each) for each in sizes if each is not None)
+    epochs = counted(config.train.epochs, "epoch")
+    return " ".join(
+        part for part in (config.model.kind, size, epochs, f"seed {config.seed}") if part
     )
-    parts = [settings["model_kind"], size, f"{settings['epochs']} epochs seed {settings['seed']}"]
-    return " ".join(str(part) for part in parts if part)
 
 
 def running_table(running: Iterable[Lease], cells: Mapping[str, Cell]) -> Table:

@@ -201,7 +201,8 @@ class Transformer(FeatureModel):
                 if architecture.head == "cosine"
                 else nn.Linear(width, classes, bias=False)
             )
-        self.to_empty(device=torch.get_default_device())
+        if torch.get_default_device().type != "meta":
+            self.to_empty(device=torch.get_default_device())
         self.head.weight.requires_grad_(architecture.head != "fixed_etf")
         if self.tied:
             self.head.weight = self.embedding.weight

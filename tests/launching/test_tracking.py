@@ -155,7 +155,7 @@ def test_names_tell_trainings_apart_and_settings_are_shared_ones(tmp_path: Path)
     subjects = [Subjects(watch).subject(training).subject for training in watch.trainings]
     names = [subject.name.removesuffix(f" {subject.key[:8]}") for subject in subjects]
     assert sorted(names) == [
-        f"mlp 2x16 1 epochs seed {seed} lr {lr}" for seed in (0, 1) for lr in (0.01, 0.1)
+        f"mlp 2x16 1 epoch seed {seed} lr {lr}" for seed in (0, 1) for lr in (0.01, 0.1)
     ]
     assert all("precision" not in subject.settings for subject in subjects)
     assert {subject.settings["lr"] for subject in subjects} == {0.01, 0.1}
@@ -169,7 +169,7 @@ def test_a_name_is_short_whatever_a_search_tries(
     study["grid"]["train.lr"] = [0.17227193848220543, 0.01]
     watch = Watch(tmp_path, expand(load_study(write_study(tmp_path, study))))
     subject = Subjects(watch).subject(watch.trainings[0]).subject
-    assert subject.name == f"mlp 2x16 1 epochs seed 0 lr 0.172 {subject.key[:8]}"
+    assert subject.name == f"mlp 2x16 1 epoch seed 0 lr 0.172 {subject.key[:8]}"
     assert subject.settings["lr"] == 0.17227193848220543
     monkeypatch.setattr(tracking, "LONGEST", 8)
     assert Subjects(watch).subject(watch.trainings[0]).subject.name == f"mlp 2x16 {subject.key[:8]}"

@@ -494,6 +494,7 @@ def test_round_weight_refuses_casts() -> None:
         round_weight(weights(4, 64), parse_precision("bf16"))
 
 
+@pytest.mark.long
 def test_torchao_is_imported_without_its_notices() -> None:
     import subprocess
     import sys

@@ -94,6 +94,7 @@ def test_every_fault_has_its_cause_and_spares_the_others(home: RayHome, tmp_path
     assert "node_lost" not in {record["cause"] for record in failures(run).values()}
 
 
+@pytest.mark.long
 def test_a_full_disk_fails_what_does_not_fit(tmp_path: Path) -> None:
     """A run directory of 3 MiB.
 

@@ -100,7 +100,7 @@ def trains_and_measures(model: dict[str, Any], classes: int) -> None:
         assert all(layer.values["nc2_equinorm"] is not None for layer in measured.layers.values())
 
 
-@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("classes", [10, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "model", [model for model in SMALL if model["kind"] != "resnet18"], ids=name
 )
