@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 FLOATING = ("images", "vectors")
 """Inputs that are no integers."""
+QUICK = 2**30
+"""Products of parameters and inputs up to which a pass of a real model is made to see its outputs.
+
+It takes a tenth of a second; one without values, on `meta`, imports torch's compiler in over one.
+"""
 HEAD_GRADIENTS = 2
 """Gradients of the head that its loss holds: the sum, and that of a part of the samples."""
 
@@ -68,12 +73,15 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
     first = training.first
     config, resources = first.config.train, first.resources
     shape_of_input = size.input_shape
-    model = first.config.model.skeleton(
-        classes=size.classes, input_shape=shape_of_input, base=first.folder
-    )
-    shape = shape_of(model)
-    kept, widest = kept_outputs(model.train(), first.config.data.gives, shape_of_input)
     values = math.prod(shape_of_input)
+    classes, base = size.classes, first.folder
+    model = first.config.model.skeleton(classes=classes, input_shape=shape_of_input, base=base)
+    shape = shape_of(model)
+    if shape.parameters * values <= QUICK:
+        model = first.config.model.build(
+            classes=classes, input_shape=shape_of_input, seed=0, base=base
+        )
+    kept, widest = kept_outputs(model.train(), first.config.data.gives, shape_of_input)
     images = first.config.data.gives in FLOATING
     read = max(1, BATCH_SAMPLES * size.train_rows // size.train_samples)
     seen = max(1, min(read, size.train_rows, (IMAGE_VALUES if images else TOKENS) // values))
@@ -147,7 +155,7 @@ def kept_outputs(model: FeatureModel, gives: str, input_shape: tuple[int, ...]) 
     # Two, because batch norm takes no single vector.
     shape = (2,) if gives == "samples" else (2, *input_shape)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        _ = model.features(torch.zeros(shape, dtype=kind, device="meta"))
+        _ = model.features(torch.zeros(shape, dtype=kind, device=model.head.weight.device))
     for parameter in model.parameters():
         kept.pop(parameter.untyped_storage()._cdata, None)
     kept_bytes = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

@@ -34,4 +34,4 @@ class PenaltyConfig(Settings):
     @property
     def active(self) -> dict[str, float]:
         """The coefficients that are not zero, by name."""
-        return {name: x for name, x in self if x != 0}
+        return {name: x for name, x in vars(self).items() if x != 0}

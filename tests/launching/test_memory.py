@@ -14,7 +14,7 @@ from study.data import Estimate
 from study.grid import expand, trainings
 from study.launching.memory import kept_outputs, memory_of_training
 from study.measuring.plan import PROCESS
-from study.models import MLP
+from study.models import MLP, GPTNeoModel, ModelSettings, SimpleCNN
 
 
 def test_a_dry_run_says_what_memory_the_largest_training_takes(
@@ -48,6 +48,26 @@ def test_kept_outputs_are_those_that_gradients_need() -> None:
     """Of a perceptron of 8 x 8 pixels: the pixels, and what each block gives."""
     model = MLP(width=16, depth=2).skeleton(classes=3, input_shape=(1, 8, 8))
     assert kept_outputs(model, "images", (1, 8, 8)) == (64 + 2 * 16, 64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gives", "shape"),
+    [
+        (GPTNeoModel(width=32, depth=3, heads=2), "tokens", (64,)),
+        (SimpleCNN(width=16, depth=2), "images", (3, 16, 16)),
+        (MLP(width=16, depth=2), "images", (1, 8, 8)),
+    ],
+    ids=["gpt_neo", "simple_cnn", "mlp"],
+)
+def test_a_model_without_values_keeps_as_much_as_a_real_one(
+    settings: ModelSettings, gives: str, shape: tuple[int, ...]
+) -> None:
+    """To a hundredth: kernels keep logarithms of attention's sums, which are few."""
+    empty = settings.skeleton(classes=50, input_shape=shape)
+    real = settings.build(classes=50, input_shape=shape, seed=0)
+    assert kept_outputs(empty, gives, shape) == pytest.approx(
+        kept_outputs(real, gives, shape), rel=0.01
+    )
 
 
 def test_the_optimizer_is_paid_for() -> None:
