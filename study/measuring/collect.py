@@ -73,31 +73,49 @@ class Meter:
         """
         layers: dict[str, Measurement] = {}
         gaussians: dict[str, Gaussian | str] = {}
+        head = None
         for part in self.parts:
-            training = _merged(self.crew.all("training", part))
-            centres: dict[str, NearestCentre] = {}
-            for name in [name for name in part if name != HEAD_INPUT]:
-                moments = training.moments.pop(name)
-                layers[name] = layer_columns(
-                    moments, class_counts=self.class_counts, min_count=self.min_count
-                )
-                gaussians[name] = self._gaussian(moments)
-                centres[name] = NearestCentre(moments, self.min_count)
-                del moments
-            if HEAD_INPUT in part:
-                head, validation = self._measure_head(training, centres, reference=reference)
-            else:
-                validation = _merged(self.crew.all("validation", centres, None, keep=reference))
-            for name, centre in centres.items():
-                if name != HEAD_INPUT:
-                    put_layer_accuracy(layers[name], name, validation, centre.reason)
-                    put_noise(layers[name], validation.noise.get(name))
-            self._probe(part, layers | ({HEAD_INPUT: head} if HEAD_INPUT in part else {}))
+            head = self._measure_part(part, layers, gaussians, reference=reference)
+        assert head is not None, "the head's input is in the last part"
         head.layers = layers
         if layers and head.moments is not None:
             put_geodesic(layers, gaussians | {HEAD_INPUT: self._gaussian(head.moments)})
         if reference:
             self.base = head.moments
+        return head
+
+    def _measure_part(
+        self,
+        part: Sequence[str],
+        layers: dict[str, Measurement],
+        gaussians: dict[str, Gaussian | str],
+        *,
+        reference: bool,
+    ) -> Measurement | None:
+        """Add the layers of a part, and return the columns at the head's input if that is in it.
+
+        Its sums and centres are gone before the next part begins.
+        """
+        head = None
+        training = _merged(self.crew.all("training", part))
+        centres: dict[str, NearestCentre] = {}
+        for name in [name for name in part if name != HEAD_INPUT]:
+            moments = training.moments.pop(name)
+            layers[name] = layer_columns(
+                moments, class_counts=self.class_counts, min_count=self.min_count
+            )
+            gaussians[name] = self._gaussian(moments)
+            centres[name] = NearestCentre(moments, self.min_count)
+            del moments
+        if HEAD_INPUT in part:
+            head, validation = self._measure_head(training, centres, reference=reference)
+        else:
+            validation = _merged(self.crew.all("validation", centres, None, keep=reference))
+        for name, centre in centres.items():
+            if name != HEAD_INPUT:
+                put_layer_accuracy(layers[name], name, validation, centre.reason)
+                put_noise(layers[name], validation.noise.get(name))
+        self._probe(part, layers | ({} if head is None else {HEAD_INPUT: head}))
         return head
 
     def _probe(self, part: Sequence[str], measured: Mapping[str, Measurement]) -> None:
