@@ -92,7 +92,7 @@ class Meter:
         *,
         reference: bool,
     ) -> Measurement | None:
-        """Add the layers of a part, and return the columns at the head's input if that is in it.
+        """Add the layers of a part; columns at the head's input if it has that.
 
         Its sums and centres are gone before the next part begins.
         """
