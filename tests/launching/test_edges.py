@@ -132,6 +132,7 @@ def test_a_finished_run_on_a_read_only_disk_has_nothing_to_run(
     assert "takes no files (Read-only file system)" in done.stderr
 
 
+@pytest.mark.long  # a SIGTERM does the same in the fast tests
 def test_a_signal_of_the_terminals_end_saves(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(tmp_path, "--serial", "train.epochs=1000000", "measure.at=last"),

@@ -41,6 +41,8 @@ SMALL: list[dict[str, Any]] = [
     {"kind": "convnext", "variant": "nano"},
     {"kind": "mlp", "width": 112, "depth": 2},
 ]
+SLOW = ("resnet18", "mobilenet_v3")
+"""Kinds of which a step and a measurement take seconds."""
 LARGE: list[dict[str, Any]] = [
     {"kind": "mobilenet_v3", "variant": "large"},
     {"kind": "convnext", "variant": "tiny"},
@@ -101,9 +103,7 @@ def trains_and_measures(model: dict[str, Any], classes: int) -> None:
 
 
 @pytest.mark.parametrize("classes", [10, pytest.param(100, marks=pytest.mark.long)])
-@pytest.mark.parametrize(
-    "model", [model for model in SMALL if model["kind"] != "resnet18"], ids=name
-)
+@pytest.mark.parametrize("model", [model for model in SMALL if model["kind"] not in SLOW], ids=name)
 def test_a_step_and_a_measurement(model: dict[str, Any], classes: int) -> None:
     trains_and_measures(model, classes)
 
@@ -114,7 +114,7 @@ def test_a_step_and_a_measurement_of_a_resnet() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("classes", [10, 100])
-@pytest.mark.parametrize("model", [{"kind": "resnet18"}, *LARGE], ids=name)
+@pytest.mark.parametrize("model", [*SMALL[2:4], *LARGE], ids=name)
 def test_a_step_and_a_measurement_of_large_models(model: dict[str, Any], classes: int) -> None:
     trains_and_measures(model, classes)
 
