@@ -166,9 +166,9 @@ def precision_faults(trainings: Iterable[Training], sizes: DataSizes) -> Iterato
 
 
 def _built(settings: ModelSettings, size: Estimate, base: Path, *, filled: bool) -> FeatureModel:
-    """A model, whose parameters have no values where they need not be filled.
+    """A model, on `meta` unless `filled`.
 
-    Those of a checkpoint, whose size it alone knows, have them.
+    One of a checkpoint is always read, because that alone tells its sizes.
     """
     classes, shape = size.classes, size.input_shape
     if settings.reads is None or filled:

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 FLOATING = ("images", "vectors")
 """Inputs that are no integers."""
 QUICK = 2**30
-"""Products of parameters and inputs up to which a pass of a real model is made to see its outputs.
+"""Products of parameters and inputs up to which outputs are seen by a pass of a real model.
 
-It takes a tenth of a second; one without values, on `meta`, imports torch's compiler in over one.
+The pass takes a tenth of a second; one without values, on `meta`, imports torch's compiler in more
+than one.
 """
+FEWEST = 64
+"""Inputs that a model counts as at least, because filling it takes as long as a pass of so many."""
 HEAD_GRADIENTS = 2
 """Gradients of the head that its loss holds: the sum, and that of a part of the samples."""
 
@@ -77,7 +80,7 @@ def memory_of_training(training: Training, size: Estimate) -> Memory:
     classes, base = size.classes, first.folder
     model = first.config.model.skeleton(classes=classes, input_shape=shape_of_input, base=base)
     shape = shape_of(model)
-    if shape.parameters * values <= QUICK:
+    if shape.parameters * max(values, FEWEST) <= QUICK:
         model = first.config.model.build(
             classes=classes, input_shape=shape_of_input, seed=0, base=base
         )
@@ -136,10 +139,13 @@ def kept_outputs(model: FeatureModel, gives: str, input_shape: tuple[int, ...]) 
 
     kept: dict[int, Tensor] = {}
     widest = 0
+    windows = [w for module in model.modules() if (w := getattr(module, "window", None))]
+    attended = {2 * input_shape, *((w, 2 * w) for w in windows)}
 
     def keep(tensor: Tensor) -> Tensor:
-        # On `meta` attention is taken apart; kernels never hold its weights (B, heads, T, T).
-        is_attention = math.prod(tensor.shape[:-2]) > 2 and tensor.shape[-2:] == 2 * input_shape
+        # On `meta` attention is taken apart; kernels never hold its weights, (B, heads, T, T) or,
+        # of windows, (B, heads, W, 2 W).
+        is_attention = math.prod(tensor.shape[:-2]) > 2 and tuple(tensor.shape[-2:]) in attended
         if not is_attention:
             kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
@@ -154,7 +160,8 @@ def kept_outputs(model: FeatureModel, gives: str, input_shape: tuple[int, ...]) 
     kind = torch.float32 if gives in FLOATING else torch.int64
     # Two, because batch norm takes no single vector.
     shape = (2,) if gives == "samples" else (2, *input_shape)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    seen = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with seen, torch.random.fork_rng(devices=[]):  # dropout draws
         _ = model.features(torch.zeros(shape, dtype=kind, device=model.head.weight.device))
     for parameter in model.parameters():
         kept.pop(parameter.untyped_storage()._cdata, None)

@@ -92,7 +92,7 @@ class Meter:
         *,
         reference: bool,
     ) -> Measurement | None:
-        """Add the layers of a part; columns at the head's input if it has that.
+        """Add the layers of a part; None, or columns at the head's input it has.
 
         Its sums and centres are gone before the next part begins.
         """

@@ -82,8 +82,8 @@ class PairTerms:
 
     Squared distances D^2 = ||mu_i - mu_j||^2, products <mu_i, mu_j> and spreads
     S = (s2_i + s2_j) / 2 are, but for a factor of each class, sums of the cosine <u_i, u_j> and of
-    an `Outer`. Of centred norms n, w = 1 / n and z = w / sqrt 2; of a vanishing mean, those of the
-    largest.
+    an `Outer`. Of centred norms n, w = 1 / n and z = w / sqrt 2; w and z of a vanishing mean are
+    those of the largest norm.
 
     Attributes:
         units: (C, d) directions u.
@@ -284,8 +284,8 @@ def pair_statistics(measured: MeasuredClasses, tile: int = TILE) -> PairStatisti
             parallel += pair.near.parallel
         terms = pair.terms
         size = _weighted_sum(pair, pair.uncentred().abs_(), terms.shares)
-        # <u, u'> + 1/(C-1), here negative, and log ||u - u'||^2 - log frame vanish at collapse,
-        # where digits are wanted.
+        # <u, u'> + 1/(C-1), here with the opposite sign, and log ||u - u'||^2 - log frame vanish at
+        # collapse, where digits are wanted.
         excess = pair.counted(torch.sub(pair.opposites, 1 / (count - 1), out=pair.scratch)).view(-1)
         excess_2, coherence = torch.dot(excess, excess), excess.abs_().sum()
         logs = pair.counted(pair.directions().log_()).view(-1)
@@ -335,8 +335,8 @@ def galanti_mean(measured: MeasuredClasses, tile: int = TILE) -> tuple[Tensor, i
 def _log10_sum(values_IxJ: Tensor, free_IxJ: Tensor) -> Tensor:
     """Sum of log10 over positive values of at most 1e77, at least 1e-77.
 
-    A logarithm costs as much as four products, so one is taken of four values at a time; they are
-    written to `free`.
+    A logarithm costs as much as four products, so one is taken of four values at a time. Their
+    products are written to `free`, which loses what it held.
     """
     values, quarter = values_IxJ.view(-1), values_IxJ.numel() // 4
     fours = free_IxJ.view(-1)[:quarter]

@@ -117,14 +117,14 @@ def nodes() -> dict[str, dict[str, float]]:
             "cpus": node["Resources"].get("CPU", 0.0),
             "gpus": node["Resources"].get("GPU", 0.0),
         }
-        for node in ray.nodes()
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     }
 
 
 def free() -> dict[str, float]:
     """How many `cpus` and `gpus` of all nodes together nobody uses now."""
-    available = ray.available_resources()
+    available = ray.available_resources()  # type: ignore[no-untyped-call]
     return {"cpus": available.get("CPU", 0.0), "gpus": available.get("GPU", 0.0)}
 
 

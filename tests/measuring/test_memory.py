@@ -61,8 +61,7 @@ def peak(precisions: list[str], blocks: int = 0) -> int:
     model, names = Table(blocks), [str(number) for number in range(V)]
     counts = np.ones(V, dtype=np.int64)
     data = Dataset(Numbers(V), Numbers(256), V, (1,), "", counts, names, {})
-    layers = "all" if blocks else "last"
-    measure = MeasureConfig(min_count=1, agreement_samples=256, layers=layers)
+    measure = MeasureConfig(min_count=1, agreement_samples=256, layers="all" if blocks else "last")
     with profile(profile_memory=True) as seen:
         passes = Passes(model, data, measure, seed=0, device=torch.device("cpu"))
         meter = Meter(Alone(passes), data, measure)
