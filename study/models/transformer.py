@@ -201,7 +201,7 @@ class Transformer(FeatureModel):
                 if architecture.head == "cosine"
                 else nn.Linear(width, classes, bias=False)
             )
-        if torch.get_default_device().type != "meta":
+        if torch.get_default_device().type != "meta":  # where it is made already
             self.to_empty(device=torch.get_default_device())
         self.head.weight.requires_grad_(architecture.head != "fixed_etf")
         if self.tied:

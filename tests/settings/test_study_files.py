@@ -471,4 +471,4 @@ def test_mutated_files_are_used_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_many_mutated_files_are_used_or_refused(tmp_path: Path) -> None:
-    assert _open_mutated(tmp_path, 1500, first=200) > 50
+    assert _open_mutated(tmp_path, 1600, first=100) > 50
